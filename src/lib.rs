@@ -1,1 +1,21 @@
-//! Skeleton.
+//! Chancery: a Kubernetes operator that obtains X.509 certificates from certificate authorities
+//! outside the cluster.
+//!
+//! ```text
+//! watch ─▶ reconcile ─▶ observe ─▶ decide ─▶ perform ─▶ describe
+//!                       plain      pure,      one        pure: status + requeue
+//!                       values     one Step   effect
+//! ```
+//!
+//! Dependencies point one way: `api ← issuance ← controller`, `pki ← ca ← controller`. The core in
+//! [`issuance`] decides and knows neither Kubernetes client nor clock; [`controller`] acts and
+//! decides nothing.
+
+pub mod api;
+pub mod ca;
+pub mod cli;
+pub mod controller;
+pub mod issuance;
+pub mod metrics;
+pub mod pki;
+pub mod server;

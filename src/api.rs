@@ -1,0 +1,27 @@
+//! The Kubernetes API of Chancery: its custom resources, their validation rules and their
+//! condition vocabulary.
+//!
+//! Owns what users write and read with `kubectl`; the documentation of each field is the manual
+//! that `kubectl explain` prints. Knows no Kubernetes client, no CA and no clock.
+
+pub mod annotation;
+mod certificate_request;
+pub mod condition;
+mod crd;
+mod issuer;
+
+pub use self::certificate_request::{
+    AttemptInputs, CertificateRequest, CertificateRequestSpec, CertificateRequestStatus,
+    DeliveredCertificate, IssuerReference, KeyAlgorithm, OnlineCaIdentity, PrivateKeySpec,
+    RotationPolicy, SecretTemplate,
+};
+pub use self::crd::all as crds;
+pub use self::issuer::{
+    BasicSplit, CertificateBundle, ClusterIssuer, Issuer, IssuerKind, IssuerSpec, IssuerStatus,
+    KeyReference, OnlineCa, SecretReference, Tls, Trust,
+};
+
+/// API group of all kinds.
+pub const GROUP: &str = "chancery.dev";
+/// The one served version.
+pub const VERSION: &str = "v1alpha1";

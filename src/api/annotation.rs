@@ -1,0 +1,23 @@
+//! Labels and annotations by which Chancery recognises objects that are its own, or that someone
+//! opened to it.
+
+/// Label on every Secret that Chancery delivered: what its metadata-only watch selects.
+pub const MANAGED_LABEL: &str = "chancery.dev/managed";
+/// Annotation on a delivered Secret: the name of the `CertificateRequest` it belongs to. It names
+/// the request and not its uid, so that a request that is deleted and created again finds its
+/// certificate.
+pub const REQUEST: &str = "chancery.dev/certificate-request";
+/// Annotation on a delivered Secret: what the certificate in it was requested with, as JSON.
+pub const REQUESTED: &str = "chancery.dev/requested";
+/// Annotation on a delivered Secret: the keys that came from `secretTemplate`, as JSON, so that a
+/// key which leaves the template leaves the Secret too.
+pub const TEMPLATE_KEYS: &str = "chancery.dev/template-keys";
+/// Annotation on a `CertificateRequest`: any new value asks for one renewal. A value in Git asks
+/// once, however often it is applied.
+pub const RENEW: &str = "chancery.dev/renew";
+/// Label by which a Secret with credentials opts in to being read by Chancery.
+pub const CREDENTIALS_LABEL: &str = "chancery.dev/credentials";
+/// Annotation on a credentials Secret: the hosts its content may be sent to, separated by commas.
+pub const HOSTS: &str = "chancery.dev/hosts";
+/// Everything under this prefix is ours and not available to `secretTemplate`.
+pub const RESERVED_PREFIX: &str = "chancery.dev/";

@@ -1,0 +1,248 @@
+//! `CertificateRequest`: the certificate a workload wants, kept fresh for as long as the object
+//! exists.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+use kube::{CustomResource, KubeSchema};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::issuer::{IssuerKind, SecretReference};
+
+/// The certificate a workload wants: from whom, for whom, with which key, into which Secret.
+#[derive(CustomResource, KubeSchema, Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[kube(
+    group = "chancery.dev",
+    version = "v1alpha1",
+    kind = "CertificateRequest",
+    namespaced,
+    status = "CertificateRequestStatus",
+    shortname = "chreq",
+    category = "chancery",
+    doc = "A CertificateRequest is the certificate a workload wants. Chancery obtains it, writes key, chain and trust anchor into a Secret and renews it for as long as the object exists. (The kind of the same name in the group cert-manager.io asks for one certificate once; this one is long-lived.)",
+    derive = "PartialEq",
+    printcolumn(name = "Ready", type_ = "string", json_path = ".status.conditions[?(@.type=='Ready')].status"),
+    printcolumn(name = "Reason", type_ = "string", json_path = ".status.conditions[?(@.type=='Ready')].reason"),
+    printcolumn(name = "Issuing", type_ = "string", json_path = ".status.conditions[?(@.type=='Issuing')].reason"),
+    printcolumn(name = "Issuer", type_ = "string", json_path = ".spec.issuerRef.name"),
+    printcolumn(name = "Secret", type_ = "string", json_path = ".spec.secretName"),
+    printcolumn(name = "Common name", type_ = "string", json_path = ".status.certificate.commonName"),
+    printcolumn(name = "Expires", type_ = "string", json_path = ".status.certificate.notAfter"),
+    printcolumn(name = "Renews", type_ = "string", json_path = ".status.renewalTime"),
+    printcolumn(name = "Revision", type_ = "integer", json_path = ".status.revision", priority = 1),
+    printcolumn(name = "Message", type_ = "string", json_path = ".status.conditions[?(@.type=='Ready')].message", priority = 1),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
+)]
+#[x_kube(
+    validation = Rule::new("has(self.onlineCa) || has(self.commonName) || has(self.dnsNames)").message("say who the certificate is for: commonName, dnsNames, or onlineCa (also empty, {}) for a CA that issues to a user"),
+    validation = Rule::new("!has(self.onlineCa) || (!has(self.commonName) && !has(self.dnsNames))").message("an Online CA issues to a user and ignores names: remove commonName and dnsNames, or remove onlineCa"),
+    validation = Rule::new("!has(self.renewBefore) || !has(self.renewBeforePercentage)").message("set renewBefore or renewBeforePercentage, not both"),
+)]
+#[serde(rename_all = "camelCase")]
+pub struct CertificateRequestSpec {
+    /// Who issues the certificate.
+    pub issuer_ref: IssuerReference,
+    /// Secret of type `kubernetes.io/tls` in which the certificate is delivered: `tls.key`,
+    /// `tls.crt` (the certificate, then its intermediates, no root) and `ca.crt` (the trust anchor
+    /// its chain was verified to). Created by Chancery; a Secret of that name that is not ours is
+    /// never touched. It stays when the request is deleted.
+    #[schemars(length(min = 1, max = 253))]
+    #[x_kube(
+        validation = Rule::new("self.matches('^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$')").message("secretName must be the name of a Secret: lower-case letters, digits, '-' and '.', such as shop-tls"),
+        validation = Rule::new("self == oldSelf").message("secretName cannot be changed: create another request for another Secret"),
+    )]
+    pub secret_name: String,
+    /// Common name (CN) of the subject, at most 64 characters.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 64))]
+    pub common_name: Option<String>,
+    /// DNS names the certificate must be valid for; `*.` may stand in front.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 100), inner(length(min = 1, max = 253)), extend("x-kubernetes-list-type" = "set"))]
+    #[x_kube(validation = Rule::new(r"self.all(name, name.matches('^(\\*\\.)?([a-zA-Z0-9_]([-a-zA-Z0-9_]*[a-zA-Z0-9_])?\\.)*[a-zA-Z0-9_]([-a-zA-Z0-9_]*[a-zA-Z0-9_])?$'))").message("each of dnsNames must be a DNS name such as shop.example.org or *.example.org"))]
+    pub dns_names: Option<Vec<String>>,
+    /// For an Online CA, which knows a user and no names. Give it empty, `{}`, to use the
+    /// credentials of the Issuer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub online_ca: Option<OnlineCaIdentity>,
+    /// The private key. Unset, Chancery takes what the CA prefers and says so in
+    /// `status.certificate.privateKey`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub private_key: Option<PrivateKeySpec>,
+    /// How long before its end a certificate is renewed, such as `720h` or `90m`. Default: when a
+    /// third of its real lifetime is left. At or above the real lifetime it does not make sense:
+    /// then the default applies and the `Ready` message says so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 2, max = 32))]
+    #[x_kube(validation = Rule::new("self.matches('^([0-9]+(h|m|s))+$') && duration(self) >= duration('1m')").message("renewBefore must be a duration of a minute or more in hours, minutes and seconds, such as 720h or 90m"))]
+    pub renew_before: Option<String>,
+    /// The same as a share of the real lifetime that is left, in per cent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 90))]
+    pub renew_before_percentage: Option<i32>,
+    /// Labels and annotations for the delivered Secret.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub secret_template: Option<SecretTemplate>,
+    /// While true, nothing new is asked of the CA. What is delivered stays.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub suspend: Option<bool>,
+}
+
+/// Refers to an issuer.
+#[derive(KubeSchema, Clone, Debug, Deserialize, Eq, Hash, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct IssuerReference {
+    /// `Issuer` (in the same namespace; the default) or `ClusterIssuer`.
+    #[serde(default)]
+    pub kind: IssuerKind,
+    /// Its name.
+    #[schemars(length(min = 1, max = 253))]
+    pub name: String,
+}
+
+/// The user an Online CA issues the certificate to.
+#[derive(KubeSchema, Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct OnlineCaIdentity {
+    /// Secret in the namespace of the request with the keys `username` and `password`, used in
+    /// place of the credentials of the Issuer, so that one Issuer serves many users. It must carry
+    /// the label `chancery.dev/credentials: "true"` and list the CA's host in the annotation
+    /// `chancery.dev/hosts`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub credentials_secret_ref: Option<SecretReference>,
+}
+
+/// The private key of a certificate.
+#[derive(KubeSchema, Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[x_kube(validation = Rule::new("!has(self.size) || (self.algorithm == 'RSA' ? self.size in [2048, 3072, 4096] : self.size in [256, 384])").message("size must be 2048, 3072 or 4096 for RSA, 256 or 384 for ECDSA"))]
+#[serde(rename_all = "camelCase")]
+pub struct PrivateKeySpec {
+    /// `RSA` or `ECDSA`.
+    pub algorithm: KeyAlgorithm,
+    /// Bits: 2048 (default), 3072 or 4096 for RSA; 256 (default) or 384 for ECDSA.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub size: Option<i32>,
+    /// `Always` makes a new key for each certificate; `Never` keeps the key in the Secret as long
+    /// as it is of the kind asked for here.
+    #[serde(default)]
+    pub rotation_policy: RotationPolicy,
+}
+
+/// Algorithm of a private key.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
+pub enum KeyAlgorithm {
+    /// RSA, RFC 8017.
+    #[serde(rename = "RSA")]
+    Rsa,
+    /// ECDSA on the curves P-256 and P-384 of FIPS 186.
+    #[serde(rename = "ECDSA")]
+    Ecdsa,
+}
+
+/// Whether a renewal makes a new key.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
+pub enum RotationPolicy {
+    /// Each certificate gets a key of its own.
+    #[default]
+    Always,
+    /// The key in the Secret is used again.
+    Never,
+}
+
+/// Metadata for the delivered Secret.
+#[derive(KubeSchema, Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SecretTemplate {
+    /// Labels; keys under `chancery.dev/` are ours.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(extend("maxProperties" = 64))]
+    #[x_kube(validation = Rule::new("self.all(key, !key.startsWith('chancery.dev/'))").message("labels under chancery.dev/ belong to Chancery: choose another key"))]
+    pub labels: BTreeMap<String, String>,
+    /// Annotations; keys under `chancery.dev/` are ours.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(extend("maxProperties" = 64))]
+    #[x_kube(validation = Rule::new("self.all(key, !key.startsWith('chancery.dev/'))").message("annotations under chancery.dev/ belong to Chancery: choose another key"))]
+    pub annotations: BTreeMap<String, String>,
+}
+
+/// Where the certificate stands.
+#[derive(KubeSchema, Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct CertificateRequestStatus {
+    /// Generation of the spec that this status speaks of; -1 before the first look.
+    #[serde(default)]
+    pub observed_generation: i64,
+    /// `Ready`: a valid certificate is delivered. `Issuing`: whether one is being obtained, and
+    /// what that waits for. `Stalled`: a person must act first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
+    #[schemars(length(max = 16))]
+    pub conditions: Vec<Condition>,
+    /// Counts the certificates delivered, from 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub revision: Option<i64>,
+    /// The delivered certificate.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub certificate: Option<DeliveredCertificate>,
+    /// When the certificate will be renewed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub renewal_time: Option<Time>,
+    /// When the last attempt to obtain a certificate failed; absent after a success.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_failure_time: Option<Time>,
+    /// Failed attempts since the last success. The next attempt waits longer with each.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failed_attempts: Option<i32>,
+    /// When the next attempt is due, after a failed one. Absent where it would fail again: then
+    /// only a change of `lastAttempt` leads to another.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next_attempt_time: Option<Time>,
+    /// What the last failed attempt was made with. When any of it changes, the next attempt is made
+    /// at once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_attempt: Option<AttemptInputs>,
+}
+
+/// The delivered certificate, as read from the certificate itself.
+#[derive(KubeSchema, Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct DeliveredCertificate {
+    /// Subject in the notation of RFC 4514.
+    pub subject: String,
+    /// Common name of the subject, where it has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub common_name: Option<String>,
+    /// Issuer in the notation of RFC 4514.
+    pub issuer: String,
+    /// Serial number, hexadecimal.
+    pub serial_number: String,
+    /// Start of validity.
+    pub not_before: Time,
+    /// End of validity.
+    pub not_after: Time,
+    /// SHA-256 over the DER certificate, hexadecimal.
+    pub fingerprint_sha256: String,
+    /// Kind of the private key, such as `RSA 2048`.
+    pub private_key: String,
+    /// When it was delivered.
+    pub delivered_at: Time,
+    /// resourceVersion of the Secret as delivered: while it stays, nothing has to be read again.
+    pub secret_resource_version: String,
+}
+
+/// What an attempt was made with.
+#[derive(KubeSchema, Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct AttemptInputs {
+    /// Generation of the request.
+    pub generation: i64,
+    /// Generation of the issuer.
+    pub issuer_generation: i64,
+    /// Value of the annotation `chancery.dev/renew`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub renew: Option<String>,
+    /// resourceVersion of the request's own credentials Secret.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub credentials_resource_version: Option<String>,
+}

@@ -1,0 +1,88 @@
+//! Condition types, reasons and the one rule by which conditions change.
+//!
+//! Types and polarity follow the kstatus conventions, reasons use cert-manager's words where it
+//! has one. A transition time moves only when a condition's status flips.
+
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+
+/// A valid certificate is delivered (requests), or requests can be submitted (issuers).
+pub const READY: &str = "Ready";
+/// A certificate is being obtained.
+pub const ISSUING: &str = "Issuing";
+/// Nothing moves before a person acts.
+pub const STALLED: &str = "Stalled";
+
+/// Longest message written into a condition, in bytes; the API server's own limit is 32,768.
+pub const MESSAGE_LIMIT: usize = 2048;
+
+/// One condition as decided, before it is merged with what is already in the status.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Verdict {
+    /// `Ready`, `Issuing` or `Stalled`.
+    pub kind: &'static str,
+    /// True or False.
+    pub holds: bool,
+    /// One word in camel case.
+    pub reason: &'static str,
+    /// Sentences for a person.
+    pub message: String,
+}
+
+impl Verdict {
+    /// A condition with everything it needs.
+    #[must_use]
+    pub fn new(kind: &'static str, holds: bool, reason: &'static str, message: String) -> Self {
+        Self { kind, holds, reason, message }
+    }
+}
+
+/// The conditions after `verdicts`, replacing all of `before`; the transition time of an unchanged
+/// status is kept.
+#[must_use]
+pub fn merge(
+    before: &[Condition],
+    verdicts: Vec<Verdict>,
+    generation: i64,
+    now: Timestamp,
+) -> Vec<Condition> {
+    verdicts
+        .into_iter()
+        .map(|verdict| {
+            let status = if verdict.holds { "True" } else { "False" };
+            let last_transition_time = before
+                .iter()
+                .find(|old| old.type_ == verdict.kind && old.status == status)
+                .map_or_else(|| Time(now), |old| old.last_transition_time.clone());
+            Condition {
+                last_transition_time,
+                message: truncated(verdict.message),
+                observed_generation: Some(generation),
+                reason: verdict.reason.to_owned(),
+                status: status.to_owned(),
+                type_: verdict.kind.to_owned(),
+            }
+        })
+        .collect()
+}
+
+/// The condition of that type.
+#[must_use]
+pub fn find<'a>(conditions: &'a [Condition], kind: &str) -> Option<&'a Condition> {
+    conditions.iter().find(|condition| condition.type_ == kind)
+}
+
+/// Whether the condition of that type is True.
+#[must_use]
+pub fn is_true(conditions: &[Condition], kind: &str) -> bool {
+    find(conditions, kind).is_some_and(|condition| condition.status == "True")
+}
+
+fn truncated(mut message: String) -> String {
+    if message.len() > MESSAGE_LIMIT {
+        let end = message.floor_char_boundary(MESSAGE_LIMIT - 3);
+        message.truncate(end);
+        message.push('…');
+    }
+    message
+}

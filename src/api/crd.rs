@@ -1,0 +1,73 @@
+//! The CustomResourceDefinitions, from the types.
+
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
+    CustomResourceDefinition, JSON, JSONSchemaProps, JSONSchemaPropsOrArray,
+};
+use kube::CustomResourceExt;
+
+use super::{CertificateRequest, Issuer};
+
+/// All definitions, each with the name of the file it belongs in.
+#[must_use]
+pub fn all() -> Vec<(&'static str, CustomResourceDefinition)> {
+    vec![
+        ("certificaterequests.yaml", finished(CertificateRequest::crd())),
+        ("clusterissuers.yaml", finished(cluster_issuer())),
+        ("issuers.yaml", finished(Issuer::crd())),
+    ]
+}
+
+/// `ClusterIssuer` is `Issuer` with another name and scope: one schema, so that they cannot part.
+fn cluster_issuer() -> CustomResourceDefinition {
+    let mut crd = Issuer::crd();
+    crd.metadata.name = Some("clusterissuers.chancery.dev".to_owned());
+    crd.spec.scope = "Cluster".to_owned();
+    let names = &mut crd.spec.names;
+    names.kind = "ClusterIssuer".to_owned();
+    names.list_kind = Some("ClusterIssuerList".to_owned());
+    names.plural = "clusterissuers".to_owned();
+    names.singular = Some("clusterissuer".to_owned());
+    names.short_names = Some(vec!["chciss".to_owned()]);
+    for schema in root_schemas(&mut crd) {
+        schema.description = Some(
+            "A ClusterIssuer is one account at one certificate authority outside the cluster, for the requests of all namespaces. Secrets and ConfigMaps it refers to are in the namespace of the operator.".to_owned(),
+        );
+    }
+    crd
+}
+
+/// What the derive cannot say.
+fn finished(mut crd: CustomResourceDefinition) -> CustomResourceDefinition {
+    for schema in root_schemas(&mut crd) {
+        strict(schema);
+        if let Some(status) = schema.properties.as_mut().and_then(|fields| fields.get_mut("status")) {
+            // Without it an object whose status nobody wrote yet counts as Current for kstatus.
+            status.default = Some(JSON(serde_json::json!({ "observedGeneration": -1 })));
+        }
+    }
+    crd
+}
+
+fn root_schemas(crd: &mut CustomResourceDefinition) -> impl Iterator<Item = &mut JSONSchemaProps> {
+    crd.spec
+        .versions
+        .iter_mut()
+        .filter_map(|version| version.schema.as_mut()?.open_api_v3_schema.as_mut())
+}
+
+/// An explicit null is not a value here, so that `has()` in the rules and `Option` in the types
+/// mean the same; number formats the API server does not know are dropped.
+fn strict(schema: &mut JSONSchemaProps) {
+    schema.nullable = None;
+    if schema.format.as_deref().is_some_and(|format| format.starts_with("uint")) {
+        schema.format = None;
+    }
+    for property in schema.properties.iter_mut().flat_map(|fields| fields.values_mut()) {
+        strict(property);
+    }
+    match &mut schema.items {
+        Some(JSONSchemaPropsOrArray::Schema(item)) => strict(item),
+        Some(JSONSchemaPropsOrArray::Schemas(items)) => items.iter_mut().for_each(strict),
+        None => {}
+    }
+}

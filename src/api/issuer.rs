@@ -1,0 +1,257 @@
+//! `Issuer` and `ClusterIssuer`: one account at one certificate authority outside the cluster.
+
+use std::borrow::Cow;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, ObjectMeta};
+use kube::{CustomResource, KubeSchema, Resource};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{GROUP, VERSION};
+
+/// An account at one certificate authority outside the cluster.
+///
+/// Exactly one block names the kind of CA; the rest says whom to trust. Secrets and ConfigMaps it
+/// refers to are in the namespace of the Issuer.
+#[derive(CustomResource, KubeSchema, Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[kube(
+    group = "chancery.dev",
+    version = "v1alpha1",
+    kind = "Issuer",
+    namespaced,
+    status = "IssuerStatus",
+    shortname = "chiss",
+    category = "chancery",
+    doc = "An Issuer is one account at one certificate authority outside the cluster, for the requests of its namespace.",
+    derive = "PartialEq",
+    printcolumn(name = "Ready", type_ = "string", json_path = ".status.conditions[?(@.type=='Ready')].status"),
+    printcolumn(name = "Reason", type_ = "string", json_path = ".status.conditions[?(@.type=='Ready')].reason"),
+    printcolumn(name = "Account", type_ = "string", json_path = ".status.account"),
+    printcolumn(name = "Message", type_ = "string", json_path = ".status.conditions[?(@.type=='Ready')].message", priority = 1),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
+)]
+#[x_kube(validation = Rule::new("has(self.onlineCa)").message("name the kind of CA with exactly one block: onlineCa"))]
+#[serde(rename_all = "camelCase")]
+pub struct IssuerSpec {
+    /// A Contrail or CEDA "Online CA": a free web service that issues short-lived certificates to
+    /// a user at once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub online_ca: Option<OnlineCa>,
+    /// How the TLS certificate of the CA's own server is verified. Default: by the system roots.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tls: Option<Tls>,
+    /// What the chain of an issued certificate must end at. Default: the system roots.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trust: Option<Trust>,
+}
+
+/// The Online CA web service of Contrail and CEDA.
+#[derive(KubeSchema, Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct OnlineCa {
+    /// Full URL of the operation "get certificate", including the trailing slash where the server
+    /// has one, e.g. `https://slcs.example.org/certificate/`. It names the account: it cannot be
+    /// changed, create another Issuer instead.
+    #[schemars(length(max = 1024))]
+    #[x_kube(
+        validation = Rule::new("self.matches('^https://[^/?#@ ]+/[^?# ]*$')").message("certificateUrl must be an https URL with a path and without user, query or fragment, such as https://ca.example.org/certificate/"),
+        validation = Rule::new("self == oldSelf").message("certificateUrl names the account and cannot be changed: create another Issuer and point the requests to it"),
+    )]
+    pub certificate_url: String,
+    /// Full URL of the operation "get trust roots", e.g. `https://slcs.example.org/trustroots/`.
+    /// It is asked without credentials to find out whether the CA can be reached, and for
+    /// intermediates that complete a chain; what it serves is not trusted because it serves it.
+    #[schemars(length(max = 1024))]
+    #[x_kube(validation = Rule::new("self.matches('^https://[^/?#@ ]+/[^?# ]*$')").message("trustRootsUrl must be an https URL with a path and without user, query or fragment, such as https://ca.example.org/trustroots/"))]
+    pub trust_roots_url: String,
+    /// Secret with the keys `username` and `password`, for all requests that bring no credentials
+    /// of their own. It must carry the label `chancery.dev/credentials: "true"` and list the CA's
+    /// host in the annotation `chancery.dev/hosts`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub credentials_secret_ref: Option<SecretReference>,
+    /// Kinds of key this server signs. The server as shipped refuses every elliptic curve key
+    /// because it compares the bare number of bits with 2048: add `ECDSA` only where the server's
+    /// `ca_class.min_key_nbits` was lowered to 256 or less.
+    #[serde(default = "rsa_only")]
+    #[schemars(length(min = 1, max = 2), extend("x-kubernetes-list-type" = "set"))]
+    pub key_algorithms: Vec<super::KeyAlgorithm>,
+    /// Where this server cuts `username:password` apart. The Contrail service cuts at the last
+    /// colon, so that a password cannot contain one; the Django service at the first, so that a
+    /// user name cannot contain one.
+    #[serde(default)]
+    pub basic_split: BasicSplit,
+}
+
+fn rsa_only() -> Vec<super::KeyAlgorithm> {
+    vec![super::KeyAlgorithm::Rsa]
+}
+
+/// Where a server separates the user name from the password in HTTP Basic credentials.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
+pub enum BasicSplit {
+    /// At the first colon (RFC 7617; the Django service).
+    FirstColon,
+    /// At the last colon (the Contrail service).
+    #[default]
+    LastColon,
+}
+
+/// How the TLS certificate of the CA's own server is verified.
+#[derive(KubeSchema, Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Tls {
+    /// Certificates the server's chain must end at, in place of the system roots.
+    pub ca_bundle: CertificateBundle,
+}
+
+/// What the chain of an issued certificate must end at. The anchor a chain was verified to is
+/// delivered as `ca.crt`.
+#[derive(KubeSchema, Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
+#[x_kube(validation = Rule::new("has(self.bundle) || (has(self.systemRoots) && self.systemRoots)").message("trust must name anchors: set bundle, or systemRoots: true, or both"))]
+#[serde(rename_all = "camelCase")]
+pub struct Trust {
+    /// Trust anchors of this CA.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bundle: Option<CertificateBundle>,
+    /// Also accept chains that end at a root of the operating system (default: only where no
+    /// `trust` is given at all).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub system_roots: Option<bool>,
+    /// Add the roots that the CA serves to `ca.crt`, after the anchor of the chain. They come from
+    /// the network: whoever can answer as the CA decides what the readers of `ca.crt` trust. An
+    /// Event says which were added.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub add_served_roots: Option<bool>,
+}
+
+/// PEM certificates, given in exactly one of three ways.
+#[derive(KubeSchema, Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
+#[x_kube(validation = Rule::new("[has(self.pem), has(self.secretRef), has(self.configMapRef)].filter(given, given).size() == 1").message("give the certificates exactly once: as pem, secretRef or configMapRef"))]
+#[serde(rename_all = "camelCase")]
+pub struct CertificateBundle {
+    /// One or more certificates in PEM.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 65536))]
+    #[x_kube(validation = Rule::new("self.contains('-----BEGIN CERTIFICATE-----')").message("pem must hold at least one block BEGIN CERTIFICATE"))]
+    pub pem: Option<String>,
+    /// A key of a Secret.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub secret_ref: Option<KeyReference>,
+    /// A key of a ConfigMap.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub config_map_ref: Option<KeyReference>,
+}
+
+/// One key of a Secret or ConfigMap.
+#[derive(KubeSchema, Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct KeyReference {
+    /// Name of the object.
+    #[schemars(length(min = 1, max = 253))]
+    pub name: String,
+    /// Key in its data. Default: `ca.crt`.
+    #[serde(default = "ca_crt")]
+    #[schemars(length(min = 1, max = 253))]
+    pub key: String,
+}
+
+fn ca_crt() -> String {
+    "ca.crt".to_owned()
+}
+
+/// A Secret by name.
+#[derive(KubeSchema, Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SecretReference {
+    /// Name of the Secret.
+    #[schemars(length(min = 1, max = 253))]
+    pub name: String,
+}
+
+/// What Chancery found out about the account.
+#[derive(KubeSchema, Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct IssuerStatus {
+    /// Generation of the spec that this status speaks of; -1 before the first look.
+    #[serde(default)]
+    pub observed_generation: i64,
+    /// `Ready` says whether requests can be submitted, `Stalled` whether a person must act first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
+    #[schemars(length(max = 16))]
+    pub conditions: Vec<Condition>,
+    /// The account in one line: address of the CA, and the user where the Issuer has one. When it
+    /// changes, certificates are issued anew.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub account: Option<String>,
+    /// resourceVersion of the credentials Secret that this status speaks of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub credentials_resource_version: Option<String>,
+}
+
+/// An account at one certificate authority outside the cluster, for the requests of all
+/// namespaces. Secrets and ConfigMaps it refers to are in the namespace of the operator.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ClusterIssuer {
+    /// Standard object metadata.
+    #[serde(default)]
+    pub metadata: ObjectMeta,
+    /// The same fields as those of an `Issuer`.
+    pub spec: IssuerSpec,
+    /// What Chancery found out about the account.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub status: Option<IssuerStatus>,
+}
+
+// Written out because the derive ties one spec type to one kind, and both kinds must stay the same
+// to the letter.
+impl Resource for ClusterIssuer {
+    type DynamicType = ();
+    type Scope = kube::core::ClusterResourceScope;
+
+    fn kind(_: &()) -> Cow<'_, str> {
+        "ClusterIssuer".into()
+    }
+
+    fn group(_: &()) -> Cow<'_, str> {
+        GROUP.into()
+    }
+
+    fn version(_: &()) -> Cow<'_, str> {
+        VERSION.into()
+    }
+
+    fn plural(_: &()) -> Cow<'_, str> {
+        "clusterissuers".into()
+    }
+
+    fn meta(&self) -> &ObjectMeta {
+        &self.metadata
+    }
+
+    fn meta_mut(&mut self) -> &mut ObjectMeta {
+        &mut self.metadata
+    }
+}
+
+/// Which kind of issuer a request refers to.
+#[derive(
+    Clone, Copy, Debug, Default, Deserialize, Eq, Hash, JsonSchema, Ord, PartialEq, PartialOrd, Serialize,
+)]
+pub enum IssuerKind {
+    /// An `Issuer` in the namespace of the request.
+    #[default]
+    Issuer,
+    /// A `ClusterIssuer`.
+    ClusterIssuer,
+}
+
+impl std::fmt::Display for IssuerKind {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::ClusterIssuer => "ClusterIssuer",
+            Self::Issuer => "Issuer",
+        })
+    }
+}

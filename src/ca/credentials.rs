@@ -1,0 +1,60 @@
+//! User names and passwords from Secrets, and what makes such a Secret usable.
+
+use secrecy::{ExposeSecret, SecretString};
+
+/// HTTP Basic credentials (RFC 7617).
+#[derive(Clone)]
+pub struct Basic {
+    username: String,
+    password: SecretString,
+}
+
+impl std::fmt::Debug for Basic {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Basic").field("username", &self.username).finish_non_exhaustive()
+    }
+}
+
+impl Basic {
+    /// Credentials as they are.
+    #[must_use]
+    pub fn new(username: String, password: SecretString) -> Self {
+        Self { username, password }
+    }
+
+    /// The user.
+    #[must_use]
+    pub fn username(&self) -> &str {
+        &self.username
+    }
+
+    /// Whether the password holds a colon.
+    #[must_use]
+    pub fn password_has_colon(&self) -> bool {
+        self.password.expose_secret().contains(':')
+    }
+
+    /// `text` without the password, should a server repeat it.
+    #[must_use]
+    pub fn scrub(&self, text: &str) -> String {
+        let password = self.password.expose_secret();
+        if password.is_empty() { text.to_owned() } else { text.replace(password, "[…]") }
+    }
+
+    /// The value of the header `Authorization`, marked as sensitive.
+    pub fn header(&self) -> Result<http::HeaderValue, http::header::InvalidHeaderValue> {
+        use base64::Engine as _;
+        let joined = zeroize::Zeroizing::new(format!(
+            "{}:{}",
+            self.username,
+            self.password.expose_secret()
+        ));
+        let value = zeroize::Zeroizing::new(format!(
+            "Basic {}",
+            base64::engine::general_purpose::STANDARD.encode(joined.as_bytes())
+        ));
+        let mut header = http::HeaderValue::from_str(&value)?;
+        header.set_sensitive(true);
+        Ok(header)
+    }
+}

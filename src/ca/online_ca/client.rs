@@ -1,0 +1,257 @@
+//! The two operations over the shared transport, and what each answer means.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderMap, Method, StatusCode, header};
+
+use super::wire::{self, TrustRoots};
+use crate::api::OnlineCa as Settings;
+use crate::ca::credentials::Basic;
+use crate::ca::transport::{Call, Failure, Transport};
+use crate::ca::{Disposition, Error, Submitted, remote_text};
+
+/// A leaf and a few CA certificates; grid chains stay far below.
+const CERTIFICATE_LIMIT: usize = 1024 * 1024;
+/// Grid trust directories hold hundreds of files of a few kilobytes.
+const TRUST_ROOTS_LIMIT: usize = 4 * 1024 * 1024;
+
+pub(super) struct Client {
+    certificate_url: http::Uri,
+    trust_roots_url: http::Uri,
+    transport: Arc<dyn Transport>,
+    deadline: Duration,
+}
+
+impl Client {
+    pub(super) fn new(
+        settings: &Settings,
+        transport: Arc<dyn Transport>,
+        deadline: Duration,
+    ) -> Result<Self, Error> {
+        let parse = |field: &str, url: &str| {
+            url.parse::<http::Uri>().map_err(|error| Error {
+                disposition: Disposition::BlameIssuer,
+                reason: "AddressInvalid",
+                message: format!("spec.onlineCa.{field} is not a URL: {error}"),
+            })
+        };
+        Ok(Self {
+            certificate_url: parse("certificateUrl", &settings.certificate_url)?,
+            trust_roots_url: parse("trustRootsUrl", &settings.trust_roots_url)?,
+            transport,
+            deadline,
+        })
+    }
+
+    /// "Get certificate". Renewal is the same call again.
+    pub(super) async fn certificate(&self, csr_der: &[u8], credentials: &Basic) -> Submitted {
+        let Ok(authorization) = credentials.header() else {
+            return Submitted::Refused(Error {
+                disposition: Disposition::BlameCredentials,
+                reason: "CredentialsUnusable",
+                message: "the credentials hold characters that no HTTP header can carry".to_owned(),
+            });
+        };
+        let request = http::Request::builder()
+            .method(Method::POST)
+            .uri(&self.certificate_url)
+            .header(header::AUTHORIZATION, authorization)
+            .header(header::CONTENT_TYPE, "application/x-www-form-urlencoded")
+            // Contrail's errors are HTML pages unless text is asked for.
+            .header(header::ACCEPT, "text/plain")
+            .body(Bytes::from(wire::certificate_form(csr_der)));
+        match self.send(request, CERTIFICATE_LIMIT).await {
+            Ok(response) => read_certificate(&response, &self.certificate_url, credentials),
+            Err(Failure::Unknown(why)) => Submitted::Unknown(self.unanswered(&why)),
+            Err(Failure::NotSent(why)) => Submitted::Refused(self.unreachable(&why)),
+            Err(Failure::Untrusted(why)) => Submitted::Refused(self.untrusted(&why)),
+        }
+    }
+
+    /// "Get trust roots", without credentials.
+    pub(super) async fn trust_roots(&self) -> Result<TrustRoots, Error> {
+        let request = http::Request::builder()
+            .method(Method::GET)
+            .uri(&self.trust_roots_url)
+            .header(header::ACCEPT, "text/plain")
+            .body(Bytes::new());
+        let response = match self.send(request, TRUST_ROOTS_LIMIT).await {
+            Ok(response) => response,
+            Err(Failure::Unknown(why)) => return Err(self.unanswered(&why)),
+            Err(Failure::NotSent(why)) => return Err(self.unreachable(&why)),
+            Err(Failure::Untrusted(why)) => return Err(self.untrusted(&why)),
+        };
+        if response.status() != StatusCode::OK {
+            return Err(answered(&response, &self.trust_roots_url, None));
+        }
+        wire::trust_roots(response.body()).ok_or_else(|| Error {
+            disposition: Disposition::BlameIssuer,
+            reason: "UnexpectedAnswer",
+            message: format!(
+                "{} did not answer with trust roots (lines of name=base64){}: check spec.onlineCa.trustRootsUrl",
+                self.trust_roots_url,
+                quoted(response.body(), None)
+            ),
+        })
+    }
+
+    async fn send(
+        &self,
+        request: http::Result<http::Request<Bytes>>,
+        body_limit: usize,
+    ) -> Result<http::Response<Bytes>, Failure> {
+        let request = request.map_err(|error| Failure::NotSent(error.to_string()))?;
+        self.transport.send(Call { request, deadline: self.deadline, body_limit }).await
+    }
+
+    fn host(&self) -> &str {
+        self.certificate_url.host().unwrap_or_default()
+    }
+
+    fn unreachable(&self, why: &str) -> Error {
+        Error {
+            disposition: Disposition::Retry { after: None },
+            reason: "Unreachable",
+            message: format!("{} could not be reached: {why}", self.host()),
+        }
+    }
+
+    fn untrusted(&self, why: &str) -> Error {
+        Error {
+            disposition: Disposition::BlameIssuer,
+            reason: "ServerNotTrusted",
+            message: format!(
+                "{}: {why}; put the CA's TLS root into spec.tls.caBundle of the issuer",
+                self.host()
+            ),
+        }
+    }
+
+    fn unanswered(&self, why: &str) -> Error {
+        Error {
+            disposition: Disposition::Retry { after: None },
+            reason: "NoAnswer",
+            message: format!("{} was asked, and {why}", self.host()),
+        }
+    }
+}
+
+fn read_certificate(
+    response: &http::Response<Bytes>,
+    url: &http::Uri,
+    credentials: &Basic,
+) -> Submitted {
+    let status = response.status();
+    if status != StatusCode::OK {
+        let error = answered(response, url, Some(credentials));
+        // A server error may come after the certificate was made.
+        return if status.is_server_error() {
+            Submitted::Unknown(error)
+        } else {
+            Submitted::Refused(error)
+        };
+    }
+    match wire::certificates(response.body()) {
+        Ok(certificates) => Submitted::Issued(certificates),
+        Err(why) => Submitted::Unknown(Error {
+            disposition: Disposition::Internal,
+            reason: "UnexpectedAnswer",
+            message: format!(
+                "{url} answered 200 OK, but {why}{}",
+                quoted(response.body(), Some(credentials))
+            ),
+        }),
+    }
+}
+
+/// Everything that is not 200.
+fn answered(response: &http::Response<Bytes>, url: &http::Uri, sent: Option<&Basic>) -> Error {
+    let status = response.status();
+    let disposition = disposition(status, response.headers());
+    let (reason, advice) = match status.as_u16() {
+        300..=399 => (
+            "Redirected",
+            "redirects are not followed: write the final address into spec.onlineCa of the issuer",
+        ),
+        401 | 403 => ("CredentialsRefused", "check username and password"),
+        404 | 410 => (
+            "AddressUnknown",
+            "check the addresses in spec.onlineCa of the issuer; the trailing slash counts",
+        ),
+        429 => ("TooManyRequests", "asked again later"),
+        500..=599 => ("ServerError", "asked again later"),
+        _ => ("Refused", "the CA does not take this request"),
+    };
+    Error {
+        disposition,
+        reason,
+        message: format!(
+            "{url} answered {status}{}: {advice}",
+            quoted(response.body(), sent)
+        ),
+    }
+}
+
+/// What each status means for the request.
+///
+/// Contrail answers 405 for a wrong method only, which this client cannot send; the vendor's page
+/// gives 405 for a bad CSR. Either way the request is at fault.
+fn disposition(status: StatusCode, headers: &HeaderMap) -> Disposition {
+    match status.as_u16() {
+        300..=399 | 404 | 410 => Disposition::BlameIssuer,
+        401 | 403 => Disposition::BlameCredentials,
+        408 | 425 | 429 | 500..=599 => Disposition::Retry { after: retry_after(headers) },
+        400..=499 => Disposition::Reject,
+        _ => Disposition::Internal,
+    }
+}
+
+/// `Retry-After` in seconds (RFC 9110, section 10.2.3), at most an hour; the form with a date is
+/// not used by any known server of this kind.
+fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+    let seconds: u64 = headers.get(header::RETRY_AFTER)?.to_str().ok()?.trim().parse().ok()?;
+    Some(Duration::from_secs(seconds.min(3600)))
+}
+
+fn quoted(body: &[u8], sent: Option<&Basic>) -> String {
+    let Some(mut text) = remote_text::excerpt(body) else { return String::new() };
+    if let Some(credentials) = sent {
+        text = credentials.scrub(&text);
+    }
+    format!(" (\"{text}\")")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_status_has_one_disposition() {
+        let retry = Disposition::Retry { after: None };
+        for code in 100..=599_u16 {
+            let expected = match code {
+                100..=299 => Disposition::Internal,
+                300..=399 => Disposition::BlameIssuer,
+                401 | 403 => Disposition::BlameCredentials,
+                404 | 410 => Disposition::BlameIssuer,
+                408 | 425 | 429 => retry,
+                500..=599 => retry,
+                _ => Disposition::Reject,
+            };
+            let status = StatusCode::from_u16(code).expect("100 to 599 are codes");
+            assert_eq!(disposition(status, &HeaderMap::new()), expected, "{code}");
+        }
+    }
+
+    #[test]
+    fn retry_after_is_honoured_up_to_an_hour() {
+        let cases = [("7", Some(7)), (" 90 ", Some(90)), ("999999999", Some(3600)), ("-1", None), ("soon", None)];
+        for (value, seconds) in cases {
+            let mut headers = HeaderMap::new();
+            headers.insert(header::RETRY_AFTER, value.parse().expect("a header value"));
+            assert_eq!(retry_after(&headers), seconds.map(Duration::from_secs), "{value}");
+        }
+    }
+}

@@ -1,0 +1,159 @@
+//! The bodies as the service spells them.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+
+use crate::pki::{self, Certificate};
+
+/// The form of "get certificate": one field, the CSR in PEM. The parser of form bodies turns a
+/// bare `+` into a space, so everything is percent-encoded.
+pub(super) fn certificate_form(csr_der: &[u8]) -> String {
+    url::form_urlencoded::Serializer::new(String::new())
+        .append_pair("certificate_request", &pki::csr::to_pem(csr_der))
+        .finish()
+}
+
+/// The certificates of a successful answer: the issued one, then what the server's operator
+/// configured, raw files in any spelling.
+pub(super) fn certificates(body: &[u8]) -> Result<Vec<Certificate>, String> {
+    let certificates = pki::parse_pem(body).map_err(|error| error.to_string())?;
+    if certificates.is_empty() {
+        return Err("its body holds no certificate".to_owned());
+    }
+    Ok(certificates)
+}
+
+/// What "get trust roots" serves, without what has no business there.
+#[derive(Debug, Default)]
+pub(super) struct TrustRoots {
+    /// CA certificates, each once.
+    pub(super) certificates: Vec<Certificate>,
+    /// What the CA's operator should know of.
+    pub(super) remarks: Vec<String>,
+}
+
+/// Reads lines of `<file name>=<base64 of the file>`.
+///
+/// The vendor's page also gives a manifest line `TRUSTED_CERTS=` and names with the prefix
+/// `FILEDATA_`, which no known server sends; both are understood. `None` where nothing at all looks
+/// like that.
+pub(super) fn trust_roots(body: &[u8]) -> Option<TrustRoots> {
+    let text = std::str::from_utf8(body).ok()?;
+    let mut roots = TrustRoots::default();
+    let mut manifest: Vec<String> = Vec::new();
+    let mut names: Vec<&str> = Vec::new();
+    for line in text.lines().map(str::trim).filter(|line| !line.is_empty()) {
+        // Padding is made of the same character: the first one separates.
+        let (name, value) = line.split_once('=')?;
+        let (name, value) = (name.trim(), value.trim());
+        if name == "TRUSTED_CERTS" {
+            manifest = listed(value);
+            continue;
+        }
+        let name = name.strip_prefix("FILEDATA_").unwrap_or(name);
+        if !is_safe_name(name) {
+            roots.remarks.push("an entry has a file name that is not allowed".to_owned());
+            continue;
+        }
+        names.push(name);
+        match STANDARD.decode(value) {
+            Ok(content) => add_file(&mut roots, name, &content),
+            Err(_) => roots.remarks.push(format!("{name} is not base64")),
+        }
+    }
+    for name in manifest.iter().filter(|listed| !names.contains(&listed.as_str())) {
+        if is_safe_name(name) {
+            roots.remarks.push(format!("{name} is listed and not served"));
+        }
+    }
+    (!names.is_empty()).then_some(roots)
+}
+
+/// The manifest is a comma list, plain or in base64.
+fn listed(value: &str) -> Vec<String> {
+    let decoded = STANDARD.decode(value).ok().and_then(|bytes| String::from_utf8(bytes).ok());
+    decoded
+        .as_deref()
+        .unwrap_or(value)
+        .split(',')
+        .map(|name| name.trim().to_owned())
+        .filter(|name| !name.is_empty())
+        .collect()
+}
+
+/// The reference clients write files of that name; so might those who read what we keep.
+fn is_safe_name(name: &str) -> bool {
+    (1..=128).contains(&name.len())
+        && !name.starts_with('.')
+        && name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'))
+}
+
+/// Keeps CA certificates. The real server dumps a whole directory, and its sample configuration
+/// names the one that holds the CA's private key.
+fn add_file(roots: &mut TrustRoots, name: &str, content: &[u8]) {
+    if contains(content, b"PRIVATE KEY-----") {
+        roots.remarks.push(format!(
+            "{name} holds a PRIVATE KEY, served to anybody who asks: tell the operator of the CA"
+        ));
+        return;
+    }
+    if !contains(content, b"-----BEGIN") {
+        return;
+    }
+    match pki::parse_pem(content) {
+        Ok(certificates) => {
+            for certificate in certificates.into_iter().filter(Certificate::is_ca) {
+                if !roots.certificates.iter().any(|known| known.der() == certificate.der()) {
+                    roots.certificates.push(certificate);
+                }
+            }
+        }
+        Err(_) => roots.remarks.push(format!("{name} cannot be read as PEM")),
+    }
+}
+
+fn contains(content: &[u8], needle: &[u8]) -> bool {
+    content.windows(needle.len()).any(|window| window == needle)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn plus_and_newlines_of_the_csr_are_encoded() {
+        let form = certificate_form(&[0xfb, 0xef, 0xbe, 0xff]);
+        assert!(form.starts_with("certificate_request=-----BEGIN+CERTIFICATE+REQUEST-----%0A"), "{form}");
+        assert!(form.contains("%2B%2B%2B%2F%2Fw%3D%3D%0A"), "{form}");
+    }
+
+    #[test]
+    fn trust_root_lines_are_read_in_every_known_spelling() {
+        let file = |text: &str| STANDARD.encode(text);
+        let cases = [
+            ("a policy is no certificate", format!("a.signing_policy={}\n", file("access_id_CA X509 'x'")), Some(vec![])),
+            ("CRLF, blank lines and no last newline", format!("\r\na.info={}\r\n\r\nb.info={}", file("x"), file("y")), Some(vec![])),
+            ("the prefix of the vendor's page", format!("FILEDATA_a.info={}", file("x")), Some(vec![])),
+            ("a path that climbs out", format!("../x={}\na.info={}", file("x"), file("y")), Some(vec!["an entry has a file name that is not allowed"])),
+            ("a manifest, plain, with a gap", format!("TRUSTED_CERTS=a.info,b.0\na.info={}", file("x")), Some(vec!["b.0 is listed and not served"])),
+            ("a manifest in base64", format!("TRUSTED_CERTS={}\na.info={}", file("a.info,c.0"), file("x")), Some(vec!["c.0 is listed and not served"])),
+            ("a leaked key is dropped and told", format!("ca.key={}", file("-----BEGIN PRIVATE KEY-----\nx")), Some(vec!["ca.key holds a PRIVATE KEY, served to anybody who asks: tell the operator of the CA"])),
+            ("a value that is not base64", "a.0=%%%".to_owned(), Some(vec!["a.0 is not base64"])),
+            ("a page", "<html>\n<body>hello</body></html>".to_owned(), None),
+            ("nothing", String::new(), None),
+        ];
+        for (name, body, expected) in cases {
+            let remarks = trust_roots(body.as_bytes()).map(|roots| roots.remarks);
+            let expected = expected.map(|list| list.into_iter().map(str::to_owned).collect::<Vec<_>>());
+            assert_eq!(remarks, expected, "{name}");
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_body_makes_it_panic(body in proptest::collection::vec(proptest::num::u8::ANY, 0..400)) {
+            let _ = trust_roots(&body);
+            let _ = certificates(&body);
+        }
+    }
+}

@@ -1,0 +1,114 @@
+//! Text from a CA, made fit for a condition: bounded, on one line, without mark-up and without
+//! anything that might be a secret.
+
+/// Longest excerpt, in characters.
+const LIMIT: usize = 200;
+
+/// A readable excerpt of an answer's body, or `None` where nothing readable is in it.
+#[must_use]
+pub fn excerpt(body: &[u8]) -> Option<String> {
+    let head = &body[..body.len().min(16 * 1024)];
+    let text = String::from_utf8_lossy(head);
+    let plain = without_blocks(&without_markup(&text));
+    let mut line = plain
+        .split_whitespace()
+        .map(|word| if looks_like_a_token(word) { "[…]" } else { word })
+        .collect::<Vec<_>>()
+        .join(" ");
+    line.retain(|c| !c.is_control());
+    if line.chars().count() > LIMIT {
+        line = line.chars().take(LIMIT - 1).chain(['…']).collect();
+    }
+    (!line.is_empty()).then_some(line)
+}
+
+/// Drops tags and the content of the elements that are not text for people.
+fn without_markup(text: &str) -> String {
+    let mut plain = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(start) = rest.find('<') {
+        plain.push_str(&rest[..start]);
+        plain.push(' ');
+        let tag = &rest[start..];
+        let skipped = ["script", "style", "head"].iter().find_map(|element| {
+            let named = tag.get(1..=element.len())?;
+            named.eq_ignore_ascii_case(element).then(|| {
+                let close = format!("</{element}");
+                tag.to_ascii_lowercase().find(&close).map_or(tag.len(), |at| at)
+            })
+        });
+        let from = skipped.unwrap_or(0).max(usize::from(skipped.is_none()));
+        rest = match tag.get(from..).and_then(|after| after.find('>').map(|end| from + end + 1)) {
+            Some(end) => &tag[end..],
+            None => "",
+        };
+    }
+    plain.push_str(rest);
+    plain.replace("&lt;", "<").replace("&gt;", ">").replace("&quot;", "\"").replace("&amp;", "&")
+}
+
+/// PEM blocks can be private keys: none is ever quoted.
+fn without_blocks(text: &str) -> String {
+    let Some(start) = text.find("-----BEGIN") else { return text.to_owned() };
+    let after = text[start..].find("-----END").map_or("", |end| {
+        let tail = &text[start + end + "-----END".len()..];
+        tail.find("-----").map_or("", |close| &tail[close + 5..])
+    });
+    format!("{}[…]{}", &text[..start], without_blocks(after))
+}
+
+/// Long runs without a space are keys, hashes, tokens or base64: nothing a person reads.
+fn looks_like_a_token(word: &str) -> bool {
+    word.len() > 40 && !word.contains("://")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::excerpt;
+
+    #[test]
+    fn bodies_become_one_readable_line() {
+        let cases: [(&str, &str, Option<&str>); 7] = [
+            ("plain text stays", "bad request\r\n\r\ndetail", Some("bad request detail")),
+            (
+                "tags go, text stays",
+                "<html><head><title>x</title></head><body><h1>400</h1>Error loading <b>CSR</b></body>",
+                Some("400 Error loading CSR"),
+            ),
+            ("scripts go", "<script>var a = '<b>';</script>Sorry", Some("Sorry")),
+            (
+                "a private key is never quoted",
+                "oops -----BEGIN PRIVATE KEY-----\nMIIEvQ\n-----END PRIVATE KEY----- end",
+                Some("oops […] end"),
+            ),
+            ("a key without an end takes the rest", "x -----BEGIN RSA PRIVATE KEY-----\nMII", Some("x […]")),
+            (
+                "tokens go",
+                "token eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9.eyJzdWIiOiIxMjM0NTY3ODkwIn0 end",
+                Some("token […] end"),
+            ),
+            ("nothing readable is nothing", "<html></html>", None),
+        ];
+        for (name, body, expected) in cases {
+            assert_eq!(excerpt(body.as_bytes()).as_deref(), expected, "{name}");
+        }
+    }
+
+    #[test]
+    fn long_bodies_are_cut() {
+        let text = "word ".repeat(10_000);
+        assert_eq!(excerpt(text.as_bytes()).map(|line| line.chars().count()), Some(200));
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_body_makes_it_panic(body in proptest::collection::vec(proptest::num::u8::ANY, 0..2000)) {
+            let _ = excerpt(&body);
+        }
+
+        #[test]
+        fn no_markup_makes_it_panic(body in "[<>a-z/é! -]{0,60}(-----BEGIN|-----END|<script|<HEAD|</head>)?[<>a-z/é -]{0,60}") {
+            let _ = excerpt(body.as_bytes());
+        }
+    }
+}

@@ -1,0 +1,216 @@
+//! The command line: the operator itself, and what else the binary can do.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use futures::FutureExt as _;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::api;
+use crate::ca::transport::Network;
+use crate::controller::{self, Operator};
+use crate::metrics::Metrics;
+use crate::server::{self, Readiness};
+
+/// Obtains X.509 certificates from certificate authorities outside the cluster and keeps them
+/// fresh in Secrets.
+///
+/// Without a command it runs the operator.
+#[derive(Debug, Parser)]
+#[command(version, args_conflicts_with_subcommands = true)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    operator: OperatorArgs,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the operator (the default).
+    Operator(OperatorArgs),
+    /// Print the CustomResourceDefinitions, or write them into a directory.
+    Crds {
+        /// Write one file per kind into this directory.
+        #[arg(long)]
+        dir: Option<PathBuf>,
+    },
+}
+
+#[derive(Args, Debug)]
+struct OperatorArgs {
+    /// Namespace of the operator: there the references of ClusterIssuers are resolved.
+    #[arg(long, env = "CHANCERY_NAMESPACE", default_value = "chancery")]
+    namespace: String,
+    /// Address of /livez, /readyz and /metrics.
+    #[arg(long, env = "CHANCERY_HTTP_ADDRESS", default_value = "0.0.0.0:8080")]
+    http_address: SocketAddr,
+    /// Longest time for one request to a CA, such as 30s.
+    #[arg(long, env = "CHANCERY_CA_TIMEOUT", default_value = "30s", value_parser = duration)]
+    ca_timeout: Duration,
+    /// What is logged, in the notation of tracing-subscriber's EnvFilter.
+    #[arg(long, env = "CHANCERY_LOG", default_value = DEFAULT_LOG)]
+    log: String,
+    /// How logs are written.
+    #[arg(long, env = "CHANCERY_LOG_FORMAT", value_enum, default_value_t = LogFormat::Json)]
+    log_format: LogFormat,
+}
+
+/// kube logs every refused request as an error of its own; what it means is told by who made it.
+const DEFAULT_LOG: &str = "info,kube_client::client::builder=off";
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum LogFormat {
+    /// One JSON object per line.
+    Json,
+    /// Lines for people.
+    Text,
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    let duration: jiff::SignedDuration =
+        text.parse().map_err(|error| format!("not a duration such as 30s: {error}"))?;
+    match Duration::try_from(duration) {
+        Ok(duration) if !duration.is_zero() => Ok(duration),
+        _ => Err("must be longer than nothing".to_owned()),
+    }
+}
+
+/// What ends the program: a sentence, with the cause behind it.
+type Fatal = Box<dyn std::error::Error + Send + Sync>;
+
+impl Cli {
+    /// Runs what the command line asks for.
+    #[must_use]
+    pub fn run(self) -> ExitCode {
+        // reqwest and kube take the process-wide provider; a second installation is refused and
+        // changes nothing.
+        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+        let result = match self.command {
+            Some(Command::Crds { dir }) => crds(dir.as_deref()),
+            Some(Command::Operator(args)) => operator(args),
+            None => operator(self.operator),
+        };
+        match result {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                eprintln!("chancery: {error}");
+                ExitCode::FAILURE
+            }
+        }
+    }
+}
+
+fn crds(dir: Option<&Path>) -> Result<(), Fatal> {
+    use std::io::Write as _;
+    for (name, crd) in api::crds() {
+        let yaml = serde_yaml::to_string(&crd)?;
+        match dir {
+            Some(dir) => std::fs::write(dir.join(name), yaml)
+                .map_err(|error| format!("cannot write {}: {error}", dir.join(name).display()))?,
+            None => writeln!(std::io::stdout(), "---\n{yaml}")?,
+        }
+    }
+    Ok(())
+}
+
+fn operator(args: OperatorArgs) -> Result<(), Fatal> {
+    log(&args)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    runtime.block_on(serve(args))
+}
+
+fn log(args: &OperatorArgs) -> Result<(), Fatal> {
+    let filter = tracing_subscriber::EnvFilter::try_new(&args.log)
+        .map_err(|error| format!("--log {}: {error}", args.log))?;
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    match args.log_format {
+        LogFormat::Json => builder.json().flatten_event(true).init(),
+        LogFormat::Text => builder.init(),
+    }
+    Ok(())
+}
+
+async fn serve(args: OperatorArgs) -> Result<(), Fatal> {
+    let client = client().await?;
+    check_crds(&client).await?;
+    let metrics = Arc::new(Metrics::default());
+    let readiness = Readiness::default();
+    let listener = TcpListener::bind(args.http_address)
+        .await
+        .map_err(|error| format!("--http-address {}: {error}", args.http_address))?;
+    tracing::info!(address = %listener.local_addr()?, "serving /livez, /readyz and /metrics");
+    let (mut terminate, mut interrupt) =
+        (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let shutdown = async move {
+        tokio::select! {
+            biased;
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        tracing::info!("shutting down: no new work is taken, what is under way is ended");
+    }
+    .boxed()
+    .shared();
+    let routes = server::router(Arc::clone(&metrics), readiness.clone());
+    let http = tokio::spawn(axum::serve(listener, routes).into_future());
+    let operator = Operator {
+        client,
+        namespace: args.namespace,
+        connector: Arc::new(Network),
+        clock: controller::system_clock,
+        ca_timeout: args.ca_timeout,
+        metrics,
+    };
+    // What is under way is at most a request to a CA and a few to the API server; whatever takes
+    // longer would be killed anyway.
+    let grace = args.ca_timeout + Duration::from_secs(30);
+    let late = {
+        let shutdown = shutdown.clone();
+        async move {
+            shutdown.await;
+            tokio::time::sleep(grace).await;
+        }
+    };
+    let running = controller::run(operator, shutdown, move || {
+        tracing::info!("ready");
+        readiness.reached();
+    });
+    tokio::select! {
+        biased;
+        () = running => {}
+        () = late => tracing::warn!("some work did not end in time"),
+    }
+    http.abort();
+    Ok(())
+}
+
+async fn client() -> Result<kube::Client, Fatal> {
+    let mut config = kube::Config::infer()
+        .await
+        .map_err(|error| format!("no access to a cluster: {error}"))?;
+    // A repeated write would be one we do not know of.
+    config.default_retry = false;
+    Ok(kube::Client::try_from(config)?)
+}
+
+/// Without its definitions the operator would wait for ever without a word.
+async fn check_crds(client: &kube::Client) -> Result<(), Fatal> {
+    let group = kube::discovery::pinned_group(
+        client,
+        &kube::core::GroupVersion::gv(api::GROUP, api::VERSION),
+    )
+    .await;
+    match group {
+        Ok(_) => Ok(()),
+        Err(kube::Error::Api(status)) if status.code == 404 => {
+            Err(format!("the API server does not know {}/{}: kubectl apply -f crds/", api::GROUP, api::VERSION).into())
+        }
+        Err(error) => Err(format!("the API server does not answer: {error}").into()),
+    }
+}

@@ -1,0 +1,130 @@
+//! The shell: watches, reconcilers and the few named effects.
+//!
+//! ```text
+//! watch ─▶ reconcile ─▶ observe ─▶ decide ─▶ perform ─▶ describe
+//!                       plain      pure,      one        pure: status + requeue
+//!                       values     one Step   effect
+//! ```
+//!
+//! All effects on the cluster are in [`perform`], [`secret`] and [`cluster`]; all effects on CAs go
+//! through [`accounts`]. What to do is never decided here but in [`crate::issuance`].
+
+mod accounts;
+mod certificate_request;
+mod cluster;
+mod events;
+mod gate;
+mod issuer;
+mod kill_point;
+mod perform;
+mod secret;
+mod watches;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::FutureExt as _;
+use jiff::Timestamp;
+use kube::Client;
+use kube::runtime::Controller;
+use tokio::sync::Semaphore;
+
+use self::accounts::Accounts;
+use self::events::Events;
+use self::gate::Gate;
+use self::watches::{Stores, Watches};
+use crate::api::{ClusterIssuer, Issuer};
+use crate::ca::transport::Connector;
+use crate::metrics::Metrics;
+
+/// What the operator is started with.
+pub struct Operator {
+    /// Access to the API server.
+    pub client: Client,
+    /// Namespace in which the references of ClusterIssuers resolve.
+    pub namespace: String,
+    /// How CAs are reached.
+    pub connector: Arc<dyn Connector>,
+    /// The wall clock.
+    pub clock: fn() -> Timestamp,
+    /// Longest time for one request to a CA.
+    pub ca_timeout: Duration,
+    /// Counters and gauges.
+    pub metrics: Arc<Metrics>,
+}
+
+/// What every reconcile may use.
+struct Context {
+    cluster: cluster::Cluster,
+    namespace: String,
+    stores: Stores,
+    accounts: Accounts,
+    events: Events,
+    gate: Gate,
+    keygen: Semaphore,
+    clock: fn() -> Timestamp,
+    metrics: Arc<Metrics>,
+    checks: issuer::Checks,
+    wake: watches::Wakers,
+}
+
+/// Runs until `shutdown` completes; runs that are under way then end first.
+///
+/// `ready` is told once all watches have their first answer.
+pub async fn run(
+    operator: Operator,
+    shutdown: impl Future<Output = ()> + Send + Sync + 'static,
+    ready: impl FnOnce() + Send,
+) {
+    let Watches { stores, wakers, requests, issuers, cluster_issuers, tasks } =
+        watches::start(&operator.client, &operator.namespace);
+    operator.metrics.observe_requests(stores.requests.clone());
+    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let context = Arc::new(Context {
+        cluster: cluster::Cluster::new(operator.client.clone()),
+        namespace: operator.namespace,
+        accounts: Accounts::new(operator.connector, operator.ca_timeout),
+        events: Events::new(operator.client.clone()),
+        gate: Gate::default(),
+        // RSA keys cost whole cores for up to a second.
+        keygen: Semaphore::new(cores),
+        clock: operator.clock,
+        metrics: operator.metrics,
+        checks: issuer::Checks::default(),
+        wake: wakers,
+        stores,
+    });
+    let shutdown = shutdown.shared();
+    // Without the first answer of a watch, "not in the cache" would be taken for "does not exist".
+    tokio::select! {
+        biased;
+        () = shutdown.clone() => return,
+        () = context.stores.wait_until_ready() => ready(),
+    }
+    let requests = Controller::for_shared_stream(
+        futures::stream::pending(),
+        context.stores.requests.clone(),
+    )
+    .reconcile_on(requests)
+    .graceful_shutdown_on(shutdown.clone())
+    .run(certificate_request::reconcile, certificate_request::error_policy, Arc::clone(&context));
+    let issuers =
+        Controller::for_shared_stream(futures::stream::pending(), context.stores.issuers.clone())
+            .reconcile_on(issuers)
+            .graceful_shutdown_on(shutdown.clone())
+            .run(issuer::reconcile::<Issuer>, issuer::error_policy, Arc::clone(&context));
+    let cluster_issuers = Controller::for_shared_stream(
+        futures::stream::pending(),
+        context.stores.cluster_issuers.clone(),
+    )
+    .reconcile_on(cluster_issuers)
+    .graceful_shutdown_on(shutdown)
+    .run(issuer::reconcile::<ClusterIssuer>, issuer::error_policy, Arc::clone(&context));
+    tokio::join!(drain(requests), drain(issuers), drain(cluster_issuers));
+    drop(tasks);
+}
+
+/// Errors were told where they happened; a stream only has to be read to its end.
+async fn drain<T>(stream: impl futures::Stream<Item = T>) {
+    futures::StreamExt::for_each(stream, |_| std::future::ready(())).await;
+}

@@ -1,0 +1,236 @@
+//! Open accounts: one client per issuer, made anew when the issuer or its credentials change.
+//!
+//! # Guarantees
+//! - An account is opened at most once at a time; a slow issuer delays nobody but its own requests.
+//! - Credentials are held in memory only, and for as long as the account is.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::Semaphore;
+use tokio::time::Instant;
+
+use super::cluster::Cluster;
+use super::secret;
+use crate::api::{CertificateBundle, IssuerKind, IssuerSpec};
+use crate::ca::registry::Kind;
+use crate::ca::transport::{Connector, Failure, TlsSettings};
+use crate::ca::{CertificateAuthority, Disposition, Error};
+use crate::pki::{self, Certificate};
+
+/// Bundles in ConfigMaps and Secrets change without telling anybody: they are read again after
+/// this time.
+const LIFETIME: Duration = Duration::from_secs(600);
+/// So many requests are under way to one CA at once.
+const PARALLEL: usize = 32;
+
+/// An issuer by kind, namespace and name.
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
+pub(super) struct IssuerKey {
+    pub(super) kind: IssuerKind,
+    pub(super) namespace: Option<String>,
+    pub(super) name: String,
+}
+
+/// An issuer as it is now: everything an open account depends on.
+pub(super) struct IssuerNow<'a> {
+    pub(super) key: IssuerKey,
+    pub(super) spec: &'a IssuerSpec,
+    pub(super) generation: i64,
+    /// Namespace in which its references resolve.
+    pub(super) namespace: String,
+    /// resourceVersion of its credentials Secret, from the watch.
+    pub(super) credentials_version: Option<String>,
+}
+
+/// An open account.
+pub(super) struct Account {
+    pub(super) ca: Arc<dyn CertificateAuthority>,
+    /// In one line, without secrets.
+    pub(super) name: String,
+    /// Host of the CA: where credentials may be sent.
+    pub(super) host: String,
+    pub(super) anchors: Vec<Certificate>,
+    pub(super) add_served_roots: bool,
+    /// Permits for requests to the CA.
+    pub(super) permits: Semaphore,
+    served: tokio::sync::Mutex<Option<Vec<Certificate>>>,
+}
+
+impl Account {
+    /// The certificates the CA serves, asked for once.
+    pub(super) async fn served_roots(&self) -> Result<Vec<Certificate>, Error> {
+        let mut served = self.served.lock().await;
+        if let Some(served) = &*served {
+            return Ok(served.clone());
+        }
+        let fresh = self.ca.trust_anchors().await?;
+        Ok(served.insert(fresh).clone())
+    }
+}
+
+/// What an account was opened with.
+#[derive(Clone, Debug, Eq, PartialEq)]
+struct Basis {
+    generation: i64,
+    credentials_version: Option<String>,
+}
+
+struct Entry {
+    basis: Basis,
+    opened_at: Instant,
+    account: Arc<Account>,
+}
+
+type Slot = Arc<tokio::sync::Mutex<Option<Entry>>>;
+
+/// All open accounts.
+pub(super) struct Accounts {
+    connector: Arc<dyn Connector>,
+    deadline: Duration,
+    slots: Mutex<HashMap<IssuerKey, Slot>>,
+    blamed: Mutex<HashMap<IssuerKey, (Basis, Error)>>,
+}
+
+impl Accounts {
+    pub(super) fn new(connector: Arc<dyn Connector>, deadline: Duration) -> Self {
+        Self { connector, deadline, slots: Mutex::default(), blamed: Mutex::default() }
+    }
+
+    /// The account of `issuer`, opened if it is not open.
+    pub(super) async fn open(
+        &self,
+        cluster: &Cluster,
+        issuer: &IssuerNow<'_>,
+    ) -> Result<Arc<Account>, Error> {
+        if let Some(error) = self.blamed(issuer) {
+            return Err(error);
+        }
+        let slot = Arc::clone(lock(&self.slots).entry(issuer.key.clone()).or_default());
+        let mut slot = slot.lock().await;
+        let basis = issuer.basis();
+        if let Some(entry) = &*slot {
+            if entry.basis == basis && entry.opened_at.elapsed() < LIFETIME {
+                return Ok(Arc::clone(&entry.account));
+            }
+        }
+        let account = Arc::new(self.connect(cluster, issuer).await?);
+        *slot = Some(Entry { basis, opened_at: Instant::now(), account: Arc::clone(&account) });
+        Ok(account)
+    }
+
+    /// Notes that the CA refused the credentials of `issuer`: they are not sent again before they
+    /// change.
+    pub(super) fn blame(&self, issuer: &IssuerNow<'_>, error: Error) {
+        lock(&self.blamed).insert(issuer.key.clone(), (issuer.basis(), error));
+    }
+
+    /// The refusal that still stands.
+    pub(super) fn blamed(&self, issuer: &IssuerNow<'_>) -> Option<Error> {
+        let mut blamed = lock(&self.blamed);
+        let (basis, error) = blamed.get(&issuer.key)?;
+        if *basis == issuer.basis() {
+            return Some(error.clone());
+        }
+        blamed.remove(&issuer.key);
+        None
+    }
+
+    /// Lets the credentials be tried once more.
+    pub(super) fn forgive(&self, key: &IssuerKey) {
+        lock(&self.blamed).remove(key);
+    }
+
+    /// Forgets an issuer that is gone.
+    pub(super) fn close(&self, key: &IssuerKey) {
+        lock(&self.slots).remove(key);
+        self.forgive(key);
+    }
+
+    async fn connect(&self, cluster: &Cluster, issuer: &IssuerNow<'_>) -> Result<Account, Error> {
+        let spec = issuer.spec;
+        let kind = Kind::of(spec)?;
+        let host = kind.host();
+        let tls = match &spec.tls {
+            None => TlsSettings::SystemRoots,
+            Some(tls) => TlsSettings::Bundle(
+                secret::bundle(cluster, &issuer.namespace, "spec.tls.caBundle", &tls.ca_bundle).await?,
+            ),
+        };
+        let credentials = match kind.credentials() {
+            None => None,
+            Some(reference) => {
+                let (basic, _) =
+                    secret::credentials(cluster, &issuer.namespace, &reference.name, &host).await?;
+                Some(basic)
+            }
+        };
+        let transport = self.connector.connect(&tls).map_err(|failure| no_transport(&failure))?;
+        let trust = spec.trust.clone().unwrap_or_default();
+        Ok(Account {
+            name: kind.account(credentials.as_ref()),
+            ca: kind.open(credentials, transport, self.deadline)?,
+            host,
+            anchors: anchors(cluster, &issuer.namespace, trust.bundle.as_ref(), trust.system_roots).await?,
+            add_served_roots: trust.add_served_roots.unwrap_or(false),
+            permits: Semaphore::new(PARALLEL),
+            served: tokio::sync::Mutex::new(None),
+        })
+    }
+}
+
+impl<'a> IssuerNow<'a> {
+    /// With what `credentials_version` says of the Secret it refers to.
+    pub(super) fn new(
+        key: IssuerKey,
+        spec: &'a IssuerSpec,
+        generation: i64,
+        operator_namespace: &str,
+        credentials_version: impl FnOnce(&str, &str) -> Option<String>,
+    ) -> Self {
+        let namespace = key.namespace.clone().unwrap_or_else(|| operator_namespace.to_owned());
+        let credentials_version = Kind::of(spec)
+            .ok()
+            .and_then(Kind::credentials)
+            .and_then(|reference| credentials_version(&namespace, &reference.name));
+        Self { key, spec, generation, namespace, credentials_version }
+    }
+
+    fn basis(&self) -> Basis {
+        Basis {
+            generation: self.generation,
+            credentials_version: self.credentials_version.clone(),
+        }
+    }
+}
+
+/// What chains must end at: the given bundle, the system roots, or both. System roots alone where
+/// nothing is given, and none is no error: the chain then says what to pin.
+async fn anchors(
+    cluster: &Cluster,
+    namespace: &str,
+    bundle: Option<&CertificateBundle>,
+    system_roots: Option<bool>,
+) -> Result<Vec<Certificate>, Error> {
+    let mut anchors = match bundle {
+        Some(bundle) => secret::bundle(cluster, namespace, "spec.trust.bundle", bundle).await?,
+        None => Vec::new(),
+    };
+    if system_roots.unwrap_or(bundle.is_none()) {
+        anchors.extend(pki::system_roots().unwrap_or_default());
+    }
+    Ok(anchors)
+}
+
+fn no_transport(failure: &Failure) -> Error {
+    Error {
+        disposition: Disposition::BlameIssuer,
+        reason: "ServerNotTrusted",
+        message: format!("{failure}; or put the CA's TLS root into spec.tls.caBundle of the issuer"),
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

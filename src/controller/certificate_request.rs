@@ -1,0 +1,390 @@
+//! The reconciler of `CertificateRequest`.
+
+use std::sync::Arc;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use kube::runtime::controller::Action;
+use kube::runtime::reflector::ObjectRef;
+use kube::{Api, Resource as _, ResourceExt as _};
+use tracing::Instrument as _;
+
+use super::Context;
+use super::accounts::{IssuerKey, IssuerNow};
+use super::cluster::ErrorKind;
+use super::kill_point::kill_point;
+use super::perform;
+use super::watches::Guarded;
+use crate::api::condition::{self, ISSUING, READY, STALLED};
+use crate::api::{
+    CertificateRequest, CertificateRequestStatus, Issuer, IssuerKind, IssuerSpec, IssuerStatus,
+    KeyAlgorithm, PrivateKeySpec, annotation,
+};
+use crate::issuance::{
+    CachedTarget, Description, IssuerState, Observation, Outcome, Previous, RenewBefore, Request,
+    Requeue, Rest, Step, Template, decide, describe,
+};
+use crate::pki::{KeyKind, Names};
+
+/// Nothing here is unexpected: every failure ends in a status and a requeue.
+pub(super) type Never = std::convert::Infallible;
+
+/// One run for one request.
+pub(super) async fn reconcile(
+    guarded: Arc<Guarded<CertificateRequest>>,
+    context: Arc<Context>,
+) -> Result<Action, Never> {
+    let request = match &guarded.0 {
+        Ok(request) => request,
+        Err(error) => {
+            tracing::error!(name = guarded.name_any(), %error, "the request cannot be read by this version");
+            return Ok(Action::await_change());
+        }
+    };
+    let span = tracing::info_span!(
+        "certificate_request",
+        certificate_request.namespace = request.namespace(),
+        certificate_request.name = request.name_any(),
+        certificate_request.uid = request.uid(),
+    );
+    Ok(run(&context, request).instrument(span).await)
+}
+
+pub(super) fn error_policy(
+    _: Arc<Guarded<CertificateRequest>>,
+    error: &Never,
+    _: Arc<Context>,
+) -> Action {
+    match *error {}
+}
+
+async fn run(context: &Context, request: &CertificateRequest) -> Action {
+    let target = cached_target(context, request);
+    let uid = request.uid().unwrap_or_default();
+    let version = request.resource_version();
+    let target_version = target.as_ref().map(|target| target.resource_version.as_str());
+    if let Err(wait) = context.gate.passes(&uid, version.as_deref(), target_version) {
+        return Action::requeue(wait);
+    }
+    let issuer = FoundIssuer::of(context, request);
+    let now = (context.clock)();
+    let mut seen = observe(context, request, &issuer, target, now);
+    let rest = loop {
+        let outcome = match decide(&seen) {
+            Step::Rest(rest) => break rest,
+            Step::ReadTarget => perform::read_target(context, &seen).await,
+            Step::OpenAccount => match issuer.now(context) {
+                Some(issuer) => perform::open_account(context, &seen, &issuer).await,
+                None => break Rest::IssuerMissing,
+            },
+            Step::Submit(plan) => match issuer.now(context) {
+                Some(issuer) => perform::submit(context, &seen, &issuer, plan).await,
+                None => break Rest::IssuerMissing,
+            },
+            Step::ReadServedRoots => match issuer.now(context) {
+                Some(issuer) => perform::read_served_roots(context, &issuer).await,
+                None => Outcome::Served(Vec::new()),
+            },
+            Step::Deliver(delivery) => perform::deliver(context, &seen, &delivery).await,
+        };
+        // Time passes while a CA thinks: dates are judged by what the clock says then.
+        seen.now = (context.clock)();
+        seen = seen.after(outcome);
+    };
+    finish(context, request, &seen, &rest).await
+}
+
+/// Writes the status if it differs, tells of transitions, and says when to look again.
+async fn finish(
+    context: &Context,
+    request: &CertificateRequest,
+    seen: &Observation,
+    rest: &Rest,
+) -> Action {
+    if *rest == Rest::Deleted {
+        context.gate.forget(&seen.request.uid);
+        return Action::await_change();
+    }
+    let before = request.status.clone().unwrap_or_default();
+    let Description { status, notices, requeue } = describe(seen, &before.conditions, rest);
+    let delivered = status
+        .certificate
+        .as_ref()
+        .filter(|_| seen.delivered.is_some())
+        .map(|certificate| certificate.secret_resource_version.clone());
+    if status == before {
+        return action(context, requeue);
+    }
+    log(&before, &status);
+    let written = put_status(context, request, status).await;
+    kill_point("after-status");
+    let version = match written {
+        Ok(version) => version,
+        Err(error) => {
+            // The object moved on, and what it became wakes the next run; the target is what it is.
+            context.gate.expect(&seen.request.uid, None, delivered.as_deref());
+            if error.kind != ErrorKind::Conflict && error.kind != ErrorKind::NotFound {
+                tracing::warn!(%error, "the status was not written");
+            }
+            return Action::requeue(RETRY);
+        }
+    };
+    context.gate.expect(&seen.request.uid, version.as_deref(), delivered.as_deref());
+    if seen.renewed {
+        measure(context, request, seen);
+    }
+    context.events.publish(&request.object_ref(&()), notices).await;
+    action(context, requeue)
+}
+
+/// A status that could not be written is decided anew.
+const RETRY: std::time::Duration = std::time::Duration::from_secs(2);
+
+async fn put_status(
+    context: &Context,
+    request: &CertificateRequest,
+    status: CertificateRequestStatus,
+) -> Result<Option<String>, super::cluster::Error> {
+    let mut next = request.clone();
+    next.status = Some(status);
+    let namespace = request.namespace().unwrap_or_default();
+    let api = Api::namespaced(context.cluster.client(), &namespace);
+    let written = context.cluster.put_status(api, "certificaterequests/status", &next).await?;
+    Ok(written.resource_version())
+}
+
+fn action(context: &Context, requeue: Requeue) -> Action {
+    match requeue {
+        Requeue::AwaitChange => Action::await_change(),
+        Requeue::At(at) => {
+            let wait = at.duration_since((context.clock)());
+            Action::requeue(wait.try_into().unwrap_or_default())
+        }
+    }
+}
+
+fn log(before: &CertificateRequestStatus, after: &CertificateRequestStatus) {
+    for kind in [READY, ISSUING] {
+        let (old, new) =
+            (condition::find(&before.conditions, kind), condition::find(&after.conditions, kind));
+        let Some(new) = new else { continue };
+        if old.is_none_or(|old| old.reason != new.reason || old.status != new.status) {
+            tracing::info!(condition = kind, status = new.status, reason = new.reason, "{}", new.message);
+        }
+    }
+}
+
+/// First issuances count from the creation of the request; a renewal has no such beginning.
+fn measure(context: &Context, request: &CertificateRequest, seen: &Observation) {
+    let created = request.metadata.creation_timestamp.as_ref();
+    if let (0, Some(created)) = (seen.previous.revision, created) {
+        let took = seen.now.duration_since(created.0);
+        context.metrics.time_to_issue(&request.spec.issuer_ref.name, took.as_secs_f64());
+    }
+}
+
+/// The issuer of a request, from the caches.
+enum FoundIssuer {
+    Missing,
+    Unreadable(String),
+    Found { key: IssuerKey, spec: Box<IssuerSpec>, status: Box<IssuerStatus>, generation: i64 },
+}
+
+impl FoundIssuer {
+    fn of(context: &Context, request: &CertificateRequest) -> Self {
+        let reference = &request.spec.issuer_ref;
+        match reference.kind {
+            IssuerKind::Issuer => {
+                let namespace = request.namespace().unwrap_or_default();
+                let at = ObjectRef::new(&reference.name).within(&namespace);
+                Self::from(context.stores.issuers.get(&at).map(|found: Arc<Guarded<Issuer>>| {
+                    found.0.as_ref().map_err(ToString::to_string).map(|issuer| {
+                        (issuer.metadata.clone(), issuer.spec.clone(), issuer.status.clone())
+                    })
+                }), IssuerKind::Issuer)
+            }
+            IssuerKind::ClusterIssuer => {
+                let at = ObjectRef::new(&reference.name);
+                Self::from(context.stores.cluster_issuers.get(&at).map(|found| {
+                    found.0.as_ref().map_err(ToString::to_string).map(|issuer| {
+                        (issuer.metadata.clone(), issuer.spec.clone(), issuer.status.clone())
+                    })
+                }), IssuerKind::ClusterIssuer)
+            }
+        }
+    }
+
+    fn from(
+        found: Option<
+            Result<(kube::api::ObjectMeta, IssuerSpec, Option<IssuerStatus>), String>,
+        >,
+        kind: IssuerKind,
+    ) -> Self {
+        match found {
+            None => Self::Missing,
+            Some(Err(why)) => Self::Unreadable(why),
+            Some(Ok((metadata, spec, status))) => Self::Found {
+                key: IssuerKey {
+                    kind,
+                    namespace: metadata.namespace,
+                    name: metadata.name.unwrap_or_default(),
+                },
+                spec: Box::new(spec),
+                status: Box::new(status.unwrap_or_default()),
+                generation: metadata.generation.unwrap_or_default(),
+            },
+        }
+    }
+
+    fn state(&self) -> IssuerState {
+        match self {
+            Self::Missing => IssuerState::Missing,
+            Self::Unreadable(why) => {
+                IssuerState::NotReady(format!("this version of Chancery cannot read it: {why}"))
+            }
+            Self::Found { status, generation, .. } => {
+                let ready = condition::find(&status.conditions, READY);
+                match ready {
+                    Some(ready)
+                        if ready.status == "True" && status.observed_generation == *generation =>
+                    {
+                        IssuerState::Ready {
+                            generation: *generation,
+                            account: status.account.clone(),
+                        }
+                    }
+                    Some(ready) if status.observed_generation == *generation => {
+                        IssuerState::NotReady(ready.message.clone())
+                    }
+                    _ => IssuerState::NotReady("it has not been checked yet".to_owned()),
+                }
+            }
+        }
+    }
+
+    fn now<'a>(&'a self, context: &'a Context) -> Option<IssuerNow<'a>> {
+        let Self::Found { key, spec, generation, .. } = self else { return None };
+        Some(super::issuer::now(context, key.clone(), spec, *generation))
+    }
+}
+
+fn observe(
+    context: &Context,
+    request: &CertificateRequest,
+    issuer: &FoundIssuer,
+    cached: Option<CachedTarget>,
+    now: jiff::Timestamp,
+) -> Observation {
+    let request_values = values(context, request);
+    Observation {
+        now,
+        issuer: issuer.state(),
+        rival: rival(context, request),
+        previous: previous(request.status.as_ref()),
+        request: request_values,
+        cached,
+        target: None,
+        account: None,
+        obtained: None,
+        served: None,
+        submitted: false,
+        delivered: None,
+        renewed: false,
+        conflicts: 0,
+        trouble: None,
+    }
+}
+
+fn cached_target(context: &Context, request: &CertificateRequest) -> Option<CachedTarget> {
+    let namespace = request.namespace().unwrap_or_default();
+    let at = ObjectRef::new(&request.spec.secret_name).within(&namespace);
+    let cached = context.stores.targets.get(&at)?;
+    Some(CachedTarget {
+        resource_version: cached.resource_version().unwrap_or_default(),
+        metadata: Template {
+            labels: cached.labels().clone(),
+            annotations: cached.annotations().clone(),
+        },
+    })
+}
+
+/// The oldest request has the Secret; of two made in the same second, the first by name.
+fn rival(context: &Context, request: &CertificateRequest) -> Option<String> {
+    let rank = |request: &CertificateRequest| {
+        (request.metadata.creation_timestamp.as_ref().map(|time| time.0), request.name_any())
+    };
+    let is_rival = |other: &CertificateRequest| {
+        other.spec.secret_name == request.spec.secret_name
+            && other.metadata.namespace == request.metadata.namespace
+            && rank(other) < rank(request)
+    };
+    let found = context.stores.requests.find(|other| other.0.as_ref().is_ok_and(is_rival))?;
+    Some(found.name_any())
+}
+
+fn values(context: &Context, request: &CertificateRequest) -> Request {
+    let spec = &request.spec;
+    let namespace = request.namespace().unwrap_or_default();
+    let identity = spec.online_ca.as_ref();
+    let credentials = identity
+        .and_then(|identity| identity.credentials_secret_ref.as_ref())
+        .map(|reference| reference.name.clone());
+    let template = spec.secret_template.clone().unwrap_or_default();
+    Request {
+        name: request.name_any(),
+        uid: request.uid().unwrap_or_default(),
+        generation: request.metadata.generation.unwrap_or_default(),
+        deleting: request.metadata.deletion_timestamp.is_some(),
+        secret_name: spec.secret_name.clone(),
+        issuer: format!("{} {}", spec.issuer_ref.kind, spec.issuer_ref.name),
+        names: Names {
+            common_name: spec.common_name.clone(),
+            dns_names: spec.dns_names.clone().unwrap_or_default(),
+        },
+        key_kind: spec.private_key.as_ref().map(key_kind),
+        rotation: spec.private_key.as_ref().map(|key| key.rotation_policy).unwrap_or_default(),
+        renew_before: renew_before(spec.renew_before.as_deref(), spec.renew_before_percentage),
+        template: Template { labels: template.labels, annotations: template.annotations },
+        suspended: spec.suspend.unwrap_or(false),
+        renew: request.annotations().get(annotation::RENEW).cloned(),
+        credentials_version: credentials
+            .as_deref()
+            .and_then(|name| context.stores.credentials_version(&namespace, name)),
+        credentials,
+        namespace,
+    }
+}
+
+fn key_kind(key: &PrivateKeySpec) -> KeyKind {
+    match (key.algorithm, key.size) {
+        (KeyAlgorithm::Ecdsa, Some(384)) => KeyKind::EcdsaP384,
+        (KeyAlgorithm::Ecdsa, _) => KeyKind::EcdsaP256,
+        (KeyAlgorithm::Rsa, Some(3072)) => KeyKind::Rsa3072,
+        (KeyAlgorithm::Rsa, Some(4096)) => KeyKind::Rsa4096,
+        (KeyAlgorithm::Rsa, _) => KeyKind::Rsa2048,
+    }
+}
+
+/// Admission let only durations of hours, minutes and seconds pass.
+fn renew_before(duration: Option<&str>, percentage: Option<i32>) -> RenewBefore {
+    match (duration.and_then(|text| text.parse().ok()), percentage) {
+        (Some(duration), _) => RenewBefore::Duration(duration),
+        (None, Some(percentage)) => RenewBefore::Percentage(percentage),
+        (None, None) => RenewBefore::AThird,
+    }
+}
+
+fn previous(status: Option<&CertificateRequestStatus>) -> Previous {
+    let Some(status) = status else { return Previous::default() };
+    let words = |condition: &Condition| (condition.reason.clone(), condition.message.clone());
+    Previous {
+        observed_generation: status.observed_generation,
+        revision: status.revision.unwrap_or_default(),
+        certificate: status.certificate.clone(),
+        failed_attempts: status.failed_attempts.unwrap_or_default(),
+        last_failure: status.last_failure_time.as_ref().map(|time| time.0),
+        next_attempt: status.next_attempt_time.as_ref().map(|time| time.0),
+        last_attempt: status.last_attempt.clone(),
+        issuing: condition::find(&status.conditions, ISSUING).map(words),
+        stalled: condition::is_true(&status.conditions, STALLED),
+    }
+}

@@ -1,0 +1,155 @@
+//! Calls of the API server: bounded in time, never repeated by themselves, and with errors that
+//! name verb, resource and object.
+
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1::{ConfigMap, Secret};
+use kube::api::{Patch, PatchParams, PostParams};
+use kube::{Api, Client};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::issuance::Read;
+
+/// The API server answers within milliseconds or is in trouble.
+const TIMEOUT: Duration = Duration::from_secs(15);
+
+/// A failed call of the API server.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot {verb} {resource} {object}: {cause}")]
+pub(super) struct Error {
+    verb: &'static str,
+    resource: &'static str,
+    object: String,
+    /// What kind of failure it is.
+    pub(super) kind: ErrorKind,
+    cause: String,
+}
+
+/// Failures that mean different things to a writer.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum ErrorKind {
+    /// 404.
+    NotFound,
+    /// 409: somebody else wrote in between.
+    Conflict,
+    /// 403.
+    Forbidden,
+    /// Anything else, no answer included.
+    Other,
+}
+
+/// The API server.
+#[derive(Clone)]
+pub(super) struct Cluster {
+    client: Client,
+}
+
+impl Cluster {
+    pub(super) fn new(client: Client) -> Self {
+        Self { client }
+    }
+
+    /// A Secret, live.
+    pub(super) async fn secret(&self, namespace: &str, name: &str) -> Result<Read<Secret>, Error> {
+        let api: Api<Secret> = Api::namespaced(self.client.clone(), namespace);
+        read(call("get", "secrets", namespace, name, api.get(name)).await)
+    }
+
+    /// A ConfigMap, live.
+    pub(super) async fn config_map(
+        &self,
+        namespace: &str,
+        name: &str,
+    ) -> Result<Read<ConfigMap>, Error> {
+        let api: Api<ConfigMap> = Api::namespaced(self.client.clone(), namespace);
+        read(call("get", "configmaps", namespace, name, api.get(name)).await)
+    }
+
+    /// Creates a Secret that must not exist.
+    pub(super) async fn create_secret(
+        &self,
+        namespace: &str,
+        name: &str,
+        secret: &Secret,
+    ) -> Result<Secret, Error> {
+        let api: Api<Secret> = Api::namespaced(self.client.clone(), namespace);
+        let params = PostParams { field_manager: Some(MANAGER.to_owned()), ..PostParams::default() };
+        call("create", "secrets", namespace, name, api.create(&params, secret)).await
+    }
+
+    /// Changes a Secret by a merge patch; uid and resourceVersion in `patch` make it conditional.
+    pub(super) async fn patch_secret(
+        &self,
+        namespace: &str,
+        name: &str,
+        patch: &serde_json::Value,
+    ) -> Result<Secret, Error> {
+        let api: Api<Secret> = Api::namespaced(self.client.clone(), namespace);
+        let params = PatchParams { field_manager: Some(MANAGER.to_owned()), ..PatchParams::default() };
+        call("patch", "secrets", namespace, name, api.patch(name, &params, &Patch::Merge(patch))).await
+    }
+
+    /// Writes the whole status of `object` on the condition of its resourceVersion. PUT, because an
+    /// apply to `/status` ignores a wrong uid; PUT refuses another uid, a stale version and a
+    /// missing object.
+    pub(super) async fn put_status<K>(
+        &self,
+        api: Api<K>,
+        resource: &'static str,
+        object: &K,
+    ) -> Result<K, Error>
+    where
+        K: kube::Resource<DynamicType = ()> + Clone + Serialize + DeserializeOwned + std::fmt::Debug,
+    {
+        use kube::ResourceExt as _;
+        let (namespace, name) = (object.namespace().unwrap_or_default(), object.name_any());
+        let params = PostParams { field_manager: Some(MANAGER.to_owned()), ..PostParams::default() };
+        let put = api.replace_status(&name, &params, object);
+        call("update", resource, &namespace, &name, put).await
+    }
+
+    pub(super) fn client(&self) -> Client {
+        self.client.clone()
+    }
+}
+
+/// Field manager of everything Chancery writes.
+const MANAGER: &str = "chancery";
+
+fn read<T>(answer: Result<T, Error>) -> Result<Read<T>, Error> {
+    match answer {
+        Ok(object) => Ok(Read::Present(object)),
+        Err(error) if error.kind == ErrorKind::NotFound => Ok(Read::Absent),
+        Err(error) => Err(error),
+    }
+}
+
+async fn call<T>(
+    verb: &'static str,
+    resource: &'static str,
+    namespace: &str,
+    name: &str,
+    request: impl Future<Output = kube::Result<T>>,
+) -> Result<T, Error> {
+    let (kind, cause) = match tokio::time::timeout(TIMEOUT, request).await {
+        Ok(Ok(answer)) => return Ok(answer),
+        Ok(Err(error)) => explain(&error),
+        Err(_elapsed) => (ErrorKind::Other, format!("no answer within {} s", TIMEOUT.as_secs())),
+    };
+    let object = if namespace.is_empty() { name.to_owned() } else { format!("{namespace}/{name}") };
+    Err(Error { verb, resource, object, kind, cause })
+}
+
+fn explain(error: &kube::Error) -> (ErrorKind, String) {
+    let kube::Error::Api(status) = error else {
+        return (ErrorKind::Other, error.to_string());
+    };
+    let kind = match status.code {
+        403 => ErrorKind::Forbidden,
+        404 => ErrorKind::NotFound,
+        409 => ErrorKind::Conflict,
+        _ => ErrorKind::Other,
+    };
+    (kind, status.message.clone())
+}

@@ -1,0 +1,91 @@
+//! The write gate: no decision is made on a past that we ourselves have changed.
+//!
+//! After a write, the caches lag behind for a moment. A run in that moment would see the world
+//! before its own write and do the same again. So each run leaves the versions it wrote here, and
+//! the next waits until the caches have them; their arrival wakes it.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+/// A version that never arrives (the object was replaced in between) is not waited for longer.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+#[derive(Default)]
+pub(super) struct Gate(Mutex<HashMap<String, Expected>>);
+
+struct Expected {
+    request: Option<u64>,
+    target: Option<u64>,
+    since: Instant,
+}
+
+impl Gate {
+    /// Notes the versions that the run for `uid` wrote.
+    pub(super) fn expect(&self, uid: &str, request: Option<&str>, target: Option<&str>) {
+        let number = |version: Option<&str>| version.and_then(|version| version.parse().ok());
+        let expected =
+            Expected { request: number(request), target: number(target), since: Instant::now() };
+        self.entries().insert(uid.to_owned(), expected);
+    }
+
+    /// Whether the caches have reached what was written. If not, the time to wait at most.
+    pub(super) fn passes(
+        &self,
+        uid: &str,
+        request: Option<&str>,
+        target: Option<&str>,
+    ) -> Result<(), Duration> {
+        let mut entries = self.entries();
+        let Some(expected) = entries.get(uid) else { return Ok(()) };
+        let reached = |expected: Option<u64>, cached: Option<&str>| {
+            expected.is_none_or(|expected| {
+                cached.and_then(|version| version.parse::<u64>().ok()).is_some_and(|cached| cached >= expected)
+            })
+        };
+        let waited = expected.since.elapsed();
+        let is_reached = reached(expected.request, request) && reached(expected.target, target);
+        if is_reached || waited >= PATIENCE {
+            entries.remove(uid);
+            return Ok(());
+        }
+        Err(PATIENCE - waited)
+    }
+
+    /// Forgets a request that is gone.
+    pub(super) fn forget(&self, uid: &str) {
+        self.entries().remove(uid);
+    }
+
+    fn entries(&self) -> std::sync::MutexGuard<'_, HashMap<String, Expected>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_run_waits_for_what_the_last_one_wrote() {
+        let gate = Gate::default();
+        assert!(gate.passes("a", Some("1"), None).is_ok(), "nothing was written");
+        gate.expect("a", Some("10"), Some("9"));
+        assert!(gate.passes("a", Some("8"), Some("9")).is_err(), "the request is old");
+        assert!(gate.passes("a", Some("10"), None).is_err(), "the target is not there yet");
+        assert!(gate.passes("b", Some("1"), None).is_ok(), "another request does not care");
+        assert!(gate.passes("a", Some("11"), Some("9")).is_ok(), "both have arrived");
+        assert!(gate.passes("a", Some("8"), None).is_ok(), "and are not waited for again");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_never_arrives_is_waited_for_a_little() {
+        let gate = Gate::default();
+        gate.expect("a", Some("10"), None);
+        assert!(gate.passes("a", Some("8"), None).is_err());
+        tokio::time::advance(PATIENCE).await;
+        assert!(gate.passes("a", Some("8"), None).is_ok());
+    }
+}

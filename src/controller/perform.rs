@@ -1,0 +1,224 @@
+//! The effects, one per step. Each returns what came of it as a plain value; none decides what
+//! follows.
+
+use std::sync::Arc;
+
+use kube::ResourceExt as _;
+
+use super::Context;
+use super::accounts::{Account, IssuerNow};
+use super::cluster::ErrorKind;
+use super::kill_point::kill_point;
+use super::secret;
+use crate::api::CertificateRequest;
+use crate::ca::{self, Disposition, Order, Parameters, Submitted};
+use crate::issuance::{self, Delivery, KeyPlan, Observation, Obtained, Outcome, Read, Trouble};
+use crate::pki::{PrivateKey, csr};
+
+/// Reads the target Secret.
+pub(super) async fn read_target(context: &Context, seen: &Observation) -> Outcome {
+    let request = &seen.request;
+    let read = match context.cluster.secret(&request.namespace, &request.secret_name).await {
+        Ok(Read::Present(secret)) => Read::Present(secret::target(&secret)),
+        Ok(Read::Absent) => Read::Absent,
+        Ok(Read::Unreadable(why)) => Read::Unreadable(why),
+        Err(error) => Read::Unreadable(error.to_string()),
+    };
+    kill_point("after-read-target");
+    Outcome::TargetRead(read)
+}
+
+/// Opens the account at the CA, and reads the credentials that the request brings itself.
+pub(super) async fn open_account(
+    context: &Context,
+    seen: &Observation,
+    issuer: &IssuerNow<'_>,
+) -> Outcome {
+    let account = match context.accounts.open(&context.cluster, issuer).await {
+        Ok(account) => account,
+        Err(error) => {
+            // The issuer's own condition tells, and its owner has to act.
+            context.wake.issuer(issuer.key.kind, issuer.key.namespace.as_deref(), &issuer.key.name);
+            let trouble = Trouble::from(error);
+            return Outcome::Failed(Trouble { counts: false, ..trouble });
+        }
+    };
+    let (credentials, credentials_version) = match &seen.request.credentials {
+        None => (None, None),
+        Some(name) => {
+            let namespace = &seen.request.namespace;
+            match secret::credentials(&context.cluster, namespace, name, &account.host).await {
+                Ok((basic, version)) => (Some(basic), version),
+                Err(error) => return Outcome::Failed(error.into()),
+            }
+        }
+    };
+    Outcome::Opened(issuance::Account {
+        capabilities: account.ca.capabilities().clone(),
+        account: account.name.clone(),
+        anchors: account.anchors.clone(),
+        add_served_roots: account.add_served_roots,
+        credentials,
+        credentials_version,
+    })
+}
+
+/// Makes or takes the key, and submits.
+pub(super) async fn submit(
+    context: &Context,
+    seen: &Observation,
+    issuer: &IssuerNow<'_>,
+    plan: KeyPlan,
+) -> Outcome {
+    let account = match context.accounts.open(&context.cluster, issuer).await {
+        Ok(account) => account,
+        Err(error) => return Outcome::Failed(Trouble { counts: false, ..error.into() }),
+    };
+    let key = match key(context, plan).await {
+        Ok(key) => key,
+        Err(trouble) => return Outcome::Failed(trouble),
+    };
+    let csr_der = match csr::build(&key, &seen.request.names) {
+        Ok(csr_der) => csr_der,
+        Err(error) => return Outcome::Failed(key_trouble(&error)),
+    };
+    kill_point("before-submit");
+    let credentials = seen.account.as_ref().and_then(|account| account.credentials.clone());
+    let parameters = Parameters::OnlineCa { credentials };
+    let order = Order { csr_der: &csr_der, parameters: &parameters };
+    let submitted = timed(context, &account, issuer, &order).await;
+    kill_point("after-submit");
+    match submitted {
+        Submitted::Issued(candidates) => Outcome::Issued(Obtained { key, candidates }),
+        Submitted::Refused(error) | Submitted::Unknown(error) => {
+            Outcome::Failed(refused(context, seen, issuer, error))
+        }
+    }
+}
+
+/// Sends the order once one of the account's permits is free, and measures the answer.
+async fn timed(
+    context: &Context,
+    account: &Account,
+    issuer: &IssuerNow<'_>,
+    order: &Order<'_>,
+) -> Submitted {
+    // A semaphore that nobody closes always grants in the end.
+    let _permit = account.permits.acquire().await;
+    let start = tokio::time::Instant::now();
+    let submitted = account.ca.submit(order).await;
+    let disposition = match &submitted {
+        Submitted::Issued(_) => "issued",
+        Submitted::Refused(error) | Submitted::Unknown(error) => error.disposition.label(),
+    };
+    context.metrics.ca_request(&issuer.key.name, "submit", disposition, start.elapsed());
+    submitted
+}
+
+/// Refused credentials of the issuer are the issuer's trouble: all its requests wait, and nothing
+/// is asked of the CA, until they change.
+fn refused(
+    context: &Context,
+    seen: &Observation,
+    issuer: &IssuerNow<'_>,
+    error: ca::Error,
+) -> Trouble {
+    if error.disposition == Disposition::BlameCredentials && seen.request.credentials.is_none() {
+        context.accounts.blame(issuer, error.clone());
+        context.wake.issuer(issuer.key.kind, issuer.key.namespace.as_deref(), &issuer.key.name);
+        return Trouble { counts: false, ..error.into() };
+    }
+    error.into()
+}
+
+async fn key(context: &Context, plan: KeyPlan) -> Result<Arc<PrivateKey>, Trouble> {
+    let kind = match plan {
+        KeyPlan::Reuse(key) => return Ok(key),
+        KeyPlan::Generate(kind) => kind,
+    };
+    let _permit = context.keygen.acquire().await;
+    let generated = tokio::task::spawn_blocking(move || PrivateKey::generate(kind)).await;
+    match generated {
+        Ok(Ok(key)) => Ok(Arc::new(key)),
+        Ok(Err(error)) => Err(key_trouble(&error)),
+        Err(error) => Err(key_trouble(&error)),
+    }
+}
+
+fn key_trouble(error: &dyn std::error::Error) -> Trouble {
+    Trouble {
+        disposition: Disposition::Internal,
+        reason: "KeyFailed",
+        message: format!("the key or its signing request could not be made: {error}"),
+        counts: true,
+    }
+}
+
+/// Asks the CA for the certificates it serves. Without them a chain may stay incomplete, which the
+/// verification then says better than this could.
+pub(super) async fn read_served_roots(context: &Context, issuer: &IssuerNow<'_>) -> Outcome {
+    let served = match context.accounts.open(&context.cluster, issuer).await {
+        Ok(account) => account.served_roots().await,
+        Err(error) => Err(error),
+    };
+    match served {
+        Ok(certificates) => Outcome::Served(certificates),
+        Err(error) => {
+            tracing::warn!(issuer.name = issuer.key.name, %error, "the CA's trust roots could not be read");
+            Outcome::Served(Vec::new())
+        }
+    }
+}
+
+/// Writes the target Secret: creates it, or changes exactly the version that was read.
+pub(super) async fn deliver(
+    context: &Context,
+    seen: &Observation,
+    delivery: &Delivery,
+) -> Outcome {
+    let request = &seen.request;
+    let (namespace, name) = (&request.namespace, &request.secret_name);
+    if !is_still_wanted(context, seen) {
+        return Outcome::RequestGone;
+    }
+    kill_point("before-deliver");
+    let written = match &delivery.base {
+        None => {
+            let secret = secret::created(namespace, name, delivery);
+            context.cluster.create_secret(namespace, name, &secret).await
+        }
+        Some((uid, version)) => {
+            let patch = secret::changed(uid, version, delivery);
+            context.cluster.patch_secret(namespace, name, &patch).await
+        }
+    };
+    kill_point("after-deliver");
+    match written {
+        Ok(secret) => Outcome::Delivered {
+            target: secret::target(&secret),
+            added_roots: delivery.added_roots.clone(),
+            renewed: delivery.renewed,
+        },
+        // Somebody created, changed or deleted it in between: look again.
+        Err(error) if matches!(error.kind, ErrorKind::Conflict | ErrorKind::NotFound) => {
+            Outcome::Conflict
+        }
+        Err(error) => Outcome::Failed(Trouble {
+            disposition: Disposition::Retry { after: None },
+            reason: "SecretNotWritten",
+            message: error.to_string(),
+            counts: true,
+        }),
+    }
+}
+
+/// Nobody waits for the certificate of a request that went away while the CA was asked.
+fn is_still_wanted(context: &Context, seen: &Observation) -> bool {
+    let request = &seen.request;
+    context.stores.request(&request.namespace, &request.name).is_some_and(|cached| {
+        cached.0.as_ref().is_ok_and(|cached: &CertificateRequest| {
+            cached.uid().as_deref() == Some(&request.uid)
+                && cached.metadata.deletion_timestamp.is_none()
+        })
+    })
+}

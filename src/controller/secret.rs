@@ -1,0 +1,202 @@
+//! Secrets and bundles: from Kubernetes objects to plain values and back.
+//!
+//! Contents are read by name only; errors and messages never hold what was read.
+
+use std::sync::Arc;
+
+use k8s_openapi::ByteString;
+use k8s_openapi::api::core::v1::Secret;
+use kube::ResourceExt as _;
+use secrecy::ExposeSecret as _;
+use serde_json::json;
+
+use super::cluster::Cluster;
+use crate::api::{CertificateBundle, annotation};
+use crate::ca::credentials::Basic;
+use crate::ca::{Disposition, Error};
+use crate::issuance::{Delivery, Read, Target, Template};
+use crate::pki::{self, Certificate, PrivateKey};
+
+/// The target as the core sees it.
+pub(super) fn target(secret: &Secret) -> Target {
+    let entry = |key: &str| secret.data.as_ref().and_then(|data| data.get(key)).map(|value| &value.0);
+    let certificates = |key: &str| {
+        entry(key).and_then(|pem| pki::parse_pem(pem).ok()).unwrap_or_default()
+    };
+    Target {
+        uid: secret.uid().unwrap_or_default(),
+        resource_version: secret.resource_version().unwrap_or_default(),
+        kind: secret.type_.clone().unwrap_or_else(|| "Opaque".to_owned()),
+        immutable: secret.immutable.unwrap_or(false),
+        metadata: Template {
+            labels: secret.labels().clone(),
+            annotations: secret.annotations().clone(),
+        },
+        key: entry("tls.key").and_then(|pem| PrivateKey::from_pem(pem).ok()).map(Arc::new),
+        chain: certificates("tls.crt"),
+        anchors: certificates("ca.crt"),
+    }
+}
+
+/// The Secret that a first delivery creates.
+pub(super) fn created(namespace: &str, name: &str, delivery: &Delivery) -> Secret {
+    let key = delivery.key.to_pkcs8_pem();
+    let data = [
+        ("ca.crt", delivery.ca_crt().into_bytes()),
+        ("tls.crt", delivery.tls_crt().into_bytes()),
+        ("tls.key", key.expose_secret().as_bytes().to_vec()),
+    ];
+    let mut secret = Secret {
+        type_: Some("kubernetes.io/tls".to_owned()),
+        data: Some(data.into_iter().map(|(key, value)| (key.to_owned(), ByteString(value))).collect()),
+        ..Secret::default()
+    };
+    secret.metadata.namespace = Some(namespace.to_owned());
+    secret.metadata.name = Some(name.to_owned());
+    secret.metadata.labels = Some(delivery.metadata.labels.clone());
+    secret.metadata.annotations = Some(delivery.metadata.annotations.clone());
+    secret
+}
+
+/// The merge patch of a later delivery: what is ours is set, what was ours is taken away, the rest
+/// stays. It fails where uid or resourceVersion are no longer those that were read.
+pub(super) fn changed(uid: &str, resource_version: &str, delivery: &Delivery) -> serde_json::Value {
+    use base64::Engine as _;
+    let encode = |bytes: &[u8]| base64::engine::general_purpose::STANDARD.encode(bytes);
+    let mut labels = json!(delivery.metadata.labels);
+    let mut annotations = json!(delivery.metadata.annotations);
+    for key in &delivery.removed_labels {
+        labels[key] = serde_json::Value::Null;
+    }
+    for key in &delivery.removed_annotations {
+        annotations[key] = serde_json::Value::Null;
+    }
+    json!({
+        "metadata": {
+            "uid": uid,
+            "resourceVersion": resource_version,
+            "labels": labels,
+            "annotations": annotations,
+        },
+        "data": {
+            "ca.crt": encode(delivery.ca_crt().as_bytes()),
+            "tls.crt": encode(delivery.tls_crt().as_bytes()),
+            "tls.key": encode(delivery.key.to_pkcs8_pem().expose_secret().as_bytes()),
+        },
+    })
+}
+
+/// User name and password from a Secret that opted in, with its resourceVersion.
+pub(super) async fn credentials(
+    cluster: &Cluster,
+    namespace: &str,
+    name: &str,
+    host: &str,
+) -> Result<(Basic, Option<String>), Error> {
+    let secret = match cluster.secret(namespace, name).await {
+        Ok(Read::Present(secret)) => secret,
+        Ok(Read::Absent) => {
+            return Err(unusable(format!(
+                "Secret {namespace}/{name} does not exist: create it with the keys username and password"
+            )));
+        }
+        Ok(Read::Unreadable(why)) => return Err(unreadable(why)),
+        Err(error) => return Err(unreadable(error.to_string())),
+    };
+    opted_in(&secret, namespace, name, host)?;
+    let text = |key: &str| {
+        let value = secret.data.as_ref().and_then(|data| data.get(key));
+        value.and_then(|value| std::str::from_utf8(&value.0).ok()).map(without_line_end).ok_or_else(|| {
+            unusable(format!("Secret {namespace}/{name} has no key {key} with UTF-8 text: add it"))
+        })
+    };
+    let basic = Basic::new(text("username")?.to_owned(), text("password")?.to_owned().into());
+    Ok((basic, secret.resource_version()))
+}
+
+/// `kubectl create secret --from-file` and editors leave a line end that no password has.
+fn without_line_end(text: &str) -> &str {
+    text.strip_suffix('\n').map_or(text, |text| text.strip_suffix('\r').unwrap_or(text))
+}
+
+/// "May create an Issuer" must not mean "may send any Secret of the namespace anywhere".
+fn opted_in(secret: &Secret, namespace: &str, name: &str, host: &str) -> Result<(), Error> {
+    let label = annotation::CREDENTIALS_LABEL;
+    if secret.labels().get(label).map(String::as_str) != Some("true") {
+        return Err(unusable(format!(
+            "Secret {namespace}/{name} does not allow its use as credentials: kubectl label secret -n {namespace} {name} {label}=true"
+        )));
+    }
+    let hosts = secret.annotations().get(annotation::HOSTS).map_or("", String::as_str);
+    if !hosts.split(',').any(|allowed| allowed.trim().eq_ignore_ascii_case(host)) {
+        return Err(unusable(format!(
+            "Secret {namespace}/{name} does not allow its content to be sent to {host}: kubectl annotate secret -n {namespace} {name} --overwrite {}={}",
+            annotation::HOSTS,
+            if hosts.is_empty() { host.to_owned() } else { format!("{hosts},{host}") }
+        )));
+    }
+    Ok(())
+}
+
+/// Certificates from wherever an Issuer names them; `field` is the path for messages.
+pub(super) async fn bundle(
+    cluster: &Cluster,
+    namespace: &str,
+    field: &str,
+    bundle: &CertificateBundle,
+) -> Result<Vec<Certificate>, Error> {
+    let (place, pem) = if let Some(pem) = &bundle.pem {
+        (format!("{field}.pem"), pem.clone().into_bytes())
+    } else if let Some(reference) = &bundle.secret_ref {
+        let place = format!("key {} of Secret {namespace}/{}", reference.key, reference.name);
+        let found = cluster.secret(namespace, &reference.name).await;
+        let pem = taken(found, &place, |secret| {
+            secret.data?.remove(&reference.key).map(|value| value.0)
+        })?;
+        (place, pem)
+    } else if let Some(reference) = &bundle.config_map_ref {
+        let place = format!("key {} of ConfigMap {namespace}/{}", reference.key, reference.name);
+        let found = cluster.config_map(namespace, &reference.name).await;
+        let pem = taken(found, &place, |map| map.data?.remove(&reference.key).map(String::into_bytes))?;
+        (place, pem)
+    } else {
+        return Err(bundle_fault(format!("{field} names no certificates: set pem, secretRef or configMapRef")));
+    };
+    let certificates = pki::parse_pem(&pem)
+        .map_err(|error| bundle_fault(format!("{place} ({field}) cannot be read: {error}")))?;
+    if certificates.is_empty() {
+        return Err(bundle_fault(format!("{place} ({field}) holds no certificate")));
+    }
+    Ok(certificates)
+}
+
+fn taken<T>(
+    found: Result<Read<T>, super::cluster::Error>,
+    place: &str,
+    take: impl FnOnce(T) -> Option<Vec<u8>>,
+) -> Result<Vec<u8>, Error> {
+    match found {
+        Ok(Read::Present(object)) => {
+            take(object).ok_or_else(|| bundle_fault(format!("{place} does not exist: add it")))
+        }
+        Ok(Read::Absent) => Err(bundle_fault(format!("{place} does not exist: create it"))),
+        Ok(Read::Unreadable(why)) => Err(unreadable(why)),
+        Err(error) => Err(unreadable(error.to_string())),
+    }
+}
+
+fn unusable(message: String) -> Error {
+    Error { disposition: Disposition::BlameCredentials, reason: "CredentialsUnusable", message }
+}
+
+fn unreadable(message: String) -> Error {
+    Error {
+        disposition: Disposition::Retry { after: None },
+        reason: "CredentialsUnreadable",
+        message,
+    }
+}
+
+fn bundle_fault(message: String) -> Error {
+    Error { disposition: Disposition::BlameIssuer, reason: "BundleUnusable", message }
+}

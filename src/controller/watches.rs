@@ -1,0 +1,266 @@
+//! The watches, their caches, and which change wakes which reconcile.
+//!
+//! Each cache is changed before anything is woken by the change. A change that lands in a cache
+//! only after its wake-up would be missed for good, which is why the wake-ups come from here and
+//! not from watches of the controllers' own.
+
+use std::sync::Arc;
+
+use futures::stream::{BoxStream, StreamExt as _};
+use k8s_openapi::api::core::v1::Secret;
+use kube::core::{DeserializeGuard, PartialObjectMeta};
+use kube::runtime::reflector::{ObjectRef, Store, store};
+use kube::runtime::watcher::{self, Event};
+use kube::runtime::{WatchStreamExt as _, reflector, watcher as watch};
+use kube::{Api, Client, Resource, ResourceExt as _};
+use serde::de::DeserializeOwned;
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::task::JoinSet;
+
+use crate::api::{CertificateRequest, ClusterIssuer, Issuer, IssuerKind, annotation};
+use crate::ca::registry::Kind;
+
+/// An object that may have been written for another version of its type: it must not stop a watch.
+pub(super) type Guarded<K> = DeserializeGuard<K>;
+/// A Secret without its contents.
+pub(super) type SecretMeta = PartialObjectMeta<Secret>;
+
+/// The caches.
+#[derive(Clone)]
+pub(super) struct Stores {
+    pub(super) requests: Store<Guarded<CertificateRequest>>,
+    pub(super) issuers: Store<Guarded<Issuer>>,
+    pub(super) cluster_issuers: Store<Guarded<ClusterIssuer>>,
+    pub(super) targets: Store<SecretMeta>,
+    pub(super) credentials: Store<SecretMeta>,
+}
+
+/// Wakes reconciles from inside the operator.
+#[derive(Clone)]
+pub(super) struct Wakers {
+    requests: UnboundedSender<ObjectRef<Guarded<CertificateRequest>>>,
+    issuers: UnboundedSender<ObjectRef<Guarded<Issuer>>>,
+    cluster_issuers: UnboundedSender<ObjectRef<Guarded<ClusterIssuer>>>,
+}
+
+/// Everything that [`start`] starts.
+pub(super) struct Watches {
+    pub(super) stores: Stores,
+    pub(super) wakers: Wakers,
+    pub(super) requests: BoxStream<'static, ObjectRef<Guarded<CertificateRequest>>>,
+    pub(super) issuers: BoxStream<'static, ObjectRef<Guarded<Issuer>>>,
+    pub(super) cluster_issuers: BoxStream<'static, ObjectRef<Guarded<ClusterIssuer>>>,
+    /// The watches end when this is dropped.
+    pub(super) tasks: JoinSet<()>,
+}
+
+/// Starts all watches.
+pub(super) fn start(client: &Client, operator_namespace: &str) -> Watches {
+    let (requests, requests_writer) = store();
+    let (issuers, issuers_writer) = store();
+    let (cluster_issuers, cluster_issuers_writer) = store();
+    let (targets, targets_writer) = store();
+    let (credentials, credentials_writer) = store();
+    let stores = Stores { requests, issuers, cluster_issuers, targets, credentials };
+    let (wake_requests, request_wakes) = unbounded_channel();
+    let (wake_issuers, issuer_wakes) = unbounded_channel();
+    let (wake_cluster_issuers, cluster_issuer_wakes) = unbounded_channel();
+    let wakers = Wakers {
+        requests: wake_requests,
+        issuers: wake_issuers,
+        cluster_issuers: wake_cluster_issuers,
+    };
+    let all = watcher::Config::default();
+    let labelled = |label: &str| watcher::Config::default().labels(&format!("{label}=true"));
+    let mut tasks = JoinSet::new();
+
+    let routes = Routes { stores: stores.clone(), wakers: wakers.clone() };
+    tasks.spawn(follow(Api::all(client.clone()), all.clone(), requests_writer, {
+        let routes = routes.clone();
+        move |request, is_gone| routes.request(request, is_gone)
+    }));
+    tasks.spawn(follow(Api::all(client.clone()), all.clone(), issuers_writer, {
+        let routes = routes.clone();
+        move |issuer: &Guarded<Issuer>, _| {
+            let _ = routes.wakers.issuers.send(ObjectRef::from_obj(issuer));
+            routes.issuer(IssuerKind::Issuer, issuer.meta().namespace.as_deref(), &issuer.name_any());
+        }
+    }));
+    tasks.spawn(follow(Api::all(client.clone()), all, cluster_issuers_writer, {
+        let routes = routes.clone();
+        move |issuer: &Guarded<ClusterIssuer>, _| {
+            let _ = routes.wakers.cluster_issuers.send(ObjectRef::from_obj(issuer));
+            routes.issuer(IssuerKind::ClusterIssuer, None, &issuer.name_any());
+        }
+    }));
+    tasks.spawn(follow(
+        Api::all(client.clone()),
+        labelled(annotation::MANAGED_LABEL),
+        targets_writer,
+        {
+            let routes = routes.clone();
+            move |secret, _| routes.target(secret)
+        },
+    ));
+    let operator_namespace = operator_namespace.to_owned();
+    tasks.spawn(follow(
+        Api::all(client.clone()),
+        labelled(annotation::CREDENTIALS_LABEL),
+        credentials_writer,
+        move |secret, _| routes.credentials(secret, &operator_namespace),
+    ));
+    Watches {
+        stores,
+        wakers,
+        requests: wakes(request_wakes),
+        issuers: wakes(issuer_wakes),
+        cluster_issuers: wakes(cluster_issuer_wakes),
+        tasks,
+    }
+}
+
+fn wakes<T: Send + 'static>(receiver: UnboundedReceiver<T>) -> BoxStream<'static, T> {
+    futures::stream::unfold(receiver, |mut receiver| async move {
+        let next = receiver.recv().await?;
+        Some((next, receiver))
+    })
+    .boxed()
+}
+
+/// Keeps one cache up to date, and calls `changed` after each change with whether the object is
+/// gone.
+async fn follow<K>(
+    api: Api<K>,
+    config: watcher::Config,
+    writer: reflector::store::Writer<K>,
+    changed: impl Fn(&K, bool) + Send,
+) where
+    K: Resource<DynamicType = ()> + Clone + DeserializeOwned + std::fmt::Debug + Send + Sync + 'static,
+{
+    let cache = writer.as_reader();
+    let events = watch(api, config).default_backoff().modify(|object: &mut K| {
+        // A third of each object, and of no use here.
+        object.meta_mut().managed_fields = None;
+    });
+    let mut events = std::pin::pin!(reflector(writer, events));
+    while let Some(event) = events.next().await {
+        match event {
+            Ok(Event::Apply(object)) => changed(&object, false),
+            Ok(Event::Delete(object)) => changed(&object, true),
+            // The cache takes the new list at once, at its end.
+            Ok(Event::InitDone) => cache.state().iter().for_each(|object| changed(object, false)),
+            Ok(Event::Init | Event::InitApply(_)) => {}
+            Err(error) => {
+                tracing::warn!(resource = %K::plural(&()), %error, "the watch failed and is tried again");
+            }
+        }
+    }
+}
+
+impl Stores {
+    /// Waits until every watch had its first answer.
+    pub(super) async fn wait_until_ready(&self) {
+        // An error means that the watches have ended, which they do at shutdown only.
+        let _ = tokio::join!(
+            self.requests.wait_until_ready(),
+            self.issuers.wait_until_ready(),
+            self.cluster_issuers.wait_until_ready(),
+            self.targets.wait_until_ready(),
+            self.credentials.wait_until_ready(),
+        );
+    }
+
+    /// The request as the cache has it now.
+    pub(super) fn request(&self, namespace: &str, name: &str) -> Option<Arc<Guarded<CertificateRequest>>> {
+        self.requests.get(&ObjectRef::new(name).within(namespace))
+    }
+
+    /// resourceVersion of a credentials Secret.
+    pub(super) fn credentials_version(&self, namespace: &str, name: &str) -> Option<String> {
+        self.credentials.get(&ObjectRef::new(name).within(namespace))?.resource_version()
+    }
+}
+
+impl Wakers {
+    /// Has an issuer looked at again.
+    pub(super) fn issuer(&self, kind: IssuerKind, namespace: Option<&str>, name: &str) {
+        // A receiver is gone at shutdown only.
+        let _ = match kind {
+            IssuerKind::Issuer => self
+                .issuers
+                .send(ObjectRef::new(name).within(namespace.unwrap_or_default()))
+                .is_ok(),
+            IssuerKind::ClusterIssuer => self.cluster_issuers.send(ObjectRef::new(name)).is_ok(),
+        };
+    }
+}
+
+#[derive(Clone)]
+struct Routes {
+    stores: Stores,
+    wakers: Wakers,
+}
+
+impl Routes {
+    fn wake(&self, request: &Guarded<CertificateRequest>) {
+        let _ = self.wakers.requests.send(ObjectRef::from_obj(request));
+    }
+
+    fn wake_where(&self, namespace: Option<&str>, fits: impl Fn(&CertificateRequest) -> bool) {
+        for request in self.stores.requests.state() {
+            let is_near = namespace.is_none() || request.meta().namespace.as_deref() == namespace;
+            if is_near && request.0.as_ref().is_ok_and(&fits) {
+                self.wake(&request);
+            }
+        }
+    }
+
+    /// A request wakes itself; one that goes wakes those that waited for its Secret.
+    fn request(&self, request: &Guarded<CertificateRequest>, is_gone: bool) {
+        self.wake(request);
+        if let (true, Ok(gone)) = (is_gone, &request.0) {
+            self.wake_where(gone.metadata.namespace.as_deref(), |other| {
+                other.spec.secret_name == gone.spec.secret_name
+            });
+        }
+    }
+
+    fn issuer(&self, kind: IssuerKind, namespace: Option<&str>, name: &str) {
+        self.wake_where(namespace, |request| {
+            request.spec.issuer_ref.kind == kind && request.spec.issuer_ref.name == name
+        });
+    }
+
+    fn target(&self, secret: &SecretMeta) {
+        if let (Some(namespace), Some(request)) =
+            (secret.namespace(), secret.annotations().get(annotation::REQUEST))
+        {
+            let _ = self.wakers.requests.send(ObjectRef::new(request).within(&namespace));
+        }
+    }
+
+    fn credentials(&self, secret: &SecretMeta, operator_namespace: &str) {
+        let (Some(namespace), name) = (secret.namespace(), secret.name_any()) else { return };
+        let refers = |spec| Kind::of(spec).is_ok_and(|kind| kind.credentials().is_some_and(|reference| reference.name == name));
+        for issuer in self.stores.issuers.state() {
+            let is_near = issuer.meta().namespace.as_deref() == Some(&namespace);
+            if is_near && issuer.0.as_ref().is_ok_and(|issuer| refers(&issuer.spec)) {
+                let _ = self.wakers.issuers.send(ObjectRef::from_obj(&*issuer));
+            }
+        }
+        for issuer in self.stores.cluster_issuers.state() {
+            let is_near = namespace == operator_namespace;
+            if is_near && issuer.0.as_ref().is_ok_and(|issuer| refers(&issuer.spec)) {
+                let _ = self.wakers.cluster_issuers.send(ObjectRef::from_obj(&*issuer));
+            }
+        }
+        self.wake_where(Some(&namespace), |request| {
+            request
+                .spec
+                .online_ca
+                .as_ref()
+                .and_then(|identity| identity.credentials_secret_ref.as_ref())
+                .is_some_and(|reference| reference.name == name)
+        });
+    }
+}

@@ -1,0 +1,39 @@
+//! The pure core: from what was observed to the one next step, and to the status that describes
+//! it. No client, no clock, no randomness, nothing asynchronous.
+//!
+//! # A run
+//! The shell observes, then repeats [`decide`] → perform → [`Observation::after`] until the step
+//! is a [`Rest`], and writes what [`describe`] says. One run never submits twice.
+//!
+//! # Effects, in order, and what a process that dies after each leaves behind
+//! 1. *Read the target Secret.* Nothing.
+//! 2. *Open the account* (credentials and trust bundles are read). Nothing.
+//! 3. *Submit.* At a free CA, a certificate nobody has the key for. The target is still absent, or
+//!    still holds the old pair: the next run submits again. This is the one step that can cost a
+//!    certificate, at most one per crash.
+//! 4. *Read the roots the CA serves* (only to complete a chain, or by opt-in). As after 3.
+//! 5. *Deliver*: create the target, or change it on the condition of uid and resourceVersion. The
+//!    next run reads it, finds the marker, the pair and what it was requested with, and only
+//!    writes the status.
+//! 6. *Write the status.* Nothing is left to do.
+//!
+//! A late writer loses: 5 fails where the target moved, 6 where the request moved. Unreadable is
+//! not absent: a target that cannot be read ends the run before 3.
+
+mod decide;
+mod describe;
+pub mod issuer;
+mod observation;
+pub mod renewal;
+mod reissue;
+mod requested;
+
+pub use self::decide::{Delivery, KeyPlan, Rest, Step, decide};
+pub use self::describe::{Description, Notice, Requeue, describe};
+pub use self::observation::{
+    Account, CachedTarget, IssuerState, Observation, Obtained, Outcome, Previous, Read, Request,
+    Target, Template, Trouble,
+};
+pub use self::reissue::Reissue;
+pub use self::renewal::RenewBefore;
+pub use self::requested::Requested;

@@ -1,0 +1,395 @@
+//! From the end of a run to the whole status, the notices worth an Event, and the next look.
+
+use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+
+use super::decide::{Held, Rest};
+use super::observation::{Observation, Trouble};
+use crate::api::CertificateRequestStatus;
+use crate::api::condition::{self, ISSUING, READY, STALLED, Verdict};
+use crate::ca::Disposition;
+
+/// What a run leaves behind.
+#[derive(Clone, Debug)]
+pub struct Description {
+    /// The whole status.
+    pub status: CertificateRequestStatus,
+    /// What happened that somebody may want to know of; empty where nothing changed.
+    pub notices: Vec<Notice>,
+    /// The next look.
+    pub requeue: Requeue,
+}
+
+/// Something for an Event.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Notice {
+    /// Something is wrong.
+    pub warning: bool,
+    /// One word in camel case.
+    pub reason: &'static str,
+    /// Sentences for a person.
+    pub message: String,
+}
+
+/// When to look again without being told of a change.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Requeue {
+    /// Only after a change.
+    AwaitChange,
+    /// Then.
+    At(Timestamp),
+}
+
+/// No run follows another by itself faster than this.
+const SHORTEST_PAUSE: SignedDuration = SignedDuration::from_secs(1);
+/// A Secret that cannot be read is tried again so often.
+const UNREADABLE_PAUSE: SignedDuration = SignedDuration::from_secs(15);
+
+/// The status after a run that ended with `rest`. `before` are the conditions so far.
+#[must_use]
+pub fn describe(seen: &Observation, before: &[Condition], rest: &Rest) -> Description {
+    let standing = seen.standing();
+    let held = standing.held();
+    let next = next_attempt(seen, rest);
+    let verdicts = verdicts(seen, held, rest, next.as_ref());
+    let notices = notices(seen, held, before, &verdicts);
+    let conditions = condition::merge(before, verdicts, seen.request.generation, seen.now);
+    Description {
+        status: status(seen, held, rest, next.as_ref(), conditions),
+        notices,
+        requeue: requeue(seen, held, rest, next.as_ref()),
+    }
+}
+
+/// When the next attempt follows a failed one, and how many failed.
+struct NextAttempt {
+    failed: i32,
+    at: Option<Timestamp>,
+}
+
+fn next_attempt(seen: &Observation, rest: &Rest) -> Option<NextAttempt> {
+    let Rest::Failed(trouble) = rest else { return None };
+    if !trouble.counts {
+        return None;
+    }
+    let is_same = seen.previous.last_attempt.as_ref() == Some(&seen.attempt());
+    let failed = if is_same { seen.previous.failed_attempts.saturating_add(1) } else { 1 };
+    let at = pause_after(trouble.disposition, failed)
+        .map(|pause| seen.now.checked_add(pause).unwrap_or(seen.now));
+    Some(NextAttempt { failed, at })
+}
+
+/// How long to wait after the `failed`-th failure in a row; `None`: until something changes.
+///
+/// What passes by itself is tried soon and at most ten minutes apart; what a person must mend, or
+/// what a CA answers in a way that makes no sense, a minute to an hour apart, so that nothing is
+/// given up and no account gets locked.
+fn pause_after(disposition: Disposition, failed: i32) -> Option<SignedDuration> {
+    let doubled = |first: i64, most: i64| {
+        let exponent = u32::try_from(failed.clamp(1, 20) - 1).unwrap_or(0);
+        SignedDuration::from_secs(first.saturating_mul(1_i64 << exponent).min(most))
+    };
+    match disposition {
+        Disposition::Retry { after } => {
+            let asked = after.and_then(|after| SignedDuration::try_from(after).ok());
+            Some(doubled(5, 600).max(asked.unwrap_or_default()))
+        }
+        Disposition::BlameIssuer | Disposition::Internal => Some(doubled(60, 3600)),
+        Disposition::BlameCredentials => Some(SignedDuration::from_hours(1)),
+        Disposition::Reject => None,
+    }
+}
+
+fn verdicts(
+    seen: &Observation,
+    held: Option<&Held>,
+    rest: &Rest,
+    next: Option<&NextAttempt>,
+) -> Vec<Verdict> {
+    let issuing = issuing(seen, rest, next);
+    let mut verdicts = vec![ready(seen, held, rest, &issuing)];
+    if is_stalled(seen, rest) {
+        verdicts.push(Verdict::new(STALLED, true, issuing.reason, issuing.message.clone()));
+    }
+    verdicts.push(Verdict::new(ISSUING, issuing.holds, issuing.reason, issuing.message));
+    verdicts
+}
+
+struct Issuing {
+    holds: bool,
+    reason: &'static str,
+    message: String,
+}
+
+fn issuing(seen: &Observation, rest: &Rest, next: Option<&NextAttempt>) -> Issuing {
+    let request = &seen.request;
+    let say = |holds, reason, message| Issuing { holds, reason, message };
+    match rest {
+        Rest::Deleted => say(false, "Deleted", "the request is being deleted".to_owned()),
+        Rest::Kept => say(false, "Issued", "the certificate is delivered".to_owned()),
+        Rest::Suspended(reissue) => say(
+            false,
+            "Suspended",
+            format!("{reissue}; nothing is asked of the CA while spec.suspend is true"),
+        ),
+        Rest::IssuerMissing => say(
+            true,
+            "IssuerNotFound",
+            format!(
+                "{} does not exist: create it, or correct spec.issuerRef (it cannot wait for another kind or namespace)",
+                request.issuer
+            ),
+        ),
+        Rest::IssuerNotReady(why) => {
+            say(true, "IssuerNotReady", format!("{} is not ready: {why}", request.issuer))
+        }
+        Rest::AwaitingChange => remembered(seen, false),
+        Rest::BackingOff { until, reissue } if seen.previous.next_attempt != Some(*until) => say(
+            true,
+            reissue.reason(),
+            format!("{reissue}, seconds after it was delivered: repaired at {until}; find out who changes it"),
+        ),
+        Rest::BackingOff { .. } => remembered(seen, true),
+        Rest::TargetUnreadable(why) => say(
+            true,
+            "SecretUnreadable",
+            format!("{why}; nothing is asked of the CA before it can be read"),
+        ),
+        Rest::SecretNotOurs(why) => say(false, "SecretNotOurs", why.clone()),
+        Rest::SecretNameTaken(rival) => say(
+            false,
+            "SecretNameTaken",
+            format!(
+                "CertificateRequest {rival} already has spec.secretName {}: choose another in a new request, or delete one of the two",
+                request.secret_name
+            ),
+        ),
+        Rest::Failed(trouble) => failed(trouble, next),
+    }
+}
+
+fn failed(trouble: &Trouble, next: Option<&NextAttempt>) -> Issuing {
+    let again = match next {
+        Some(NextAttempt { failed, at: Some(at) }) => {
+            format!(" (failed attempt {failed}; the next is at {at}, or when something changes)")
+        }
+        Some(NextAttempt { at: None, .. }) => {
+            " (not asked again before the request or its issuer changes)".to_owned()
+        }
+        None => String::new(),
+    };
+    Issuing {
+        holds: trouble.disposition != Disposition::Reject,
+        reason: trouble.reason,
+        message: format!("{}{again}", trouble.message),
+    }
+}
+
+/// The verdict of the last attempt stands until the next.
+fn remembered(seen: &Observation, holds: bool) -> Issuing {
+    let (reason, message) = seen.previous.issuing.clone().unwrap_or_default();
+    let reason = REASONS.iter().find(|known| **known == reason).copied().unwrap_or("Pending");
+    Issuing { holds, reason, message }
+}
+
+/// Reasons of failed attempts, to be found again in a status.
+const REASONS: [&str; 20] = [
+    "AddressInvalid",
+    "AddressUnknown",
+    "CertificateUnfit",
+    "ChainNotTrusted",
+    "CredentialsMissing",
+    "CredentialsRefused",
+    "CredentialsUnreadable",
+    "CredentialsUnusable",
+    "KeyFailed",
+    "KindUnknown",
+    "NoAnswer",
+    "NotSupportedByCa",
+    "Redirected",
+    "Refused",
+    "SecretContended",
+    "SecretNotWritten",
+    "ServerError",
+    "ServerNotTrusted",
+    "TooManyRequests",
+    "UnexpectedAnswer",
+];
+
+fn is_stalled(seen: &Observation, rest: &Rest) -> bool {
+    let needs_a_person = |disposition| {
+        matches!(
+            disposition,
+            Disposition::BlameCredentials | Disposition::BlameIssuer | Disposition::Reject
+        )
+    };
+    match rest {
+        Rest::AwaitingChange | Rest::SecretNameTaken(_) | Rest::SecretNotOurs(_) => true,
+        Rest::Failed(trouble) => needs_a_person(trouble.disposition),
+        Rest::BackingOff { until, .. } => {
+            seen.previous.stalled && seen.previous.next_attempt == Some(*until)
+        }
+        Rest::Deleted
+        | Rest::IssuerMissing
+        | Rest::IssuerNotReady(_)
+        | Rest::Kept
+        | Rest::Suspended(_)
+        | Rest::TargetUnreadable(_) => false,
+    }
+}
+
+fn ready(seen: &Observation, held: Option<&Held>, rest: &Rest, issuing: &Issuing) -> Verdict {
+    // What cannot be looked at is as it was: nobody took the certificate away.
+    let kept = match rest {
+        Rest::TargetUnreadable(_) => seen.previous.certificate.as_ref(),
+        _ => held.map(|held| &held.certificate),
+    };
+    let Some(certificate) = kept else {
+        return Verdict::new(READY, false, issuing.reason, issuing.message.clone());
+    };
+    if certificate.not_after.0 <= seen.now {
+        let message = format!(
+            "the certificate expired at {}; {}",
+            certificate.not_after.0, issuing.message
+        );
+        return Verdict::new(READY, false, "Expired", message);
+    }
+    let mut message = format!(
+        "{} from {}, valid until {}",
+        certificate.subject, certificate.issuer, certificate.not_after.0
+    );
+    if let Some(renewal) = held.map(|held| held.renewal(&seen.request)) {
+        message.push_str(&format!(", renews at {}", renewal.time));
+        if renewal.fell_back {
+            message.push_str("; spec.renewBefore is not shorter than the certificate's lifetime: a third of it is used instead");
+        }
+    }
+    Verdict::new(READY, true, "Issued", message)
+}
+
+fn status(
+    seen: &Observation,
+    held: Option<&Held>,
+    rest: &Rest,
+    next: Option<&NextAttempt>,
+    conditions: Vec<Condition>,
+) -> CertificateRequestStatus {
+    let previous = &seen.previous;
+    let revision = previous.revision + i64::from(seen.renewed);
+    let mut status = CertificateRequestStatus {
+        observed_generation: seen.request.generation,
+        conditions,
+        revision: (revision > 0).then_some(revision),
+        certificate: held
+            .map(|held| held.certificate.clone())
+            .or_else(|| previous.certificate.clone()),
+        renewal_time: held.map(|held| Time(held.renewal(&seen.request).time)),
+        last_failure_time: previous.last_failure.map(Time),
+        failed_attempts: (previous.failed_attempts > 0).then_some(previous.failed_attempts),
+        next_attempt_time: previous.next_attempt.map(Time),
+        last_attempt: previous.last_attempt.clone(),
+    };
+    if let Some(next) = next {
+        status.last_failure_time = Some(Time(seen.now));
+        status.failed_attempts = Some(next.failed);
+        status.next_attempt_time = next.at.map(Time);
+        status.last_attempt = Some(seen.attempt());
+    }
+    if *rest == Rest::Kept {
+        status.last_failure_time = None;
+        status.failed_attempts = None;
+        status.next_attempt_time = None;
+        status.last_attempt = None;
+    }
+    status
+}
+
+fn notices(
+    seen: &Observation,
+    held: Option<&Held>,
+    before: &[Condition],
+    verdicts: &[Verdict],
+) -> Vec<Notice> {
+    let mut notices = Vec::new();
+    let subject = held.map(|held| held.certificate.subject.as_str()).unwrap_or_default();
+    match &seen.delivered {
+        Some(_) if seen.renewed => notices.push(Notice {
+            warning: false,
+            reason: "Issued",
+            message: format!(
+                "revision {} delivered to Secret {}: {subject}",
+                seen.previous.revision + 1,
+                seen.request.secret_name
+            ),
+        }),
+        Some(_) => notices.push(Notice {
+            warning: false,
+            reason: "Repaired",
+            message: format!("Secret {} brought back in order", seen.request.secret_name),
+        }),
+        None => {}
+    }
+    if let Some(added) = seen.delivered.as_ref().filter(|added| !added.is_empty()) {
+        notices.push(Notice {
+            warning: true,
+            reason: "ServedRootsAdded",
+            message: format!(
+                "ca.crt of Secret {} also trusts what the CA serves, by spec.trust.addServedRoots: {}",
+                seen.request.secret_name,
+                added.join("; ")
+            ),
+        });
+    }
+    let transition = verdicts
+        .iter()
+        .find(|verdict| verdict.kind == ISSUING && verdict.reason != "Issued")
+        .filter(|verdict| {
+            condition::find(before, ISSUING).is_none_or(|old| old.reason != verdict.reason)
+        });
+    if let Some(verdict) = transition {
+        notices.push(Notice {
+            warning: verdict.reason != "Suspended",
+            reason: verdict.reason,
+            message: verdict.message.clone(),
+        });
+    }
+    notices
+}
+
+fn requeue(
+    seen: &Observation,
+    held: Option<&Held>,
+    rest: &Rest,
+    next: Option<&NextAttempt>,
+) -> Requeue {
+    let later = |pause: SignedDuration| seen.now.checked_add(pause).ok();
+    let due = match rest {
+        Rest::Kept => held.map(|held| held.renewal(&seen.request).time),
+        Rest::BackingOff { until, .. } => Some(*until),
+        Rest::Failed(trouble) => match next {
+            Some(next) => next.at,
+            None => pause_after(trouble.disposition, 1).and_then(later),
+        },
+        Rest::TargetUnreadable(_) => later(UNREADABLE_PAUSE),
+        Rest::AwaitingChange
+        | Rest::Deleted
+        | Rest::IssuerMissing
+        | Rest::IssuerNotReady(_)
+        | Rest::SecretNameTaken(_)
+        | Rest::SecretNotOurs(_)
+        | Rest::Suspended(_) => None,
+    };
+    // Ready has to turn False at the end, whatever is waited for.
+    let end = held
+        .map(|held| held.certificate.not_after.0)
+        .filter(|end| *end > seen.now && *rest != Rest::Deleted);
+    match (due, end) {
+        (None, None) => Requeue::AwaitChange,
+        (Some(one), Some(other)) => Requeue::At(one.min(other).max(earliest(seen.now))),
+        (Some(at), None) | (None, Some(at)) => Requeue::At(at.max(earliest(seen.now))),
+    }
+}
+
+fn earliest(now: Timestamp) -> Timestamp {
+    now.checked_add(SHORTEST_PAUSE).unwrap_or(now)
+}

@@ -1,0 +1,299 @@
+//! The pure core for issuers: when an account is checked, and what its status says.
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::describe::{Notice, Requeue};
+use crate::api::condition::{self, READY, STALLED, Verdict};
+use crate::api::IssuerStatus;
+use crate::ca::{Disposition, Error};
+
+/// An account that works is checked so often.
+pub const CHECK_INTERVAL: SignedDuration = SignedDuration::from_mins(10);
+/// Refused credentials are tried once more after this time, should the CA have changed its mind.
+const PARDON: SignedDuration = SignedDuration::from_hours(1);
+
+/// What is known of an issuer.
+#[derive(Clone, Debug)]
+pub struct IssuerObservation {
+    /// The wall clock.
+    pub now: Timestamp,
+    /// `Issuer` or `ClusterIssuer`, and its name.
+    pub name: String,
+    /// Generation of the spec.
+    pub generation: i64,
+    /// The status so far.
+    pub status: IssuerStatus,
+    /// resourceVersion of the credentials Secret, from the watch.
+    pub credentials_version: Option<String>,
+    /// The CA refused these credentials in this process.
+    pub blamed: Option<Error>,
+    /// When the next check is due, as far as this process knows.
+    pub next_check: Option<Timestamp>,
+    /// Failed checks in a row in this process.
+    pub failures: u32,
+}
+
+/// What to do.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum IssuerStep {
+    /// Check the account.
+    Check,
+    /// The credentials were refused an hour ago: let them be tried again.
+    Forgive,
+    /// Nothing, before then.
+    Rest(Timestamp),
+}
+
+/// What a check found out.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Checked {
+    /// The account in one line.
+    pub account: String,
+    /// Findings that hinder nothing.
+    pub remarks: Vec<String>,
+}
+
+/// The next step.
+#[must_use]
+pub fn decide(seen: &IssuerObservation) -> IssuerStep {
+    let status = &seen.status;
+    let is_current = status.observed_generation == seen.generation
+        && status.credentials_resource_version == seen.credentials_version;
+    let ready = condition::find(&status.conditions, READY);
+    if let Some(refused) = ready.filter(|ready| is_current && ready.reason == "CredentialsRefused") {
+        let pardon = plus(refused.last_transition_time.0, PARDON);
+        return if seen.now < pardon { IssuerStep::Rest(pardon) } else { IssuerStep::Forgive };
+    }
+    if seen.blamed.is_some() {
+        // Described at once, from what the request found out.
+        return IssuerStep::Rest(plus(seen.now, PARDON));
+    }
+    let works = is_current && ready.is_some_and(|ready| ready.status == "True");
+    match seen.next_check {
+        // A process that has just started believes the status: a restart asks nothing of a CA.
+        None if works => IssuerStep::Rest(plus(seen.now, CHECK_INTERVAL)),
+        Some(due) if seen.now < due && (works || seen.failures > 0 && is_current) => {
+            IssuerStep::Rest(due)
+        }
+        None | Some(_) => IssuerStep::Check,
+    }
+}
+
+/// The status after a check, or after the CA refused the credentials; with the next look.
+#[must_use]
+pub fn describe(
+    seen: &IssuerObservation,
+    result: Result<Checked, Error>,
+) -> (IssuerStatus, Vec<Notice>, Requeue) {
+    let pause = match &result {
+        Ok(_) => CHECK_INTERVAL,
+        Err(error) => pause_after(error.disposition, seen.failures),
+    };
+    let next = plus(seen.now, pause);
+    let (account, verdicts) = match result {
+        Ok(checked) => {
+            let mut message = format!("{} answers", checked.account);
+            for remark in &checked.remarks {
+                message.push_str("; note: ");
+                message.push_str(remark);
+            }
+            (Some(checked.account), vec![Verdict::new(READY, true, "Checked", message)])
+        }
+        Err(error) => (seen.status.account.clone(), failed(&error, pause)),
+    };
+    let notices = notices(&seen.status, &verdicts);
+    let status = IssuerStatus {
+        observed_generation: seen.generation,
+        conditions: condition::merge(&seen.status.conditions, verdicts, seen.generation, seen.now),
+        account,
+        credentials_resource_version: seen.credentials_version.clone(),
+    };
+    (status, notices, Requeue::At(next))
+}
+
+fn failed(error: &Error, pause: SignedDuration) -> Vec<Verdict> {
+    let message = format!(
+        "{} (tried again within {}, or when issuer or credentials change)",
+        error.message,
+        spoken(pause)
+    );
+    let ready = Verdict::new(READY, false, error.reason, message.clone());
+    let needs_a_person = match error.disposition {
+        Disposition::BlameCredentials | Disposition::BlameIssuer | Disposition::Reject => true,
+        Disposition::Internal | Disposition::Retry { .. } => false,
+    };
+    let stalled = needs_a_person.then(|| Verdict::new(STALLED, true, error.reason, message));
+    [Some(ready), stalled].into_iter().flatten().collect()
+}
+
+fn spoken(pause: SignedDuration) -> String {
+    match pause.as_secs() {
+        seconds @ 0..120 => format!("{seconds} seconds"),
+        seconds => format!("{} minutes", seconds / 60),
+    }
+}
+
+fn pause_after(disposition: Disposition, failures: u32) -> SignedDuration {
+    if disposition == Disposition::BlameCredentials {
+        return PARDON;
+    }
+    SignedDuration::from_secs((5_i64 << failures.min(6)).min(300))
+}
+
+fn notices(before: &IssuerStatus, verdicts: &[Verdict]) -> Vec<Notice> {
+    let old = condition::find(&before.conditions, READY);
+    verdicts
+        .iter()
+        .filter(|verdict| verdict.kind == READY)
+        .filter(|verdict| old.is_none_or(|old| old.reason != verdict.reason))
+        .map(|verdict| Notice {
+            warning: !verdict.holds,
+            reason: verdict.reason,
+            message: verdict.message.clone(),
+        })
+        .collect()
+}
+
+fn plus(from: Timestamp, pause: SignedDuration) -> Timestamp {
+    from.checked_add(pause).unwrap_or(from)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(second).expect("a small number")
+    }
+
+    fn seen() -> IssuerObservation {
+        IssuerObservation {
+            now: at(10_000),
+            name: "Issuer a".to_owned(),
+            generation: 2,
+            status: IssuerStatus { observed_generation: -1, ..IssuerStatus::default() },
+            credentials_version: Some("7".to_owned()),
+            blamed: None,
+            next_check: None,
+            failures: 0,
+        }
+    }
+
+    fn checked() -> Checked {
+        Checked { account: "https://ca.example/certificate/ as jdoe".to_owned(), remarks: vec![] }
+    }
+
+    fn refused() -> Error {
+        Error {
+            disposition: Disposition::BlameCredentials,
+            reason: "CredentialsRefused",
+            message: "401".to_owned(),
+        }
+    }
+
+    fn unreachable() -> Error {
+        Error {
+            disposition: Disposition::Retry { after: None },
+            reason: "Unreachable",
+            message: "no route".to_owned(),
+        }
+    }
+
+    fn working() -> IssuerObservation {
+        let status = describe(&seen(), Ok(checked())).0;
+        IssuerObservation { status, ..seen() }
+    }
+
+    fn refused_now() -> IssuerObservation {
+        let status = describe(&working(), Err(refused())).0;
+        IssuerObservation { status, ..seen() }
+    }
+
+    #[test]
+    fn checks_happen_when_something_is_unknown() {
+        use IssuerStep::{Check, Forgive, Rest};
+        let cases = [
+            ("a new issuer is checked", seen(), Check),
+            ("a restart believes the status", working(), Rest(at(10_600))),
+            (
+                "until the interval is over",
+                IssuerObservation { next_check: Some(at(10_001)), ..working() },
+                Rest(at(10_001)),
+            ),
+            ("then it is checked", IssuerObservation { next_check: Some(at(10_000)), ..working() }, Check),
+            (
+                "an edited one is checked at once",
+                IssuerObservation { generation: 3, next_check: Some(at(20_000)), ..working() },
+                Check,
+            ),
+            (
+                "new credentials are checked at once",
+                IssuerObservation {
+                    credentials_version: Some("8".to_owned()),
+                    next_check: Some(at(20_000)),
+                    failures: 3,
+                    ..working()
+                },
+                Check,
+            ),
+            (
+                "one that is not ready is checked after a restart",
+                IssuerObservation { status: describe(&seen(), Err(unreachable())).0, ..seen() },
+                Check,
+            ),
+            (
+                "a failed check is not repeated at once",
+                IssuerObservation {
+                    status: describe(&seen(), Err(unreachable())).0,
+                    failures: 1,
+                    next_check: Some(at(10_005)),
+                    ..seen()
+                },
+                Rest(at(10_005)),
+            ),
+            ("refused credentials rest, across restarts", refused_now(), Rest(at(13_600))),
+            (
+                "for an hour",
+                IssuerObservation { now: at(13_600), ..refused_now() },
+                Forgive,
+            ),
+            (
+                "or until they change",
+                IssuerObservation { credentials_version: Some("8".to_owned()), ..refused_now() },
+                Check,
+            ),
+        ];
+        for (name, seen, step) in cases {
+            assert_eq!(decide(&seen), step, "{name}");
+        }
+    }
+
+    #[test]
+    fn an_unchanged_result_changes_nothing() {
+        let later = IssuerObservation { now: at(20_000), ..working() };
+        let (status, notices, _) = describe(&later, Ok(checked()));
+        assert_eq!(status, later.status);
+        assert_eq!(notices, vec![]);
+    }
+
+    #[test]
+    fn a_person_is_asked_for_only_where_one_is_needed() {
+        for (error, stalled) in [(refused(), true), (unreachable(), false)] {
+            let (status, notices, _) = describe(&working(), Err(error));
+            assert!(!condition::is_true(&status.conditions, READY));
+            assert_eq!(condition::is_true(&status.conditions, STALLED), stalled);
+            assert_eq!(notices.len(), 1);
+        }
+    }
+
+    #[test]
+    fn remarks_are_in_the_message() {
+        let remarks = vec!["ca.key holds a PRIVATE KEY".to_owned()];
+        let (status, ..) = describe(&seen(), Ok(Checked { remarks, ..checked() }));
+        let ready = condition::find(&status.conditions, READY).map(|ready| ready.message.clone());
+        assert_eq!(
+            ready.as_deref(),
+            Some("https://ca.example/certificate/ as jdoe answers; note: ca.key holds a PRIVATE KEY")
+        );
+    }
+}

@@ -1,0 +1,321 @@
+//! What is known at one moment, as plain values, and how each outcome changes it.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+
+use super::renewal::RenewBefore;
+use super::requested::Requested;
+use crate::api::{AttemptInputs, DeliveredCertificate, RotationPolicy};
+use crate::ca::credentials::Basic;
+use crate::ca::{self, Capabilities, Disposition};
+use crate::pki::{Certificate, KeyKind, PrivateKey, csr::Names};
+
+/// Everything [`super::decide`] looks at.
+#[derive(Clone, Debug)]
+pub struct Observation {
+    /// The wall clock, read once per run.
+    pub now: Timestamp,
+    /// What is wanted.
+    pub request: Request,
+    /// Whether the issuer takes requests.
+    pub issuer: IssuerState,
+    /// Another request for the same Secret that comes before this one.
+    pub rival: Option<String>,
+    /// What the last runs left in the status.
+    pub previous: Previous,
+    /// What the metadata watch knows of the target.
+    pub cached: Option<CachedTarget>,
+    /// The target, once read in this run.
+    pub target: Option<Read<Target>>,
+    /// The account at the CA, once opened in this run.
+    pub account: Option<Account>,
+    /// What the CA issued in this run, not yet delivered.
+    pub obtained: Option<Obtained>,
+    /// The certificates the CA serves, once asked for in this run.
+    pub served: Option<Vec<Certificate>>,
+    /// A submit was made in this run: there will be no second one.
+    pub submitted: bool,
+    /// A certificate was delivered in this run: the roots that were added by opt-in.
+    pub delivered: Option<Vec<String>>,
+    /// The delivered certificate is new, not the old one in better order.
+    pub renewed: bool,
+    /// How often a delivery lost to another writer in this run.
+    pub conflicts: u8,
+    /// Why this run cannot go on.
+    pub trouble: Option<Trouble>,
+}
+
+/// The answer of a read: unreadable is never absent.
+#[derive(Clone, Debug)]
+pub enum Read<T> {
+    /// There is none.
+    Absent,
+    /// This is it.
+    Present(T),
+    /// Nobody knows; the text says which read failed and how.
+    Unreadable(String),
+}
+
+/// The request, in plain values.
+#[derive(Clone, Debug)]
+pub struct Request {
+    /// Its namespace.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
+    /// Its uid.
+    pub uid: String,
+    /// Generation of its spec.
+    pub generation: i64,
+    /// It is being deleted.
+    pub deleting: bool,
+    /// Name of the target Secret.
+    pub secret_name: String,
+    /// Issuer in words, such as `Issuer swisssign`.
+    pub issuer: String,
+    /// Names for the certificate.
+    pub names: Names,
+    /// Kind of key asked for, where one is.
+    pub key_kind: Option<KeyKind>,
+    /// Whether the key may be used again.
+    pub rotation: RotationPolicy,
+    /// When to renew.
+    pub renew_before: RenewBefore,
+    /// Labels and annotations for the target.
+    pub template: Template,
+    /// Nothing new may be asked of the CA.
+    pub suspended: bool,
+    /// Renewal nonce.
+    pub renew: Option<String>,
+    /// Secret with the request's own credentials.
+    pub credentials: Option<String>,
+    /// resourceVersion of that Secret, where the watch knows it.
+    pub credentials_version: Option<String>,
+}
+
+/// Labels and annotations from `secretTemplate`.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Template {
+    /// Labels.
+    pub labels: BTreeMap<String, String>,
+    /// Annotations.
+    pub annotations: BTreeMap<String, String>,
+}
+
+/// The issuer, as its status tells.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum IssuerState {
+    /// There is none of that name.
+    Missing,
+    /// It cannot take requests now, for this reason.
+    NotReady(String),
+    /// It takes requests.
+    Ready {
+        /// Generation of its spec.
+        generation: i64,
+        /// The account in one line.
+        account: Option<String>,
+    },
+}
+
+/// What earlier runs wrote into the status.
+#[derive(Clone, Debug, Default)]
+pub struct Previous {
+    /// Generation the status speaks of.
+    pub observed_generation: i64,
+    /// Certificates delivered so far.
+    pub revision: i64,
+    /// The certificate delivered last.
+    pub certificate: Option<DeliveredCertificate>,
+    /// Failed attempts since the last success.
+    pub failed_attempts: i32,
+    /// When the last of them was.
+    pub last_failure: Option<Timestamp>,
+    /// When the next one is due.
+    pub next_attempt: Option<Timestamp>,
+    /// What the last failed attempt was made with.
+    pub last_attempt: Option<AttemptInputs>,
+    /// Reason and message of the last failure, as in the condition `Issuing`.
+    pub issuing: Option<(String, String)>,
+    /// The condition `Stalled` was there.
+    pub stalled: bool,
+}
+
+/// Metadata of the target from the watch.
+#[derive(Clone, Debug, Default)]
+pub struct CachedTarget {
+    /// Its resourceVersion.
+    pub resource_version: String,
+    /// Labels and annotations.
+    pub metadata: Template,
+}
+
+/// The target Secret.
+#[derive(Clone, Debug)]
+pub struct Target {
+    /// Its uid.
+    pub uid: String,
+    /// Its resourceVersion.
+    pub resource_version: String,
+    /// Its type.
+    pub kind: String,
+    /// It says that it cannot be changed.
+    pub immutable: bool,
+    /// Labels and annotations.
+    pub metadata: Template,
+    /// The key in `tls.key`, where one can be read.
+    pub key: Option<Arc<PrivateKey>>,
+    /// The certificates in `tls.crt`, as they come.
+    pub chain: Vec<Certificate>,
+    /// The certificates in `ca.crt`.
+    pub anchors: Vec<Certificate>,
+}
+
+/// The account at the CA.
+#[derive(Clone, Debug)]
+pub struct Account {
+    /// What the CA can do.
+    pub capabilities: Capabilities,
+    /// The account in one line.
+    pub account: String,
+    /// Trust anchors a chain must end at.
+    pub anchors: Vec<Certificate>,
+    /// The roots the CA serves go into `ca.crt` too.
+    pub add_served_roots: bool,
+    /// The request's own credentials.
+    pub credentials: Option<Basic>,
+    /// resourceVersion of the Secret they were read from.
+    pub credentials_version: Option<String>,
+}
+
+/// What the CA issued, not yet verified.
+#[derive(Clone, Debug)]
+pub struct Obtained {
+    /// The key it was requested for.
+    pub key: Arc<PrivateKey>,
+    /// The certificates as they came.
+    pub candidates: Vec<Certificate>,
+}
+
+/// Why a run ends without its certificate.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Trouble {
+    /// What happens next.
+    pub disposition: Disposition,
+    /// One word in camel case.
+    pub reason: &'static str,
+    /// What was tried and what came of it.
+    pub message: String,
+    /// Counts as a failed attempt: the next one waits longer.
+    pub counts: bool,
+}
+
+impl From<ca::Error> for Trouble {
+    fn from(error: ca::Error) -> Self {
+        Self {
+            disposition: error.disposition,
+            reason: error.reason,
+            message: error.message,
+            counts: true,
+        }
+    }
+}
+
+/// What an effect came to.
+#[derive(Debug)]
+pub enum Outcome {
+    /// The target was read.
+    TargetRead(Read<Target>),
+    /// The account was opened.
+    Opened(Account),
+    /// The CA issued.
+    Issued(Obtained),
+    /// The certificates the CA serves.
+    Served(Vec<Certificate>),
+    /// The target was written.
+    Delivered {
+        /// The Secret as it is now.
+        target: Target,
+        /// Subjects of the roots that were added by opt-in.
+        added_roots: Vec<String>,
+        /// The certificate is a new one.
+        renewed: bool,
+    },
+    /// The target was changed by somebody else in between.
+    Conflict,
+    /// The request is gone: nobody waits for the certificate.
+    RequestGone,
+    /// The effect failed.
+    Failed(Trouble),
+}
+
+impl Observation {
+    /// What a certificate would be requested with now, as far as it is known.
+    #[must_use]
+    pub fn wanted(&self) -> Requested {
+        let request = &self.request;
+        let mut dns_names: Vec<String> =
+            request.names.dns_names.iter().map(|name| name.to_lowercase()).collect();
+        dns_names.sort_unstable();
+        let mut wanted = Requested::default()
+            .with(Requested::COMMON_NAME, request.names.common_name.clone())
+            .with(Requested::DNS_NAMES, Some(dns_names))
+            .with(Requested::CREDENTIALS, request.credentials.clone())
+            .with(Requested::ISSUER, Some(request.issuer.clone()))
+            .with(Requested::RENEW, request.renew.clone());
+        if let Some(kind) = request.key_kind {
+            wanted = wanted.with(Requested::PRIVATE_KEY, Some(kind.to_string()));
+        }
+        match &self.issuer {
+            // With credentials of its own the request has an account of its own.
+            IssuerState::Ready { account: Some(account), .. } if request.credentials.is_none() => {
+                wanted.with(Requested::ACCOUNT, Some(account.clone()))
+            }
+            IssuerState::Missing | IssuerState::NotReady(_) | IssuerState::Ready { .. } => wanted,
+        }
+    }
+
+    /// What an attempt would be made with now.
+    #[must_use]
+    pub fn attempt(&self) -> AttemptInputs {
+        let issuer_generation = match self.issuer {
+            IssuerState::Ready { generation, .. } => generation,
+            IssuerState::Missing | IssuerState::NotReady(_) => 0,
+        };
+        AttemptInputs {
+            generation: self.request.generation,
+            issuer_generation,
+            renew: self.request.renew.clone(),
+            credentials_resource_version: self.request.credentials_version.clone(),
+        }
+    }
+
+    /// The observation after an effect: what a second read would show.
+    #[must_use]
+    pub fn after(mut self, outcome: Outcome) -> Self {
+        match outcome {
+            Outcome::TargetRead(target) => self.target = Some(target),
+            Outcome::Opened(account) => self.account = Some(account),
+            Outcome::Issued(obtained) => {
+                self.submitted = true;
+                self.obtained = Some(obtained);
+            }
+            Outcome::Served(certificates) => self.served = Some(certificates),
+            Outcome::Delivered { target, added_roots, renewed } => {
+                self.obtained = None;
+                self.target = Some(Read::Present(target));
+                self.delivered = Some(added_roots);
+                self.renewed = renewed;
+            }
+            Outcome::Conflict => {
+                self.target = None;
+                self.conflicts += 1;
+            }
+            Outcome::RequestGone => self.request.deleting = true,
+            Outcome::Failed(trouble) => self.trouble = Some(trouble),
+        }
+        self
+    }
+}

@@ -1,0 +1,163 @@
+//! The closed list of what starts an issuance: small predicates in a fixed order, of which the
+//! first that fires gives the reason.
+
+use std::fmt;
+
+use jiff::Timestamp;
+
+use super::decide::Standing;
+use super::observation::Observation;
+use super::requested::Requested;
+
+/// Why a certificate is obtained.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Reissue {
+    /// There never was one.
+    NeverIssued,
+    /// The Secret is gone, and nothing else holds the certificate.
+    SecretMissing,
+    /// The Secret no longer holds what was delivered.
+    SecretAltered(&'static str),
+    /// Other names, or another user, are asked for.
+    InputsDiffer(&'static str),
+    /// Another kind of key is asked for.
+    KeyKindChanged,
+    /// Another issuer is referred to.
+    IssuerChanged,
+    /// The issuer speaks for another account.
+    AccountChanged,
+    /// Someone asked for it.
+    RenewalRequested,
+    /// The renewal time has come.
+    NearingExpiry,
+}
+
+impl Reissue {
+    /// The reason in a condition.
+    #[must_use]
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Self::AccountChanged => "AccountChanged",
+            Self::InputsDiffer(_) => "InputsDiffer",
+            Self::IssuerChanged => "IssuerChanged",
+            Self::KeyKindChanged => "KeyKindChanged",
+            Self::NearingExpiry => "NearingExpiry",
+            Self::NeverIssued => "NeverIssued",
+            Self::RenewalRequested => "RenewalRequested",
+            Self::SecretAltered(_) => "SecretAltered",
+            Self::SecretMissing => "SecretMissing",
+        }
+    }
+
+    /// Somebody works against us, or by mistake with us: a limit applies.
+    #[must_use]
+    pub fn is_repair(&self) -> bool {
+        matches!(self, Self::SecretAltered(_) | Self::SecretMissing)
+    }
+}
+
+impl fmt::Display for Reissue {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::AccountChanged => f.write_str("the issuer speaks for another account now"),
+            Self::InputsDiffer(field) => write!(f, "{field} differs from what the certificate was requested with"),
+            Self::IssuerChanged => f.write_str("issuerRef names another issuer now"),
+            Self::KeyKindChanged => f.write_str("another kind of private key is asked for"),
+            Self::NearingExpiry => f.write_str("the renewal time has come"),
+            Self::NeverIssued => f.write_str("there is no certificate yet"),
+            Self::RenewalRequested => f.write_str("a renewal was requested by annotation"),
+            Self::SecretAltered(what) => write!(f, "the Secret was altered: {what}"),
+            Self::SecretMissing => f.write_str("the Secret was deleted"),
+        }
+    }
+}
+
+/// What the predicates look at.
+struct Case<'a> {
+    seen: &'a Observation,
+    standing: &'a Standing,
+    wanted: Requested,
+}
+
+type Predicate = fn(&Case<'_>) -> Option<Reissue>;
+
+const CHAIN: [Predicate; 9] = [
+    never_issued,
+    secret_missing,
+    secret_altered,
+    inputs_differ,
+    key_kind_changed,
+    issuer_changed,
+    account_changed,
+    renewal_requested,
+    nearing_expiry,
+];
+
+/// The first reason to obtain a certificate, if there is one.
+pub(super) fn reissue(seen: &Observation, standing: &Standing) -> Option<Reissue> {
+    let case = Case { seen, standing, wanted: seen.wanted() };
+    CHAIN.iter().find_map(|predicate| predicate(&case))
+}
+
+fn never_issued(case: &Case<'_>) -> Option<Reissue> {
+    let is_first = case.seen.previous.certificate.is_none();
+    (is_first && matches!(case.standing, Standing::Absent)).then_some(Reissue::NeverIssued)
+}
+
+fn secret_missing(case: &Case<'_>) -> Option<Reissue> {
+    matches!(case.standing, Standing::Absent).then_some(Reissue::SecretMissing)
+}
+
+fn secret_altered(case: &Case<'_>) -> Option<Reissue> {
+    match case.standing {
+        Standing::Broken(what) => Some(Reissue::SecretAltered(what)),
+        Standing::Absent
+        | Standing::Foreign(_)
+        | Standing::Held(_)
+        | Standing::Unread
+        | Standing::Unreadable(_) => None,
+    }
+}
+
+fn inputs_differ(case: &Case<'_>) -> Option<Reissue> {
+    [Requested::COMMON_NAME, Requested::DNS_NAMES, Requested::CREDENTIALS]
+        .into_iter()
+        .find(|field| case.differs(field))
+        .map(Reissue::InputsDiffer)
+}
+
+fn key_kind_changed(case: &Case<'_>) -> Option<Reissue> {
+    case.differs(Requested::PRIVATE_KEY).then_some(Reissue::KeyKindChanged)
+}
+
+fn issuer_changed(case: &Case<'_>) -> Option<Reissue> {
+    case.differs(Requested::ISSUER).then_some(Reissue::IssuerChanged)
+}
+
+fn account_changed(case: &Case<'_>) -> Option<Reissue> {
+    case.differs(Requested::ACCOUNT).then_some(Reissue::AccountChanged)
+}
+
+/// Taking the annotation away asks for nothing.
+fn renewal_requested(case: &Case<'_>) -> Option<Reissue> {
+    let asked = case.wanted.text(Requested::RENEW).is_some();
+    (asked && case.differs(Requested::RENEW)).then_some(Reissue::RenewalRequested)
+}
+
+fn nearing_expiry(case: &Case<'_>) -> Option<Reissue> {
+    let now: Timestamp = case.seen.now;
+    let due = case.held().is_some_and(|held| now >= held.renewal(&case.seen.request).time);
+    due.then_some(Reissue::NearingExpiry)
+}
+
+impl Case<'_> {
+    fn held(&self) -> Option<&super::decide::Held> {
+        self.standing.held()
+    }
+
+    fn differs(&self, field: &str) -> bool {
+        self.held()
+            .and_then(|held| held.requested.as_ref())
+            .is_some_and(|requested| requested.differs(&self.wanted, field))
+    }
+}

@@ -1,0 +1,208 @@
+//! Prometheus metrics. Names of objects are labels only where an alert needs them: on expiry and
+//! renewal.
+
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use kube::ResourceExt as _;
+use kube::core::DeserializeGuard;
+use kube::runtime::reflector::Store;
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{
+    DescriptorEncoder, EncodeLabelSet, EncodeMetric as _, MetricEncoder,
+};
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::ConstGauge;
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use prometheus_client::registry::Registry;
+
+use crate::api::condition::{self, ISSUING, READY};
+use crate::api::CertificateRequest;
+
+/// All metrics of the operator.
+pub struct Metrics {
+    registry: Mutex<Registry>,
+    ca_requests: Family<CaRequest, Counter>,
+    ca_latency: Family<CaOperation, Histogram>,
+    time_to_issue: Family<OfIssuer, Histogram>,
+}
+
+#[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
+struct CaRequest {
+    issuer: String,
+    step: &'static str,
+    disposition: &'static str,
+}
+
+#[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
+struct CaOperation {
+    issuer: String,
+    step: &'static str,
+}
+
+#[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
+struct OfIssuer {
+    issuer: String,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        let mut registry = Registry::with_prefix("chancery");
+        let ca_requests = Family::default();
+        registry.register(
+            "ca_requests",
+            "Requests to certificate authorities by what came of them",
+            ca_requests.clone(),
+        );
+        // From 10 ms to 40 s, past the default deadline of a request.
+        let ca_latency =
+            Family::new_with_constructor(|| Histogram::new(exponential_buckets(0.01, 2.0, 13)));
+        registry.register(
+            "ca_request_duration_seconds",
+            "Time from sending a request to a certificate authority to its whole answer",
+            ca_latency.clone(),
+        );
+        // From 50 ms to five days: approvals take that long.
+        let time_to_issue =
+            Family::new_with_constructor(|| Histogram::new(exponential_buckets(0.05, 3.0, 15)));
+        registry.register(
+            "time_to_issue_seconds",
+            "Time from the creation of a request to its first delivered certificate",
+            time_to_issue.clone(),
+        );
+        Self { registry: Mutex::new(registry), ca_requests, ca_latency, time_to_issue }
+    }
+}
+
+impl Metrics {
+    /// Counts one request to a CA.
+    pub fn ca_request(
+        &self,
+        issuer: &str,
+        step: &'static str,
+        disposition: &'static str,
+        took: Duration,
+    ) {
+        let issuer = issuer.to_owned();
+        self.ca_requests
+            .get_or_create(&CaRequest { issuer: issuer.clone(), step, disposition })
+            .inc();
+        self.ca_latency.get_or_create(&CaOperation { issuer, step }).observe(took.as_secs_f64());
+    }
+
+    /// Notes how long a first issuance took, in seconds.
+    pub fn time_to_issue(&self, issuer: &str, seconds: f64) {
+        self.time_to_issue.get_or_create(&OfIssuer { issuer: issuer.to_owned() }).observe(seconds);
+    }
+
+    /// Reports on the requests in the cache with each scrape.
+    pub fn observe_requests(&self, requests: Store<DeserializeGuard<CertificateRequest>>) {
+        self.registry().register_collector(Box::new(Requests(requests)));
+    }
+
+    /// The exposition in OpenMetrics text.
+    #[must_use]
+    pub fn encode(&self) -> String {
+        let mut text = String::new();
+        // Writing to a String cannot fail.
+        let _ = prometheus_client::encoding::text::encode(&mut text, &self.registry());
+        text
+    }
+
+    fn registry(&self) -> std::sync::MutexGuard<'_, Registry> {
+        self.registry.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Gauges that are read off the cache: they cannot be wrong after a restart.
+#[derive(Debug)]
+struct Requests(Store<DeserializeGuard<CertificateRequest>>);
+
+#[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, Ord, PartialEq, PartialOrd)]
+struct Phase {
+    issuer: String,
+    ready: String,
+    phase: String,
+}
+
+#[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
+struct OfRequest {
+    namespace: String,
+    name: String,
+    issuer: String,
+}
+
+impl Collector for Requests {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
+        let mut phases = std::collections::BTreeMap::<Phase, u64>::new();
+        let mut expiry = Vec::new();
+        let mut renewal = Vec::new();
+        for guarded in self.0.state() {
+            let Ok(request) = &guarded.0 else { continue };
+            *phases.entry(phase(request)).or_default() += 1;
+            let Some(status) = &request.status else { continue };
+            if let Some(certificate) = &status.certificate {
+                expiry.push((of(request), certificate.not_after.0));
+            }
+            if let Some(time) = &status.renewal_time {
+                renewal.push((of(request), time.0));
+            }
+        }
+        let counted = phases.into_iter().map(|(labels, count)| (labels, count as f64));
+        gauges(&mut encoder, "certificate_requests", "Requests by issuer, readiness and phase", counted)?;
+        gauges(
+            &mut encoder,
+            "certificate_not_after_timestamp_seconds",
+            "End of validity of the delivered certificate, in seconds since 1970",
+            expiry.into_iter().map(in_seconds),
+        )?;
+        gauges(
+            &mut encoder,
+            "certificate_renewal_timestamp_seconds",
+            "When the certificate is renewed, in seconds since 1970",
+            renewal.into_iter().map(in_seconds),
+        )
+    }
+}
+
+fn in_seconds((labels, time): (OfRequest, Timestamp)) -> (OfRequest, f64) {
+    (labels, time.as_second() as f64)
+}
+
+fn gauges<L: EncodeLabelSet>(
+    encoder: &mut DescriptorEncoder<'_>,
+    name: &str,
+    help: &str,
+    values: impl Iterator<Item = (L, f64)>,
+) -> Result<(), std::fmt::Error> {
+    let mut family: MetricEncoder<'_> = encoder.encode_descriptor(
+        name,
+        help,
+        None,
+        prometheus_client::metrics::MetricType::Gauge,
+    )?;
+    for (labels, value) in values {
+        ConstGauge::new(value).encode(family.encode_family(&labels)?)?;
+    }
+    Ok(())
+}
+
+fn of(request: &CertificateRequest) -> OfRequest {
+    OfRequest {
+        namespace: request.namespace().unwrap_or_default(),
+        name: request.name_any(),
+        issuer: request.spec.issuer_ref.name.clone(),
+    }
+}
+
+fn phase(request: &CertificateRequest) -> Phase {
+    let conditions = request.status.as_ref().map_or(&[][..], |status| &status.conditions);
+    let phase = condition::find(conditions, ISSUING).map_or("New", |issuing| &issuing.reason);
+    Phase {
+        issuer: request.spec.issuer_ref.name.clone(),
+        ready: condition::is_true(conditions, READY).to_string(),
+        phase: phase.to_owned(),
+    }
+}
