@@ -283,7 +283,7 @@ fn deliver(seen: &Observation, obtained: &Obtained, account: &Account) -> Step {
             Step::Deliver(Box::new(seen.delivery(account, &chain, Arc::clone(&obtained.key), true)))
         }
         // The server may keep the missing intermediate among the roots it serves.
-        Err(Unfit::NoPath { .. } | Unfit::NoAnchors { .. }) if seen.served.is_none() => {
+        Err(Unfit::NoPath { .. }) if seen.served.is_none() => {
             Step::ReadServedRoots
         }
         Err(unfit) => Step::Rest(Rest::Failed(unfit_trouble(&unfit))),
@@ -292,15 +292,18 @@ fn deliver(seen: &Observation, obtained: &Obtained, account: &Account) -> Step {
 
 fn unfit_trouble(unfit: &Unfit) -> Trouble {
     let (disposition, reason, advice) = match unfit {
-        Unfit::NoAnchors { .. } | Unfit::NoPath { .. } => (
+        Unfit::AnchorNotValid { .. }
+        | Unfit::NoAnchors { .. }
+        | Unfit::NoPath { .. }
+        | Unfit::Refused { .. } => (
             Disposition::BlameIssuer,
             "ChainNotTrusted",
-            "; if that is right, pin the root in spec.trust.bundle of the issuer",
+            " (pins go into spec.trust.bundle of the issuer)",
         ),
-        Unfit::CaLeaf
-        | Unfit::Expired { .. }
+        Unfit::Expired { .. }
+        | Unfit::LeafIsCa { .. }
         | Unfit::NamesMissing(_)
-        | Unfit::NoLeafForKey
+        | Unfit::NoLeaf { .. }
         | Unfit::NotYetValid { .. } => (Disposition::Internal, "CertificateUnfit", ""),
     };
     Trouble {
@@ -401,7 +404,7 @@ impl Observation {
                 serial_number: leaf.serial_number().to_owned(),
                 not_before: Time(leaf.not_before()),
                 not_after: Time(leaf.not_after()),
-                fingerprint_sha256: leaf.fingerprint_sha256(),
+                fingerprint_sha256: leaf.fingerprint_sha256().to_owned(),
                 private_key: key.kind().to_string(),
                 delivered_at,
                 secret_resource_version: target.resource_version.clone(),

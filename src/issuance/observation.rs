@@ -10,7 +10,7 @@ use super::requested::Requested;
 use crate::api::{AttemptInputs, DeliveredCertificate, RotationPolicy};
 use crate::ca::credentials::Basic;
 use crate::ca::{self, Capabilities, Disposition};
-use crate::pki::{Certificate, KeyKind, PrivateKey, csr::Names};
+use crate::pki::{Certificate, KeyKind, Names, PrivateKey};
 
 /// Everything [`super::decide`] looks at.
 #[derive(Clone, Debug)]

@@ -1,0 +1,108 @@
+//! Keys, certification requests, certificates and chains: everything X.509, as plain functions over
+//! bytes.
+//!
+//! This module knows nothing of Kubernetes, of any certificate authority's protocol, of the network
+//! or of the clock: whoever asks passes `now`.
+//!
+//! # Guarantees
+//! - No function panics, whatever bytes it is given.
+//! - No error text quotes input: it may hold a private key that was pasted into the wrong field.
+//! - Private key bytes that this module holds are overwritten when they are dropped.
+//!
+//! # Caveats
+//! - Reading is lenient, because what real certificate authorities deliver is not always what RFC
+//!   5280 asks for: [`certificate`] takes serial numbers of any length, version 1 certificates and
+//!   unusual names. Judging is strict: what [`chain::verify`] lets through has been verified with
+//!   rustls-webpki.
+
+pub mod certificate;
+pub mod chain;
+pub mod csr;
+pub mod key;
+mod name;
+mod pem;
+
+use std::collections::HashSet;
+
+pub use certificate::Certificate;
+pub use csr::Names;
+pub use key::{KeyKind, PrivateKey};
+
+/// What can fail outside the submodules, which have errors of their own.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The operating system offers no root certificate, or none that can be read.
+    #[error(
+        "the system trust store holds no readable root certificate{}; install a bundle of \
+         certificate authorities or point SSL_CERT_FILE to one",
+        .unreadable.as_ref().map(|what| format!(" ({what})")).unwrap_or_default()
+    )]
+    NoSystemRoots {
+        /// The first file or directory that could not be read, and why.
+        unreadable: Option<String>,
+    },
+}
+
+/// Returns the root certificates that the operating system trusts, without duplicates.
+///
+/// Reads files, so it blocks for some milliseconds; the environment variables `SSL_CERT_FILE` and
+/// `SSL_CERT_DIR` name other places to look. Certificates that cannot be decoded are left out.
+///
+/// # Errors
+/// [`Error::NoSystemRoots`] if nothing is left: an empty set of roots would make every later
+/// verification fail with a misleading message.
+pub fn system_roots() -> Result<Vec<Certificate>, Error> {
+    let found = rustls_native_certs::load_native_certs();
+    let mut seen = HashSet::new();
+    let roots: Vec<Certificate> = found
+        .certs
+        .iter()
+        .filter_map(|der| Certificate::from_der(der).ok())
+        .filter(|root| seen.insert(root.clone()))
+        .collect();
+    if roots.is_empty() {
+        let unreadable = found.errors.iter().find_map(unreadable_path);
+        return Err(Error::NoSystemRoots { unreadable });
+    }
+    Ok(roots)
+}
+
+/// Names the file that could not be read. Decoding errors are left out: their texts may quote data.
+fn unreadable_path(error: &rustls_native_certs::Error) -> Option<String> {
+    let rustls_native_certs::ErrorKind::Io { inner, path } = &error.kind else {
+        return None;
+    };
+    Some(format!("{}: {inner}", path.display()))
+}
+
+/// Writes bytes as hexadecimal digits, lower-case.
+fn hex(bytes: &[u8]) -> String {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    bytes
+        .iter()
+        .flat_map(|byte| [byte >> 4, byte & 0x0f])
+        .map(|nibble| char::from(DIGITS[usize::from(nibble)]))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_error_for_missing_roots_says_where_it_looked() {
+        let error = Error::NoSystemRoots {
+            unreadable: Some("/nowhere: No such file or directory".to_owned()),
+        };
+        assert_eq!(
+            error.to_string(),
+            "the system trust store holds no readable root certificate (/nowhere: No such file or \
+             directory); install a bundle of certificate authorities or point SSL_CERT_FILE to one"
+        );
+    }
+
+    #[test]
+    fn hexadecimal_digits_are_lower_case() {
+        assert_eq!(hex(&[0x00, 0x1f, 0xab]), "001fab");
+    }
+}
