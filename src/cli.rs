@@ -73,8 +73,9 @@ enum LogFormat {
 }
 
 fn duration(text: &str) -> Result<Duration, String> {
-    let duration: jiff::SignedDuration =
-        text.parse().map_err(|error| format!("not a duration such as 30s: {error}"))?;
+    let duration: jiff::SignedDuration = text
+        .parse()
+        .map_err(|error| format!("not a duration such as 30s: {error}"))?;
     match Duration::try_from(duration) {
         Ok(duration) if !duration.is_zero() => Ok(duration),
         _ => Err("must be longer than nothing".to_owned()),
@@ -121,14 +122,18 @@ fn crds(dir: Option<&Path>) -> Result<(), Fatal> {
 
 fn operator(args: OperatorArgs) -> Result<(), Fatal> {
     log(&args)?;
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()?;
     runtime.block_on(serve(args))
 }
 
 fn log(args: &OperatorArgs) -> Result<(), Fatal> {
     let filter = tracing_subscriber::EnvFilter::try_new(&args.log)
         .map_err(|error| format!("--log {}: {error}", args.log))?;
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr);
     match args.log_format {
         LogFormat::Json => builder.json().flatten_event(true).init(),
         LogFormat::Text => builder.init(),
@@ -145,8 +150,10 @@ async fn serve(args: OperatorArgs) -> Result<(), Fatal> {
         .await
         .map_err(|error| format!("--http-address {}: {error}", args.http_address))?;
     tracing::info!(address = %listener.local_addr()?, "serving /livez, /readyz and /metrics");
-    let (mut terminate, mut interrupt) =
-        (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let (mut terminate, mut interrupt) = (
+        signal(SignalKind::terminate())?,
+        signal(SignalKind::interrupt())?,
+    );
     let shutdown = async move {
         tokio::select! {
             biased;
@@ -208,9 +215,12 @@ async fn check_crds(client: &kube::Client) -> Result<(), Fatal> {
     .await;
     match group {
         Ok(_) => Ok(()),
-        Err(kube::Error::Api(status)) if status.code == 404 => {
-            Err(format!("the API server does not know {}/{}: kubectl apply -f crds/", api::GROUP, api::VERSION).into())
-        }
+        Err(kube::Error::Api(status)) if status.code == 404 => Err(format!(
+            "the API server does not know {}/{}: kubectl apply -f crds/",
+            api::GROUP,
+            api::VERSION
+        )
+        .into()),
         Err(error) => Err(format!("the API server does not answer: {error}").into()),
     }
 }

@@ -53,6 +53,12 @@ pub struct Operator {
     pub metrics: Arc<Metrics>,
 }
 
+/// The wall clock of the machine.
+#[must_use]
+pub fn system_clock() -> Timestamp {
+    Timestamp::now()
+}
+
 /// What every reconcile may use.
 struct Context {
     cluster: cluster::Cluster,
@@ -76,8 +82,14 @@ pub async fn run(
     shutdown: impl Future<Output = ()> + Send + Sync + 'static,
     ready: impl FnOnce() + Send,
 ) {
-    let Watches { stores, wakers, requests, issuers, cluster_issuers, tasks } =
-        watches::start(&operator.client, &operator.namespace);
+    let Watches {
+        stores,
+        wakers,
+        requests,
+        issuers,
+        cluster_issuers,
+        tasks,
+    } = watches::start(&operator.client, &operator.namespace);
     operator.metrics.observe_requests(stores.requests.clone());
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let context = Arc::new(Context {
@@ -101,25 +113,35 @@ pub async fn run(
         () = shutdown.clone() => return,
         () = context.stores.wait_until_ready() => ready(),
     }
-    let requests = Controller::for_shared_stream(
-        futures::stream::pending(),
-        context.stores.requests.clone(),
-    )
-    .reconcile_on(requests)
-    .graceful_shutdown_on(shutdown.clone())
-    .run(certificate_request::reconcile, certificate_request::error_policy, Arc::clone(&context));
+    let requests =
+        Controller::for_shared_stream(futures::stream::pending(), context.stores.requests.clone())
+            .reconcile_on(requests)
+            .graceful_shutdown_on(shutdown.clone())
+            .run(
+                certificate_request::reconcile,
+                certificate_request::error_policy,
+                Arc::clone(&context),
+            );
     let issuers =
         Controller::for_shared_stream(futures::stream::pending(), context.stores.issuers.clone())
             .reconcile_on(issuers)
             .graceful_shutdown_on(shutdown.clone())
-            .run(issuer::reconcile::<Issuer>, issuer::error_policy, Arc::clone(&context));
+            .run(
+                issuer::reconcile::<Issuer>,
+                issuer::error_policy,
+                Arc::clone(&context),
+            );
     let cluster_issuers = Controller::for_shared_stream(
         futures::stream::pending(),
         context.stores.cluster_issuers.clone(),
     )
     .reconcile_on(cluster_issuers)
     .graceful_shutdown_on(shutdown)
-    .run(issuer::reconcile::<ClusterIssuer>, issuer::error_policy, Arc::clone(&context));
+    .run(
+        issuer::reconcile::<ClusterIssuer>,
+        issuer::error_policy,
+        Arc::clone(&context),
+    );
     tokio::join!(drain(requests), drain(issuers), drain(cluster_issuers));
     drop(tasks);
 }

@@ -24,8 +24,8 @@ mod decide;
 mod describe;
 pub mod issuer;
 mod observation;
-pub mod renewal;
 mod reissue;
+pub mod renewal;
 mod requested;
 
 pub use self::decide::{Delivery, KeyPlan, Rest, Step, decide};

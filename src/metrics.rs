@@ -18,15 +18,15 @@ use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
 
-use crate::api::condition::{self, ISSUING, READY};
 use crate::api::CertificateRequest;
+use crate::api::condition::{self, ISSUING, READY};
 
 /// All metrics of the operator.
 pub struct Metrics {
     registry: Mutex<Registry>,
     ca_requests: Family<CaRequest, Counter>,
-    ca_latency: Family<CaOperation, Histogram>,
-    time_to_issue: Family<OfIssuer, Histogram>,
+    ca_latency: Family<CaOperation, Histogram, fn() -> Histogram>,
+    time_to_issue: Family<OfIssuer, Histogram, fn() -> Histogram>,
 }
 
 #[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
@@ -57,7 +57,7 @@ impl Default for Metrics {
             ca_requests.clone(),
         );
         // From 10 ms to 40 s, past the default deadline of a request.
-        let ca_latency =
+        let ca_latency: Family<_, _, fn() -> Histogram> =
             Family::new_with_constructor(|| Histogram::new(exponential_buckets(0.01, 2.0, 13)));
         registry.register(
             "ca_request_duration_seconds",
@@ -65,14 +65,19 @@ impl Default for Metrics {
             ca_latency.clone(),
         );
         // From 50 ms to five days: approvals take that long.
-        let time_to_issue =
+        let time_to_issue: Family<_, _, fn() -> Histogram> =
             Family::new_with_constructor(|| Histogram::new(exponential_buckets(0.05, 3.0, 15)));
         registry.register(
             "time_to_issue_seconds",
             "Time from the creation of a request to its first delivered certificate",
             time_to_issue.clone(),
         );
-        Self { registry: Mutex::new(registry), ca_requests, ca_latency, time_to_issue }
+        Self {
+            registry: Mutex::new(registry),
+            ca_requests,
+            ca_latency,
+            time_to_issue,
+        }
     }
 }
 
@@ -87,19 +92,30 @@ impl Metrics {
     ) {
         let issuer = issuer.to_owned();
         self.ca_requests
-            .get_or_create(&CaRequest { issuer: issuer.clone(), step, disposition })
+            .get_or_create(&CaRequest {
+                issuer: issuer.clone(),
+                step,
+                disposition,
+            })
             .inc();
-        self.ca_latency.get_or_create(&CaOperation { issuer, step }).observe(took.as_secs_f64());
+        self.ca_latency
+            .get_or_create(&CaOperation { issuer, step })
+            .observe(took.as_secs_f64());
     }
 
     /// Notes how long a first issuance took, in seconds.
     pub fn time_to_issue(&self, issuer: &str, seconds: f64) {
-        self.time_to_issue.get_or_create(&OfIssuer { issuer: issuer.to_owned() }).observe(seconds);
+        self.time_to_issue
+            .get_or_create(&OfIssuer {
+                issuer: issuer.to_owned(),
+            })
+            .observe(seconds);
     }
 
     /// Reports on the requests in the cache with each scrape.
     pub fn observe_requests(&self, requests: Store<DeserializeGuard<CertificateRequest>>) {
-        self.registry().register_collector(Box::new(Requests(requests)));
+        self.registry()
+            .register_collector(Box::new(Requests(requests)));
     }
 
     /// The exposition in OpenMetrics text.
@@ -142,7 +158,9 @@ impl Collector for Requests {
         for guarded in self.0.state() {
             let Ok(request) = &guarded.0 else { continue };
             *phases.entry(phase(request)).or_default() += 1;
-            let Some(status) = &request.status else { continue };
+            let Some(status) = &request.status else {
+                continue;
+            };
             if let Some(certificate) = &status.certificate {
                 expiry.push((of(request), certificate.not_after.0));
             }
@@ -150,8 +168,15 @@ impl Collector for Requests {
                 renewal.push((of(request), time.0));
             }
         }
-        let counted = phases.into_iter().map(|(labels, count)| (labels, count as f64));
-        gauges(&mut encoder, "certificate_requests", "Requests by issuer, readiness and phase", counted)?;
+        let counted = phases
+            .into_iter()
+            .map(|(labels, count)| (labels, count as f64));
+        gauges(
+            &mut encoder,
+            "certificate_requests",
+            "Requests by issuer, readiness and phase",
+            counted,
+        )?;
         gauges(
             &mut encoder,
             "certificate_not_after_timestamp_seconds",
@@ -198,7 +223,10 @@ fn of(request: &CertificateRequest) -> OfRequest {
 }
 
 fn phase(request: &CertificateRequest) -> Phase {
-    let conditions = request.status.as_ref().map_or(&[][..], |status| &status.conditions);
+    let conditions = request
+        .status
+        .as_ref()
+        .map_or(&[][..], |status| &status.conditions);
     let phase = condition::find(conditions, ISSUING).map_or("New", |issuing| &issuing.reason);
     Phase {
         issuer: request.spec.issuer_ref.name.clone(),

@@ -24,7 +24,7 @@ mod pem;
 
 use std::collections::HashSet;
 
-pub use certificate::Certificate;
+pub use certificate::{Certificate, contains_private_key, parse_pem};
 pub use csr::Names;
 pub use key::{KeyKind, PrivateKey};
 

@@ -22,17 +22,51 @@ use super::issuer::{IssuerKind, SecretReference};
     category = "chancery",
     doc = "A CertificateRequest is the certificate a workload wants. Chancery obtains it, writes key, chain and trust anchor into a Secret and renews it for as long as the object exists. (The kind of the same name in the group cert-manager.io asks for one certificate once; this one is long-lived.)",
     derive = "PartialEq",
-    printcolumn(name = "Ready", type_ = "string", json_path = ".status.conditions[?(@.type=='Ready')].status"),
-    printcolumn(name = "Reason", type_ = "string", json_path = ".status.conditions[?(@.type=='Ready')].reason"),
-    printcolumn(name = "Issuing", type_ = "string", json_path = ".status.conditions[?(@.type=='Issuing')].reason"),
+    printcolumn(
+        name = "Ready",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type=='Ready')].status"
+    ),
+    printcolumn(
+        name = "Reason",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type=='Ready')].reason"
+    ),
+    printcolumn(
+        name = "Issuing",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type=='Issuing')].reason"
+    ),
     printcolumn(name = "Issuer", type_ = "string", json_path = ".spec.issuerRef.name"),
     printcolumn(name = "Secret", type_ = "string", json_path = ".spec.secretName"),
-    printcolumn(name = "Common name", type_ = "string", json_path = ".status.certificate.commonName"),
-    printcolumn(name = "Expires", type_ = "string", json_path = ".status.certificate.notAfter"),
+    printcolumn(
+        name = "Common name",
+        type_ = "string",
+        json_path = ".status.certificate.commonName"
+    ),
+    printcolumn(
+        name = "Expires",
+        type_ = "string",
+        json_path = ".status.certificate.notAfter"
+    ),
     printcolumn(name = "Renews", type_ = "string", json_path = ".status.renewalTime"),
-    printcolumn(name = "Revision", type_ = "integer", json_path = ".status.revision", priority = 1),
-    printcolumn(name = "Message", type_ = "string", json_path = ".status.conditions[?(@.type=='Ready')].message", priority = 1),
-    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
+    printcolumn(
+        name = "Revision",
+        type_ = "integer",
+        json_path = ".status.revision",
+        priority = 1
+    ),
+    printcolumn(
+        name = "Message",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type=='Ready')].message",
+        priority = 1
+    ),
+    printcolumn(
+        name = "Age",
+        type_ = "date",
+        json_path = ".metadata.creationTimestamp"
+    )
 )]
 #[x_kube(
     validation = Rule::new("has(self.onlineCa) || has(self.commonName) || has(self.dnsNames)").message("say who the certificate is for: commonName, dnsNames, or onlineCa (also empty, {}) for a CA that issues to a user"),

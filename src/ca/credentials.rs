@@ -11,7 +11,9 @@ pub struct Basic {
 
 impl std::fmt::Debug for Basic {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Basic").field("username", &self.username).finish_non_exhaustive()
+        f.debug_struct("Basic")
+            .field("username", &self.username)
+            .finish_non_exhaustive()
     }
 }
 
@@ -38,7 +40,11 @@ impl Basic {
     #[must_use]
     pub fn scrub(&self, text: &str) -> String {
         let password = self.password.expose_secret();
-        if password.is_empty() { text.to_owned() } else { text.replace(password, "[…]") }
+        if password.is_empty() {
+            text.to_owned()
+        } else {
+            text.replace(password, "[…]")
+        }
     }
 
     /// The value of the header `Authorization`, marked as sensitive.

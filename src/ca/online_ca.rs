@@ -81,7 +81,9 @@ fn key_kinds(algorithms: &[KeyAlgorithm]) -> Vec<KeyKind> {
 /// Refuses what the server would misread: it cuts `user:password` at one colon.
 fn check_credentials(credentials: &Basic, split: BasicSplit) -> Result<(), Error> {
     let fault = match split {
-        _ if credentials.username().is_empty() => "username is empty: write the user's name into it",
+        _ if credentials.username().is_empty() => {
+            "username is empty: write the user's name into it"
+        }
         BasicSplit::LastColon if credentials.password_has_colon() => {
             "password holds a ':', and this server cuts at the last one (spec.onlineCa.basicSplit: LastColon): change the password, or set FirstColon if the server is the Django one"
         }
@@ -105,7 +107,9 @@ impl CertificateAuthority for OnlineCa {
 
     async fn check(&self) -> Result<AccountReport, Error> {
         let roots = self.client.trust_roots().await?;
-        Ok(AccountReport { remarks: roots.remarks })
+        Ok(AccountReport {
+            remarks: roots.remarks,
+        })
     }
 
     async fn submit(&self, order: &Order<'_>) -> Submitted {
@@ -137,15 +141,43 @@ mod tests {
         use BasicSplit::{FirstColon, LastColon};
         let cases = [
             ("plain ones pass", "jdoe", "secret", LastColon, true),
-            ("an OpenID URL passes where the last colon cuts", "https://id/jdoe", "s", LastColon, true),
-            ("and not where the first one does", "https://id/jdoe", "s", FirstColon, false),
-            ("a colon in the password passes where the first one cuts", "jdoe", "a:b", FirstColon, true),
-            ("and not where the last one does", "jdoe", "a:b", LastColon, false),
+            (
+                "an OpenID URL passes where the last colon cuts",
+                "https://id/jdoe",
+                "s",
+                LastColon,
+                true,
+            ),
+            (
+                "and not where the first one does",
+                "https://id/jdoe",
+                "s",
+                FirstColon,
+                false,
+            ),
+            (
+                "a colon in the password passes where the first one cuts",
+                "jdoe",
+                "a:b",
+                FirstColon,
+                true,
+            ),
+            (
+                "and not where the last one does",
+                "jdoe",
+                "a:b",
+                LastColon,
+                false,
+            ),
             ("a user is needed", "", "secret", LastColon, false),
         ];
         for (name, user, password, split, passes) in cases {
             let credentials = Basic::new(user.to_owned(), password.to_owned().into());
-            assert_eq!(check_credentials(&credentials, split).is_ok(), passes, "{name}");
+            assert_eq!(
+                check_credentials(&credentials, split).is_ok(),
+                passes,
+                "{name}"
+            );
         }
     }
 }

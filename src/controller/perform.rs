@@ -18,7 +18,11 @@ use crate::pki::{PrivateKey, csr};
 /// Reads the target Secret.
 pub(super) async fn read_target(context: &Context, seen: &Observation) -> Outcome {
     let request = &seen.request;
-    let read = match context.cluster.secret(&request.namespace, &request.secret_name).await {
+    let read = match context
+        .cluster
+        .secret(&request.namespace, &request.secret_name)
+        .await
+    {
         Ok(Read::Present(secret)) => Read::Present(secret::target(&secret)),
         Ok(Read::Absent) => Read::Absent,
         Ok(Read::Unreadable(why)) => Read::Unreadable(why),
@@ -38,9 +42,16 @@ pub(super) async fn open_account(
         Ok(account) => account,
         Err(error) => {
             // The issuer's own condition tells, and its owner has to act.
-            context.wake.issuer(issuer.key.kind, issuer.key.namespace.as_deref(), &issuer.key.name);
+            context.wake.issuer(
+                issuer.key.kind,
+                issuer.key.namespace.as_deref(),
+                &issuer.key.name,
+            );
             let trouble = Trouble::from(error);
-            return Outcome::Failed(Trouble { counts: false, ..trouble });
+            return Outcome::Failed(Trouble {
+                counts: false,
+                ..trouble
+            });
         }
     };
     let (credentials, credentials_version) = match &seen.request.credentials {
@@ -72,7 +83,12 @@ pub(super) async fn submit(
 ) -> Outcome {
     let account = match context.accounts.open(&context.cluster, issuer).await {
         Ok(account) => account,
-        Err(error) => return Outcome::Failed(Trouble { counts: false, ..error.into() }),
+        Err(error) => {
+            return Outcome::Failed(Trouble {
+                counts: false,
+                ..error.into()
+            });
+        }
     };
     let key = match key(context, plan).await {
         Ok(key) => key,
@@ -83,9 +99,15 @@ pub(super) async fn submit(
         Err(error) => return Outcome::Failed(key_trouble(&error)),
     };
     kill_point("before-submit");
-    let credentials = seen.account.as_ref().and_then(|account| account.credentials.clone());
+    let credentials = seen
+        .account
+        .as_ref()
+        .and_then(|account| account.credentials.clone());
     let parameters = Parameters::OnlineCa { credentials };
-    let order = Order { csr_der: &csr_der, parameters: &parameters };
+    let order = Order {
+        csr_der: &csr_der,
+        parameters: &parameters,
+    };
     let submitted = timed(context, &account, issuer, &order).await;
     kill_point("after-submit");
     match submitted {
@@ -111,7 +133,9 @@ async fn timed(
         Submitted::Issued(_) => "issued",
         Submitted::Refused(error) | Submitted::Unknown(error) => error.disposition.label(),
     };
-    context.metrics.ca_request(&issuer.key.name, "submit", disposition, start.elapsed());
+    context
+        .metrics
+        .ca_request(&issuer.key.name, "submit", disposition, start.elapsed());
     submitted
 }
 
@@ -125,8 +149,15 @@ fn refused(
 ) -> Trouble {
     if error.disposition == Disposition::BlameCredentials && seen.request.credentials.is_none() {
         context.accounts.blame(issuer, error.clone());
-        context.wake.issuer(issuer.key.kind, issuer.key.namespace.as_deref(), &issuer.key.name);
-        return Trouble { counts: false, ..error.into() };
+        context.wake.issuer(
+            issuer.key.kind,
+            issuer.key.namespace.as_deref(),
+            &issuer.key.name,
+        );
+        return Trouble {
+            counts: false,
+            ..error.into()
+        };
     }
     error.into()
 }
@@ -171,11 +202,7 @@ pub(super) async fn read_served_roots(context: &Context, issuer: &IssuerNow<'_>)
 }
 
 /// Writes the target Secret: creates it, or changes exactly the version that was read.
-pub(super) async fn deliver(
-    context: &Context,
-    seen: &Observation,
-    delivery: &Delivery,
-) -> Outcome {
+pub(super) async fn deliver(context: &Context, seen: &Observation, delivery: &Delivery) -> Outcome {
     let request = &seen.request;
     let (namespace, name) = (&request.namespace, &request.secret_name);
     if !is_still_wanted(context, seen) {
@@ -185,7 +212,10 @@ pub(super) async fn deliver(
     let written = match &delivery.base {
         None => {
             let secret = secret::created(namespace, name, delivery);
-            context.cluster.create_secret(namespace, name, &secret).await
+            context
+                .cluster
+                .create_secret(namespace, name, &secret)
+                .await
         }
         Some((uid, version)) => {
             let patch = secret::changed(uid, version, delivery);
@@ -215,10 +245,13 @@ pub(super) async fn deliver(
 /// Nobody waits for the certificate of a request that went away while the CA was asked.
 fn is_still_wanted(context: &Context, seen: &Observation) -> bool {
     let request = &seen.request;
-    context.stores.request(&request.namespace, &request.name).is_some_and(|cached| {
-        cached.0.as_ref().is_ok_and(|cached: &CertificateRequest| {
-            cached.uid().as_deref() == Some(&request.uid)
-                && cached.metadata.deletion_timestamp.is_none()
+    context
+        .stores
+        .request(&request.namespace, &request.name)
+        .is_some_and(|cached| {
+            cached.0.as_ref().is_ok_and(|cached: &CertificateRequest| {
+                cached.uid().as_deref() == Some(&request.uid)
+                    && cached.metadata.deletion_timestamp.is_none()
+            })
         })
-    })
 }

@@ -125,6 +125,8 @@ pub(super) enum Standing {
 pub(super) struct Held {
     pub(super) certificate: DeliveredCertificate,
     pub(super) requested: Option<Requested>,
+    /// It is known to be what was delivered; otherwise only its chain could tell.
+    pub(super) confirmed: bool,
 }
 
 impl Held {
@@ -203,7 +205,9 @@ fn issue(seen: &Observation, standing: &Standing, reissue: Reissue) -> Step {
     if seen.target.is_none() {
         return Step::ReadTarget;
     }
-    let Some(account) = &seen.account else { return Step::OpenAccount };
+    let Some(account) = &seen.account else {
+        return Step::OpenAccount;
+    };
     match refusal(&seen.request, account) {
         Some(message) => Step::Rest(Rest::Failed(Trouble {
             disposition: Disposition::Reject,
@@ -225,8 +229,15 @@ fn pause(seen: &Observation, reissue: Reissue) -> Option<Rest> {
             Some(_) => {}
         }
     }
-    let delivered = previous.certificate.as_ref().filter(|_| reissue.is_repair())?;
-    let until = delivered.delivered_at.0.checked_add(REPAIR_PAUSE).unwrap_or(seen.now);
+    let delivered = previous
+        .certificate
+        .as_ref()
+        .filter(|_| reissue.is_repair())?;
+    let until = delivered
+        .delivered_at
+        .0
+        .checked_add(REPAIR_PAUSE)
+        .unwrap_or(seen.now);
     (until > seen.now).then_some(Rest::BackingOff { until, reissue })
 }
 
@@ -249,7 +260,12 @@ fn refusal(request: &Request, account: &Account) -> Option<String> {
 }
 
 fn key_plan(seen: &Observation, standing: &Standing, account: &Account) -> KeyPlan {
-    let preferred = account.capabilities.key_kinds.first().copied().unwrap_or(KeyKind::Rsa2048);
+    let preferred = account
+        .capabilities
+        .key_kinds
+        .first()
+        .copied()
+        .unwrap_or(KeyKind::Rsa2048);
     let kind = seen.request.key_kind.unwrap_or(preferred);
     if seen.request.rotation == RotationPolicy::Always || standing.held().is_none() {
         return KeyPlan::Generate(kind);
@@ -279,13 +295,14 @@ fn deliver(seen: &Observation, obtained: &Obtained, account: &Account) -> Step {
         return Step::ReadServedRoots;
     }
     match seen.verified(&obtained.candidates, obtained.key.spki_der(), account) {
-        Ok(chain) => {
-            Step::Deliver(Box::new(seen.delivery(account, &chain, Arc::clone(&obtained.key), true)))
-        }
+        Ok(chain) => Step::Deliver(Box::new(seen.delivery(
+            account,
+            &chain,
+            Arc::clone(&obtained.key),
+            true,
+        ))),
         // The server may keep the missing intermediate among the roots it serves.
-        Err(Unfit::NoPath { .. }) if seen.served.is_none() => {
-            Step::ReadServedRoots
-        }
+        Err(Unfit::NoPath { .. }) if seen.served.is_none() => Step::ReadServedRoots,
         Err(unfit) => Step::Rest(Rest::Failed(unfit_trouble(&unfit))),
     }
 }
@@ -320,15 +337,26 @@ fn keep(seen: &Observation, standing: &Standing) -> Step {
         return Step::Rest(Rest::Kept);
     }
     let Some(target) = seen.live_target() else {
-        let drifted = seen.cached.as_ref().is_some_and(|cached| !seen.has_template(&cached.metadata));
-        return if drifted { Step::ReadTarget } else { Step::Rest(Rest::Kept) };
+        let drifted = seen
+            .cached
+            .as_ref()
+            .is_some_and(|cached| !seen.has_template(&cached.metadata));
+        return if drifted {
+            Step::ReadTarget
+        } else {
+            Step::Rest(Rest::Kept)
+        };
     };
     let (Some(_), Some(key)) = (standing.held(), &target.key) else {
         return Step::Rest(Rest::Kept);
     };
     let Some(account) = &seen.account else {
         let is_ready = matches!(seen.issuer, IssuerState::Ready { .. });
-        return if is_ready { Step::OpenAccount } else { Step::Rest(Rest::Kept) };
+        return if is_ready {
+            Step::OpenAccount
+        } else {
+            Step::Rest(Rest::Kept)
+        };
     };
     if account.add_served_roots && seen.served.is_none() {
         return Step::ReadServedRoots;
@@ -365,6 +393,7 @@ impl Observation {
                 Standing::Held(Box::new(Held {
                     certificate: certificate.clone(),
                     requested: requested(&cached.metadata),
+                    confirmed: true,
                 }))
             }
             _ => Standing::Unread,
@@ -378,21 +407,22 @@ impl Observation {
         let Some(key) = &target.key else {
             return Standing::Broken("tls.key is missing or cannot be read");
         };
-        let Some(leaf) = target.chain.iter().find(|one| one.spki_der() == key.spki_der()) else {
+        let Some(leaf) = target
+            .chain
+            .iter()
+            .find(|one| one.spki_der() == key.spki_der())
+        else {
             return Standing::Broken("tls.crt holds no certificate for tls.key");
         };
         let known = self.previous.certificate.as_ref();
         let is_delivered = self.delivered.is_some();
-        if !is_delivered
-            && known.is_some_and(|known| known.fingerprint_sha256 != leaf.fingerprint_sha256())
-            && !self.is_ours_by_chain(target, leaf)
-        {
+        let is_known =
+            known.is_some_and(|known| known.fingerprint_sha256 == leaf.fingerprint_sha256());
+        if !is_delivered && !is_known && !self.is_ours_by_chain(target, leaf) {
             return Standing::Broken("tls.crt is not the certificate that was delivered");
         }
         let delivered_at = match known {
-            Some(known) if known.fingerprint_sha256 == leaf.fingerprint_sha256() => {
-                known.delivered_at.clone()
-            }
+            Some(known) if is_known => known.delivered_at.clone(),
             _ if is_delivered => Time(self.now),
             _ => Time(leaf.not_before()),
         };
@@ -410,6 +440,7 @@ impl Observation {
                 secret_resource_version: target.resource_version.clone(),
             },
             requested: requested(&target.metadata),
+            confirmed: is_delivered || is_known || self.account.is_some(),
         }))
     }
 
@@ -421,12 +452,14 @@ impl Observation {
             // Without the account nothing can be said against it yet.
             return true;
         };
-        self.verified(&target.chain, leaf.spki_der(), account).is_ok()
+        self.verified(&target.chain, leaf.spki_der(), account)
+            .is_ok()
     }
 
     fn foreign(&self, target: &Target) -> Option<String> {
         let name = &self.request.secret_name;
-        let advice = "it was not touched; delete it, or choose another spec.secretName in a new request";
+        let advice =
+            "it was not touched; delete it, or choose another spec.secretName in a new request";
         let marker = target.metadata.annotations.get(annotation::REQUEST);
         if target.kind != "kubernetes.io/tls" {
             return Some(format!(
@@ -435,13 +468,15 @@ impl Observation {
             ));
         }
         match marker {
-            None => Some(format!("Secret {name} exists and is not Chancery's: {advice}")),
+            None => Some(format!(
+                "Secret {name} exists and is not Chancery's: {advice}"
+            )),
             Some(owner) if *owner != self.request.name => Some(format!(
                 "Secret {name} holds the certificate of CertificateRequest {owner}: {advice}"
             )),
-            Some(_) if target.immutable => {
-                Some(format!("Secret {name} is immutable and cannot be renewed: {advice}"))
-            }
+            Some(_) if target.immutable => Some(format!(
+                "Secret {name} is immutable and cannot be renewed: {advice}"
+            )),
             Some(_) => None,
         }
     }
@@ -506,7 +541,11 @@ impl Observation {
         };
         Delivery {
             base: base.map(|target| (target.uid.clone(), target.resource_version.clone())),
-            chain: [&chain.leaf].into_iter().chain(&chain.intermediates).cloned().collect(),
+            chain: [&chain.leaf]
+                .into_iter()
+                .chain(&chain.intermediates)
+                .cloned()
+                .collect(),
             added_roots: added.iter().map(|root| root.subject().to_owned()).collect(),
             anchors: [chain.anchor.clone()].into_iter().chain(added).collect(),
             removed_labels: gone("labels", &metadata.labels),
@@ -525,7 +564,9 @@ impl Observation {
             "labels": request.template.labels.keys().collect::<Vec<_>>(),
             "annotations": request.template.annotations.keys().collect::<Vec<_>>(),
         });
-        metadata.labels.insert(annotation::MANAGED_LABEL.to_owned(), "true".to_owned());
+        metadata
+            .labels
+            .insert(annotation::MANAGED_LABEL.to_owned(), "true".to_owned());
         metadata.annotations.extend([
             (annotation::REQUEST.to_owned(), request.name.clone()),
             (annotation::REQUESTED.to_owned(), requested.to_owned()),
@@ -537,7 +578,10 @@ impl Observation {
     /// Whether all of the template is there, and nothing of an older one.
     fn has_template(&self, metadata: &Template) -> bool {
         let wanted = self.metadata(
-            metadata.annotations.get(annotation::REQUESTED).map_or("", String::as_str),
+            metadata
+                .annotations
+                .get(annotation::REQUESTED)
+                .map_or("", String::as_str),
         );
         contains(&metadata.labels, &wanted.labels)
             && contains(&metadata.annotations, &wanted.annotations)
@@ -549,7 +593,10 @@ fn contains(all: &BTreeMap<String, String>, some: &BTreeMap<String, String>) -> 
 }
 
 fn requested(metadata: &Template) -> Option<Requested> {
-    metadata.annotations.get(annotation::REQUESTED).and_then(|text| Requested::parse(text))
+    metadata
+        .annotations
+        .get(annotation::REQUESTED)
+        .and_then(|text| Requested::parse(text))
 }
 
 fn template_keys(metadata: &Template, kind: &str) -> Vec<String> {
@@ -580,7 +627,10 @@ impl Delivery {
             && same(&self.anchors, &target.anchors)
             && contains(&target.metadata.labels, &self.metadata.labels)
             && contains(&target.metadata.annotations, &self.metadata.annotations)
-            && self.removed_labels.iter().all(|key| !target.metadata.labels.contains_key(key))
+            && self
+                .removed_labels
+                .iter()
+                .all(|key| !target.metadata.labels.contains_key(key))
             && self
                 .removed_annotations
                 .iter()
@@ -589,5 +639,7 @@ impl Delivery {
 }
 
 fn same(one: &[Certificate], other: &[Certificate]) -> bool {
-    one.iter().map(Certificate::der).eq(other.iter().map(Certificate::der))
+    one.iter()
+        .map(Certificate::der)
+        .eq(other.iter().map(Certificate::der))
 }

@@ -49,7 +49,8 @@ const UNREADABLE_PAUSE: SignedDuration = SignedDuration::from_secs(15);
 #[must_use]
 pub fn describe(seen: &Observation, before: &[Condition], rest: &Rest) -> Description {
     let standing = seen.standing();
-    let held = standing.held();
+    // What may have been put there by somebody else does not get into the status.
+    let held = standing.held().filter(|held| held.confirmed);
     let next = next_attempt(seen, rest);
     let verdicts = verdicts(seen, held, rest, next.as_ref());
     let notices = notices(seen, held, before, &verdicts);
@@ -68,12 +69,18 @@ struct NextAttempt {
 }
 
 fn next_attempt(seen: &Observation, rest: &Rest) -> Option<NextAttempt> {
-    let Rest::Failed(trouble) = rest else { return None };
+    let Rest::Failed(trouble) = rest else {
+        return None;
+    };
     if !trouble.counts {
         return None;
     }
     let is_same = seen.previous.last_attempt.as_ref() == Some(&seen.attempt());
-    let failed = if is_same { seen.previous.failed_attempts.saturating_add(1) } else { 1 };
+    let failed = if is_same {
+        seen.previous.failed_attempts.saturating_add(1)
+    } else {
+        1
+    };
     let at = pause_after(trouble.disposition, failed)
         .map(|pause| seen.now.checked_add(pause).unwrap_or(seen.now));
     Some(NextAttempt { failed, at })
@@ -109,9 +116,19 @@ fn verdicts(
     let issuing = issuing(seen, rest, next);
     let mut verdicts = vec![ready(seen, held, rest, &issuing)];
     if is_stalled(seen, rest) {
-        verdicts.push(Verdict::new(STALLED, true, issuing.reason, issuing.message.clone()));
+        verdicts.push(Verdict::new(
+            STALLED,
+            true,
+            issuing.reason,
+            issuing.message.clone(),
+        ));
     }
-    verdicts.push(Verdict::new(ISSUING, issuing.holds, issuing.reason, issuing.message));
+    verdicts.push(Verdict::new(
+        ISSUING,
+        issuing.holds,
+        issuing.reason,
+        issuing.message,
+    ));
     verdicts
 }
 
@@ -123,7 +140,11 @@ struct Issuing {
 
 fn issuing(seen: &Observation, rest: &Rest, next: Option<&NextAttempt>) -> Issuing {
     let request = &seen.request;
-    let say = |holds, reason, message| Issuing { holds, reason, message };
+    let say = |holds, reason, message| Issuing {
+        holds,
+        reason,
+        message,
+    };
     match rest {
         Rest::Deleted => say(false, "Deleted", "the request is being deleted".to_owned()),
         Rest::Kept => say(false, "Issued", "the certificate is delivered".to_owned()),
@@ -140,14 +161,18 @@ fn issuing(seen: &Observation, rest: &Rest, next: Option<&NextAttempt>) -> Issui
                 request.issuer
             ),
         ),
-        Rest::IssuerNotReady(why) => {
-            say(true, "IssuerNotReady", format!("{} is not ready: {why}", request.issuer))
-        }
+        Rest::IssuerNotReady(why) => say(
+            true,
+            "IssuerNotReady",
+            format!("{} is not ready: {why}", request.issuer),
+        ),
         Rest::AwaitingChange => remembered(seen, false),
         Rest::BackingOff { until, reissue } if seen.previous.next_attempt != Some(*until) => say(
             true,
             reissue.reason(),
-            format!("{reissue}, seconds after it was delivered: repaired at {until}; find out who changes it"),
+            format!(
+                "{reissue}, seconds after it was delivered: repaired at {until}; find out who changes it"
+            ),
         ),
         Rest::BackingOff { .. } => remembered(seen, true),
         Rest::TargetUnreadable(why) => say(
@@ -170,7 +195,10 @@ fn issuing(seen: &Observation, rest: &Rest, next: Option<&NextAttempt>) -> Issui
 
 fn failed(trouble: &Trouble, next: Option<&NextAttempt>) -> Issuing {
     let again = match next {
-        Some(NextAttempt { failed, at: Some(at) }) => {
+        Some(NextAttempt {
+            failed,
+            at: Some(at),
+        }) => {
             format!(" (failed attempt {failed}; the next is at {at}, or when something changes)")
         }
         Some(NextAttempt { at: None, .. }) => {
@@ -188,8 +216,16 @@ fn failed(trouble: &Trouble, next: Option<&NextAttempt>) -> Issuing {
 /// The verdict of the last attempt stands until the next.
 fn remembered(seen: &Observation, holds: bool) -> Issuing {
     let (reason, message) = seen.previous.issuing.clone().unwrap_or_default();
-    let reason = REASONS.iter().find(|known| **known == reason).copied().unwrap_or("Pending");
-    Issuing { holds, reason, message }
+    let reason = REASONS
+        .iter()
+        .find(|known| **known == reason)
+        .copied()
+        .unwrap_or("Pending");
+    Issuing {
+        holds,
+        reason,
+        message,
+    }
 }
 
 /// Reasons of failed attempts, to be found again in a status.
@@ -240,9 +276,12 @@ fn is_stalled(seen: &Observation, rest: &Rest) -> bool {
 
 fn ready(seen: &Observation, held: Option<&Held>, rest: &Rest, issuing: &Issuing) -> Verdict {
     // What cannot be looked at is as it was: nobody took the certificate away.
-    let kept = match rest {
-        Rest::TargetUnreadable(_) => seen.previous.certificate.as_ref(),
-        _ => held.map(|held| &held.certificate),
+    let is_unclear = matches!(rest, Rest::TargetUnreadable(_))
+        || seen.standing().held().is_some_and(|held| !held.confirmed);
+    let kept = match held {
+        Some(held) => Some(&held.certificate),
+        None if is_unclear => seen.previous.certificate.as_ref(),
+        None => None,
     };
     let Some(certificate) = kept else {
         return Verdict::new(READY, false, issuing.reason, issuing.message.clone());
@@ -275,7 +314,7 @@ fn status(
     conditions: Vec<Condition>,
 ) -> CertificateRequestStatus {
     let previous = &seen.previous;
-    let revision = previous.revision + i64::from(seen.renewed);
+    let revision = previous.revision + i64::from(is_new(seen, held));
     let mut status = CertificateRequestStatus {
         observed_generation: seen.request.generation,
         conditions,
@@ -304,6 +343,17 @@ fn status(
     status
 }
 
+/// The certificate is another than the status knew: this run delivered it, or one that died before
+/// it could tell.
+fn is_new(seen: &Observation, held: Option<&Held>) -> bool {
+    let known = seen
+        .previous
+        .certificate
+        .as_ref()
+        .map(|known| &known.fingerprint_sha256);
+    held.is_some_and(|held| known != Some(&held.certificate.fingerprint_sha256))
+}
+
 fn notices(
     seen: &Observation,
     held: Option<&Held>,
@@ -311,9 +361,11 @@ fn notices(
     verdicts: &[Verdict],
 ) -> Vec<Notice> {
     let mut notices = Vec::new();
-    let subject = held.map(|held| held.certificate.subject.as_str()).unwrap_or_default();
+    let subject = held
+        .map(|held| held.certificate.subject.as_str())
+        .unwrap_or_default();
     match &seen.delivered {
-        Some(_) if seen.renewed => notices.push(Notice {
+        _ if is_new(seen, held) => notices.push(Notice {
             warning: false,
             reason: "Issued",
             message: format!(

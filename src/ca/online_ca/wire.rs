@@ -52,7 +52,9 @@ pub(super) fn trust_roots(body: &[u8]) -> Option<TrustRoots> {
         }
         let name = name.strip_prefix("FILEDATA_").unwrap_or(name);
         if !is_safe_name(name) {
-            roots.remarks.push("an entry has a file name that is not allowed".to_owned());
+            roots
+                .remarks
+                .push("an entry has a file name that is not allowed".to_owned());
             continue;
         }
         names.push(name);
@@ -61,9 +63,14 @@ pub(super) fn trust_roots(body: &[u8]) -> Option<TrustRoots> {
             Err(_) => roots.remarks.push(format!("{name} is not base64")),
         }
     }
-    for name in manifest.iter().filter(|listed| !names.contains(&listed.as_str())) {
+    for name in manifest
+        .iter()
+        .filter(|listed| !names.contains(&listed.as_str()))
+    {
         if is_safe_name(name) {
-            roots.remarks.push(format!("{name} is listed and not served"));
+            roots
+                .remarks
+                .push(format!("{name} is listed and not served"));
         }
     }
     (!names.is_empty()).then_some(roots)
@@ -71,7 +78,10 @@ pub(super) fn trust_roots(body: &[u8]) -> Option<TrustRoots> {
 
 /// The manifest is a comma list, plain or in base64.
 fn listed(value: &str) -> Vec<String> {
-    let decoded = STANDARD.decode(value).ok().and_then(|bytes| String::from_utf8(bytes).ok());
+    let decoded = STANDARD
+        .decode(value)
+        .ok()
+        .and_then(|bytes| String::from_utf8(bytes).ok());
     decoded
         .as_deref()
         .unwrap_or(value)
@@ -85,13 +95,15 @@ fn listed(value: &str) -> Vec<String> {
 fn is_safe_name(name: &str) -> bool {
     (1..=128).contains(&name.len())
         && !name.starts_with('.')
-        && name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'))
+        && name
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'))
 }
 
 /// Keeps CA certificates. The real server dumps a whole directory, and its sample configuration
 /// names the one that holds the CA's private key.
 fn add_file(roots: &mut TrustRoots, name: &str, content: &[u8]) {
-    if contains(content, b"PRIVATE KEY-----") {
+    if pki::contains_private_key(content) {
         roots.remarks.push(format!(
             "{name} holds a PRIVATE KEY, served to anybody who asks: tell the operator of the CA"
         ));
@@ -103,7 +115,11 @@ fn add_file(roots: &mut TrustRoots, name: &str, content: &[u8]) {
     match pki::parse_pem(content) {
         Ok(certificates) => {
             for certificate in certificates.into_iter().filter(Certificate::is_ca) {
-                if !roots.certificates.iter().any(|known| known.der() == certificate.der()) {
+                if !roots
+                    .certificates
+                    .iter()
+                    .any(|known| known.der() == certificate.der())
+                {
                     roots.certificates.push(certificate);
                 }
             }
@@ -123,7 +139,10 @@ mod tests {
     #[test]
     fn plus_and_newlines_of_the_csr_are_encoded() {
         let form = certificate_form(&[0xfb, 0xef, 0xbe, 0xff]);
-        assert!(form.starts_with("certificate_request=-----BEGIN+CERTIFICATE+REQUEST-----%0A"), "{form}");
+        assert!(
+            form.starts_with("certificate_request=-----BEGIN+CERTIFICATE+REQUEST-----%0A"),
+            "{form}"
+        );
         assert!(form.contains("%2B%2B%2B%2F%2Fw%3D%3D%0A"), "{form}");
     }
 
@@ -131,20 +150,59 @@ mod tests {
     fn trust_root_lines_are_read_in_every_known_spelling() {
         let file = |text: &str| STANDARD.encode(text);
         let cases = [
-            ("a policy is no certificate", format!("a.signing_policy={}\n", file("access_id_CA X509 'x'")), Some(vec![])),
-            ("CRLF, blank lines and no last newline", format!("\r\na.info={}\r\n\r\nb.info={}", file("x"), file("y")), Some(vec![])),
-            ("the prefix of the vendor's page", format!("FILEDATA_a.info={}", file("x")), Some(vec![])),
-            ("a path that climbs out", format!("../x={}\na.info={}", file("x"), file("y")), Some(vec!["an entry has a file name that is not allowed"])),
-            ("a manifest, plain, with a gap", format!("TRUSTED_CERTS=a.info,b.0\na.info={}", file("x")), Some(vec!["b.0 is listed and not served"])),
-            ("a manifest in base64", format!("TRUSTED_CERTS={}\na.info={}", file("a.info,c.0"), file("x")), Some(vec!["c.0 is listed and not served"])),
-            ("a leaked key is dropped and told", format!("ca.key={}", file("-----BEGIN PRIVATE KEY-----\nx")), Some(vec!["ca.key holds a PRIVATE KEY, served to anybody who asks: tell the operator of the CA"])),
-            ("a value that is not base64", "a.0=%%%".to_owned(), Some(vec!["a.0 is not base64"])),
-            ("a page", "<html>\n<body>hello</body></html>".to_owned(), None),
+            (
+                "a policy is no certificate",
+                format!("a.signing_policy={}\n", file("access_id_CA X509 'x'")),
+                Some(vec![]),
+            ),
+            (
+                "CRLF, blank lines and no last newline",
+                format!("\r\na.info={}\r\n\r\nb.info={}", file("x"), file("y")),
+                Some(vec![]),
+            ),
+            (
+                "the prefix of the vendor's page",
+                format!("FILEDATA_a.info={}", file("x")),
+                Some(vec![]),
+            ),
+            (
+                "a path that climbs out",
+                format!("../x={}\na.info={}", file("x"), file("y")),
+                Some(vec!["an entry has a file name that is not allowed"]),
+            ),
+            (
+                "a manifest, plain, with a gap",
+                format!("TRUSTED_CERTS=a.info,b.0\na.info={}", file("x")),
+                Some(vec!["b.0 is listed and not served"]),
+            ),
+            (
+                "a manifest in base64",
+                format!("TRUSTED_CERTS={}\na.info={}", file("a.info,c.0"), file("x")),
+                Some(vec!["c.0 is listed and not served"]),
+            ),
+            (
+                "a leaked key is dropped and told",
+                format!("ca.key={}", file("-----BEGIN PRIVATE KEY-----\nx")),
+                Some(vec![
+                    "ca.key holds a PRIVATE KEY, served to anybody who asks: tell the operator of the CA",
+                ]),
+            ),
+            (
+                "a value that is not base64",
+                "a.0=%%%".to_owned(),
+                Some(vec!["a.0 is not base64"]),
+            ),
+            (
+                "a page",
+                "<html>\n<body>hello</body></html>".to_owned(),
+                None,
+            ),
             ("nothing", String::new(), None),
         ];
         for (name, body, expected) in cases {
             let remarks = trust_roots(body.as_bytes()).map(|roots| roots.remarks);
-            let expected = expected.map(|list| list.into_iter().map(str::to_owned).collect::<Vec<_>>());
+            let expected =
+                expected.map(|list| list.into_iter().map(str::to_owned).collect::<Vec<_>>());
             assert_eq!(remarks, expected, "{name}");
         }
     }
