@@ -73,9 +73,8 @@ enum LogFormat {
 }
 
 fn duration(text: &str) -> Result<Duration, String> {
-    let duration: jiff::SignedDuration = text
-        .parse()
-        .map_err(|error| format!("not a duration such as 30s: {error}"))?;
+    let duration: jiff::SignedDuration =
+        text.parse().map_err(|error| format!("not a duration such as 30s: {error}"))?;
     match Duration::try_from(duration) {
         Ok(duration) if !duration.is_zero() => Ok(duration),
         _ => Err("must be longer than nothing".to_owned()),
@@ -122,18 +121,14 @@ fn crds(dir: Option<&Path>) -> Result<(), Fatal> {
 
 fn operator(args: OperatorArgs) -> Result<(), Fatal> {
     log(&args)?;
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(serve(args))
 }
 
 fn log(args: &OperatorArgs) -> Result<(), Fatal> {
     let filter = tracing_subscriber::EnvFilter::try_new(&args.log)
         .map_err(|error| format!("--log {}: {error}", args.log))?;
-    let builder = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr);
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     match args.log_format {
         LogFormat::Json => builder.json().flatten_event(true).init(),
         LogFormat::Text => builder.init(),
@@ -150,10 +145,8 @@ async fn serve(args: OperatorArgs) -> Result<(), Fatal> {
         .await
         .map_err(|error| format!("--http-address {}: {error}", args.http_address))?;
     tracing::info!(address = %listener.local_addr()?, "serving /livez, /readyz and /metrics");
-    let (mut terminate, mut interrupt) = (
-        signal(SignalKind::terminate())?,
-        signal(SignalKind::interrupt())?,
-    );
+    let (mut terminate, mut interrupt) =
+        (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     let shutdown = async move {
         tokio::select! {
             biased;
@@ -198,9 +191,8 @@ async fn serve(args: OperatorArgs) -> Result<(), Fatal> {
 }
 
 async fn client() -> Result<kube::Client, Fatal> {
-    let mut config = kube::Config::infer()
-        .await
-        .map_err(|error| format!("no access to a cluster: {error}"))?;
+    let mut config =
+        kube::Config::infer().await.map_err(|error| format!("no access to a cluster: {error}"))?;
     // A repeated write would be one we do not know of.
     config.default_retry = false;
     Ok(kube::Client::try_from(config)?)

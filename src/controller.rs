@@ -82,14 +82,8 @@ pub async fn run(
     shutdown: impl Future<Output = ()> + Send + Sync + 'static,
     ready: impl FnOnce() + Send,
 ) {
-    let Watches {
-        stores,
-        wakers,
-        requests,
-        issuers,
-        cluster_issuers,
-        tasks,
-    } = watches::start(&operator.client, &operator.namespace);
+    let Watches { stores, wakers, requests, issuers, cluster_issuers, tasks } =
+        watches::start(&operator.client, &operator.namespace);
     operator.metrics.observe_requests(stores.requests.clone());
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let context = Arc::new(Context {
@@ -126,22 +120,14 @@ pub async fn run(
         Controller::for_shared_stream(futures::stream::pending(), context.stores.issuers.clone())
             .reconcile_on(issuers)
             .graceful_shutdown_on(shutdown.clone())
-            .run(
-                issuer::reconcile::<Issuer>,
-                issuer::error_policy,
-                Arc::clone(&context),
-            );
+            .run(issuer::reconcile::<Issuer>, issuer::error_policy, Arc::clone(&context));
     let cluster_issuers = Controller::for_shared_stream(
         futures::stream::pending(),
         context.stores.cluster_issuers.clone(),
     )
     .reconcile_on(cluster_issuers)
     .graceful_shutdown_on(shutdown)
-    .run(
-        issuer::reconcile::<ClusterIssuer>,
-        issuer::error_policy,
-        Arc::clone(&context),
-    );
+    .run(issuer::reconcile::<ClusterIssuer>, issuer::error_policy, Arc::clone(&context));
     tokio::join!(drain(requests), drain(issuers), drain(cluster_issuers));
     drop(tasks);
 }

@@ -72,12 +72,7 @@ impl Default for Metrics {
             "Time from the creation of a request to its first delivered certificate",
             time_to_issue.clone(),
         );
-        Self {
-            registry: Mutex::new(registry),
-            ca_requests,
-            ca_latency,
-            time_to_issue,
-        }
+        Self { registry: Mutex::new(registry), ca_requests, ca_latency, time_to_issue }
     }
 }
 
@@ -92,30 +87,19 @@ impl Metrics {
     ) {
         let issuer = issuer.to_owned();
         self.ca_requests
-            .get_or_create(&CaRequest {
-                issuer: issuer.clone(),
-                step,
-                disposition,
-            })
+            .get_or_create(&CaRequest { issuer: issuer.clone(), step, disposition })
             .inc();
-        self.ca_latency
-            .get_or_create(&CaOperation { issuer, step })
-            .observe(took.as_secs_f64());
+        self.ca_latency.get_or_create(&CaOperation { issuer, step }).observe(took.as_secs_f64());
     }
 
     /// Notes how long a first issuance took, in seconds.
     pub fn time_to_issue(&self, issuer: &str, seconds: f64) {
-        self.time_to_issue
-            .get_or_create(&OfIssuer {
-                issuer: issuer.to_owned(),
-            })
-            .observe(seconds);
+        self.time_to_issue.get_or_create(&OfIssuer { issuer: issuer.to_owned() }).observe(seconds);
     }
 
     /// Reports on the requests in the cache with each scrape.
     pub fn observe_requests(&self, requests: Store<DeserializeGuard<CertificateRequest>>) {
-        self.registry()
-            .register_collector(Box::new(Requests(requests)));
+        self.registry().register_collector(Box::new(Requests(requests)));
     }
 
     /// The exposition in OpenMetrics text.
@@ -168,9 +152,7 @@ impl Collector for Requests {
                 renewal.push((of(request), time.0));
             }
         }
-        let counted = phases
-            .into_iter()
-            .map(|(labels, count)| (labels, count as f64));
+        let counted = phases.into_iter().map(|(labels, count)| (labels, count as f64));
         gauges(
             &mut encoder,
             "certificate_requests",
@@ -223,10 +205,7 @@ fn of(request: &CertificateRequest) -> OfRequest {
 }
 
 fn phase(request: &CertificateRequest) -> Phase {
-    let conditions = request
-        .status
-        .as_ref()
-        .map_or(&[][..], |status| &status.conditions);
+    let conditions = request.status.as_ref().map_or(&[][..], |status| &status.conditions);
     let phase = condition::find(conditions, ISSUING).map_or("New", |issuing| &issuing.reason);
     Phase {
         issuer: request.spec.issuer_ref.name.clone(),

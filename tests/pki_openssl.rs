@@ -34,10 +34,7 @@ impl Bench {
     /// Runs `openssl` with the words of `arguments`, and returns what it prints.
     fn openssl(&self, arguments: &str) -> Vec<u8> {
         let mut command = Command::new("openssl");
-        command
-            .args(arguments.split_whitespace())
-            .current_dir(self.0.path())
-            .stdin(Stdio::null());
+        command.args(arguments.split_whitespace()).current_dir(self.0.path()).stdin(Stdio::null());
         let output = command.output().unwrap();
         let errors = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "{command:?}: {errors}");
@@ -132,10 +129,7 @@ fn openssl_verifies_requests_without_subject_or_without_alternative_names() {
     for asked in [names(None, &["a.example.org"]), names(Some("x"), &[])] {
         bench.write("csr.der", csr::build(&key, &asked).unwrap());
         let text = bench.openssl_text("req -inform DER -in csr.der -verify -noout -text");
-        assert_eq!(
-            text.contains("Alternative Name"),
-            asked.common_name.is_none()
-        );
+        assert_eq!(text.contains("Alternative Name"), asked.common_name.is_none());
     }
 }
 
@@ -146,18 +140,9 @@ fn keys_in_every_form_that_openssl_writes_are_read() {
         ("genrsa -traditional -out key.pem 2048", KeyKind::Rsa2048),
         ("genrsa -traditional -out key.pem 3072", KeyKind::Rsa3072),
         ("genrsa -out key.pem 2048", KeyKind::Rsa2048),
-        (
-            "ecparam -name prime256v1 -genkey -out key.pem",
-            KeyKind::EcdsaP256,
-        ),
-        (
-            "ecparam -name secp384r1 -genkey -noout -out key.pem",
-            KeyKind::EcdsaP384,
-        ),
-        (
-            "genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256 -out key.pem",
-            KeyKind::EcdsaP256,
-        ),
+        ("ecparam -name prime256v1 -genkey -out key.pem", KeyKind::EcdsaP256),
+        ("ecparam -name secp384r1 -genkey -noout -out key.pem", KeyKind::EcdsaP384),
+        ("genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256 -out key.pem", KeyKind::EcdsaP256),
     ];
     for (command, kind) in cases {
         bench.openssl(command);
@@ -179,38 +164,14 @@ fn keys_that_cannot_be_used_are_told_apart() {
     let bench = Bench::new();
     let unsupported = |found| KeyError::Unsupported { found };
     let cases = [
-        (
-            "genrsa -traditional -out key.pem 1024",
-            unsupported("RSA keys shorter than 2048 bits"),
-        ),
-        (
-            "genrsa -out key.pem 1024",
-            unsupported("RSA keys shorter than 2048 bits"),
-        ),
-        (
-            "genrsa -out key.pem 2560",
-            unsupported("RSA keys of this size"),
-        ),
-        (
-            "genrsa -aes256 -passout pass:secret -out key.pem 2048",
-            KeyError::Encrypted,
-        ),
-        (
-            "genrsa -traditional -aes256 -passout pass:secret -out key.pem 2048",
-            KeyError::Encrypted,
-        ),
-        (
-            "ecparam -name secp521r1 -genkey -noout -out key.pem",
-            unsupported("ECDSA P-521 keys"),
-        ),
-        (
-            "ecparam -name secp256k1 -genkey -noout -out key.pem",
-            KeyError::Malformed,
-        ),
-        (
-            "genpkey -algorithm ED25519 -out key.pem",
-            unsupported("Ed25519 keys"),
-        ),
+        ("genrsa -traditional -out key.pem 1024", unsupported("RSA keys shorter than 2048 bits")),
+        ("genrsa -out key.pem 1024", unsupported("RSA keys shorter than 2048 bits")),
+        ("genrsa -out key.pem 2560", unsupported("RSA keys of this size")),
+        ("genrsa -aes256 -passout pass:secret -out key.pem 2048", KeyError::Encrypted),
+        ("genrsa -traditional -aes256 -passout pass:secret -out key.pem 2048", KeyError::Encrypted),
+        ("ecparam -name secp521r1 -genkey -noout -out key.pem", unsupported("ECDSA P-521 keys")),
+        ("ecparam -name secp256k1 -genkey -noout -out key.pem", KeyError::Malformed),
+        ("genpkey -algorithm ED25519 -out key.pem", unsupported("Ed25519 keys")),
     ];
     for (command, expected) in cases {
         bench.openssl(command);
@@ -251,10 +212,7 @@ fn a_version_1_root_is_offered_for_pinning() {
         now: Timestamp::now(),
     };
     let pin = Some(root);
-    assert_eq!(
-        chain::verify(&received, &expected),
-        Err(Unfit::NoAnchors { pin })
-    );
+    assert_eq!(chain::verify(&received, &expected), Err(Unfit::NoAnchors { pin }));
 }
 
 #[test]
@@ -277,10 +235,7 @@ fn openssl_shows_a_certificate_as_we_do() {
     };
     assert_eq!(leaf.serial_number(), shown("-serial"));
     assert_eq!(leaf.subject(), shown("-subject"));
-    assert_eq!(
-        leaf.subject(),
-        "CN=a.example.org,O=A\\,B,DC=https://ca.example.org/x"
-    );
+    assert_eq!(leaf.subject(), "CN=a.example.org,O=A\\,B,DC=https://ca.example.org/x");
     assert_eq!(leaf.issuer(), shown("-issuer"));
     let fingerprint = shown("-fingerprint -sha256").replace(':', "");
     assert_eq!(leaf.fingerprint_sha256().to_uppercase(), fingerprint);
@@ -318,12 +273,7 @@ fn print_the_system_roots() {
 
 fn system_roots_with(file: PathBuf) -> String {
     let output = Command::new(std::env::current_exe().unwrap())
-        .args([
-            "--ignored",
-            "--exact",
-            "--nocapture",
-            "print_the_system_roots",
-        ])
+        .args(["--ignored", "--exact", "--nocapture", "print_the_system_roots"])
         .env("SSL_CERT_FILE", file)
         .env_remove("SSL_CERT_DIR")
         .output()
@@ -346,15 +296,9 @@ fn system_roots_are_taken_from_ssl_cert_file_without_those_that_are_unreadable()
 fn no_system_roots_is_an_error_that_names_the_file() {
     let bench = Bench::new();
     let printed = system_roots_with(bench.path("nowhere.pem"));
-    assert!(
-        printed.contains("error the system trust store"),
-        "{printed}"
-    );
+    assert!(printed.contains("error the system trust store"), "{printed}");
     assert!(printed.contains("nowhere.pem: No such file"), "{printed}");
     bench.write("empty.pem", "");
     let printed = system_roots_with(bench.path("empty.pem"));
-    assert!(
-        printed.contains("no readable root certificate; install"),
-        "{printed}"
-    );
+    assert!(printed.contains("no readable root certificate; install"), "{printed}");
 }

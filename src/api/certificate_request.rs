@@ -44,11 +44,7 @@ use super::issuer::{IssuerKind, SecretReference};
         type_ = "string",
         json_path = ".status.certificate.commonName"
     ),
-    printcolumn(
-        name = "Expires",
-        type_ = "string",
-        json_path = ".status.certificate.notAfter"
-    ),
+    printcolumn(name = "Expires", type_ = "string", json_path = ".status.certificate.notAfter"),
     printcolumn(name = "Renews", type_ = "string", json_path = ".status.renewalTime"),
     printcolumn(
         name = "Revision",
@@ -62,11 +58,7 @@ use super::issuer::{IssuerKind, SecretReference};
         json_path = ".status.conditions[?(@.type=='Ready')].message",
         priority = 1
     ),
-    printcolumn(
-        name = "Age",
-        type_ = "date",
-        json_path = ".metadata.creationTimestamp"
-    )
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
 )]
 #[x_kube(
     validation = Rule::new("has(self.onlineCa) || has(self.commonName) || has(self.dnsNames)").message("say who the certificate is for: commonName, dnsNames, or onlineCa (also empty, {}) for a CA that issues to a user"),

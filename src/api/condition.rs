@@ -33,12 +33,7 @@ impl Verdict {
     /// A condition with everything it needs.
     #[must_use]
     pub fn new(kind: &'static str, holds: bool, reason: &'static str, message: String) -> Self {
-        Self {
-            kind,
-            holds,
-            reason,
-            message,
-        }
+        Self { kind, holds, reason, message }
     }
 }
 

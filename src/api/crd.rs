@@ -11,10 +11,7 @@ use super::{CertificateRequest, Issuer};
 #[must_use]
 pub fn all() -> Vec<(&'static str, CustomResourceDefinition)> {
     vec![
-        (
-            "certificaterequests.yaml",
-            finished(CertificateRequest::crd()),
-        ),
+        ("certificaterequests.yaml", finished(CertificateRequest::crd())),
         ("clusterissuers.yaml", finished(cluster_issuer())),
         ("issuers.yaml", finished(Issuer::crd())),
     ]
@@ -43,10 +40,7 @@ fn cluster_issuer() -> CustomResourceDefinition {
 fn finished(mut crd: CustomResourceDefinition) -> CustomResourceDefinition {
     for schema in root_schemas(&mut crd) {
         strict(schema);
-        if let Some(status) = schema
-            .properties
-            .as_mut()
-            .and_then(|fields| fields.get_mut("status"))
+        if let Some(status) = schema.properties.as_mut().and_then(|fields| fields.get_mut("status"))
         {
             // Without it an object whose status nobody wrote yet counts as Current for kstatus.
             status.default = Some(JSON(serde_json::json!({ "observedGeneration": -1 })));
@@ -66,18 +60,10 @@ fn root_schemas(crd: &mut CustomResourceDefinition) -> impl Iterator<Item = &mut
 /// mean the same; number formats the API server does not know are dropped.
 fn strict(schema: &mut JSONSchemaProps) {
     schema.nullable = None;
-    if schema
-        .format
-        .as_deref()
-        .is_some_and(|format| format.starts_with("uint"))
-    {
+    if schema.format.as_deref().is_some_and(|format| format.starts_with("uint")) {
         schema.format = None;
     }
-    for property in schema
-        .properties
-        .iter_mut()
-        .flat_map(|fields| fields.values_mut())
-    {
+    for property in schema.properties.iter_mut().flat_map(|fields| fields.values_mut()) {
         strict(property);
     }
     match &mut schema.items {

@@ -41,11 +41,7 @@ use super::{GROUP, VERSION};
         json_path = ".status.conditions[?(@.type=='Ready')].message",
         priority = 1
     ),
-    printcolumn(
-        name = "Age",
-        type_ = "date",
-        json_path = ".metadata.creationTimestamp"
-    )
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
 )]
 #[x_kube(validation = Rule::new("has(self.onlineCa)").message("name the kind of CA with exactly one block: onlineCa"))]
 #[serde(rename_all = "camelCase")]

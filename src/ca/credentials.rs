@@ -11,9 +11,7 @@ pub struct Basic {
 
 impl std::fmt::Debug for Basic {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Basic")
-            .field("username", &self.username)
-            .finish_non_exhaustive()
+        f.debug_struct("Basic").field("username", &self.username).finish_non_exhaustive()
     }
 }
 
@@ -40,21 +38,14 @@ impl Basic {
     #[must_use]
     pub fn scrub(&self, text: &str) -> String {
         let password = self.password.expose_secret();
-        if password.is_empty() {
-            text.to_owned()
-        } else {
-            text.replace(password, "[…]")
-        }
+        if password.is_empty() { text.to_owned() } else { text.replace(password, "[…]") }
     }
 
     /// The value of the header `Authorization`, marked as sensitive.
     pub fn header(&self) -> Result<http::HeaderValue, http::header::InvalidHeaderValue> {
         use base64::Engine as _;
-        let joined = zeroize::Zeroizing::new(format!(
-            "{}:{}",
-            self.username,
-            self.password.expose_secret()
-        ));
+        let joined =
+            zeroize::Zeroizing::new(format!("{}:{}", self.username, self.password.expose_secret()));
         let value = zeroize::Zeroizing::new(format!(
             "Basic {}",
             base64::engine::general_purpose::STANDARD.encode(joined.as_bytes())

@@ -107,9 +107,7 @@ impl CertificateAuthority for OnlineCa {
 
     async fn check(&self) -> Result<AccountReport, Error> {
         let roots = self.client.trust_roots().await?;
-        Ok(AccountReport {
-            remarks: roots.remarks,
-        })
+        Ok(AccountReport { remarks: roots.remarks })
     }
 
     async fn submit(&self, order: &Order<'_>) -> Submitted {
@@ -148,13 +146,7 @@ mod tests {
                 LastColon,
                 true,
             ),
-            (
-                "and not where the first one does",
-                "https://id/jdoe",
-                "s",
-                FirstColon,
-                false,
-            ),
+            ("and not where the first one does", "https://id/jdoe", "s", FirstColon, false),
             (
                 "a colon in the password passes where the first one cuts",
                 "jdoe",
@@ -162,22 +154,12 @@ mod tests {
                 FirstColon,
                 true,
             ),
-            (
-                "and not where the last one does",
-                "jdoe",
-                "a:b",
-                LastColon,
-                false,
-            ),
+            ("and not where the last one does", "jdoe", "a:b", LastColon, false),
             ("a user is needed", "", "secret", LastColon, false),
         ];
         for (name, user, password, split, passes) in cases {
             let credentials = Basic::new(user.to_owned(), password.to_owned().into());
-            assert_eq!(
-                check_credentials(&credentials, split).is_ok(),
-                passes,
-                "{name}"
-            );
+            assert_eq!(check_credentials(&credentials, split).is_ok(), passes, "{name}");
         }
     }
 }

@@ -22,15 +22,12 @@ impl<'a> Kind<'a> {
     /// # Errors
     /// When none is, which admission refuses: the object is from another version.
     pub fn of(spec: &'a IssuerSpec) -> Result<Self, Error> {
-        spec.online_ca
-            .as_ref()
-            .map(Self::OnlineCa)
-            .ok_or_else(|| Error {
-                disposition: Disposition::BlameIssuer,
-                reason: "KindUnknown",
-                message: "spec names no kind of CA that this version knows: set spec.onlineCa"
-                    .to_owned(),
-            })
+        spec.online_ca.as_ref().map(Self::OnlineCa).ok_or_else(|| Error {
+            disposition: Disposition::BlameIssuer,
+            reason: "KindUnknown",
+            message: "spec names no kind of CA that this version knows: set spec.onlineCa"
+                .to_owned(),
+        })
     }
 
     /// Secret with the credentials of the account.
@@ -48,11 +45,7 @@ impl<'a> Kind<'a> {
             Self::OnlineCa(settings) => &settings.certificate_url,
         };
         let parsed = url.parse::<http::Uri>().ok();
-        parsed
-            .as_ref()
-            .and_then(http::Uri::host)
-            .unwrap_or_default()
-            .to_ascii_lowercase()
+        parsed.as_ref().and_then(http::Uri::host).unwrap_or_default().to_ascii_lowercase()
     }
 
     /// The account in one line, without secrets: when it changes, certificates are issued anew.

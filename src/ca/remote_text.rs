@@ -12,13 +12,7 @@ pub fn excerpt(body: &[u8]) -> Option<String> {
     let plain = without_blocks(&without_markup(&text));
     let mut line = plain
         .split_whitespace()
-        .map(|word| {
-            if looks_like_a_token(word) {
-                "[…]"
-            } else {
-                word
-            }
-        })
+        .map(|word| if looks_like_a_token(word) { "[…]" } else { word })
         .collect::<Vec<_>>()
         .join(" ");
     line.retain(|c| !c.is_control());
@@ -40,26 +34,17 @@ fn without_markup(text: &str) -> String {
             let named = tag.get(1..=element.len())?;
             named.eq_ignore_ascii_case(element).then(|| {
                 let close = format!("</{element}");
-                tag.to_ascii_lowercase()
-                    .find(&close)
-                    .map_or(tag.len(), |at| at)
+                tag.to_ascii_lowercase().find(&close).map_or(tag.len(), |at| at)
             })
         });
         let from = skipped.unwrap_or(0).max(usize::from(skipped.is_none()));
-        rest = match tag
-            .get(from..)
-            .and_then(|after| after.find('>').map(|end| from + end + 1))
-        {
+        rest = match tag.get(from..).and_then(|after| after.find('>').map(|end| from + end + 1)) {
             Some(end) => &tag[end..],
             None => "",
         };
     }
     plain.push_str(rest);
-    plain
-        .replace("&lt;", "<")
-        .replace("&gt;", ">")
-        .replace("&quot;", "\"")
-        .replace("&amp;", "&")
+    plain.replace("&lt;", "<").replace("&gt;", ">").replace("&quot;", "\"").replace("&amp;", "&")
 }
 
 /// PEM blocks can be private keys: none is ever quoted.
@@ -86,21 +71,13 @@ mod tests {
     #[test]
     fn bodies_become_one_readable_line() {
         let cases: [(&str, &str, Option<&str>); 7] = [
-            (
-                "plain text stays",
-                "bad request\r\n\r\ndetail",
-                Some("bad request detail"),
-            ),
+            ("plain text stays", "bad request\r\n\r\ndetail", Some("bad request detail")),
             (
                 "tags go, text stays",
                 "<html><head><title>x</title></head><body><h1>400</h1>Error loading <b>CSR</b></body>",
                 Some("400 Error loading CSR"),
             ),
-            (
-                "scripts go",
-                "<script>var a = '<b>';</script>Sorry",
-                Some("Sorry"),
-            ),
+            ("scripts go", "<script>var a = '<b>';</script>Sorry", Some("Sorry")),
             (
                 "a private key is never quoted",
                 "oops -----BEGIN PRIVATE KEY-----\nMIIEvQ\n-----END PRIVATE KEY----- end",
@@ -126,10 +103,7 @@ mod tests {
     #[test]
     fn long_bodies_are_cut() {
         let text = "word ".repeat(10_000);
-        assert_eq!(
-            excerpt(text.as_bytes()).map(|line| line.chars().count()),
-            Some(200)
-        );
+        assert_eq!(excerpt(text.as_bytes()).map(|line| line.chars().count()), Some(200));
     }
 
     proptest::proptest! {

@@ -111,10 +111,9 @@ impl Transport for HttpClient {
         // never ends would otherwise escape it.
         match tokio::time::timeout(deadline, exchange(&self.0, request, call.body_limit)).await {
             Ok(outcome) => outcome,
-            Err(_elapsed) => Err(Failure::Unknown(format!(
-                "no whole answer within {} s",
-                deadline.as_secs()
-            ))),
+            Err(_elapsed) => {
+                Err(Failure::Unknown(format!("no whole answer within {} s", deadline.as_secs())))
+            }
         }
     }
 }
@@ -124,10 +123,7 @@ async fn exchange(
     request: reqwest::Request,
     body_limit: usize,
 ) -> Result<http::Response<Bytes>, Failure> {
-    let mut response = client
-        .execute(request)
-        .await
-        .map_err(|error| failure(&error))?;
+    let mut response = client.execute(request).await.map_err(|error| failure(&error))?;
     let mut body = BytesMut::new();
     while let Some(chunk) = response
         .chunk()
@@ -135,9 +131,7 @@ async fn exchange(
         .map_err(|error| Failure::Unknown(format!("the answer broke off: {}", innermost(&error))))?
     {
         if body.len() + chunk.len() > body_limit {
-            return Err(Failure::Unknown(format!(
-                "the answer is longer than {body_limit} bytes"
-            )));
+            return Err(Failure::Unknown(format!("the answer is longer than {body_limit} bytes")));
         }
         body.extend_from_slice(&chunk);
     }
@@ -184,10 +178,7 @@ fn tls_error<'a>(error: &'a (dyn std::error::Error + 'static)) -> Option<&'a rus
         if let Some(tls) = error.downcast_ref::<rustls::Error>() {
             return Some(tls);
         }
-        next = match error
-            .downcast_ref::<std::io::Error>()
-            .and_then(std::io::Error::get_ref)
-        {
+        next = match error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref) {
             Some(inner) => Some(inner),
             None => error.source(),
         };

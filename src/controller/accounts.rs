@@ -95,12 +95,7 @@ pub(super) struct Accounts {
 
 impl Accounts {
     pub(super) fn new(connector: Arc<dyn Connector>, deadline: Duration) -> Self {
-        Self {
-            connector,
-            deadline,
-            slots: Mutex::default(),
-            blamed: Mutex::default(),
-        }
+        Self { connector, deadline, slots: Mutex::default(), blamed: Mutex::default() }
     }
 
     /// The account of `issuer`, opened if it is not open.
@@ -121,11 +116,7 @@ impl Accounts {
             }
         }
         let account = Arc::new(self.connect(cluster, issuer).await?);
-        *slot = Some(Entry {
-            basis,
-            opened_at: Instant::now(),
-            account: Arc::clone(&account),
-        });
+        *slot = Some(Entry { basis, opened_at: Instant::now(), account: Arc::clone(&account) });
         Ok(account)
     }
 
@@ -164,13 +155,8 @@ impl Accounts {
         let tls = match &spec.tls {
             None => TlsSettings::SystemRoots,
             Some(tls) => TlsSettings::Bundle(
-                secret::bundle(
-                    cluster,
-                    &issuer.namespace,
-                    "spec.tls.caBundle",
-                    &tls.ca_bundle,
-                )
-                .await?,
+                secret::bundle(cluster, &issuer.namespace, "spec.tls.caBundle", &tls.ca_bundle)
+                    .await?,
             ),
         };
         let credentials = match kind.credentials() {
@@ -181,22 +167,14 @@ impl Accounts {
                 Some(basic)
             }
         };
-        let transport = self
-            .connector
-            .connect(&tls)
-            .map_err(|failure| no_transport(&failure))?;
+        let transport = self.connector.connect(&tls).map_err(|failure| no_transport(&failure))?;
         let trust = spec.trust.clone().unwrap_or_default();
         Ok(Account {
             name: kind.account(credentials.as_ref()),
             ca: kind.open(credentials, transport, self.deadline)?,
             host,
-            anchors: anchors(
-                cluster,
-                &issuer.namespace,
-                trust.bundle.as_ref(),
-                trust.system_roots,
-            )
-            .await?,
+            anchors: anchors(cluster, &issuer.namespace, trust.bundle.as_ref(), trust.system_roots)
+                .await?,
             add_served_roots: trust.add_served_roots.unwrap_or(false),
             permits: Semaphore::new(PARALLEL),
             served: tokio::sync::Mutex::new(None),
@@ -213,28 +191,16 @@ impl<'a> IssuerNow<'a> {
         operator_namespace: &str,
         credentials_version: impl FnOnce(&str, &str) -> Option<String>,
     ) -> Self {
-        let namespace = key
-            .namespace
-            .clone()
-            .unwrap_or_else(|| operator_namespace.to_owned());
+        let namespace = key.namespace.clone().unwrap_or_else(|| operator_namespace.to_owned());
         let credentials_version = Kind::of(spec)
             .ok()
             .and_then(Kind::credentials)
             .and_then(|reference| credentials_version(&namespace, &reference.name));
-        Self {
-            key,
-            spec,
-            generation,
-            namespace,
-            credentials_version,
-        }
+        Self { key, spec, generation, namespace, credentials_version }
     }
 
     fn basis(&self) -> Basis {
-        Basis {
-            generation: self.generation,
-            credentials_version: self.credentials_version.clone(),
-        }
+        Basis { generation: self.generation, credentials_version: self.credentials_version.clone() }
     }
 }
 

@@ -61,13 +61,8 @@ async fn run(context: &Context, request: &CertificateRequest) -> Action {
     let target = cached_target(context, request);
     let uid = request.uid().unwrap_or_default();
     let version = request.resource_version();
-    let target_version = target
-        .as_ref()
-        .map(|target| target.resource_version.as_str());
-    if let Err(wait) = context
-        .gate
-        .passes(&uid, version.as_deref(), target_version)
-    {
+    let target_version = target.as_ref().map(|target| target.resource_version.as_str());
+    if let Err(wait) = context.gate.passes(&uid, version.as_deref(), target_version) {
         return Action::requeue(wait);
     }
     let issuer = FoundIssuer::of(context, request);
@@ -110,11 +105,7 @@ async fn finish(
         return Action::await_change();
     }
     let before = request.status.clone().unwrap_or_default();
-    let Description {
-        status,
-        notices,
-        requeue,
-    } = describe(seen, &before.conditions, rest);
+    let Description { status, notices, requeue } = describe(seen, &before.conditions, rest);
     let delivered = status
         .certificate
         .as_ref()
@@ -130,25 +121,18 @@ async fn finish(
         Ok(version) => version,
         Err(error) => {
             // The object moved on, and what it became wakes the next run; the target is what it is.
-            context
-                .gate
-                .expect(&seen.request.uid, None, delivered.as_deref());
+            context.gate.expect(&seen.request.uid, None, delivered.as_deref());
             if error.kind != ErrorKind::Conflict && error.kind != ErrorKind::NotFound {
                 tracing::warn!(%error, "the status was not written");
             }
             return Action::requeue(RETRY);
         }
     };
-    context
-        .gate
-        .expect(&seen.request.uid, version.as_deref(), delivered.as_deref());
+    context.gate.expect(&seen.request.uid, version.as_deref(), delivered.as_deref());
     if seen.renewed {
         measure(context, request, seen);
     }
-    context
-        .events
-        .publish(&request.object_ref(&()), notices)
-        .await;
+    context.events.publish(&request.object_ref(&()), notices).await;
     action(context, requeue)
 }
 
@@ -164,10 +148,7 @@ async fn put_status(
     next.status = Some(status);
     let namespace = request.namespace().unwrap_or_default();
     let api = Api::namespaced(context.cluster.client(), &namespace);
-    let written = context
-        .cluster
-        .put_status(api, "certificaterequests/status", &next)
-        .await?;
+    let written = context.cluster.put_status(api, "certificaterequests/status", &next).await?;
     Ok(written.resource_version())
 }
 
@@ -183,10 +164,8 @@ fn action(context: &Context, requeue: Requeue) -> Action {
 
 fn log(before: &CertificateRequestStatus, after: &CertificateRequestStatus) {
     for kind in [READY, ISSUING] {
-        let (old, new) = (
-            condition::find(&before.conditions, kind),
-            condition::find(&after.conditions, kind),
-        );
+        let (old, new) =
+            (condition::find(&before.conditions, kind), condition::find(&after.conditions, kind));
         let Some(new) = new else { continue };
         if old.is_none_or(|old| old.reason != new.reason || old.status != new.status) {
             tracing::info!(
@@ -205,9 +184,7 @@ fn measure(context: &Context, request: &CertificateRequest, seen: &Observation) 
     let created = request.metadata.creation_timestamp.as_ref();
     if let (0, Some(created)) = (seen.previous.revision, created) {
         let took = seen.now.duration_since(created.0);
-        context
-            .metrics
-            .time_to_issue(&request.spec.issuer_ref.name, took.as_secs_f64());
+        context.metrics.time_to_issue(&request.spec.issuer_ref.name, took.as_secs_f64());
     }
 }
 
@@ -215,12 +192,7 @@ fn measure(context: &Context, request: &CertificateRequest, seen: &Observation) 
 enum FoundIssuer {
     Missing,
     Unreadable(String),
-    Found {
-        key: IssuerKey,
-        spec: Box<IssuerSpec>,
-        status: Box<IssuerStatus>,
-        generation: i64,
-    },
+    Found { key: IssuerKey, spec: Box<IssuerSpec>, status: Box<IssuerStatus>, generation: i64 },
 }
 
 impl FoundIssuer {
@@ -231,19 +203,11 @@ impl FoundIssuer {
                 let namespace = request.namespace().unwrap_or_default();
                 let at = ObjectRef::new(&reference.name).within(&namespace);
                 Self::from(
-                    context
-                        .stores
-                        .issuers
-                        .get(&at)
-                        .map(|found: Arc<Guarded<Issuer>>| {
-                            found.0.as_ref().map_err(ToString::to_string).map(|issuer| {
-                                (
-                                    issuer.metadata.clone(),
-                                    issuer.spec.clone(),
-                                    issuer.status.clone(),
-                                )
-                            })
-                        }),
+                    context.stores.issuers.get(&at).map(|found: Arc<Guarded<Issuer>>| {
+                        found.0.as_ref().map_err(ToString::to_string).map(|issuer| {
+                            (issuer.metadata.clone(), issuer.spec.clone(), issuer.status.clone())
+                        })
+                    }),
                     IssuerKind::Issuer,
                 )
             }
@@ -252,11 +216,7 @@ impl FoundIssuer {
                 Self::from(
                     context.stores.cluster_issuers.get(&at).map(|found| {
                         found.0.as_ref().map_err(ToString::to_string).map(|issuer| {
-                            (
-                                issuer.metadata.clone(),
-                                issuer.spec.clone(),
-                                issuer.status.clone(),
-                            )
+                            (issuer.metadata.clone(), issuer.spec.clone(), issuer.status.clone())
                         })
                     }),
                     IssuerKind::ClusterIssuer,
@@ -291,9 +251,7 @@ impl FoundIssuer {
             Self::Unreadable(why) => {
                 IssuerState::NotReady(format!("this version of Chancery cannot read it: {why}"))
             }
-            Self::Found {
-                status, generation, ..
-            } => {
+            Self::Found { status, generation, .. } => {
                 let ready = condition::find(&status.conditions, READY);
                 match ready {
                     Some(ready)
@@ -314,13 +272,7 @@ impl FoundIssuer {
     }
 
     fn now<'a>(&'a self, context: &'a Context) -> Option<IssuerNow<'a>> {
-        let Self::Found {
-            key,
-            spec,
-            generation,
-            ..
-        } = self
-        else {
+        let Self::Found { key, spec, generation, .. } = self else {
             return None;
         };
         Some(super::issuer::now(context, key.clone(), spec, *generation))
@@ -370,24 +322,14 @@ fn cached_target(context: &Context, request: &CertificateRequest) -> Option<Cach
 /// The oldest request has the Secret; of two made in the same second, the first by name.
 fn rival(context: &Context, request: &CertificateRequest) -> Option<String> {
     let rank = |request: &CertificateRequest| {
-        (
-            request
-                .metadata
-                .creation_timestamp
-                .as_ref()
-                .map(|time| time.0),
-            request.name_any(),
-        )
+        (request.metadata.creation_timestamp.as_ref().map(|time| time.0), request.name_any())
     };
     let is_rival = |other: &CertificateRequest| {
         other.spec.secret_name == request.spec.secret_name
             && other.metadata.namespace == request.metadata.namespace
             && rank(other) < rank(request)
     };
-    let found = context
-        .stores
-        .requests
-        .find(|other| other.0.as_ref().is_ok_and(is_rival))?;
+    let found = context.stores.requests.find(|other| other.0.as_ref().is_ok_and(is_rival))?;
     Some(found.name_any())
 }
 
@@ -411,16 +353,9 @@ fn values(context: &Context, request: &CertificateRequest) -> Request {
             dns_names: spec.dns_names.clone().unwrap_or_default(),
         },
         key_kind: spec.private_key.as_ref().map(key_kind),
-        rotation: spec
-            .private_key
-            .as_ref()
-            .map(|key| key.rotation_policy)
-            .unwrap_or_default(),
+        rotation: spec.private_key.as_ref().map(|key| key.rotation_policy).unwrap_or_default(),
         renew_before: renew_before(spec.renew_before.as_deref(), spec.renew_before_percentage),
-        template: Template {
-            labels: template.labels,
-            annotations: template.annotations,
-        },
+        template: Template { labels: template.labels, annotations: template.annotations },
         suspended: spec.suspend.unwrap_or(false),
         renew: request.annotations().get(annotation::RENEW).cloned(),
         credentials_version: credentials

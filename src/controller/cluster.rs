@@ -74,18 +74,9 @@ impl Cluster {
         secret: &Secret,
     ) -> Result<Secret, Error> {
         let api: Api<Secret> = Api::namespaced(self.client.clone(), namespace);
-        let params = PostParams {
-            field_manager: Some(MANAGER.to_owned()),
-            ..PostParams::default()
-        };
-        call(
-            "create",
-            "secrets",
-            namespace,
-            name,
-            api.create(&params, secret),
-        )
-        .await
+        let params =
+            PostParams { field_manager: Some(MANAGER.to_owned()), ..PostParams::default() };
+        call("create", "secrets", namespace, name, api.create(&params, secret)).await
     }
 
     /// Changes a Secret by a merge patch; uid and resourceVersion in `patch` make it conditional.
@@ -96,18 +87,10 @@ impl Cluster {
         patch: &serde_json::Value,
     ) -> Result<Secret, Error> {
         let api: Api<Secret> = Api::namespaced(self.client.clone(), namespace);
-        let params = PatchParams {
-            field_manager: Some(MANAGER.to_owned()),
-            ..PatchParams::default()
-        };
-        call(
-            "patch",
-            "secrets",
-            namespace,
-            name,
-            api.patch(name, &params, &Patch::Merge(patch)),
-        )
-        .await
+        let params =
+            PatchParams { field_manager: Some(MANAGER.to_owned()), ..PatchParams::default() };
+        call("patch", "secrets", namespace, name, api.patch(name, &params, &Patch::Merge(patch)))
+            .await
     }
 
     /// Writes the whole status of `object` on the condition of its resourceVersion. PUT, because an
@@ -128,10 +111,8 @@ impl Cluster {
     {
         use kube::ResourceExt as _;
         let (namespace, name) = (object.namespace().unwrap_or_default(), object.name_any());
-        let params = PostParams {
-            field_manager: Some(MANAGER.to_owned()),
-            ..PostParams::default()
-        };
+        let params =
+            PostParams { field_manager: Some(MANAGER.to_owned()), ..PostParams::default() };
         let put = api.replace_status(&name, &params, object);
         call("update", resource, &namespace, &name, put).await
     }
@@ -162,23 +143,10 @@ async fn call<T>(
     let (kind, cause) = match tokio::time::timeout(TIMEOUT, request).await {
         Ok(Ok(answer)) => return Ok(answer),
         Ok(Err(error)) => explain(&error),
-        Err(_elapsed) => (
-            ErrorKind::Other,
-            format!("no answer within {} s", TIMEOUT.as_secs()),
-        ),
+        Err(_elapsed) => (ErrorKind::Other, format!("no answer within {} s", TIMEOUT.as_secs())),
     };
-    let object = if namespace.is_empty() {
-        name.to_owned()
-    } else {
-        format!("{namespace}/{name}")
-    };
-    Err(Error {
-        verb,
-        resource,
-        object,
-        kind,
-        cause,
-    })
+    let object = if namespace.is_empty() { name.to_owned() } else { format!("{namespace}/{name}") };
+    Err(Error { verb, resource, object, kind, cause })
 }
 
 fn explain(error: &kube::Error) -> (ErrorKind, String) {

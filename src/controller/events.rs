@@ -10,10 +10,7 @@ pub(super) struct Events(Recorder);
 
 impl Events {
     pub(super) fn new(client: Client) -> Self {
-        let reporter = Reporter {
-            controller: "chancery".to_owned(),
-            instance: None,
-        };
+        let reporter = Reporter { controller: "chancery".to_owned(), instance: None };
         Self(Recorder::new(client, reporter))
     }
 
@@ -21,11 +18,7 @@ impl Events {
     pub(super) async fn publish(&self, object: &ObjectReference, notices: Vec<Notice>) {
         for notice in notices {
             let event = Event {
-                type_: if notice.warning {
-                    EventType::Warning
-                } else {
-                    EventType::Normal
-                },
+                type_: if notice.warning { EventType::Warning } else { EventType::Normal },
                 reason: notice.reason.to_owned(),
                 note: Some(truncated(notice.message)),
                 action: "Issuing".to_owned(),

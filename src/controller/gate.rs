@@ -26,11 +26,8 @@ impl Gate {
     /// Notes the versions that the run for `uid` wrote.
     pub(super) fn expect(&self, uid: &str, request: Option<&str>, target: Option<&str>) {
         let number = |version: Option<&str>| version.and_then(|version| version.parse().ok());
-        let expected = Expected {
-            request: number(request),
-            target: number(target),
-            since: Instant::now(),
-        };
+        let expected =
+            Expected { request: number(request), target: number(target), since: Instant::now() };
         self.entries().insert(uid.to_owned(), expected);
     }
 
@@ -78,31 +75,13 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_run_waits_for_what_the_last_one_wrote() {
         let gate = Gate::default();
-        assert!(
-            gate.passes("a", Some("1"), None).is_ok(),
-            "nothing was written"
-        );
+        assert!(gate.passes("a", Some("1"), None).is_ok(), "nothing was written");
         gate.expect("a", Some("10"), Some("9"));
-        assert!(
-            gate.passes("a", Some("8"), Some("9")).is_err(),
-            "the request is old"
-        );
-        assert!(
-            gate.passes("a", Some("10"), None).is_err(),
-            "the target is not there yet"
-        );
-        assert!(
-            gate.passes("b", Some("1"), None).is_ok(),
-            "another request does not care"
-        );
-        assert!(
-            gate.passes("a", Some("11"), Some("9")).is_ok(),
-            "both have arrived"
-        );
-        assert!(
-            gate.passes("a", Some("8"), None).is_ok(),
-            "and are not waited for again"
-        );
+        assert!(gate.passes("a", Some("8"), Some("9")).is_err(), "the request is old");
+        assert!(gate.passes("a", Some("10"), None).is_err(), "the target is not there yet");
+        assert!(gate.passes("b", Some("1"), None).is_ok(), "another request does not care");
+        assert!(gate.passes("a", Some("11"), Some("9")).is_ok(), "both have arrived");
+        assert!(gate.passes("a", Some("8"), None).is_ok(), "and are not waited for again");
     }
 
     #[tokio::test(start_paused = true)]

@@ -85,18 +85,11 @@ pub(super) struct Checks(Mutex<HashMap<IssuerKey, (Timestamp, u32)>>);
 
 impl Checks {
     fn get(&self, key: &IssuerKey) -> Option<(Timestamp, u32)> {
-        self.0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .get(key)
-            .copied()
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(key).copied()
     }
 
     fn set(&self, key: IssuerKey, next: Timestamp, failures: u32) {
-        self.0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .insert(key, (next, failures));
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(key, (next, failures));
     }
 }
 
@@ -107,13 +100,9 @@ pub(super) fn now<'a>(
     spec: &'a IssuerSpec,
     generation: i64,
 ) -> IssuerNow<'a> {
-    IssuerNow::new(
-        key,
-        spec,
-        generation,
-        &context.namespace,
-        |namespace, name| context.stores.credentials_version(namespace, name),
-    )
+    IssuerNow::new(key, spec, generation, &context.namespace, |namespace, name| {
+        context.stores.credentials_version(namespace, name)
+    })
 }
 
 /// One run for one issuer.
@@ -146,11 +135,7 @@ pub(super) fn error_policy<K: IssuerObject>(
 }
 
 async fn run<K: IssuerObject>(context: &Context, issuer: &K) -> Action {
-    let key = IssuerKey {
-        kind: K::KIND,
-        namespace: issuer.namespace(),
-        name: issuer.name_any(),
-    };
+    let key = IssuerKey { kind: K::KIND, namespace: issuer.namespace(), name: issuer.name_any() };
     if issuer.meta().deletion_timestamp.is_some() {
         context.accounts.close(&key);
         return Action::await_change();
@@ -184,16 +169,9 @@ async fn check(context: &Context, issuer: &IssuerNow<'_>) -> Result<Checked, Err
     let account = context.accounts.open(&context.cluster, issuer).await?;
     let start = tokio::time::Instant::now();
     let result = account.ca.check().await;
-    let disposition = result
-        .as_ref()
-        .map_or_else(|error| error.disposition.label(), |_| "ok");
-    context
-        .metrics
-        .ca_request(&issuer.key.name, "check", disposition, start.elapsed());
-    Ok(Checked {
-        account: account.name.clone(),
-        remarks: result?.remarks,
-    })
+    let disposition = result.as_ref().map_or_else(|error| error.disposition.label(), |_| "ok");
+    context.metrics.ca_request(&issuer.key.name, "check", disposition, start.elapsed());
+    Ok(Checked { account: account.name.clone(), remarks: result?.remarks })
 }
 
 async fn finish<K: IssuerObject>(
@@ -203,11 +181,7 @@ async fn finish<K: IssuerObject>(
     seen: &IssuerObservation,
     result: Result<Checked, Error>,
 ) -> Action {
-    let failures = if result.is_ok() {
-        0
-    } else {
-        seen.failures.saturating_add(1)
-    };
+    let failures = if result.is_ok() { 0 } else { seen.failures.saturating_add(1) };
     if let Err(error) = &result {
         tracing::warn!(reason = error.reason, "{error}");
     }
@@ -219,17 +193,8 @@ async fn finish<K: IssuerObject>(
         let mut changed = issuer.clone();
         changed.set_status(status);
         let api = K::api(context.cluster.client(), issuer.namespace().as_deref());
-        match context
-            .cluster
-            .put_status(api, K::STATUS_RESOURCE, &changed)
-            .await
-        {
-            Ok(_) => {
-                context
-                    .events
-                    .publish(&issuer.object_ref(&()), notices)
-                    .await
-            }
+        match context.cluster.put_status(api, K::STATUS_RESOURCE, &changed).await {
+            Ok(_) => context.events.publish(&issuer.object_ref(&()), notices).await,
             Err(error) if matches!(error.kind, ErrorKind::Conflict | ErrorKind::NotFound) => {
                 return Action::requeue(RETRY);
             }

@@ -18,11 +18,7 @@ use crate::pki::{PrivateKey, csr};
 /// Reads the target Secret.
 pub(super) async fn read_target(context: &Context, seen: &Observation) -> Outcome {
     let request = &seen.request;
-    let read = match context
-        .cluster
-        .secret(&request.namespace, &request.secret_name)
-        .await
-    {
+    let read = match context.cluster.secret(&request.namespace, &request.secret_name).await {
         Ok(Read::Present(secret)) => Read::Present(secret::target(&secret)),
         Ok(Read::Absent) => Read::Absent,
         Ok(Read::Unreadable(why)) => Read::Unreadable(why),
@@ -42,16 +38,9 @@ pub(super) async fn open_account(
         Ok(account) => account,
         Err(error) => {
             // The issuer's own condition tells, and its owner has to act.
-            context.wake.issuer(
-                issuer.key.kind,
-                issuer.key.namespace.as_deref(),
-                &issuer.key.name,
-            );
+            context.wake.issuer(issuer.key.kind, issuer.key.namespace.as_deref(), &issuer.key.name);
             let trouble = Trouble::from(error);
-            return Outcome::Failed(Trouble {
-                counts: false,
-                ..trouble
-            });
+            return Outcome::Failed(Trouble { counts: false, ..trouble });
         }
     };
     let (credentials, credentials_version) = match &seen.request.credentials {
@@ -84,10 +73,7 @@ pub(super) async fn submit(
     let account = match context.accounts.open(&context.cluster, issuer).await {
         Ok(account) => account,
         Err(error) => {
-            return Outcome::Failed(Trouble {
-                counts: false,
-                ..error.into()
-            });
+            return Outcome::Failed(Trouble { counts: false, ..error.into() });
         }
     };
     let key = match key(context, plan).await {
@@ -99,15 +85,9 @@ pub(super) async fn submit(
         Err(error) => return Outcome::Failed(key_trouble(&error)),
     };
     kill_point("before-submit");
-    let credentials = seen
-        .account
-        .as_ref()
-        .and_then(|account| account.credentials.clone());
+    let credentials = seen.account.as_ref().and_then(|account| account.credentials.clone());
     let parameters = Parameters::OnlineCa { credentials };
-    let order = Order {
-        csr_der: &csr_der,
-        parameters: &parameters,
-    };
+    let order = Order { csr_der: &csr_der, parameters: &parameters };
     let submitted = timed(context, &account, issuer, &order).await;
     kill_point("after-submit");
     match submitted {
@@ -133,9 +113,7 @@ async fn timed(
         Submitted::Issued(_) => "issued",
         Submitted::Refused(error) | Submitted::Unknown(error) => error.disposition.label(),
     };
-    context
-        .metrics
-        .ca_request(&issuer.key.name, "submit", disposition, start.elapsed());
+    context.metrics.ca_request(&issuer.key.name, "submit", disposition, start.elapsed());
     submitted
 }
 
@@ -149,15 +127,8 @@ fn refused(
 ) -> Trouble {
     if error.disposition == Disposition::BlameCredentials && seen.request.credentials.is_none() {
         context.accounts.blame(issuer, error.clone());
-        context.wake.issuer(
-            issuer.key.kind,
-            issuer.key.namespace.as_deref(),
-            &issuer.key.name,
-        );
-        return Trouble {
-            counts: false,
-            ..error.into()
-        };
+        context.wake.issuer(issuer.key.kind, issuer.key.namespace.as_deref(), &issuer.key.name);
+        return Trouble { counts: false, ..error.into() };
     }
     error.into()
 }
@@ -212,10 +183,7 @@ pub(super) async fn deliver(context: &Context, seen: &Observation, delivery: &De
     let written = match &delivery.base {
         None => {
             let secret = secret::created(namespace, name, delivery);
-            context
-                .cluster
-                .create_secret(namespace, name, &secret)
-                .await
+            context.cluster.create_secret(namespace, name, &secret).await
         }
         Some((uid, version)) => {
             let patch = secret::changed(uid, version, delivery);
@@ -245,13 +213,10 @@ pub(super) async fn deliver(context: &Context, seen: &Observation, delivery: &De
 /// Nobody waits for the certificate of a request that went away while the CA was asked.
 fn is_still_wanted(context: &Context, seen: &Observation) -> bool {
     let request = &seen.request;
-    context
-        .stores
-        .request(&request.namespace, &request.name)
-        .is_some_and(|cached| {
-            cached.0.as_ref().is_ok_and(|cached: &CertificateRequest| {
-                cached.uid().as_deref() == Some(&request.uid)
-                    && cached.metadata.deletion_timestamp.is_none()
-            })
+    context.stores.request(&request.namespace, &request.name).is_some_and(|cached| {
+        cached.0.as_ref().is_ok_and(|cached: &CertificateRequest| {
+            cached.uid().as_deref() == Some(&request.uid)
+                && cached.metadata.deletion_timestamp.is_none()
         })
+    })
 }

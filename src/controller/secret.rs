@@ -19,18 +19,10 @@ use crate::pki::{self, Certificate, PrivateKey};
 
 /// The target as the core sees it.
 pub(super) fn target(secret: &Secret) -> Target {
-    let entry = |key: &str| {
-        secret
-            .data
-            .as_ref()
-            .and_then(|data| data.get(key))
-            .map(|value| &value.0)
-    };
-    let certificates = |key: &str| {
-        entry(key)
-            .and_then(|pem| pki::parse_pem(pem).ok())
-            .unwrap_or_default()
-    };
+    let entry =
+        |key: &str| secret.data.as_ref().and_then(|data| data.get(key)).map(|value| &value.0);
+    let certificates =
+        |key: &str| entry(key).and_then(|pem| pki::parse_pem(pem).ok()).unwrap_or_default();
     Target {
         uid: secret.uid().unwrap_or_default(),
         resource_version: secret.resource_version().unwrap_or_default(),
@@ -40,9 +32,7 @@ pub(super) fn target(secret: &Secret) -> Target {
             labels: secret.labels().clone(),
             annotations: secret.annotations().clone(),
         },
-        key: entry("tls.key")
-            .and_then(|pem| PrivateKey::from_pem(pem).ok())
-            .map(Arc::new),
+        key: entry("tls.key").and_then(|pem| PrivateKey::from_pem(pem).ok()).map(Arc::new),
         chain: certificates("tls.crt"),
         anchors: certificates("ca.crt"),
     }
@@ -59,9 +49,7 @@ pub(super) fn created(namespace: &str, name: &str, delivery: &Delivery) -> Secre
     let mut secret = Secret {
         type_: Some("kubernetes.io/tls".to_owned()),
         data: Some(
-            data.into_iter()
-                .map(|(key, value)| (key.to_owned(), ByteString(value)))
-                .collect(),
+            data.into_iter().map(|(key, value)| (key.to_owned(), ByteString(value))).collect(),
         ),
         ..Secret::default()
     };
@@ -120,26 +108,21 @@ pub(super) async fn credentials(
     opted_in(&secret, namespace, name, host)?;
     let text = |key: &str| {
         let value = secret.data.as_ref().and_then(|data| data.get(key));
-        value
-            .and_then(|value| std::str::from_utf8(&value.0).ok())
-            .map(without_line_end)
-            .ok_or_else(|| {
+        value.and_then(|value| std::str::from_utf8(&value.0).ok()).map(without_line_end).ok_or_else(
+            || {
                 unusable(format!(
                     "Secret {namespace}/{name} has no key {key} with UTF-8 text: add it"
                 ))
-            })
+            },
+        )
     };
-    let basic = Basic::new(
-        text("username")?.to_owned(),
-        text("password")?.to_owned().into(),
-    );
+    let basic = Basic::new(text("username")?.to_owned(), text("password")?.to_owned().into());
     Ok((basic, secret.resource_version()))
 }
 
 /// `kubectl create secret --from-file` and editors leave a line end that no password has.
 fn without_line_end(text: &str) -> &str {
-    text.strip_suffix('\n')
-        .map_or(text, |text| text.strip_suffix('\r').unwrap_or(text))
+    text.strip_suffix('\n').map_or(text, |text| text.strip_suffix('\r').unwrap_or(text))
 }
 
 /// "May create an Issuer" must not mean "may send any Secret of the namespace anywhere".
@@ -150,22 +133,12 @@ fn opted_in(secret: &Secret, namespace: &str, name: &str, host: &str) -> Result<
             "Secret {namespace}/{name} does not allow its use as credentials: kubectl label secret -n {namespace} {name} {label}=true"
         )));
     }
-    let hosts = secret
-        .annotations()
-        .get(annotation::HOSTS)
-        .map_or("", String::as_str);
-    if !hosts
-        .split(',')
-        .any(|allowed| allowed.trim().eq_ignore_ascii_case(host))
-    {
+    let hosts = secret.annotations().get(annotation::HOSTS).map_or("", String::as_str);
+    if !hosts.split(',').any(|allowed| allowed.trim().eq_ignore_ascii_case(host)) {
         return Err(unusable(format!(
             "Secret {namespace}/{name} does not allow its content to be sent to {host}: kubectl annotate secret -n {namespace} {name} --overwrite {}={}",
             annotation::HOSTS,
-            if hosts.is_empty() {
-                host.to_owned()
-            } else {
-                format!("{hosts},{host}")
-            }
+            if hosts.is_empty() { host.to_owned() } else { format!("{hosts},{host}") }
         )));
     }
     Ok(())
@@ -181,24 +154,17 @@ pub(super) async fn bundle(
     let (place, pem) = if let Some(pem) = &bundle.pem {
         (format!("{field}.pem"), pem.clone().into_bytes())
     } else if let Some(reference) = &bundle.secret_ref {
-        let place = format!(
-            "key {} of Secret {namespace}/{}",
-            reference.key, reference.name
-        );
+        let place = format!("key {} of Secret {namespace}/{}", reference.key, reference.name);
         let found = cluster.secret(namespace, &reference.name).await;
         let pem = taken(found, &place, |secret| {
             secret.data?.remove(&reference.key).map(|value| value.0)
         })?;
         (place, pem)
     } else if let Some(reference) = &bundle.config_map_ref {
-        let place = format!(
-            "key {} of ConfigMap {namespace}/{}",
-            reference.key, reference.name
-        );
+        let place = format!("key {} of ConfigMap {namespace}/{}", reference.key, reference.name);
         let found = cluster.config_map(namespace, &reference.name).await;
-        let pem = taken(found, &place, |map| {
-            map.data?.remove(&reference.key).map(String::into_bytes)
-        })?;
+        let pem =
+            taken(found, &place, |map| map.data?.remove(&reference.key).map(String::into_bytes))?;
         (place, pem)
     } else {
         return Err(bundle_fault(format!(
@@ -208,9 +174,7 @@ pub(super) async fn bundle(
     let certificates = pki::parse_pem(&pem)
         .map_err(|error| bundle_fault(format!("{place} ({field}) cannot be read: {error}")))?;
     if certificates.is_empty() {
-        return Err(bundle_fault(format!(
-            "{place} ({field}) holds no certificate"
-        )));
+        return Err(bundle_fault(format!("{place} ({field}) holds no certificate")));
     }
     Ok(certificates)
 }
@@ -231,11 +195,7 @@ fn taken<T>(
 }
 
 fn unusable(message: String) -> Error {
-    Error {
-        disposition: Disposition::BlameCredentials,
-        reason: "CredentialsUnusable",
-        message,
-    }
+    Error { disposition: Disposition::BlameCredentials, reason: "CredentialsUnusable", message }
 }
 
 fn unreadable(message: String) -> Error {
@@ -247,9 +207,5 @@ fn unreadable(message: String) -> Error {
 }
 
 fn bundle_fault(message: String) -> Error {
-    Error {
-        disposition: Disposition::BlameIssuer,
-        reason: "BundleUnusable",
-        message,
-    }
+    Error { disposition: Disposition::BlameIssuer, reason: "BundleUnusable", message }
 }

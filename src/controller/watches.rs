@@ -61,13 +61,7 @@ pub(super) fn start(client: &Client, operator_namespace: &str) -> Watches {
     let (cluster_issuers, cluster_issuers_writer) = store();
     let (targets, targets_writer) = store();
     let (credentials, credentials_writer) = store();
-    let stores = Stores {
-        requests,
-        issuers,
-        cluster_issuers,
-        targets,
-        credentials,
-    };
+    let stores = Stores { requests, issuers, cluster_issuers, targets, credentials };
     let (wake_requests, request_wakes) = unbounded_channel();
     let (wake_issuers, issuer_wakes) = unbounded_channel();
     let (wake_cluster_issuers, cluster_issuer_wakes) = unbounded_channel();
@@ -80,50 +74,29 @@ pub(super) fn start(client: &Client, operator_namespace: &str) -> Watches {
     let labelled = |label: &str| watcher::Config::default().labels(&format!("{label}=true"));
     let mut tasks = JoinSet::new();
 
-    let routes = Routes {
-        stores: stores.clone(),
-        wakers: wakers.clone(),
-    };
-    tasks.spawn(follow(
-        Api::all(client.clone()),
-        all.clone(),
-        requests_writer,
-        {
-            let routes = routes.clone();
-            move |request, is_gone| routes.request(request, is_gone)
-        },
-    ));
-    tasks.spawn(follow(
-        Api::all(client.clone()),
-        all.clone(),
-        issuers_writer,
-        {
-            let routes = routes.clone();
-            move |issuer: &Guarded<Issuer>, _| {
-                let _ = routes.wakers.issuers.send(ObjectRef::from_obj(issuer));
-                routes.issuer(
-                    IssuerKind::Issuer,
-                    issuer.meta().namespace.as_deref(),
-                    &issuer.name_any(),
-                );
-            }
-        },
-    ));
-    tasks.spawn(follow(
-        Api::all(client.clone()),
-        all,
-        cluster_issuers_writer,
-        {
-            let routes = routes.clone();
-            move |issuer: &Guarded<ClusterIssuer>, _| {
-                let _ = routes
-                    .wakers
-                    .cluster_issuers
-                    .send(ObjectRef::from_obj(issuer));
-                routes.issuer(IssuerKind::ClusterIssuer, None, &issuer.name_any());
-            }
-        },
-    ));
+    let routes = Routes { stores: stores.clone(), wakers: wakers.clone() };
+    tasks.spawn(follow(Api::all(client.clone()), all.clone(), requests_writer, {
+        let routes = routes.clone();
+        move |request, is_gone| routes.request(request, is_gone)
+    }));
+    tasks.spawn(follow(Api::all(client.clone()), all.clone(), issuers_writer, {
+        let routes = routes.clone();
+        move |issuer: &Guarded<Issuer>, _| {
+            let _ = routes.wakers.issuers.send(ObjectRef::from_obj(issuer));
+            routes.issuer(
+                IssuerKind::Issuer,
+                issuer.meta().namespace.as_deref(),
+                &issuer.name_any(),
+            );
+        }
+    }));
+    tasks.spawn(follow(Api::all(client.clone()), all, cluster_issuers_writer, {
+        let routes = routes.clone();
+        move |issuer: &Guarded<ClusterIssuer>, _| {
+            let _ = routes.wakers.cluster_issuers.send(ObjectRef::from_obj(issuer));
+            routes.issuer(IssuerKind::ClusterIssuer, None, &issuer.name_any());
+        }
+    }));
     tasks.spawn(follow(
         Api::all(client.clone()),
         labelled(annotation::MANAGED_LABEL),
@@ -175,22 +148,17 @@ async fn follow<K>(
         + 'static,
 {
     let cache = writer.as_reader();
-    let events = watch(api, config)
-        .default_backoff()
-        .modify(|object: &mut K| {
-            // A third of each object, and of no use here.
-            object.meta_mut().managed_fields = None;
-        });
+    let events = watch(api, config).default_backoff().modify(|object: &mut K| {
+        // A third of each object, and of no use here.
+        object.meta_mut().managed_fields = None;
+    });
     let mut events = std::pin::pin!(reflector(writer, events));
     while let Some(event) = events.next().await {
         match event {
             Ok(Event::Apply(object)) => changed(&object, false),
             Ok(Event::Delete(object)) => changed(&object, true),
             // The cache takes the new list at once, at its end.
-            Ok(Event::InitDone) => cache
-                .state()
-                .iter()
-                .for_each(|object| changed(object, false)),
+            Ok(Event::InitDone) => cache.state().iter().for_each(|object| changed(object, false)),
             Ok(Event::Init | Event::InitApply(_)) => {}
             Err(error) => {
                 tracing::warn!(resource = %K::plural(&()), %error, "the watch failed and is tried again");
@@ -223,9 +191,7 @@ impl Stores {
 
     /// resourceVersion of a credentials Secret.
     pub(super) fn credentials_version(&self, namespace: &str, name: &str) -> Option<String> {
-        self.credentials
-            .get(&ObjectRef::new(name).within(namespace))?
-            .resource_version()
+        self.credentials.get(&ObjectRef::new(name).within(namespace))?.resource_version()
     }
 }
 
@@ -280,14 +246,10 @@ impl Routes {
     }
 
     fn target(&self, secret: &SecretMeta) {
-        if let (Some(namespace), Some(request)) = (
-            secret.namespace(),
-            secret.annotations().get(annotation::REQUEST),
-        ) {
-            let _ = self
-                .wakers
-                .requests
-                .send(ObjectRef::new(request).within(&namespace));
+        if let (Some(namespace), Some(request)) =
+            (secret.namespace(), secret.annotations().get(annotation::REQUEST))
+        {
+            let _ = self.wakers.requests.send(ObjectRef::new(request).within(&namespace));
         }
     }
 
@@ -297,8 +259,7 @@ impl Routes {
         };
         let refers = |spec: &IssuerSpec| {
             Kind::of(spec).is_ok_and(|kind| {
-                kind.credentials()
-                    .is_some_and(|reference| reference.name == name)
+                kind.credentials().is_some_and(|reference| reference.name == name)
             })
         };
         for issuer in self.stores.issuers.state() {
@@ -310,10 +271,7 @@ impl Routes {
         for issuer in self.stores.cluster_issuers.state() {
             let is_near = namespace == operator_namespace;
             if is_near && issuer.0.as_ref().is_ok_and(|issuer| refers(&issuer.spec)) {
-                let _ = self
-                    .wakers
-                    .cluster_issuers
-                    .send(ObjectRef::from_obj(&*issuer));
+                let _ = self.wakers.cluster_issuers.send(ObjectRef::from_obj(&*issuer));
             }
         }
         self.wake_where(Some(&namespace), |request| {

@@ -229,15 +229,8 @@ fn pause(seen: &Observation, reissue: Reissue) -> Option<Rest> {
             Some(_) => {}
         }
     }
-    let delivered = previous
-        .certificate
-        .as_ref()
-        .filter(|_| reissue.is_repair())?;
-    let until = delivered
-        .delivered_at
-        .0
-        .checked_add(REPAIR_PAUSE)
-        .unwrap_or(seen.now);
+    let delivered = previous.certificate.as_ref().filter(|_| reissue.is_repair())?;
+    let until = delivered.delivered_at.0.checked_add(REPAIR_PAUSE).unwrap_or(seen.now);
     (until > seen.now).then_some(Rest::BackingOff { until, reissue })
 }
 
@@ -260,12 +253,7 @@ fn refusal(request: &Request, account: &Account) -> Option<String> {
 }
 
 fn key_plan(seen: &Observation, standing: &Standing, account: &Account) -> KeyPlan {
-    let preferred = account
-        .capabilities
-        .key_kinds
-        .first()
-        .copied()
-        .unwrap_or(KeyKind::Rsa2048);
+    let preferred = account.capabilities.key_kinds.first().copied().unwrap_or(KeyKind::Rsa2048);
     let kind = seen.request.key_kind.unwrap_or(preferred);
     if seen.request.rotation == RotationPolicy::Always || standing.held().is_none() {
         return KeyPlan::Generate(kind);
@@ -295,12 +283,9 @@ fn deliver(seen: &Observation, obtained: &Obtained, account: &Account) -> Step {
         return Step::ReadServedRoots;
     }
     match seen.verified(&obtained.candidates, obtained.key.spki_der(), account) {
-        Ok(chain) => Step::Deliver(Box::new(seen.delivery(
-            account,
-            &chain,
-            Arc::clone(&obtained.key),
-            true,
-        ))),
+        Ok(chain) => {
+            Step::Deliver(Box::new(seen.delivery(account, &chain, Arc::clone(&obtained.key), true)))
+        }
         // The server may keep the missing intermediate among the roots it serves.
         Err(Unfit::NoPath { .. }) if seen.served.is_none() => Step::ReadServedRoots,
         Err(unfit) => Step::Rest(Rest::Failed(unfit_trouble(&unfit))),
@@ -337,26 +322,16 @@ fn keep(seen: &Observation, standing: &Standing) -> Step {
         return Step::Rest(Rest::Kept);
     }
     let Some(target) = seen.live_target() else {
-        let drifted = seen
-            .cached
-            .as_ref()
-            .is_some_and(|cached| !seen.has_template(&cached.metadata));
-        return if drifted {
-            Step::ReadTarget
-        } else {
-            Step::Rest(Rest::Kept)
-        };
+        let drifted =
+            seen.cached.as_ref().is_some_and(|cached| !seen.has_template(&cached.metadata));
+        return if drifted { Step::ReadTarget } else { Step::Rest(Rest::Kept) };
     };
     let (Some(_), Some(key)) = (standing.held(), &target.key) else {
         return Step::Rest(Rest::Kept);
     };
     let Some(account) = &seen.account else {
         let is_ready = matches!(seen.issuer, IssuerState::Ready { .. });
-        return if is_ready {
-            Step::OpenAccount
-        } else {
-            Step::Rest(Rest::Kept)
-        };
+        return if is_ready { Step::OpenAccount } else { Step::Rest(Rest::Kept) };
     };
     if account.add_served_roots && seen.served.is_none() {
         return Step::ReadServedRoots;
@@ -366,11 +341,7 @@ fn keep(seen: &Observation, standing: &Standing) -> Step {
         return Step::Rest(Rest::Kept);
     };
     let delivery = seen.delivery(account, &chain, Arc::clone(key), false);
-    if delivery.is_in(target) {
-        Step::Rest(Rest::Kept)
-    } else {
-        Step::Deliver(Box::new(delivery))
-    }
+    if delivery.is_in(target) { Step::Rest(Rest::Kept) } else { Step::Deliver(Box::new(delivery)) }
 }
 
 impl Observation {
@@ -407,11 +378,7 @@ impl Observation {
         let Some(key) = &target.key else {
             return Standing::Broken("tls.key is missing or cannot be read");
         };
-        let Some(leaf) = target
-            .chain
-            .iter()
-            .find(|one| one.spki_der() == key.spki_der())
-        else {
+        let Some(leaf) = target.chain.iter().find(|one| one.spki_der() == key.spki_der()) else {
             return Standing::Broken("tls.crt holds no certificate for tls.key");
         };
         let known = self.previous.certificate.as_ref();
@@ -452,8 +419,7 @@ impl Observation {
             // Without the account nothing can be said against it yet.
             return true;
         };
-        self.verified(&target.chain, leaf.spki_der(), account)
-            .is_ok()
+        self.verified(&target.chain, leaf.spki_der(), account).is_ok()
     }
 
     fn foreign(&self, target: &Target) -> Option<String> {
@@ -468,15 +434,13 @@ impl Observation {
             ));
         }
         match marker {
-            None => Some(format!(
-                "Secret {name} exists and is not Chancery's: {advice}"
-            )),
+            None => Some(format!("Secret {name} exists and is not Chancery's: {advice}")),
             Some(owner) if *owner != self.request.name => Some(format!(
                 "Secret {name} holds the certificate of CertificateRequest {owner}: {advice}"
             )),
-            Some(_) if target.immutable => Some(format!(
-                "Secret {name} is immutable and cannot be renewed: {advice}"
-            )),
+            Some(_) if target.immutable => {
+                Some(format!("Secret {name} is immutable and cannot be renewed: {advice}"))
+            }
             Some(_) => None,
         }
     }
@@ -526,9 +490,7 @@ impl Observation {
         let base = self.live_target();
         let old = base.map(|target| &target.metadata);
         let requested = if renewed {
-            self.wanted()
-                .with(Requested::PRIVATE_KEY, Some(key.kind().to_string()))
-                .to_annotation()
+            self.wanted().with(Requested::PRIVATE_KEY, Some(key.kind().to_string())).to_annotation()
         } else {
             old.and_then(|old| old.annotations.get(annotation::REQUESTED).cloned())
                 .unwrap_or_else(|| self.wanted().to_annotation())
@@ -541,11 +503,7 @@ impl Observation {
         };
         Delivery {
             base: base.map(|target| (target.uid.clone(), target.resource_version.clone())),
-            chain: [&chain.leaf]
-                .into_iter()
-                .chain(&chain.intermediates)
-                .cloned()
-                .collect(),
+            chain: [&chain.leaf].into_iter().chain(&chain.intermediates).cloned().collect(),
             added_roots: added.iter().map(|root| root.subject().to_owned()).collect(),
             anchors: [chain.anchor.clone()].into_iter().chain(added).collect(),
             removed_labels: gone("labels", &metadata.labels),
@@ -564,9 +522,7 @@ impl Observation {
             "labels": request.template.labels.keys().collect::<Vec<_>>(),
             "annotations": request.template.annotations.keys().collect::<Vec<_>>(),
         });
-        metadata
-            .labels
-            .insert(annotation::MANAGED_LABEL.to_owned(), "true".to_owned());
+        metadata.labels.insert(annotation::MANAGED_LABEL.to_owned(), "true".to_owned());
         metadata.annotations.extend([
             (annotation::REQUEST.to_owned(), request.name.clone()),
             (annotation::REQUESTED.to_owned(), requested.to_owned()),
@@ -577,12 +533,8 @@ impl Observation {
 
     /// Whether all of the template is there, and nothing of an older one.
     fn has_template(&self, metadata: &Template) -> bool {
-        let wanted = self.metadata(
-            metadata
-                .annotations
-                .get(annotation::REQUESTED)
-                .map_or("", String::as_str),
-        );
+        let wanted = self
+            .metadata(metadata.annotations.get(annotation::REQUESTED).map_or("", String::as_str));
         contains(&metadata.labels, &wanted.labels)
             && contains(&metadata.annotations, &wanted.annotations)
     }
@@ -593,10 +545,7 @@ fn contains(all: &BTreeMap<String, String>, some: &BTreeMap<String, String>) -> 
 }
 
 fn requested(metadata: &Template) -> Option<Requested> {
-    metadata
-        .annotations
-        .get(annotation::REQUESTED)
-        .and_then(|text| Requested::parse(text))
+    metadata.annotations.get(annotation::REQUESTED).and_then(|text| Requested::parse(text))
 }
 
 fn template_keys(metadata: &Template, kind: &str) -> Vec<String> {
@@ -627,10 +576,7 @@ impl Delivery {
             && same(&self.anchors, &target.anchors)
             && contains(&target.metadata.labels, &self.metadata.labels)
             && contains(&target.metadata.annotations, &self.metadata.annotations)
-            && self
-                .removed_labels
-                .iter()
-                .all(|key| !target.metadata.labels.contains_key(key))
+            && self.removed_labels.iter().all(|key| !target.metadata.labels.contains_key(key))
             && self
                 .removed_annotations
                 .iter()
@@ -639,7 +585,5 @@ impl Delivery {
 }
 
 fn same(one: &[Certificate], other: &[Certificate]) -> bool {
-    one.iter()
-        .map(Certificate::der)
-        .eq(other.iter().map(Certificate::der))
+    one.iter().map(Certificate::der).eq(other.iter().map(Certificate::der))
 }

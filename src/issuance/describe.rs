@@ -76,11 +76,7 @@ fn next_attempt(seen: &Observation, rest: &Rest) -> Option<NextAttempt> {
         return None;
     }
     let is_same = seen.previous.last_attempt.as_ref() == Some(&seen.attempt());
-    let failed = if is_same {
-        seen.previous.failed_attempts.saturating_add(1)
-    } else {
-        1
-    };
+    let failed = if is_same { seen.previous.failed_attempts.saturating_add(1) } else { 1 };
     let at = pause_after(trouble.disposition, failed)
         .map(|pause| seen.now.checked_add(pause).unwrap_or(seen.now));
     Some(NextAttempt { failed, at })
@@ -116,19 +112,9 @@ fn verdicts(
     let issuing = issuing(seen, rest, next);
     let mut verdicts = vec![ready(seen, held, rest, &issuing)];
     if is_stalled(seen, rest) {
-        verdicts.push(Verdict::new(
-            STALLED,
-            true,
-            issuing.reason,
-            issuing.message.clone(),
-        ));
+        verdicts.push(Verdict::new(STALLED, true, issuing.reason, issuing.message.clone()));
     }
-    verdicts.push(Verdict::new(
-        ISSUING,
-        issuing.holds,
-        issuing.reason,
-        issuing.message,
-    ));
+    verdicts.push(Verdict::new(ISSUING, issuing.holds, issuing.reason, issuing.message));
     verdicts
 }
 
@@ -140,11 +126,7 @@ struct Issuing {
 
 fn issuing(seen: &Observation, rest: &Rest, next: Option<&NextAttempt>) -> Issuing {
     let request = &seen.request;
-    let say = |holds, reason, message| Issuing {
-        holds,
-        reason,
-        message,
-    };
+    let say = |holds, reason, message| Issuing { holds, reason, message };
     match rest {
         Rest::Deleted => say(false, "Deleted", "the request is being deleted".to_owned()),
         Rest::Kept => say(false, "Issued", "the certificate is delivered".to_owned()),
@@ -161,11 +143,9 @@ fn issuing(seen: &Observation, rest: &Rest, next: Option<&NextAttempt>) -> Issui
                 request.issuer
             ),
         ),
-        Rest::IssuerNotReady(why) => say(
-            true,
-            "IssuerNotReady",
-            format!("{} is not ready: {why}", request.issuer),
-        ),
+        Rest::IssuerNotReady(why) => {
+            say(true, "IssuerNotReady", format!("{} is not ready: {why}", request.issuer))
+        }
         Rest::AwaitingChange => remembered(seen, false),
         Rest::BackingOff { until, reissue } if seen.previous.next_attempt != Some(*until) => say(
             true,
@@ -195,10 +175,7 @@ fn issuing(seen: &Observation, rest: &Rest, next: Option<&NextAttempt>) -> Issui
 
 fn failed(trouble: &Trouble, next: Option<&NextAttempt>) -> Issuing {
     let again = match next {
-        Some(NextAttempt {
-            failed,
-            at: Some(at),
-        }) => {
+        Some(NextAttempt { failed, at: Some(at) }) => {
             format!(" (failed attempt {failed}; the next is at {at}, or when something changes)")
         }
         Some(NextAttempt { at: None, .. }) => {
@@ -216,16 +193,8 @@ fn failed(trouble: &Trouble, next: Option<&NextAttempt>) -> Issuing {
 /// The verdict of the last attempt stands until the next.
 fn remembered(seen: &Observation, holds: bool) -> Issuing {
     let (reason, message) = seen.previous.issuing.clone().unwrap_or_default();
-    let reason = REASONS
-        .iter()
-        .find(|known| **known == reason)
-        .copied()
-        .unwrap_or("Pending");
-    Issuing {
-        holds,
-        reason,
-        message,
-    }
+    let reason = REASONS.iter().find(|known| **known == reason).copied().unwrap_or("Pending");
+    Issuing { holds, reason, message }
 }
 
 /// Reasons of failed attempts, to be found again in a status.
@@ -287,10 +256,8 @@ fn ready(seen: &Observation, held: Option<&Held>, rest: &Rest, issuing: &Issuing
         return Verdict::new(READY, false, issuing.reason, issuing.message.clone());
     };
     if certificate.not_after.0 <= seen.now {
-        let message = format!(
-            "the certificate expired at {}; {}",
-            certificate.not_after.0, issuing.message
-        );
+        let message =
+            format!("the certificate expired at {}; {}", certificate.not_after.0, issuing.message);
         return Verdict::new(READY, false, "Expired", message);
     }
     let mut message = format!(
@@ -346,11 +313,7 @@ fn status(
 /// The certificate is another than the status knew: this run delivered it, or one that died before
 /// it could tell.
 fn is_new(seen: &Observation, held: Option<&Held>) -> bool {
-    let known = seen
-        .previous
-        .certificate
-        .as_ref()
-        .map(|known| &known.fingerprint_sha256);
+    let known = seen.previous.certificate.as_ref().map(|known| &known.fingerprint_sha256);
     held.is_some_and(|held| known != Some(&held.certificate.fingerprint_sha256))
 }
 
@@ -361,9 +324,7 @@ fn notices(
     verdicts: &[Verdict],
 ) -> Vec<Notice> {
     let mut notices = Vec::new();
-    let subject = held
-        .map(|held| held.certificate.subject.as_str())
-        .unwrap_or_default();
+    let subject = held.map(|held| held.certificate.subject.as_str()).unwrap_or_default();
     match &seen.delivered {
         _ if is_new(seen, held) => notices.push(Notice {
             warning: false,

@@ -63,11 +63,7 @@ pub fn decide(seen: &IssuerObservation) -> IssuerStep {
     if let Some(refused) = ready.filter(|ready| is_current && ready.reason == "CredentialsRefused")
     {
         let pardon = plus(refused.last_transition_time.0, PARDON);
-        return if seen.now < pardon {
-            IssuerStep::Rest(pardon)
-        } else {
-            IssuerStep::Forgive
-        };
+        return if seen.now < pardon { IssuerStep::Rest(pardon) } else { IssuerStep::Forgive };
     }
     if seen.blamed.is_some() {
         // Described at once, from what the request found out.
@@ -102,10 +98,7 @@ pub fn describe(
                 message.push_str("; note: ");
                 message.push_str(remark);
             }
-            (
-                Some(checked.account),
-                vec![Verdict::new(READY, true, "Checked", message)],
-            )
+            (Some(checked.account), vec![Verdict::new(READY, true, "Checked", message)])
         }
         Err(error) => (seen.status.account.clone(), failed(&error, pause)),
     };
@@ -179,10 +172,7 @@ mod tests {
             now: at(10_000),
             name: "Issuer a".to_owned(),
             generation: 2,
-            status: IssuerStatus {
-                observed_generation: -1,
-                ..IssuerStatus::default()
-            },
+            status: IssuerStatus { observed_generation: -1, ..IssuerStatus::default() },
             credentials_version: Some("7".to_owned()),
             blamed: None,
             next_check: None,
@@ -191,10 +181,7 @@ mod tests {
     }
 
     fn checked() -> Checked {
-        Checked {
-            account: "https://ca.example/certificate/ as jdoe".to_owned(),
-            remarks: vec![],
-        }
+        Checked { account: "https://ca.example/certificate/ as jdoe".to_owned(), remarks: vec![] }
     }
 
     fn refused() -> Error {
@@ -231,27 +218,17 @@ mod tests {
             ("a restart believes the status", working(), Rest(at(10_600))),
             (
                 "until the interval is over",
-                IssuerObservation {
-                    next_check: Some(at(10_001)),
-                    ..working()
-                },
+                IssuerObservation { next_check: Some(at(10_001)), ..working() },
                 Rest(at(10_001)),
             ),
             (
                 "then it is checked",
-                IssuerObservation {
-                    next_check: Some(at(10_000)),
-                    ..working()
-                },
+                IssuerObservation { next_check: Some(at(10_000)), ..working() },
                 Check,
             ),
             (
                 "an edited one is checked at once",
-                IssuerObservation {
-                    generation: 3,
-                    next_check: Some(at(20_000)),
-                    ..working()
-                },
+                IssuerObservation { generation: 3, next_check: Some(at(20_000)), ..working() },
                 Check,
             ),
             (
@@ -266,10 +243,7 @@ mod tests {
             ),
             (
                 "one that is not ready is checked after a restart",
-                IssuerObservation {
-                    status: describe(&seen(), Err(unreachable())).0,
-                    ..seen()
-                },
+                IssuerObservation { status: describe(&seen(), Err(unreachable())).0, ..seen() },
                 Check,
             ),
             (
@@ -282,25 +256,11 @@ mod tests {
                 },
                 Rest(at(10_005)),
             ),
-            (
-                "refused credentials rest, across restarts",
-                refused_now(),
-                Rest(at(13_600)),
-            ),
-            (
-                "for an hour",
-                IssuerObservation {
-                    now: at(13_600),
-                    ..refused_now()
-                },
-                Forgive,
-            ),
+            ("refused credentials rest, across restarts", refused_now(), Rest(at(13_600))),
+            ("for an hour", IssuerObservation { now: at(13_600), ..refused_now() }, Forgive),
             (
                 "or until they change",
-                IssuerObservation {
-                    credentials_version: Some("8".to_owned()),
-                    ..refused_now()
-                },
+                IssuerObservation { credentials_version: Some("8".to_owned()), ..refused_now() },
                 Check,
             ),
         ];
@@ -311,10 +271,7 @@ mod tests {
 
     #[test]
     fn an_unchanged_result_changes_nothing() {
-        let later = IssuerObservation {
-            now: at(20_000),
-            ..working()
-        };
+        let later = IssuerObservation { now: at(20_000), ..working() };
         let (status, notices, _) = describe(&later, Ok(checked()));
         assert_eq!(status, later.status);
         assert_eq!(notices, vec![]);
@@ -333,13 +290,7 @@ mod tests {
     #[test]
     fn remarks_are_in_the_message() {
         let remarks = vec!["ca.key holds a PRIVATE KEY".to_owned()];
-        let (status, ..) = describe(
-            &seen(),
-            Ok(Checked {
-                remarks,
-                ..checked()
-            }),
-        );
+        let (status, ..) = describe(&seen(), Ok(Checked { remarks, ..checked() }));
         let ready = condition::find(&status.conditions, READY).map(|ready| ready.message.clone());
         assert_eq!(
             ready.as_deref(),

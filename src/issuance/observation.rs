@@ -256,12 +256,8 @@ impl Observation {
     #[must_use]
     pub fn wanted(&self) -> Requested {
         let request = &self.request;
-        let mut dns_names: Vec<String> = request
-            .names
-            .dns_names
-            .iter()
-            .map(|name| name.to_lowercase())
-            .collect();
+        let mut dns_names: Vec<String> =
+            request.names.dns_names.iter().map(|name| name.to_lowercase()).collect();
         dns_names.sort_unstable();
         let mut wanted = Requested::default()
             .with(Requested::COMMON_NAME, request.names.common_name.clone())
@@ -274,10 +270,7 @@ impl Observation {
         }
         match &self.issuer {
             // With credentials of its own the request has an account of its own.
-            IssuerState::Ready {
-                account: Some(account),
-                ..
-            } if request.credentials.is_none() => {
+            IssuerState::Ready { account: Some(account), .. } if request.credentials.is_none() => {
                 wanted.with(Requested::ACCOUNT, Some(account.clone()))
             }
             IssuerState::Missing | IssuerState::NotReady(_) | IssuerState::Ready { .. } => wanted,
@@ -310,11 +303,7 @@ impl Observation {
                 self.obtained = Some(obtained);
             }
             Outcome::Served(certificates) => self.served = Some(certificates),
-            Outcome::Delivered {
-                target,
-                added_roots,
-                renewed,
-            } => {
+            Outcome::Delivered { target, added_roots, renewed } => {
                 self.obtained = None;
                 self.target = Some(Read::Present(target));
                 self.delivered = Some(added_roots);

@@ -60,10 +60,9 @@ impl fmt::Display for Reissue {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::AccountChanged => f.write_str("the issuer speaks for another account now"),
-            Self::InputsDiffer(field) => write!(
-                f,
-                "{field} differs from what the certificate was requested with"
-            ),
+            Self::InputsDiffer(field) => {
+                write!(f, "{field} differs from what the certificate was requested with")
+            }
             Self::IssuerChanged => f.write_str("issuerRef names another issuer now"),
             Self::KeyKindChanged => f.write_str("another kind of private key is asked for"),
             Self::NearingExpiry => f.write_str("the renewal time has come"),
@@ -98,11 +97,7 @@ const CHAIN: [Predicate; 9] = [
 
 /// The first reason to obtain a certificate, if there is one.
 pub(super) fn reissue(seen: &Observation, standing: &Standing) -> Option<Reissue> {
-    let case = Case {
-        seen,
-        standing,
-        wanted: seen.wanted(),
-    };
+    let case = Case { seen, standing, wanted: seen.wanted() };
     CHAIN.iter().find_map(|predicate| predicate(&case))
 }
 
@@ -127,29 +122,22 @@ fn secret_altered(case: &Case<'_>) -> Option<Reissue> {
 }
 
 fn inputs_differ(case: &Case<'_>) -> Option<Reissue> {
-    [
-        Requested::COMMON_NAME,
-        Requested::DNS_NAMES,
-        Requested::CREDENTIALS,
-    ]
-    .into_iter()
-    .find(|field| case.differs(field))
-    .map(Reissue::InputsDiffer)
+    [Requested::COMMON_NAME, Requested::DNS_NAMES, Requested::CREDENTIALS]
+        .into_iter()
+        .find(|field| case.differs(field))
+        .map(Reissue::InputsDiffer)
 }
 
 fn key_kind_changed(case: &Case<'_>) -> Option<Reissue> {
-    case.differs(Requested::PRIVATE_KEY)
-        .then_some(Reissue::KeyKindChanged)
+    case.differs(Requested::PRIVATE_KEY).then_some(Reissue::KeyKindChanged)
 }
 
 fn issuer_changed(case: &Case<'_>) -> Option<Reissue> {
-    case.differs(Requested::ISSUER)
-        .then_some(Reissue::IssuerChanged)
+    case.differs(Requested::ISSUER).then_some(Reissue::IssuerChanged)
 }
 
 fn account_changed(case: &Case<'_>) -> Option<Reissue> {
-    case.differs(Requested::ACCOUNT)
-        .then_some(Reissue::AccountChanged)
+    case.differs(Requested::ACCOUNT).then_some(Reissue::AccountChanged)
 }
 
 /// Taking the annotation away asks for nothing.
@@ -160,9 +148,7 @@ fn renewal_requested(case: &Case<'_>) -> Option<Reissue> {
 
 fn nearing_expiry(case: &Case<'_>) -> Option<Reissue> {
     let now: Timestamp = case.seen.now;
-    let due = case
-        .held()
-        .is_some_and(|held| now >= held.renewal(&case.seen.request).time);
+    let due = case.held().is_some_and(|held| now >= held.renewal(&case.seen.request).time);
     due.then_some(Reissue::NearingExpiry)
 }
 

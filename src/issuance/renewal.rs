@@ -50,10 +50,7 @@ pub fn renewal(
     let earliest = start + (end - start) / 10;
     let seconds = (end - before - jitter).max(earliest);
     // Between two valid timestamps, so always one itself.
-    Renewal {
-        time: Timestamp::from_second(seconds).unwrap_or(not_after),
-        fell_back,
-    }
+    Renewal { time: Timestamp::from_second(seconds).unwrap_or(not_after), fell_back }
 }
 
 fn seconds_between(from: Timestamp, to: Timestamp) -> i64 {
@@ -84,18 +81,8 @@ mod tests {
         let hour = 3600;
         let cases = [
             ("a third by default", RenewBefore::AThird, 20 * hour, false),
-            (
-                "a duration",
-                RenewBefore::Duration(SignedDuration::from_hours(6)),
-                24 * hour,
-                false,
-            ),
-            (
-                "a percentage",
-                RenewBefore::Percentage(50),
-                15 * hour,
-                false,
-            ),
+            ("a duration", RenewBefore::Duration(SignedDuration::from_hours(6)), 24 * hour, false),
+            ("a percentage", RenewBefore::Percentage(50), 15 * hour, false),
             (
                 "as long as the lifetime falls back",
                 RenewBefore::Duration(SignedDuration::from_hours(30)),
@@ -114,10 +101,7 @@ mod tests {
                 let got = renewal(at(0), at(30 * hour), at(0), wish, uid);
                 assert_eq!(got.fell_back, fell_back, "{name}");
                 let late = got.time.as_second();
-                assert!(
-                    late <= expected && late >= expected - 30 * hour / 20,
-                    "{name}: {late}"
-                );
+                assert!(late <= expected && late >= expected - 30 * hour / 20, "{name}: {late}");
             }
         }
     }
@@ -126,11 +110,7 @@ mod tests {
     fn a_backdated_certificate_does_not_loop() {
         let delivered = at(99_000);
         let got = renewal(at(0), at(100_000), delivered, RenewBefore::AThird, "uid");
-        assert_eq!(
-            got.time,
-            at(99_100),
-            "not at once, but when a tenth of the rest has passed"
-        );
+        assert_eq!(got.time, at(99_100), "not at once, but when a tenth of the rest has passed");
     }
 
     #[test]
@@ -143,18 +123,9 @@ mod tests {
             .collect();
         times.sort_unstable();
         let spread = times[999] - times[0];
-        assert!(
-            spread > lifetime / 20 * 9 / 10,
-            "the whole window is used: {spread}"
-        );
-        let fullest = times
-            .chunk_by(|a, b| a / 3600 == b / 3600)
-            .map(<[i64]>::len)
-            .max();
-        assert!(
-            fullest < Some(40),
-            "no hour gets more than four in a hundred: {fullest:?}"
-        );
+        assert!(spread > lifetime / 20 * 9 / 10, "the whole window is used: {spread}");
+        let fullest = times.chunk_by(|a, b| a / 3600 == b / 3600).map(<[i64]>::len).max();
+        assert!(fullest < Some(40), "no hour gets more than four in a hundred: {fullest:?}");
     }
 
     proptest::proptest! {

@@ -29,8 +29,7 @@ impl Requested {
     /// The same with one field set; `None` is the value "none", not "unknown".
     #[must_use]
     pub fn with(mut self, field: &str, value: Option<impl Into<Value>>) -> Self {
-        self.0
-            .insert(field.to_owned(), value.map_or(Value::Null, Into::into));
+        self.0.insert(field.to_owned(), value.map_or(Value::Null, Into::into));
         self
     }
 
@@ -72,28 +71,12 @@ mod tests {
         let base = Requested::default().with(Requested::COMMON_NAME, Some("a"));
         let cases = [
             ("the same value", base.clone(), false),
-            (
-                "another value",
-                Requested::default().with(Requested::COMMON_NAME, Some("b")),
-                true,
-            ),
-            (
-                "none",
-                Requested::default().with(Requested::COMMON_NAME, None::<&str>),
-                true,
-            ),
-            (
-                "a version that does not know the field",
-                Requested::default(),
-                false,
-            ),
+            ("another value", Requested::default().with(Requested::COMMON_NAME, Some("b")), true),
+            ("none", Requested::default().with(Requested::COMMON_NAME, None::<&str>), true),
+            ("a version that does not know the field", Requested::default(), false),
         ];
         for (name, other, differs) in cases {
-            assert_eq!(
-                base.differs(&other, Requested::COMMON_NAME),
-                differs,
-                "{name}"
-            );
+            assert_eq!(base.differs(&other, Requested::COMMON_NAME), differs, "{name}");
             assert_eq!(
                 other.differs(&base, Requested::COMMON_NAME),
                 differs,
@@ -107,10 +90,7 @@ mod tests {
         let requested = Requested::default()
             .with(Requested::DNS_NAMES, Some(vec!["a.example", "b.example"]))
             .with(Requested::RENEW, None::<&str>);
-        assert_eq!(
-            Requested::parse(&requested.to_annotation()),
-            Some(requested)
-        );
+        assert_eq!(Requested::parse(&requested.to_annotation()), Some(requested));
         assert_eq!(Requested::parse("[1]"), None);
     }
 }

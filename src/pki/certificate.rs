@@ -107,9 +107,8 @@ impl Certificate {
     /// Decodes the certificate at the start of `input`, and returns what follows it.
     fn from_leading_der(input: &[u8]) -> Result<(Self, &[u8]), Error> {
         let malformed = |_| Error::Malformed { part: "outermost" };
-        let der = SliceReader::new(input)
-            .and_then(|mut reader| reader.tlv_bytes())
-            .map_err(malformed)?;
+        let der =
+            SliceReader::new(input).and_then(|mut reader| reader.tlv_bytes()).map_err(malformed)?;
         Ok((Self(Arc::new(Parsed::read(der)?)), &input[der.len()..]))
     }
 
@@ -244,9 +243,7 @@ pub fn parse_pem(text: &[u8]) -> Result<Vec<Certificate>, PemError> {
     let mut certificates = Vec::new();
     let mut seen = HashSet::new();
     for block in pem::blocks(text) {
-        let block = block.map_err(|truncated| PemError::Truncated {
-            block: truncated.number,
-        })?;
+        let block = block.map_err(|truncated| PemError::Truncated { block: truncated.number })?;
         if let Some(certificate) = from_block(&block)?
             && seen.insert(certificate.clone())
         {
@@ -270,20 +267,13 @@ fn from_block(block: &pem::Block<'_>) -> Result<Option<Certificate>, PemError> {
         return Ok(None);
     }
     let number = block.number;
-    let der = block
-        .decode()
-        .ok_or(PemError::Undecodable { block: number })?;
+    let der = block.decode().ok_or(PemError::Undecodable { block: number })?;
     let parsed = if is_trusted {
         Certificate::from_leading_der(&der).map(|(certificate, _)| certificate)
     } else {
         Certificate::from_der(&der)
     };
-    parsed
-        .map(Some)
-        .map_err(|source| PemError::NotACertificate {
-            block: number,
-            source,
-        })
+    parsed.map(Some).map_err(|source| PemError::NotACertificate { block: number, source })
 }
 
 impl Parsed {
@@ -343,16 +333,12 @@ impl<'a> Elements<'a> {
         if !constructed.tag().is_constructed() {
             return Err(malformed(part));
         }
-        SliceReader::new(constructed.value())
-            .map(Self)
-            .map_err(|_| malformed(part))
+        SliceReader::new(constructed.value()).map(Self).map_err(|_| malformed(part))
     }
 
     fn next(&mut self, tag: Tag, part: &'static str) -> Result<AnyRef<'a>, Error> {
         let element: AnyRef<'_> = self.0.decode().map_err(|_| malformed(part))?;
-        (element.tag() == tag)
-            .then_some(element)
-            .ok_or_else(|| malformed(part))
+        (element.tag() == tag).then_some(element).ok_or_else(|| malformed(part))
     }
 
     /// Takes a SEQUENCE with its tag and length.
@@ -388,11 +374,7 @@ fn is_version_3(explicit: AnyRef<'_>) -> bool {
 
 fn serial_number_text(octets: &[u8]) -> String {
     let is_negative = octets.first().is_some_and(|first| first & 0x80 != 0);
-    let magnitude = if is_negative {
-        negate(octets)
-    } else {
-        octets.to_vec()
-    };
+    let magnitude = if is_negative { negate(octets) } else { octets.to_vec() };
     let leading_zeros = magnitude.iter().take_while(|octet| **octet == 0).count();
     let shown = &magnitude[leading_zeros.min(magnitude.len().saturating_sub(1))..];
     let sign = if is_negative { "-" } else { "" };
@@ -436,10 +418,7 @@ fn read_time(time: AnyRef<'_>) -> Option<Timestamp> {
     };
     let digits = rest.strip_suffix(b"Z")?;
     let (pairs, remainder) = digits.as_chunks::<2>();
-    let fields: Vec<i8> = pairs
-        .iter()
-        .map(|pair| two_digits(pair))
-        .collect::<Option<_>>()?;
+    let fields: Vec<i8> = pairs.iter().map(|pair| two_digits(pair)).collect::<Option<_>>()?;
     let (year, month, day, hour, minute, second) = match (&fields[..], remainder) {
         (&[year, month, day, hour, minute], []) => (year, month, day, hour, minute, 0),
         (&[year, month, day, hour, minute, second], []) => (year, month, day, hour, minute, second),
@@ -488,10 +467,7 @@ fn read_extensions(explicit: AnyRef<'_>) -> Result<Vec<ExtensionValue<'_>>, Erro
 }
 
 fn value_of<'a>(extensions: &[ExtensionValue<'a>], id: ObjectIdentifier) -> Option<&'a [u8]> {
-    extensions
-        .iter()
-        .find(|(found, _)| *found == id)
-        .map(|(_, value)| *value)
+    extensions.iter().find(|(found, _)| *found == id).map(|(_, value)| *value)
 }
 
 /// Reads `BasicConstraints ::= SEQUENCE { cA BOOLEAN DEFAULT FALSE, ... }`.
@@ -508,10 +484,7 @@ fn is_ca_constraint(value: &[u8]) -> bool {
 
 /// Reads the `[2] IMPLICIT IA5String` elements of GeneralNames (RFC 5280 section 4.2.1.6).
 fn read_dns_names(value: &[u8]) -> Vec<String> {
-    const DNS_NAME: Tag = Tag::ContextSpecific {
-        constructed: false,
-        number: TagNumber(2),
-    };
+    const DNS_NAME: Tag = Tag::ContextSpecific { constructed: false, number: TagNumber(2) };
     AnyRef::from_der(value)
         .and_then(|sequence| name::elements(sequence.value()))
         .unwrap_or_default()
@@ -532,9 +505,7 @@ mod tests {
         let dns_names: Vec<String> = dns_names.iter().map(|&name| name.to_owned()).collect();
         let mut params = CertificateParams::new(dns_names).unwrap();
         params.distinguished_name = rcgen::DistinguishedName::new();
-        params
-            .distinguished_name
-            .push(DnType::CommonName, common_name);
+        params.distinguished_name.push(DnType::CommonName, common_name);
         params.not_before = rcgen::date_time_ymd(2026, 1, 2);
         params.not_after = rcgen::date_time_ymd(2027, 3, 4);
         params
@@ -587,11 +558,8 @@ mod tests {
     #[test]
     fn serial_numbers_of_any_length_and_sign_are_taken() {
         let long = [0x7f; 33];
-        let cases: [(&[u8], String); 3] = [
-            (&[0], "00".to_owned()),
-            (&[5], "05".to_owned()),
-            (&long, "7F".repeat(33)),
-        ];
+        let cases: [(&[u8], String); 3] =
+            [(&[0], "00".to_owned()), (&[5], "05".to_owned()), (&long, "7F".repeat(33))];
         for (octets, expected) in cases {
             let mut asked = params("x", &[]);
             asked.serial_number = Some(SerialNumber::from_slice(octets));
@@ -606,9 +574,7 @@ mod tests {
     fn odd_subjects_and_unknown_extensions_are_taken() {
         let mut asked = params("x", &[]);
         let domain_component = DnType::from_oid(&[0, 9, 2342, 19_200_300, 100, 1, 25]);
-        asked
-            .distinguished_name
-            .push(domain_component, "https://ca.example.org/a/b");
+        asked.distinguished_name.push(domain_component, "https://ca.example.org/a/b");
         let mut unknown = CustomExtension::from_oid_content(&[1, 2, 3, 4], vec![1, 2, 3]);
         unknown.set_criticality(true);
         asked.custom_extensions.push(unknown);
@@ -622,33 +588,16 @@ mod tests {
             (Tag::UtcTime, b"491231235959Z", "2049-12-31T23:59:59Z"),
             (Tag::UtcTime, b"500101000000Z", "1950-01-01T00:00:00Z"),
             (Tag::UtcTime, b"2601020304Z", "2026-01-02T03:04:00Z"),
-            (
-                Tag::GeneralizedTime,
-                b"20500101000000Z",
-                "2050-01-01T00:00:00Z",
-            ),
-            (
-                Tag::GeneralizedTime,
-                b"99991231235959Z",
-                "9999-12-30T22:00:00Z",
-            ),
-            (
-                Tag::GeneralizedTime,
-                b"00000101000000Z",
-                "0000-01-01T00:00:00Z",
-            ),
+            (Tag::GeneralizedTime, b"20500101000000Z", "2050-01-01T00:00:00Z"),
+            (Tag::GeneralizedTime, b"99991231235959Z", "9999-12-30T22:00:00Z"),
+            (Tag::GeneralizedTime, b"00000101000000Z", "0000-01-01T00:00:00Z"),
         ];
         for (tag, text, expected) in cases {
             let value = AnyRef::new(tag, text).unwrap();
             assert_eq!(read_time(value), Some(at(expected)), "{expected}");
         }
-        let unreadable: [&[u8]; 5] = [
-            b"",
-            b"260102030405",
-            b"2601020304056Z",
-            b"269902030405Z",
-            b"26\xff102030405Z",
-        ];
+        let unreadable: [&[u8]; 5] =
+            [b"", b"260102030405", b"2601020304056Z", b"269902030405Z", b"26\xff102030405Z"];
         for text in unreadable {
             let value = AnyRef::new(Tag::UtcTime, text).unwrap();
             assert_eq!(read_time(value), None);
@@ -662,19 +611,13 @@ mod tests {
         assert_eq!(Certificate::from_der(&trailing), Err(Error::TrailingData));
         let cases: [&[u8]; 4] = [b"", b"hello", &der[..der.len() - 1], &[0x30, 0x00]];
         for bytes in cases {
-            assert!(matches!(
-                Certificate::from_der(bytes),
-                Err(Error::Malformed { .. })
-            ));
+            assert!(matches!(Certificate::from_der(bytes), Err(Error::Malformed { .. })));
         }
     }
 
     #[test]
     fn pem_is_read_in_order_and_each_certificate_once() {
-        let (one, two) = (
-            certificate(&params("one", &[])),
-            certificate(&params("two", &[])),
-        );
+        let (one, two) = (certificate(&params("one", &[])), certificate(&params("two", &[])));
         let text = format!(
             "subject=one\r\n{}\nsome words\n{}{}",
             one.to_pem().replace('\n', "\r\n"),

@@ -60,10 +60,7 @@ pub struct VerifiedChain {
 impl VerifiedChain {
     /// Writes leaf and intermediates as PEM in the order in which TLS sends them.
     pub fn tls_crt(&self) -> String {
-        std::iter::once(&self.leaf)
-            .chain(&self.intermediates)
-            .map(Certificate::to_pem)
-            .collect()
+        std::iter::once(&self.leaf).chain(&self.intermediates).map(Certificate::to_pem).collect()
     }
 
     /// Writes the anchor as PEM.
@@ -152,11 +149,7 @@ pub enum Unfit {
 }
 
 fn named(name: &str) -> &str {
-    if name.is_empty() {
-        "an empty name"
-    } else {
-        name
-    }
+    if name.is_empty() { "an empty name" } else { name }
 }
 
 fn identified(certificate: &Certificate) -> String {
@@ -189,13 +182,9 @@ pub fn verify(candidates: &[Certificate], expected: &Expected<'_>) -> Result<Ver
     let leaf = find_leaf(candidates, expected.spki_der)?;
     check_leaf(leaf, expected)?;
     let search = Search::new(leaf, candidates, expected);
-    let (anchors, not_valid): (Vec<_>, Vec<_>) = expected
-        .anchors
-        .iter()
-        .partition(|anchor| anchor.is_valid_at(search.instant));
-    search
-        .path_to(&anchors)
-        .map_err(|error| search.explain(&error, expected.anchors, &not_valid))
+    let (anchors, not_valid): (Vec<_>, Vec<_>) =
+        expected.anchors.iter().partition(|anchor| anchor.is_valid_at(search.instant));
+    search.path_to(&anchors).map_err(|error| search.explain(&error, expected.anchors, &not_valid))
 }
 
 fn find_leaf<'a>(candidates: &'a [Certificate], spki_der: &[u8]) -> Result<&'a Certificate, Unfit> {
@@ -203,9 +192,7 @@ fn find_leaf<'a>(candidates: &'a [Certificate], spki_der: &[u8]) -> Result<&'a C
         .iter()
         .filter(|candidate| candidate.spki_der() == spki_der)
         .max_by_key(|candidate| candidate.not_after())
-        .ok_or(Unfit::NoLeaf {
-            received: candidates.len(),
-        })
+        .ok_or(Unfit::NoLeaf { received: candidates.len() })
 }
 
 fn check_leaf(leaf: &Certificate, expected: &Expected<'_>) -> Result<(), Unfit> {
@@ -273,17 +260,9 @@ impl<'a> Search<'a> {
                 others.push(other);
             }
         }
-        let intermediates = others
-            .iter()
-            .copied()
-            .filter(|other| unusable(other).is_none())
-            .collect();
-        Self {
-            leaf,
-            others,
-            intermediates,
-            instant: expected.now.max(leaf.not_before()),
-        }
+        let intermediates =
+            others.iter().copied().filter(|other| unusable(other).is_none()).collect();
+        Self { leaf, others, intermediates, instant: expected.now.max(leaf.not_before()) }
     }
 
     /// Looks for a path to one of `anchors`.
@@ -301,8 +280,7 @@ impl<'a> Search<'a> {
             if self_issued.is_empty() {
                 return Err(error);
             }
-            self.path_through(&self.intermediates, anchors)
-                .map_err(|_| error)
+            self.path_through(&self.intermediates, anchors).map_err(|_| error)
         })
     }
 
@@ -371,11 +349,7 @@ impl<'a> Search<'a> {
         if let Some(reason) = self.unusable_issuer(last) {
             return Unfit::Refused { reason, pin };
         }
-        Unfit::NoPath {
-            issuer: last.issuer().to_owned(),
-            anchors_not_valid: not_valid.len(),
-            pin,
-        }
+        Unfit::NoPath { issuer: last.issuer().to_owned(), anchors_not_valid: not_valid.len(), pin }
     }
 
     /// Finds a root at hand that is not trusted, but would complete the path if it were.
@@ -408,10 +382,7 @@ impl<'a> Search<'a> {
             .iter()
             .find(|other| other.subject_der() == last.issuer_der() && !other.is_self_issued())?;
         let flaw = unusable(issuer)?;
-        Some(format!(
-            "the issuer's certificate {}, {flaw}",
-            identified(issuer)
-        ))
+        Some(format!("the issuer's certificate {}, {flaw}", identified(issuer)))
     }
 
     fn reason(&self, error: &webpki::Error, links: &[&Certificate]) -> String {
@@ -503,9 +474,7 @@ mod tests {
     fn params(common_name: &str) -> CertificateParams {
         let mut params = CertificateParams::default();
         params.distinguished_name = DistinguishedName::new();
-        params
-            .distinguished_name
-            .push(DnType::CommonName, common_name);
+        params.distinguished_name.push(DnType::CommonName, common_name);
         params.not_before = rcgen::date_time_ymd(2026, 1, 1);
         params.not_after = rcgen::date_time_ymd(2027, 1, 1);
         params
@@ -564,14 +533,7 @@ mod tests {
             let lower = upper.below(ca_params("Lower"));
             let key = KeyPair::generate().unwrap();
             let leaf = lower.sign(&params("leaf"), &key);
-            Self {
-                root,
-                upper,
-                lower,
-                key,
-                leaf,
-                names: Names::default(),
-            }
+            Self { root, upper, lower, key, leaf, names: Names::default() }
         }
 
         /// Replaces the leaf.
@@ -582,11 +544,7 @@ mod tests {
         }
 
         fn received(&self) -> Vec<Certificate> {
-            vec![
-                self.leaf.clone(),
-                self.lower.certificate(),
-                self.upper.certificate(),
-            ]
+            vec![self.leaf.clone(), self.lower.certificate(), self.upper.certificate()]
         }
 
         fn verify(&self, candidates: &[Certificate]) -> Result<VerifiedChain, Unfit> {
@@ -667,9 +625,7 @@ mod tests {
     fn a_pinned_intermediate_ends_the_path() {
         let pki = Pki::new();
         let upper = pki.upper.certificate();
-        let chain = pki
-            .verify_with(&pki.received(), std::slice::from_ref(&upper), &[])
-            .unwrap();
+        let chain = pki.verify_with(&pki.received(), std::slice::from_ref(&upper), &[]).unwrap();
         assert_eq!(chain.anchor, upper);
         assert_eq!(chain.intermediates, [pki.lower.certificate()]);
     }
@@ -705,10 +661,7 @@ mod tests {
     fn a_certificate_authority_is_no_leaf() {
         let pki = Pki::with_leaf(&ca_params("leaf"));
         let subject = "CN=leaf".to_owned();
-        assert_eq!(
-            pki.verify(&pki.received()),
-            Err(Unfit::LeafIsCa { subject })
-        );
+        assert_eq!(pki.verify(&pki.received()), Err(Unfit::LeafIsCa { subject }));
     }
 
     #[test]
@@ -818,10 +771,7 @@ mod tests {
             pki.verify_with(&received, &[], &[]),
             Err(Unfit::NoAnchors { pin: pin.clone() })
         );
-        assert_eq!(
-            pki.verify_with(&pki.received(), &[], &[root]),
-            Err(Unfit::NoAnchors { pin })
-        );
+        assert_eq!(pki.verify_with(&pki.received(), &[], &[root]), Err(Unfit::NoAnchors { pin }));
     }
 
     #[test]
@@ -831,11 +781,7 @@ mod tests {
         let unfit = pki.verify(&received).unwrap_err();
         assert_eq!(
             unfit,
-            Unfit::NoPath {
-                issuer: "CN=Upper".to_owned(),
-                anchors_not_valid: 0,
-                pin: None,
-            }
+            Unfit::NoPath { issuer: "CN=Upper".to_owned(), anchors_not_valid: 0, pin: None }
         );
         assert_eq!(
             unfit.to_string(),
@@ -847,9 +793,8 @@ mod tests {
     fn a_root_that_only_looks_right_is_neither_trusted_nor_offered() {
         let pki = Pki::new();
         let impostor = Ca::root(ca_params("Root")).certificate();
-        let unfit = pki
-            .verify_with(&pki.received(), std::slice::from_ref(&impostor), &[])
-            .unwrap_err();
+        let unfit =
+            pki.verify_with(&pki.received(), std::slice::from_ref(&impostor), &[]).unwrap_err();
         assert!(matches!(&unfit, Unfit::Refused { pin: None, .. }));
         assert!(unfit.to_string().contains("of the same name"), "{unfit}");
         let real = pki.root.certificate();
@@ -877,13 +822,9 @@ mod tests {
             )
         );
         let foreign = Pki::new();
-        let unfit = foreign
-            .verify_with(&foreign.received(), &[anchor], &[])
-            .unwrap_err();
+        let unfit = foreign.verify_with(&foreign.received(), &[anchor], &[]).unwrap_err();
         assert!(
-            unfit
-                .to_string()
-                .ends_with("(1 trusted root is not valid now and does not count)"),
+            unfit.to_string().ends_with("(1 trusted root is not valid now and does not count)"),
             "{unfit}"
         );
     }
@@ -910,9 +851,7 @@ mod tests {
         let new = old.below(ca_params("Rollover"));
         pki.leaf = new.sign(&params("leaf"), &pki.key);
         let received = [pki.leaf.clone(), new.certificate()];
-        let chain = pki
-            .verify_with(&received, &[old.certificate()], &[])
-            .unwrap();
+        let chain = pki.verify_with(&received, &[old.certificate()], &[]).unwrap();
         assert_eq!(chain.intermediates, [new.certificate()]);
         assert_eq!(chain.anchor, old.certificate());
     }

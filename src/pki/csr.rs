@@ -103,20 +103,15 @@ fn request_info(key: &PrivateKey, names: &Names) -> Result<CertReqInfo, Error> {
 
 fn subject(names: &Names) -> der::Result<Name> {
     let common_name = names.common_name.iter().map(|name| (COMMON_NAME, name));
-    let relative_names = common_name
-        .map(|(oid, value)| attribute(oid, value))
-        .collect::<der::Result<Vec<_>>>()?;
-    Ok(Name::hazmat_from_rdn_sequence(RdnSequence::from(
-        relative_names,
-    )))
+    let relative_names =
+        common_name.map(|(oid, value)| attribute(oid, value)).collect::<der::Result<Vec<_>>>()?;
+    Ok(Name::hazmat_from_rdn_sequence(RdnSequence::from(relative_names)))
 }
 
 fn attribute(oid: ObjectIdentifier, value: &str) -> der::Result<RelativeDistinguishedName> {
     let value = Any::new(Tag::Utf8String, value.as_bytes())?;
     let pair = AttributeTypeAndValue { oid, value };
-    Ok(RelativeDistinguishedName::from(SetOfVec::try_from(vec![
-        pair,
-    ])?))
+    Ok(RelativeDistinguishedName::from(SetOfVec::try_from(vec![pair])?))
 }
 
 fn alternative_names(dns_names: &[String]) -> Result<Vec<GeneralName>, Error> {
@@ -125,9 +120,7 @@ fn alternative_names(dns_names: &[String]) -> Result<Vec<GeneralName>, Error> {
         .map(|name| {
             let unfit = || Error::DnsName { name: name.clone() };
             let encoded = Ia5String::new(name).map_err(|_| unfit())?;
-            (!name.is_empty())
-                .then_some(GeneralName::DnsName(encoded))
-                .ok_or_else(unfit)
+            (!name.is_empty()).then_some(GeneralName::DnsName(encoded)).ok_or_else(unfit)
         })
         .collect()
 }

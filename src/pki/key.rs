@@ -33,13 +33,7 @@ pub enum KeyKind {
 impl KeyKind {
     /// Returns every kind, RSA first and the smaller first.
     pub const fn all() -> [Self; 5] {
-        [
-            Self::Rsa2048,
-            Self::Rsa3072,
-            Self::Rsa4096,
-            Self::EcdsaP256,
-            Self::EcdsaP384,
-        ]
+        [Self::Rsa2048, Self::Rsa3072, Self::Rsa4096, Self::EcdsaP256, Self::EcdsaP384]
     }
 
     const fn algorithm(self) -> &'static rcgen::SignatureAlgorithm {
@@ -153,9 +147,7 @@ impl PrivateKey {
         if block.is_encrypted() {
             return Err(Error::Encrypted);
         }
-        let damaged = Error::Damaged {
-            block: block.number,
-        };
+        let damaged = Error::Damaged { block: block.number };
         let (kind, pkcs8) = to_pkcs8(&block.decode().ok_or(damaged)?)?;
         let der = PrivatePkcs8KeyDer::from(pkcs8.as_slice());
         let pair = rcgen::KeyPair::from_pkcs8_der_and_sign_algo(&der, kind.algorithm())
@@ -165,11 +157,7 @@ impl PrivateKey {
 
     fn new(kind: KeyKind, pair: rcgen::KeyPair) -> Self {
         let spki_der = pair.subject_public_key_info();
-        Self {
-            kind,
-            pair,
-            spki_der,
-        }
+        Self { kind, pair, spki_der }
     }
 
     /// Returns the algorithm and size.
@@ -199,9 +187,7 @@ impl PrivateKey {
 
 impl fmt::Debug for PrivateKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("PrivateKey")
-            .field("kind", &self.kind)
-            .finish_non_exhaustive()
+        f.debug_struct("PrivateKey").field("kind", &self.kind).finish_non_exhaustive()
     }
 }
 
@@ -214,9 +200,7 @@ impl Drop for PrivateKey {
 fn the_private_key(text: &[u8]) -> Result<pem::Block<'_>, Error> {
     let mut keys = Vec::new();
     for block in pem::blocks(text) {
-        let block = block.map_err(|truncated| Error::Damaged {
-            block: truncated.number,
-        })?;
+        let block = block.map_err(|truncated| Error::Damaged { block: truncated.number })?;
         if block.is_private_key() {
             keys.push(block);
         }
@@ -237,9 +221,7 @@ fn to_pkcs8(der: &[u8]) -> Result<(KeyKind, Zeroizing<Vec<u8>>), Error> {
         match rsa {
             Ok(pair) => return rsa_to_pkcs8(&pair),
             Err(rejected) if rejected.to_string() == "TooSmall" => {
-                return Err(Error::Unsupported {
-                    found: "RSA keys shorter than 2048 bits",
-                });
+                return Err(Error::Unsupported { found: "RSA keys shorter than 2048 bits" });
             }
             Err(_) => {}
         }
@@ -251,14 +233,10 @@ fn to_pkcs8(der: &[u8]) -> Result<(KeyKind, Zeroizing<Vec<u8>>), Error> {
         return Ok((KeyKind::EcdsaP384, pkcs8));
     }
     if ecdsa_to_pkcs8(&ECDSA_P521_SHA512_ASN1_SIGNING, der).is_some() {
-        return Err(Error::Unsupported {
-            found: "ECDSA P-521 keys",
-        });
+        return Err(Error::Unsupported { found: "ECDSA P-521 keys" });
     }
     if Ed25519KeyPair::from_pkcs8_maybe_unchecked(der).is_ok() {
-        return Err(Error::Unsupported {
-            found: "Ed25519 keys",
-        });
+        return Err(Error::Unsupported { found: "Ed25519 keys" });
     }
     Err(Error::Malformed)
 }
@@ -269,9 +247,7 @@ fn rsa_to_pkcs8(pair: &rsa::KeyPair) -> Result<(KeyKind, Zeroizing<Vec<u8>>), Er
         3072 => KeyKind::Rsa3072,
         4096 => KeyKind::Rsa4096,
         _ => {
-            return Err(Error::Unsupported {
-                found: "RSA keys of this size",
-            });
+            return Err(Error::Unsupported { found: "RSA keys of this size" });
         }
     };
     let der: Pkcs8V1Der<'_> = pair.as_der().map_err(|_| Error::Malformed)?;
@@ -304,11 +280,7 @@ mod tests {
             let read = PrivateKey::from_pem(pem.expose_secret().as_bytes()).unwrap();
             assert_eq!(read.kind(), kind);
             assert_eq!(read.spki_der(), key.spki_der());
-            assert_eq!(
-                read.to_pkcs8_pem().expose_secret(),
-                pem.expose_secret(),
-                "{kind}"
-            );
+            assert_eq!(read.to_pkcs8_pem().expose_secret(), pem.expose_secret(), "{kind}");
         }
     }
 
@@ -322,16 +294,7 @@ mod tests {
     #[test]
     fn kinds_read_as_people_write_them() {
         let names: Vec<String> = KeyKind::all().iter().map(KeyKind::to_string).collect();
-        assert_eq!(
-            names,
-            [
-                "RSA 2048",
-                "RSA 3072",
-                "RSA 4096",
-                "ECDSA P-256",
-                "ECDSA P-384"
-            ]
-        );
+        assert_eq!(names, ["RSA 2048", "RSA 3072", "RSA 4096", "ECDSA P-256", "ECDSA P-384"]);
     }
 
     #[test]
@@ -349,35 +312,15 @@ mod tests {
         let p521 = rcgen::KeyPair::generate_for(&rcgen::PKCS_ECDSA_P521_SHA512).unwrap();
         let cases = [
             ("empty", String::new(), Error::NotFound),
-            (
-                "a certificate",
-                good.replace("PRIVATE KEY", "CERTIFICATE"),
-                Error::NotFound,
-            ),
+            ("a certificate", good.replace("PRIVATE KEY", "CERTIFICATE"), Error::NotFound),
             ("escaped line breaks", escaped, Error::Damaged { block: 1 }),
-            (
-                "truncated",
-                good[..good.len() - 30].to_owned(),
-                Error::Damaged { block: 1 },
-            ),
+            ("truncated", good[..good.len() - 30].to_owned(), Error::Damaged { block: 1 }),
             ("encrypted", encrypted, Error::Encrypted),
             ("encrypted PKCS#1", encrypted_pkcs1, Error::Encrypted),
             ("two keys", twice, Error::Several { count: 2 }),
             ("a line lost", good.replace(body, ""), Error::Malformed),
-            (
-                "Ed25519",
-                ed25519.serialize_pem(),
-                Error::Unsupported {
-                    found: "Ed25519 keys",
-                },
-            ),
-            (
-                "P-521",
-                p521.serialize_pem(),
-                Error::Unsupported {
-                    found: "ECDSA P-521 keys",
-                },
-            ),
+            ("Ed25519", ed25519.serialize_pem(), Error::Unsupported { found: "Ed25519 keys" }),
+            ("P-521", p521.serialize_pem(), Error::Unsupported { found: "ECDSA P-521 keys" }),
         ];
         for (name, text, expected) in cases {
             let error = PrivateKey::from_pem(text.as_bytes()).unwrap_err();

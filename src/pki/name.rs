@@ -22,18 +22,9 @@ const KEYWORDS: [(ObjectIdentifier, &str); 19] = [
     (ObjectIdentifier::new_unwrap("2.5.4.11"), "OU"),
     (ObjectIdentifier::new_unwrap("2.5.4.6"), "C"),
     (ObjectIdentifier::new_unwrap("2.5.4.9"), "STREET"),
-    (
-        ObjectIdentifier::new_unwrap("0.9.2342.19200300.100.1.25"),
-        "DC",
-    ),
-    (
-        ObjectIdentifier::new_unwrap("0.9.2342.19200300.100.1.1"),
-        "UID",
-    ),
-    (
-        ObjectIdentifier::new_unwrap("1.2.840.113549.1.9.1"),
-        "emailAddress",
-    ),
+    (ObjectIdentifier::new_unwrap("0.9.2342.19200300.100.1.25"), "DC"),
+    (ObjectIdentifier::new_unwrap("0.9.2342.19200300.100.1.1"), "UID"),
+    (ObjectIdentifier::new_unwrap("1.2.840.113549.1.9.1"), "emailAddress"),
     (ObjectIdentifier::new_unwrap("2.5.4.5"), "serialNumber"),
     (ObjectIdentifier::new_unwrap("2.5.4.4"), "SN"),
     (ObjectIdentifier::new_unwrap("2.5.4.42"), "GN"),
@@ -42,10 +33,7 @@ const KEYWORDS: [(ObjectIdentifier, &str); 19] = [
     (ObjectIdentifier::new_unwrap("2.5.4.15"), "businessCategory"),
     (ObjectIdentifier::new_unwrap("2.5.4.46"), "dnQualifier"),
     (ObjectIdentifier::new_unwrap("2.5.4.13"), "description"),
-    (
-        ObjectIdentifier::new_unwrap("2.5.4.97"),
-        "organizationIdentifier",
-    ),
+    (ObjectIdentifier::new_unwrap("2.5.4.97"), "organizationIdentifier"),
 ];
 
 struct Attribute<'a> {
@@ -84,10 +72,7 @@ fn parse(name_der: &[u8]) -> der::Result<Vec<Vec<Attribute<'_>>>> {
 
 fn attribute(sequence: AnyRef<'_>) -> der::Result<Attribute<'_>> {
     let mut reader = SliceReader::new(sequence.value())?;
-    Ok(Attribute {
-        oid: reader.decode()?,
-        value: reader.decode()?,
-    })
+    Ok(Attribute { oid: reader.decode()?, value: reader.decode()? })
 }
 
 /// Reads the elements of a SEQUENCE OF or SET OF, whatever their order.
@@ -141,9 +126,7 @@ fn text(value: AnyRef<'_>) -> Option<String> {
 fn utf16(bytes: &[u8]) -> Option<String> {
     let (units, remainder) = bytes.as_chunks::<2>();
     let units: Vec<u16> = units.iter().copied().map(u16::from_be_bytes).collect();
-    remainder
-        .is_empty()
-        .then(|| String::from_utf16(&units).ok())?
+    remainder.is_empty().then(|| String::from_utf16(&units).ok())?
 }
 
 /// Escapes a value as RFC 4514 section 2.4 asks, and control characters besides, so that a name
@@ -187,10 +170,7 @@ mod tests {
     }
 
     fn name(relative_names: &[&[Vec<u8>]]) -> Vec<u8> {
-        let sets: Vec<Vec<u8>> = relative_names
-            .iter()
-            .map(|r| tlv(0x31, &r.concat()))
-            .collect();
+        let sets: Vec<Vec<u8>> = relative_names.iter().map(|r| tlv(0x31, &r.concat())).collect();
         tlv(0x30, &sets.concat())
     }
 
@@ -244,11 +224,7 @@ mod tests {
     #[test]
     fn special_characters_are_escaped_and_slashes_are_not() {
         let der = name(&[
-            &[pair(
-                "0.9.2342.19200300.100.1.25",
-                0x16,
-                b"https://ca.example.org/x",
-            )],
+            &[pair("0.9.2342.19200300.100.1.25", 0x16, b"https://ca.example.org/x")],
             &[pair(CN, UTF8, b"#a, b+\"c\"\\<d>;\n ")],
         ]);
         assert_eq!(

@@ -53,11 +53,7 @@ impl Block<'_> {
     /// Decodes the contents, or returns `None` if they are not base64.
     pub(super) fn decode(&self) -> Option<Zeroizing<Vec<u8>>> {
         let mut digits = Zeroizing::new(Vec::with_capacity(self.body.len()));
-        digits.extend(
-            without_headers(self.body)
-                .iter()
-                .filter(|byte| !byte.is_ascii_whitespace()),
-        );
+        digits.extend(without_headers(self.body).iter().filter(|byte| !byte.is_ascii_whitespace()));
         LENIENT.decode(digits.as_slice()).ok().map(Zeroizing::new)
     }
 }
@@ -81,14 +77,7 @@ fn next_block(from_label: &[u8], number: usize) -> Option<(Block<'_>, &[u8])> {
     let (body, from_end_label) = split_at(after_label, END)?;
     let (end_label, after) = split_at(from_end_label, DASHES)?;
     let is_whole = label == end_label && find(body, BEGIN).is_none() && !label.contains(&b'\n');
-    is_whole.then_some((
-        Block {
-            number,
-            label,
-            body,
-        },
-        after,
-    ))
+    is_whole.then_some((Block { number, label, body }, after))
 }
 
 /// Leaves out the header lines of RFC 1421 ("Proc-Type: ..."), which end with a blank line.
@@ -108,9 +97,7 @@ fn split_at<'a>(input: &'a [u8], marker: &[u8]) -> Option<(&'a [u8], &'a [u8])> 
 }
 
 fn find(input: &[u8], marker: &[u8]) -> Option<usize> {
-    input
-        .windows(marker.len())
-        .position(|window| window == marker)
+    input.windows(marker.len()).position(|window| window == marker)
 }
 
 /// Encodes `der` in lines of 64 columns that end with LF, as RFC 7468 asks of writers.
@@ -162,39 +149,15 @@ mod tests {
         let expected = Ok(vec![("A".to_owned(), Some(b"hello".to_vec()))]);
         let cases = [
             ("LF", "-----BEGIN A-----\naGVs\nbG8=\n-----END A-----\n"),
-            (
-                "CRLF",
-                "-----BEGIN A-----\r\naGVs\r\nbG8=\r\n-----END A-----\r\n",
-            ),
+            ("CRLF", "-----BEGIN A-----\r\naGVs\r\nbG8=\r\n-----END A-----\r\n"),
             ("no line breaks", "-----BEGIN A-----aGVsbG8=-----END A-----"),
-            (
-                "a space for each line break",
-                "-----BEGIN A----- aGVs bG8= -----END A-----",
-            ),
-            (
-                "blank lines",
-                "-----BEGIN A-----\n\naGVs\n\nbG8=\n\n-----END A-----",
-            ),
-            (
-                "indented",
-                "  -----BEGIN A-----  \n  aGVs \n\tbG8=\t\n  -----END A-----",
-            ),
-            (
-                "a byte order mark",
-                "\u{feff}-----BEGIN A-----\naGVsbG8=\n-----END A-----",
-            ),
-            (
-                "no padding",
-                "-----BEGIN A-----\naGVsbG8\n-----END A-----\n",
-            ),
-            (
-                "text around it",
-                "Bag Attributes\n-----BEGIN A-----\naGVsbG8=\n-----END A-----\nbye",
-            ),
-            (
-                "headers",
-                "-----BEGIN A-----\nKey: value\n more\n\naGVsbG8=\n-----END A-----",
-            ),
+            ("a space for each line break", "-----BEGIN A----- aGVs bG8= -----END A-----"),
+            ("blank lines", "-----BEGIN A-----\n\naGVs\n\nbG8=\n\n-----END A-----"),
+            ("indented", "  -----BEGIN A-----  \n  aGVs \n\tbG8=\t\n  -----END A-----"),
+            ("a byte order mark", "\u{feff}-----BEGIN A-----\naGVsbG8=\n-----END A-----"),
+            ("no padding", "-----BEGIN A-----\naGVsbG8\n-----END A-----\n"),
+            ("text around it", "Bag Attributes\n-----BEGIN A-----\naGVsbG8=\n-----END A-----\nbye"),
+            ("headers", "-----BEGIN A-----\nKey: value\n more\n\naGVsbG8=\n-----END A-----"),
             (
                 "headers with CRLF",
                 "-----BEGIN A-----\r\nKey: value\r\n\r\naGVsbG8=\r\n-----END A-----",
@@ -212,14 +175,8 @@ mod tests {
             ("no END line", "-----BEGIN A-----\naGVsbG8=\n"),
             ("half an END line", "-----BEGIN A-----\naGVsbG8=\n-----END"),
             ("half a BEGIN line", "-----BEGIN A"),
-            (
-                "four dashes",
-                "-----BEGIN A----\naGVsbG8=\n-----END A-----\n",
-            ),
-            (
-                "another's END line",
-                "-----BEGIN A-----\naGVsbG8=\n-----END B-----\n",
-            ),
+            ("four dashes", "-----BEGIN A----\naGVsbG8=\n-----END A-----\n"),
+            ("another's END line", "-----BEGIN A-----\naGVsbG8=\n-----END B-----\n"),
             (
                 "a BEGIN line before the END line",
                 "-----BEGIN A-----\naGVs\n-----BEGIN A-----\naGVsbG8=\n-----END A-----\n",

@@ -103,13 +103,7 @@ impl Client {
         body_limit: usize,
     ) -> Result<http::Response<Bytes>, Failure> {
         let request = request.map_err(|error| Failure::NotSent(error.to_string()))?;
-        self.transport
-            .send(Call {
-                request,
-                deadline: self.deadline,
-                body_limit,
-            })
-            .await
+        self.transport.send(Call { request, deadline: self.deadline, body_limit }).await
     }
 
     fn host(&self) -> &str {
@@ -193,10 +187,7 @@ fn answered(response: &http::Response<Bytes>, url: &http::Uri, sent: Option<&Bas
     Error {
         disposition,
         reason,
-        message: format!(
-            "{url} answered {status}{}: {advice}",
-            quoted(response.body(), sent)
-        ),
+        message: format!("{url} answered {status}{}: {advice}", quoted(response.body(), sent)),
     }
 }
 
@@ -208,9 +199,7 @@ fn disposition(status: StatusCode, headers: &HeaderMap) -> Disposition {
     match status.as_u16() {
         300..=399 | 404 | 410 => Disposition::BlameIssuer,
         401 | 403 => Disposition::BlameCredentials,
-        408 | 425 | 429 | 500..=599 => Disposition::Retry {
-            after: retry_after(headers),
-        },
+        408 | 425 | 429 | 500..=599 => Disposition::Retry { after: retry_after(headers) },
         400..=499 => Disposition::Reject,
         _ => Disposition::Internal,
     }
@@ -219,13 +208,7 @@ fn disposition(status: StatusCode, headers: &HeaderMap) -> Disposition {
 /// `Retry-After` in seconds (RFC 9110, section 10.2.3), at most an hour; the form with a date is
 /// not used by any known server of this kind.
 fn retry_after(headers: &HeaderMap) -> Option<Duration> {
-    let seconds: u64 = headers
-        .get(header::RETRY_AFTER)?
-        .to_str()
-        .ok()?
-        .trim()
-        .parse()
-        .ok()?;
+    let seconds: u64 = headers.get(header::RETRY_AFTER)?.to_str().ok()?.trim().parse().ok()?;
     Some(Duration::from_secs(seconds.min(3600)))
 }
 
@@ -273,11 +256,7 @@ mod tests {
         for (value, seconds) in cases {
             let mut headers = HeaderMap::new();
             headers.insert(header::RETRY_AFTER, value.parse().expect("a header value"));
-            assert_eq!(
-                retry_after(&headers),
-                seconds.map(Duration::from_secs),
-                "{value}"
-            );
+            assert_eq!(retry_after(&headers), seconds.map(Duration::from_secs), "{value}");
         }
     }
 }

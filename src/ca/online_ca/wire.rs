@@ -52,9 +52,7 @@ pub(super) fn trust_roots(body: &[u8]) -> Option<TrustRoots> {
         }
         let name = name.strip_prefix("FILEDATA_").unwrap_or(name);
         if !is_safe_name(name) {
-            roots
-                .remarks
-                .push("an entry has a file name that is not allowed".to_owned());
+            roots.remarks.push("an entry has a file name that is not allowed".to_owned());
             continue;
         }
         names.push(name);
@@ -63,14 +61,9 @@ pub(super) fn trust_roots(body: &[u8]) -> Option<TrustRoots> {
             Err(_) => roots.remarks.push(format!("{name} is not base64")),
         }
     }
-    for name in manifest
-        .iter()
-        .filter(|listed| !names.contains(&listed.as_str()))
-    {
+    for name in manifest.iter().filter(|listed| !names.contains(&listed.as_str())) {
         if is_safe_name(name) {
-            roots
-                .remarks
-                .push(format!("{name} is listed and not served"));
+            roots.remarks.push(format!("{name} is listed and not served"));
         }
     }
     (!names.is_empty()).then_some(roots)
@@ -78,10 +71,7 @@ pub(super) fn trust_roots(body: &[u8]) -> Option<TrustRoots> {
 
 /// The manifest is a comma list, plain or in base64.
 fn listed(value: &str) -> Vec<String> {
-    let decoded = STANDARD
-        .decode(value)
-        .ok()
-        .and_then(|bytes| String::from_utf8(bytes).ok());
+    let decoded = STANDARD.decode(value).ok().and_then(|bytes| String::from_utf8(bytes).ok());
     decoded
         .as_deref()
         .unwrap_or(value)
@@ -95,9 +85,7 @@ fn listed(value: &str) -> Vec<String> {
 fn is_safe_name(name: &str) -> bool {
     (1..=128).contains(&name.len())
         && !name.starts_with('.')
-        && name
-            .bytes()
-            .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'))
+        && name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'))
 }
 
 /// Keeps CA certificates. The real server dumps a whole directory, and its sample configuration
@@ -115,11 +103,7 @@ fn add_file(roots: &mut TrustRoots, name: &str, content: &[u8]) {
     match pki::parse_pem(content) {
         Ok(certificates) => {
             for certificate in certificates.into_iter().filter(Certificate::is_ca) {
-                if !roots
-                    .certificates
-                    .iter()
-                    .any(|known| known.der() == certificate.der())
-                {
+                if !roots.certificates.iter().any(|known| known.der() == certificate.der()) {
                     roots.certificates.push(certificate);
                 }
             }
@@ -187,16 +171,8 @@ mod tests {
                     "ca.key holds a PRIVATE KEY, served to anybody who asks: tell the operator of the CA",
                 ]),
             ),
-            (
-                "a value that is not base64",
-                "a.0=%%%".to_owned(),
-                Some(vec!["a.0 is not base64"]),
-            ),
-            (
-                "a page",
-                "<html>\n<body>hello</body></html>".to_owned(),
-                None,
-            ),
+            ("a value that is not base64", "a.0=%%%".to_owned(), Some(vec!["a.0 is not base64"])),
+            ("a page", "<html>\n<body>hello</body></html>".to_owned(), None),
             ("nothing", String::new(), None),
         ];
         for (name, body, expected) in cases {

@@ -1,0 +1,48 @@
+# The one command surface of the project. `make help` says what there is.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+CARGO := cargo
+CARGO_DENY_VERSION := 0.20.2
+
+.PHONY: help
+help: ## Say what there is
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: tools
+tools:
+	@command -v cargo > /dev/null || { echo "cargo is missing. Install Rust 1.95 or newer: apt-get install -y rustup && rustup default stable (or see rustup.rs)" >&2; exit 1; }
+	@command -v cc > /dev/null || { echo "a C compiler is missing: apt-get install -y gcc" >&2; exit 1; }
+	@command -v openssl > /dev/null || { echo "openssl is missing: apt-get install -y openssl" >&2; exit 1; }
+
+.PHONY: demo
+demo: tools ## Bring up control plane, simulator and operator, and watch certificates being issued and renewed
+	$(CARGO) build --all-features --bins --example demo
+	$(CARGO) run --quiet --all-features --example demo
+
+.PHONY: test
+test: tools ## Run all tests, those on a real API server included
+	@tests/controlplane/build > /dev/null
+	$(CARGO) test --all-features
+
+.PHONY: lint
+lint: tools ## Check format, lints, licences and sources
+	$(CARGO) fmt --check
+	$(CARGO) clippy --all-targets --all-features --quiet -- -D warnings
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --no-deps --all-features --quiet
+	@command -v cargo-deny > /dev/null || { echo "installing cargo-deny $(CARGO_DENY_VERSION): some minutes, once"; $(CARGO) install --quiet --locked cargo-deny@$(CARGO_DENY_VERSION); }
+	$(CARGO) deny --log-level error check bans licenses sources
+
+.PHONY: crds
+crds: tools ## Generate crds/ from the types
+	$(CARGO) run --quiet -- crds --dir crds
+
+.PHONY: controlplane
+controlplane: tools ## Run a real API server with the definitions and RBAC installed, until Ctrl-C
+	$(CARGO) build --all-features --bins --example controlplane
+	$(CARGO) run --quiet --all-features --example controlplane
+
+.PHONY: bench
+bench: tools ## Measure against a bare client; prints a table and writes target/bench/summary.json
+	$(CARGO) bench --all-features --bench issuance

@@ -1,0 +1,264 @@
+//! A real kube-apiserver with etcd and the garbage and namespace controllers, on loopback ports of
+//! its own.
+
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use kube::config::{KubeConfigOptions, Kubeconfig};
+use tempfile::TempDir;
+
+use super::process::Process;
+use super::root;
+
+/// A running control plane; it ends when this is dropped.
+pub struct ControlPlane {
+    // Dropped in this order: the API server before its store, the directory last.
+    _controllers: Process,
+    pub api_server: Process,
+    pub etcd: Process,
+    assets: PathBuf,
+    url: String,
+    dir: TempDir,
+}
+
+const ADMIN_TOKEN: &str = "admin-of-a-test";
+
+impl ControlPlane {
+    /// Builds what is missing (with a progress line, once), and starts everything.
+    pub fn start() -> Self {
+        let assets = assets();
+        let dir = tempfile::Builder::new().prefix("chancery-").tempdir().expect("a directory");
+        let at = dir.path();
+        prepare(at);
+        let (etcd_port, port) = (free_port(), free_port());
+        let etcd_url = format!("http://127.0.0.1:{etcd_port}");
+        let etcd = Process::start(at, "etcd", &assets.join("etcd"), etcd_args(at, &etcd_url), &[]);
+        let api_server = Process::start(
+            at,
+            "kube-apiserver",
+            &assets.join("kube-apiserver"),
+            api_server_args(at, &etcd_url, port),
+            &[],
+        );
+        let url = format!("https://127.0.0.1:{port}");
+        let kubeconfig = at.join("admin.kubeconfig");
+        std::fs::write(&kubeconfig, kubeconfig_for(at, &url, ADMIN_TOKEN, "admin")).expect("writes");
+        let controllers = Process::start(
+            at,
+            "kube-controller-manager",
+            &assets.join("kube-controller-manager"),
+            controller_args(at, &kubeconfig),
+            &[],
+        );
+        let plane = Self { _controllers: controllers, api_server, etcd, assets, url, dir };
+        plane.wait_until_ready();
+        plane
+    }
+
+    /// Where logs, keys and the audit log are.
+    pub fn dir(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// Kubeconfig of the administrator.
+    pub fn kubeconfig(&self) -> PathBuf {
+        self.dir().join("admin.kubeconfig")
+    }
+
+    /// `kubectl` as the administrator, ready for arguments.
+    pub fn kubectl_command(&self) -> Command {
+        let mut command = Command::new(self.assets.join("kubectl"));
+        command.env("KUBECONFIG", self.kubeconfig()).current_dir(root());
+        // Its cache of the API's resources would be shared between control planes.
+        command.arg(format!("--cache-dir={}", self.dir().join("kubectl-cache").display()));
+        command
+    }
+
+    /// Runs `kubectl`: what it printed, or what it complained about.
+    pub fn kubectl<'a>(&self, args: impl IntoIterator<Item = &'a str>) -> Result<String, String> {
+        let output = self.kubectl_command().args(args).output().expect("kubectl starts");
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        if output.status.success() { Ok(text(&output.stdout)) } else { Err(text(&output.stderr)) }
+    }
+
+    /// Applies YAML as users do.
+    pub fn apply(&self, yaml: &str) -> Result<String, String> {
+        self.kubectl_stdin(&["apply", "-f", "-"], yaml)
+    }
+
+    /// Runs `kubectl` with something on its standard input.
+    pub fn kubectl_stdin(&self, args: &[&str], input: &str) -> Result<String, String> {
+        use std::io::Write as _;
+        let mut child = self
+            .kubectl_command()
+            .args(args)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("kubectl starts");
+        child.stdin.take().expect("piped").write_all(input.as_bytes()).expect("kubectl reads");
+        let output = child.wait_with_output().expect("kubectl ends");
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        if output.status.success() { Ok(text(&output.stdout)) } else { Err(text(&output.stderr)) }
+    }
+
+    /// A kubeconfig that speaks as a ServiceAccount, with a token of the real token API.
+    pub fn kubeconfig_of(&self, namespace: &str, service_account: &str) -> PathBuf {
+        let token = self
+            .kubectl(["create", "token", "-n", namespace, service_account, "--duration=12h"])
+            .unwrap_or_else(|error| panic!("no token for {service_account}: {error}"));
+        let path = self.dir().join(format!("{namespace}-{service_account}.kubeconfig"));
+        let text = kubeconfig_for(self.dir(), &self.url, token.trim(), service_account);
+        std::fs::write(&path, text).expect("writes");
+        path
+    }
+
+    /// A client as the administrator.
+    pub async fn client(&self) -> kube::Client {
+        client(&self.kubeconfig()).await
+    }
+
+    /// The audit log so far: one event per line.
+    pub fn audit_log(&self) -> String {
+        std::fs::read_to_string(self.dir().join("audit.log")).unwrap_or_default()
+    }
+
+    fn wait_until_ready(&self) {
+        let until = Instant::now() + Duration::from_secs(90);
+        let mut last = String::new();
+        while Instant::now() < until {
+            match self.kubectl(["get", "--raw", "/readyz"]) {
+                Ok(_) => return,
+                Err(error) => last = error,
+            }
+            std::thread::sleep(Duration::from_millis(100));
+        }
+        panic!(
+            "the API server did not become ready: {last}\n{}\n{}",
+            tail(&self.api_server.log()),
+            tail(&self.etcd.log())
+        );
+    }
+}
+
+/// A client of whoever the kubeconfig speaks as.
+pub async fn client(kubeconfig: &Path) -> kube::Client {
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    let kubeconfig = Kubeconfig::read_from(kubeconfig).expect("our own kubeconfig");
+    let mut config =
+        kube::Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default())
+            .await
+            .expect("a usable kubeconfig");
+    config.default_retry = false;
+    kube::Client::try_from(config).expect("a client")
+}
+
+/// Directory with etcd, kube-apiserver, kube-controller-manager and kubectl.
+fn assets() -> PathBuf {
+    let output = Command::new(root().join("tests/controlplane/build"))
+        .stderr(Stdio::inherit())
+        .output()
+        .expect("tests/controlplane/build starts");
+    assert!(output.status.success(), "tests/controlplane/build failed: see above");
+    PathBuf::from(String::from_utf8_lossy(&output.stdout).trim())
+}
+
+fn free_port() -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a loopback port");
+    listener.local_addr().expect("bound").port()
+}
+
+/// Keys, tokens and policies.
+fn prepare(at: &Path) {
+    let write = |name: &str, text: &str| std::fs::write(at.join(name), text).expect("writes");
+    let ca_key = rcgen::KeyPair::generate().expect("a key");
+    let mut ca = rcgen::CertificateParams::new(vec![]).expect("no names");
+    ca.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    ca.distinguished_name.push(rcgen::DnType::CommonName, "control plane of a test");
+    let ca_certificate = ca.self_signed(&ca_key).expect("a CA");
+    let key = rcgen::KeyPair::generate().expect("a key");
+    let names = vec!["127.0.0.1".to_owned(), "localhost".to_owned()];
+    let server = rcgen::CertificateParams::new(names).expect("good names");
+    let issuer = rcgen::Issuer::new(ca, ca_key);
+    let certificate = server.signed_by(&key, &issuer).expect("a certificate");
+    write("ca.crt", &ca_certificate.pem());
+    write("server.crt", &certificate.pem());
+    write("server.key", &key.serialize_pem());
+    let accounts = rcgen::KeyPair::generate().expect("a key");
+    write("service-accounts.key", &accounts.serialize_pem());
+    write("tokens.csv", &format!("{ADMIN_TOKEN},admin,admin,system:masters\n"));
+    write(
+        "audit-policy.yaml",
+        "apiVersion: audit.k8s.io/v1\nkind: Policy\nomitStages: [RequestReceived]\nrules: [{level: Metadata}]\n",
+    );
+}
+
+fn kubeconfig_for(at: &Path, url: &str, token: &str, user: &str) -> String {
+    format!(
+        "apiVersion: v1\nkind: Config\ncurrent-context: test\nclusters: [{{name: test, cluster: {{server: \"{url}\", certificate-authority: \"{}\"}}}}]\nusers: [{{name: {user}, user: {{token: \"{token}\"}}}}]\ncontexts: [{{name: test, context: {{cluster: test, user: {user}}}}}]\n",
+        at.join("ca.crt").display()
+    )
+}
+
+fn etcd_args(at: &Path, url: &str) -> Vec<String> {
+    let peer = format!("http://127.0.0.1:{}", free_port());
+    [
+        format!("--data-dir={}", at.join("etcd").display()),
+        // Nothing here outlives the test.
+        "--unsafe-no-fsync".to_owned(),
+        format!("--listen-client-urls={url}"),
+        format!("--advertise-client-urls={url}"),
+        format!("--listen-peer-urls={peer}"),
+        format!("--initial-advertise-peer-urls={peer}"),
+        format!("--initial-cluster=default={peer}"),
+        "--log-level=warn".to_owned(),
+    ]
+    .into()
+}
+
+fn api_server_args(at: &Path, etcd: &str, port: u16) -> Vec<String> {
+    let file = |name: &str| at.join(name).display().to_string();
+    [
+        format!("--etcd-servers={etcd}"),
+        format!("--secure-port={port}"),
+        "--bind-address=127.0.0.1".to_owned(),
+        "--advertise-address=127.0.0.1".to_owned(),
+        format!("--cert-dir={}", file("certs")),
+        format!("--tls-cert-file={}", file("server.crt")),
+        format!("--tls-private-key-file={}", file("server.key")),
+        "--service-cluster-ip-range=10.0.0.0/24".to_owned(),
+        "--authorization-mode=RBAC".to_owned(),
+        format!("--token-auth-file={}", file("tokens.csv")),
+        "--service-account-issuer=https://kubernetes.default.svc".to_owned(),
+        format!("--service-account-key-file={}", file("service-accounts.key")),
+        format!("--service-account-signing-key-file={}", file("service-accounts.key")),
+        "--disable-admission-plugins=ServiceAccount".to_owned(),
+        "--endpoint-reconciler-type=none".to_owned(),
+        format!("--audit-policy-file={}", file("audit-policy.yaml")),
+        format!("--audit-log-path={}", file("audit.log")),
+    ]
+    .into()
+}
+
+fn controller_args(at: &Path, kubeconfig: &Path) -> Vec<String> {
+    let kubeconfig = kubeconfig.display();
+    [
+        format!("--kubeconfig={kubeconfig}"),
+        format!("--authentication-kubeconfig={kubeconfig}"),
+        format!("--authorization-kubeconfig={kubeconfig}"),
+        "--controllers=garbage-collector-controller,namespace-controller,serviceaccount-controller"
+            .to_owned(),
+        "--leader-elect=false".to_owned(),
+        "--secure-port=0".to_owned(),
+        format!("--cert-dir={}", at.join("certs").display()),
+    ]
+    .into()
+}
+
+fn tail(log: &str) -> String {
+    let lines: Vec<&str> = log.lines().collect();
+    lines[lines.len().saturating_sub(20)..].join("\n")
+}

@@ -1,0 +1,74 @@
+//! The operator as users run it: its own process, its own ServiceAccount, the shipped RBAC.
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use super::control_plane::ControlPlane;
+use super::process::Process;
+use super::program;
+
+/// Puts definitions and RBAC into the cluster, as the README says.
+pub fn install(plane: &ControlPlane) {
+    plane.kubectl(["apply", "-k", "deploy"]).expect("kubectl apply -k deploy");
+    plane
+        .kubectl(["wait", "--for=condition=Established", "--timeout=30s", "-f", "crds/certificaterequests.yaml", "-f", "crds/issuers.yaml", "-f", "crds/clusterissuers.yaml"])
+        .expect("the definitions are established");
+}
+
+/// A running operator.
+pub struct Operator {
+    pub process: Process,
+    address: String,
+}
+
+impl Operator {
+    /// Starts it and waits until `/readyz` says so.
+    pub fn start(plane: &ControlPlane, env: &[(&str, &str)]) -> Self {
+        let operator = Self::spawn(plane, &program("chancery"), env);
+        operator.wait_until_ready();
+        operator
+    }
+
+    /// Starts a program as the operator without waiting.
+    pub fn spawn(plane: &ControlPlane, program: &Path, env: &[(&str, &str)]) -> Self {
+        let kubeconfig: PathBuf = plane.kubeconfig_of("chancery", "chancery");
+        let port = std::net::TcpListener::bind("127.0.0.1:0")
+            .and_then(|listener| listener.local_addr())
+            .expect("a loopback port")
+            .port();
+        let address = format!("127.0.0.1:{port}");
+        let name = format!("operator-{port}");
+        let kubeconfig = kubeconfig.display().to_string();
+        let mut all = vec![
+            ("KUBECONFIG", kubeconfig.as_str()),
+            ("CHANCERY_HTTP_ADDRESS", address.as_str()),
+        ];
+        all.extend_from_slice(env);
+        let process = Process::start(plane.dir(), &name, program, [] as [&str; 0], &all);
+        Self { process, address }
+    }
+
+    /// Waits until it has seen the cluster.
+    pub fn wait_until_ready(&self) {
+        let until = Instant::now() + Duration::from_secs(30);
+        while Instant::now() < until {
+            if self.get("/readyz").is_some_and(|(status, _)| status == 200) {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        panic!("the operator did not become ready:\n{}", self.process.log());
+    }
+
+    /// One of its own pages: status and body.
+    pub fn get(&self, path: &str) -> Option<(u16, String)> {
+        use std::io::{Read as _, Write as _};
+        let mut stream = std::net::TcpStream::connect(&self.address).ok()?;
+        write!(stream, "GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").ok()?;
+        let mut text = String::new();
+        stream.read_to_string(&mut text).ok()?;
+        let status = text.split(' ').nth(1)?.parse().ok()?;
+        let body = text.split_once("\r\n\r\n").map_or("", |(_, body)| body).to_owned();
+        Some((status, body))
+    }
+}
