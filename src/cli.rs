@@ -87,6 +87,7 @@ type Fatal = Box<dyn std::error::Error + Send + Sync>;
 impl Cli {
     /// Runs what the command line asks for.
     #[must_use]
+    #[expect(clippy::print_stderr, reason = "why the program ends is told before logs are set up")]
     pub fn run(self) -> ExitCode {
         // reqwest and kube take the process-wide provider; a second installation is refused and
         // changes nothing.
@@ -174,7 +175,7 @@ async fn serve(args: OperatorArgs) -> Result<(), Fatal> {
         let shutdown = shutdown.clone();
         async move {
             shutdown.await;
-            tokio::time::sleep(grace).await;
+            let _ = tokio::time::timeout(grace, std::future::pending::<()>()).await;
         }
     };
     let running = controller::run(operator, shutdown, move || {

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::issuer::{IssuerKind, SecretReference};
 
 /// The certificate a workload wants: from whom, for whom, with which key, into which Secret.
+#[expect(clippy::duplicated_attributes, reason = "columns of a table look alike")]
 #[derive(CustomResource, KubeSchema, Clone, Debug, Deserialize, PartialEq, Serialize)]
 #[kube(
     group = "chancery.dev",

@@ -13,6 +13,7 @@ use super::{GROUP, VERSION};
 ///
 /// Exactly one block names the kind of CA; the rest says whom to trust. Secrets and ConfigMaps it
 /// refers to are in the namespace of the Issuer.
+#[expect(clippy::duplicated_attributes, reason = "columns of a table look alike")]
 #[derive(CustomResource, KubeSchema, Clone, Debug, Deserialize, PartialEq, Serialize)]
 #[kube(
     group = "chancery.dev",

@@ -141,6 +141,7 @@ async fn exchange(
     Ok(whole)
 }
 
+#[expect(clippy::wildcard_enum_match_arm, reason = "the errors of rustls are open-ended")]
 fn failure(error: &reqwest::Error) -> Failure {
     if let Some(tls) = tls_error(error) {
         // Alerts about our own certificate arrive after the request was written.
@@ -162,6 +163,7 @@ fn failure(error: &reqwest::Error) -> Failure {
     }
 }
 
+#[expect(clippy::wildcard_enum_match_arm, reason = "the errors of rustls are open-ended")]
 fn certificate_fault(reason: &rustls::CertificateError) -> String {
     match reason {
         rustls::CertificateError::UnknownIssuer => {

@@ -83,6 +83,12 @@ struct Entry {
     account: Arc<Account>,
 }
 
+impl Entry {
+    fn is_good_for(&self, basis: &Basis) -> bool {
+        self.basis == *basis && self.opened_at.elapsed() < LIFETIME
+    }
+}
+
 type Slot = Arc<tokio::sync::Mutex<Option<Entry>>>;
 
 /// All open accounts.
@@ -110,10 +116,9 @@ impl Accounts {
         let slot = Arc::clone(lock(&self.slots).entry(issuer.key.clone()).or_default());
         let mut slot = slot.lock().await;
         let basis = issuer.basis();
-        if let Some(entry) = &*slot {
-            if entry.basis == basis && entry.opened_at.elapsed() < LIFETIME {
-                return Ok(Arc::clone(&entry.account));
-            }
+        let open = slot.as_ref().filter(|entry| entry.is_good_for(&basis));
+        if let Some(entry) = open {
+            return Ok(Arc::clone(&entry.account));
         }
         let account = Arc::new(self.connect(cluster, issuer).await?);
         *slot = Some(Entry { basis, opened_at: Instant::now(), account: Arc::clone(&account) });
@@ -216,7 +221,7 @@ async fn anchors(
         Some(bundle) => secret::bundle(cluster, namespace, "spec.trust.bundle", bundle).await?,
         None => Vec::new(),
     };
-    if system_roots.unwrap_or(bundle.is_none()) {
+    if system_roots.unwrap_or_else(|| bundle.is_none()) {
         anchors.extend(pki::system_roots().unwrap_or_default());
     }
     Ok(anchors)

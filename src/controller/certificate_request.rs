@@ -11,12 +11,13 @@ use tracing::Instrument as _;
 use super::Context;
 use super::accounts::{IssuerKey, IssuerNow};
 use super::cluster::ErrorKind;
+use super::issuer::IssuerObject;
 use super::kill_point::kill_point;
 use super::perform;
 use super::watches::Guarded;
 use crate::api::condition::{self, ISSUING, READY, STALLED};
 use crate::api::{
-    CertificateRequest, CertificateRequestStatus, Issuer, IssuerKind, IssuerSpec, IssuerStatus,
+    CertificateRequest, CertificateRequestStatus, IssuerKind, IssuerSpec, IssuerStatus,
     KeyAlgorithm, PrivateKeySpec, annotation,
 };
 use crate::issuance::{
@@ -202,45 +203,28 @@ impl FoundIssuer {
             IssuerKind::Issuer => {
                 let namespace = request.namespace().unwrap_or_default();
                 let at = ObjectRef::new(&reference.name).within(&namespace);
-                Self::from(
-                    context.stores.issuers.get(&at).map(|found: Arc<Guarded<Issuer>>| {
-                        found.0.as_ref().map_err(ToString::to_string).map(|issuer| {
-                            (issuer.metadata.clone(), issuer.spec.clone(), issuer.status.clone())
-                        })
-                    }),
-                    IssuerKind::Issuer,
-                )
+                Self::from(context.stores.issuers.get(&at))
             }
             IssuerKind::ClusterIssuer => {
                 let at = ObjectRef::new(&reference.name);
-                Self::from(
-                    context.stores.cluster_issuers.get(&at).map(|found| {
-                        found.0.as_ref().map_err(ToString::to_string).map(|issuer| {
-                            (issuer.metadata.clone(), issuer.spec.clone(), issuer.status.clone())
-                        })
-                    }),
-                    IssuerKind::ClusterIssuer,
-                )
+                Self::from(context.stores.cluster_issuers.get(&at))
             }
         }
     }
 
-    fn from(
-        found: Option<Result<(kube::api::ObjectMeta, IssuerSpec, Option<IssuerStatus>), String>>,
-        kind: IssuerKind,
-    ) -> Self {
-        match found {
-            None => Self::Missing,
-            Some(Err(why)) => Self::Unreadable(why),
-            Some(Ok((metadata, spec, status))) => Self::Found {
+    fn from<K: IssuerObject>(found: Option<Arc<Guarded<K>>>) -> Self {
+        let Some(found) = found else { return Self::Missing };
+        match &found.0 {
+            Err(error) => Self::Unreadable(error.to_string()),
+            Ok(issuer) => Self::Found {
                 key: IssuerKey {
-                    kind,
-                    namespace: metadata.namespace,
-                    name: metadata.name.unwrap_or_default(),
+                    kind: K::KIND,
+                    namespace: issuer.namespace(),
+                    name: issuer.name_any(),
                 },
-                spec: Box::new(spec),
-                status: Box::new(status.unwrap_or_default()),
-                generation: metadata.generation.unwrap_or_default(),
+                spec: Box::new(issuer.spec().clone()),
+                status: Box::new(issuer.status().cloned().unwrap_or_default()),
+                generation: issuer.meta().generation.unwrap_or_default(),
             },
         }
     }
