@@ -1,1 +1,4 @@
 //! Skeleton.
+
+#[cfg(feature = "simulator")]
+pub mod simulator;
