@@ -65,19 +65,13 @@ pub struct Settings {
 
 impl Default for Settings {
     fn default() -> Self {
-        Self {
-            clock: Arc::new(Timestamp::now),
-            key_pool: None,
-        }
+        Self { clock: Arc::new(Timestamp::now), key_pool: None }
     }
 }
 
 impl fmt::Debug for Settings {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter
-            .debug_struct("Settings")
-            .field("key_pool", &self.key_pool)
-            .finish_non_exhaustive()
+        formatter.debug_struct("Settings").field("key_pool", &self.key_pool).finish_non_exhaustive()
     }
 }
 
@@ -126,10 +120,7 @@ impl Simulator {
             clock: settings.clock,
             tls_root: Mutex::default(),
         });
-        Self(Arc::new(Inner {
-            shared,
-            online_ca: Mutex::default(),
-        }))
+        Self(Arc::new(Inner { shared, online_ca: Mutex::default() }))
     }
 
     /// The routes of all systems and of the management API. It can be called without sockets, by
@@ -156,10 +147,7 @@ impl Simulator {
 
     /// The sites that exist, by system and name.
     pub fn sites(&self) -> Vec<SiteName> {
-        let named = |name: &String| SiteName {
-            system: "online-ca".to_owned(),
-            name: name.clone(),
-        };
+        let named = |name: &String| SiteName { system: "online-ca".to_owned(), name: name.clone() };
         lock(&self.0.online_ca).keys().map(named).collect()
     }
 
@@ -177,9 +165,7 @@ impl Simulator {
 fn is_site_name(name: &str) -> bool {
     (1..=40).contains(&name.len())
         && name.starts_with(|first: char| first.is_ascii_alphanumeric())
-        && name
-            .chars()
-            .all(|c| c.is_ascii_alphanumeric() || "._-".contains(c))
+        && name.chars().all(|c| c.is_ascii_alphanumeric() || "._-".contains(c))
 }
 
 /// What all systems have in common.

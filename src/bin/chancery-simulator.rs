@@ -28,30 +28,17 @@ use tracing_subscriber::EnvFilter;
 #[command(version)]
 struct Flags {
     /// The address to listen on. Port 0 takes any free port; see --tls-dir for how to find it.
-    #[arg(
-        long,
-        env = "CHANCERY_SIMULATOR_LISTEN",
-        default_value = "127.0.0.1:9443"
-    )]
+    #[arg(long, env = "CHANCERY_SIMULATOR_LISTEN", default_value = "127.0.0.1:9443")]
     listen: SocketAddr,
 
     /// The directory to write `tls-root.crt`, which clients must trust, and `address`, which is
     /// listened on, to. It is created if it does not exist.
-    #[arg(
-        long,
-        env = "CHANCERY_SIMULATOR_TLS_DIR",
-        default_value = "chancery-simulator"
-    )]
+    #[arg(long, env = "CHANCERY_SIMULATOR_TLS_DIR", default_value = "chancery-simulator")]
     tls_dir: PathBuf,
 
     /// A further DNS name or IP address for the TLS certificate, beside localhost, 127.0.0.1 and
     /// ::1. May be repeated; the variable takes a list with commas.
-    #[arg(
-        long,
-        env = "CHANCERY_SIMULATOR_TLS_NAME",
-        value_name = "NAME",
-        value_delimiter = ','
-    )]
+    #[arg(long, env = "CHANCERY_SIMULATOR_TLS_NAME", value_name = "NAME", value_delimiter = ',')]
     tls_name: Vec<String>,
 
     /// A site of the online CA to set up at the start, with its settings as JSON or the name of a
@@ -91,28 +78,20 @@ fn main() -> ExitCode {
 }
 
 async fn run(flags: &Flags) -> Result<(), Box<dyn Error>> {
-    let simulator = Simulator::new(Settings {
-        key_pool: flags.key_pool,
-        ..Settings::default()
-    });
+    let simulator = Simulator::new(Settings { key_pool: flags.key_pool, ..Settings::default() });
     for site in &flags.site {
         set_up(&simulator, site).map_err(|error| format!("--site {site}: {error}"))?;
     }
     let tls = simulator.tls(&flags.tls_name)?;
-    let (mut terminated, mut interrupted) = (
-        signal(SignalKind::terminate())?,
-        signal(SignalKind::interrupt())?,
-    );
+    let (mut terminated, mut interrupted) =
+        (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     let listener = TcpListener::bind(flags.listen)
         .await
         .map_err(|error| format!("cannot listen on {}: {error}", flags.listen))?;
     let address = listener.local_addr()?;
     let root = publish(&flags.tls_dir, tls.root_pem(), address)
         .map_err(|error| format!("cannot write to {}: {error}", flags.tls_dir.display()))?;
-    tracing::info!(
-        "listening on https://{address}, TLS root in {}",
-        root.display()
-    );
+    tracing::info!("listening on https://{address}, TLS root in {}", root.display());
     let shutdown = async move {
         tokio::select! {
             _ = terminated.recv() => {}
@@ -125,9 +104,7 @@ async fn run(flags: &Flags) -> Result<(), Box<dyn Error>> {
 
 /// Configures a site from `name=json` or `name=file`.
 fn set_up(simulator: &Simulator, site: &str) -> Result<(), Box<dyn Error>> {
-    let (name, given) = site
-        .split_once('=')
-        .ok_or("expected NAME=JSON or NAME=FILE")?;
+    let (name, given) = site.split_once('=').ok_or("expected NAME=JSON or NAME=FILE")?;
     let json = if given.trim_start().starts_with('{') {
         given.to_owned()
     } else {

@@ -74,12 +74,7 @@ pub(crate) fn disconnect() -> Response<Body> {
 /// would begin.
 pub(crate) fn instead(kind: Kind, opening: &'static str) -> Response<Body> {
     match kind {
-        Kind::Status {
-            status,
-            body,
-            retry_after,
-            html,
-        } => {
+        Kind::Status { status, body, retry_after, html } => {
             let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
             let body =
                 body.unwrap_or_else(|| "The simulator was asked to answer like this.\n".to_owned());
@@ -112,12 +107,8 @@ fn huge(bytes: u64, opening: &'static str) -> Response<Body> {
     let chunk = Bytes::from(vec![b'A'; CHUNK]);
     let filler = stream::unfold(bytes.saturating_sub(opening.len() as u64), move |left| {
         let size = left.min(CHUNK as u64);
-        let next = (size > 0).then(|| {
-            (
-                Ok::<_, io::Error>(chunk.slice(..size as usize)),
-                left - size,
-            )
-        });
+        let next =
+            (size > 0).then(|| (Ok::<_, io::Error>(chunk.slice(..size as usize)), left - size));
         std::future::ready(next)
     });
     let opening = stream::iter([Ok(Bytes::from_static(opening.as_bytes()))]);
@@ -137,9 +128,7 @@ pub(crate) fn truncated(mut response: Response<Body>, body: &[u8]) -> Response<B
         Err(io::Error::from(io::ErrorKind::ConnectionAborted))
     };
     let stream = stream::iter([Ok(half)]).chain(stream::once(broken));
-    response
-        .headers_mut()
-        .insert(CONTENT_LENGTH, HeaderValue::from(body.len()));
+    response.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from(body.len()));
     *response.body_mut() = Body::from_stream(stream);
     response
 }

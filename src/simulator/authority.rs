@@ -115,10 +115,9 @@ impl Key {
 
     fn signature_algorithm(&self) -> Vec<u8> {
         match self {
-            Self::Rsa(_) => der::sequence(&[
-                &der::element(der::OBJECT_IDENTIFIER, SHA256_WITH_RSA),
-                &[5, 0],
-            ]),
+            Self::Rsa(_) => {
+                der::sequence(&[&der::element(der::OBJECT_IDENTIFIER, SHA256_WITH_RSA), &[5, 0]])
+            }
             Self::Ecdsa(_) => {
                 der::sequence(&[&der::element(der::OBJECT_IDENTIFIER, ECDSA_WITH_SHA256)])
             }
@@ -134,11 +133,9 @@ impl Key {
                     .map_err(|_| Error::Sign)?;
                 Ok(signature)
             }
-            Self::Ecdsa(key) => Ok(key
-                .sign(&random, message)
-                .map_err(|_| Error::Sign)?
-                .as_ref()
-                .to_vec()),
+            Self::Ecdsa(key) => {
+                Ok(key.sign(&random, message).map_err(|_| Error::Sign)?.as_ref().to_vec())
+            }
         }
     }
 }
@@ -156,11 +153,7 @@ pub(crate) struct KeyPool {
 impl KeyPool {
     /// With a limit, no more than so many keys of each algorithm are generated.
     pub(crate) fn new(limit: Option<usize>) -> Self {
-        Self {
-            limit,
-            keys: Mutex::default(),
-            turn: Mutex::default(),
-        }
+        Self { limit, keys: Mutex::default(), turn: Mutex::default() }
     }
 
     /// `N` keys, different ones as long as the limit is not below `N`.
@@ -220,42 +213,25 @@ pub(crate) fn certificate(template: &Template<'_>, signer: &Key) -> Result<Vec<u
         &der::sequence(&[&time(template.not_before), &time(template.not_after)]),
         template.subject.der(),
         template.spki_der,
-        &der::element(
-            der::CONTEXT_3,
-            &der::element(der::SEQUENCE, &template.extensions.concat()),
-        ),
+        &der::element(der::CONTEXT_3, &der::element(der::SEQUENCE, &template.extensions.concat())),
     ]);
     let signature = signer.sign(&tbs)?;
-    Ok(der::sequence(&[
-        &tbs,
-        &algorithm,
-        &der::bit_string(&signature),
-    ]))
+    Ok(der::sequence(&[&tbs, &algorithm, &der::bit_string(&signature)]))
 }
 
 /// UTCTime until 2049, GeneralizedTime from 2050 on (RFC 5280, section 4.1.2.5).
 fn time(moment: Timestamp) -> Vec<u8> {
     let utc = moment.to_zoned(TimeZone::UTC);
     if (1950..2050).contains(&utc.year()) {
-        der::element(
-            der::UTC_TIME,
-            utc.strftime("%y%m%d%H%M%SZ").to_string().as_bytes(),
-        )
+        der::element(der::UTC_TIME, utc.strftime("%y%m%d%H%M%SZ").to_string().as_bytes())
     } else {
-        der::element(
-            der::GENERALIZED_TIME,
-            utc.strftime("%Y%m%d%H%M%SZ").to_string().as_bytes(),
-        )
+        der::element(der::GENERALIZED_TIME, utc.strftime("%Y%m%d%H%M%SZ").to_string().as_bytes())
     }
 }
 
 /// One extension from the encoding of its value.
 pub(crate) fn extension(oid: &[u8], critical: bool, value: &[u8]) -> Vec<u8> {
-    let critical: &[u8] = if critical {
-        &[der::BOOLEAN, 1, 0xff]
-    } else {
-        &[]
-    };
+    let critical: &[u8] = if critical { &[der::BOOLEAN, 1, 0xff] } else { &[] };
     der::sequence(&[
         &der::element(der::OBJECT_IDENTIFIER, oid),
         critical,
@@ -280,11 +256,7 @@ pub(crate) fn server_extensions(names: &[String]) -> [Vec<u8>; 2] {
         .collect();
     let purposes = der::sequence(&[&der::element(der::OBJECT_IDENTIFIER, SERVER_AUTH)]);
     [
-        extension(
-            SUBJECT_ALTERNATIVE_NAME,
-            false,
-            &der::element(der::SEQUENCE, &alternatives),
-        ),
+        extension(SUBJECT_ALTERNATIVE_NAME, false, &der::element(der::SEQUENCE, &alternatives)),
         extension(EXTENDED_KEY_USAGE, false, &purposes),
     ]
 }
@@ -336,18 +308,10 @@ fn authority_certificate(
     let key_identifier = key_identifier(&spki_der);
     let issuer_identifier = self::key_identifier(&signer.spki_der()?);
     let extensions = [
-        extension(
-            BASIC_CONSTRAINTS,
-            true,
-            &der::sequence(&[&[der::BOOLEAN, 1, 0xff]]),
-        ),
+        extension(BASIC_CONSTRAINTS, true, &der::sequence(&[&[der::BOOLEAN, 1, 0xff]])),
         // keyCertSign and cRLSign.
         extension(KEY_USAGE, true, &[der::BIT_STRING, 2, 1, 0x06]),
-        extension(
-            SUBJECT_KEY_IDENTIFIER,
-            false,
-            &der::element(der::OCTET_STRING, &key_identifier),
-        ),
+        extension(SUBJECT_KEY_IDENTIFIER, false, &der::element(der::OCTET_STRING, &key_identifier)),
         extension(
             AUTHORITY_KEY_IDENTIFIER,
             false,
@@ -369,9 +333,7 @@ fn authority_certificate(
 /// SHA-1 of the SubjectPublicKeyInfo: RFC 5280 leaves the method open as long as it is the same on
 /// both sides.
 fn key_identifier(spki_der: &[u8]) -> Vec<u8> {
-    digest::digest(&digest::SHA1_FOR_LEGACY_USE_ONLY, spki_der)
-        .as_ref()
-        .to_vec()
+    digest::digest(&digest::SHA1_FOR_LEGACY_USE_ONLY, spki_der).as_ref().to_vec()
 }
 
 /// Fifteen random octets: unique enough, and never negative or too long.

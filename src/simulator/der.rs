@@ -120,23 +120,14 @@ impl<'a> Reader<'a> {
             0x81..=0x84 => {
                 let octets = usize::from(first & 0x7f);
                 let length = input.get(2..2 + octets)?;
-                (
-                    2 + octets,
-                    length
-                        .iter()
-                        .fold(0, |sum, octet| sum << 8 | usize::from(*octet)),
-                )
+                (2 + octets, length.iter().fold(0, |sum, octet| sum << 8 | usize::from(*octet)))
             }
             _ => return None,
         };
         let end = header.checked_add(length)?;
         let raw = input.get(..end)?;
         self.0 = &input[end..];
-        Some(Element {
-            tag,
-            content: &raw[header..],
-            raw,
-        })
+        Some(Element { tag, content: &raw[header..], raw })
     }
 
     /// The next element, which must have this tag.
@@ -168,10 +159,7 @@ mod tests {
             let encoded = element(OCTET_STRING, &vec![7; size]);
             assert_eq!(encoded.len(), size + header);
             let mut reader = Reader(&encoded);
-            assert_eq!(
-                reader.element().map(|found| found.content.len()),
-                Some(size)
-            );
+            assert_eq!(reader.element().map(|found| found.content.len()), Some(size));
             assert!(reader.is_empty());
         }
     }

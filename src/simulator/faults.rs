@@ -12,11 +12,7 @@ use crate::simulator::lock;
 
 /// What goes wrong.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(
-    tag = "kind",
-    rename_all = "camelCase",
-    rename_all_fields = "camelCase"
-)]
+#[serde(tag = "kind", rename_all = "camelCase", rename_all_fields = "camelCase")]
 pub enum Kind {
     /// The answer takes longer; it is otherwise the normal one, or that of the next fault in the
     /// queue.
@@ -102,13 +98,8 @@ impl Kind {
     /// When this kind applies.
     pub(crate) fn moment(&self) -> Moment {
         match self {
-            Self::Delay {
-                after_commit: false,
-                ..
-            } => Moment::DelayBefore,
-            Self::Delay {
-                after_commit: true, ..
-            } => Moment::DelayAfter,
+            Self::Delay { after_commit: false, .. } => Moment::DelayBefore,
+            Self::Delay { after_commit: true, .. } => Moment::DelayAfter,
             Self::DropBeforeCommit
             | Self::Status { .. }
             | Self::HtmlBody
@@ -173,20 +164,12 @@ fn once() -> u32 {
 impl<Operation> Fault<Operation> {
     /// This fault for the next request of the operation.
     pub fn next(operation: Operation, kind: Kind) -> Self {
-        Self {
-            operation,
-            times: 1,
-            kind,
-        }
+        Self { operation, times: 1, kind }
     }
 
     /// This fault for every request of the operation until faults are cleared.
     pub fn always(operation: Operation, kind: Kind) -> Self {
-        Self {
-            operation,
-            times: 0,
-            kind,
-        }
+        Self { operation, times: 0, kind }
     }
 }
 
@@ -251,28 +234,12 @@ mod tests {
     #[test]
     fn a_fault_is_used_up_after_its_times_and_zero_means_until_cleared() {
         let queue = Queue::default();
-        let twice = Fault {
-            operation: 'a',
-            times: 2,
-            kind: Kind::HtmlBody,
-        };
-        for fault in [
-            twice,
-            Fault::next('a', Kind::Hang),
-            Fault::always('b', Kind::Hang),
-        ] {
+        let twice = Fault { operation: 'a', times: 2, kind: Kind::HtmlBody };
+        for fault in [twice, Fault::next('a', Kind::Hang), Fault::always('b', Kind::Hang)] {
             assert_eq!(queue.inject(fault), Ok(()));
         }
         let taken: Vec<_> = (0..4).map(|_| queue.take('a', Moment::Instead)).collect();
-        assert_eq!(
-            taken,
-            [
-                Some(Kind::HtmlBody),
-                Some(Kind::HtmlBody),
-                Some(Kind::Hang),
-                None
-            ]
-        );
+        assert_eq!(taken, [Some(Kind::HtmlBody), Some(Kind::HtmlBody), Some(Kind::Hang), None]);
         for _ in 0..9 {
             assert_eq!(queue.take('b', Moment::Instead), Some(Kind::Hang));
         }
@@ -283,31 +250,13 @@ mod tests {
     #[test]
     fn values_that_make_no_sense_are_refused_when_the_fault_is_injected() {
         let senseless = [
-            Kind::Delay {
-                seconds: -1.0,
-                after_commit: false,
-            },
-            Kind::Delay {
-                seconds: f64::NAN,
-                after_commit: true,
-            },
-            Kind::Status {
-                status: 101,
-                body: None,
-                retry_after: None,
-                html: false,
-            },
-            Kind::Redirect {
-                location: "a\nb".to_owned(),
-            },
+            Kind::Delay { seconds: -1.0, after_commit: false },
+            Kind::Delay { seconds: f64::NAN, after_commit: true },
+            Kind::Status { status: 101, body: None, retry_after: None, html: false },
+            Kind::Redirect { location: "a\nb".to_owned() },
         ];
         for kind in senseless {
-            assert!(
-                Queue::default()
-                    .inject(Fault::next((), kind.clone()))
-                    .is_err(),
-                "{kind:?}"
-            );
+            assert!(Queue::default().inject(Fault::next((), kind.clone())).is_err(), "{kind:?}");
         }
     }
 }

@@ -23,10 +23,7 @@ const JSON: HeaderValue = HeaderValue::from_static("application/json");
 pub(crate) fn router(simulator: Simulator) -> Router {
     Router::new()
         .route("/management/sites", get(sites))
-        .route(
-            "/management/online-ca/{site}",
-            get(read_site).put(configure_site),
-        )
+        .route("/management/online-ca/{site}", get(read_site).put(configure_site))
         .route(
             "/management/online-ca/{site}/faults",
             get(read_faults).post(inject_fault).delete(clear_faults),
@@ -85,10 +82,7 @@ async fn configure_site(
 }
 
 async fn read_faults(State(simulator): State<Simulator>, Path(name): Path<String>) -> Answer {
-    Ok(json_body(
-        StatusCode::OK,
-        &json!({ "faults": site(&simulator, &name)?.faults() }),
-    ))
+    Ok(json_body(StatusCode::OK, &json!({ "faults": site(&simulator, &name)?.faults() })))
 }
 
 async fn inject_fault(
@@ -107,17 +101,11 @@ async fn clear_faults(State(simulator): State<Simulator>, Path(name): Path<Strin
 }
 
 async fn read_issued(State(simulator): State<Simulator>, Path(name): Path<String>) -> Answer {
-    Ok(json_body(
-        StatusCode::OK,
-        &json!({ "issued": site(&simulator, &name)?.issued() }),
-    ))
+    Ok(json_body(StatusCode::OK, &json!({ "issued": site(&simulator, &name)?.issued() })))
 }
 
 async fn read_requests(State(simulator): State<Simulator>, Path(name): Path<String>) -> Answer {
-    Ok(json_body(
-        StatusCode::OK,
-        &site(&simulator, &name)?.requests(),
-    ))
+    Ok(json_body(StatusCode::OK, &site(&simulator, &name)?.requests()))
 }
 
 async fn restart(State(simulator): State<Simulator>, Path(name): Path<String>) -> Answer {

@@ -125,25 +125,17 @@ impl Name {
             rdns.push((attribute.short, encoded));
         }
         let content: Vec<u8> = rdns.into_iter().flat_map(|(_, encoded)| encoded).collect();
-        Ok(Self {
-            der: der::element(der::SEQUENCE, &content),
-        })
+        Ok(Self { der: der::element(der::SEQUENCE, &content) })
     }
 
     /// The name of a certificate authority of the simulator.
     pub(crate) fn authority(system: &str, common_name: &str) -> Result<Self, Error> {
-        Self::from_attributes([
-            ("O", "Chancery Simulator"),
-            ("OU", system),
-            ("CN", common_name),
-        ])
+        Self::from_attributes([("O", "Chancery Simulator"), ("OU", system), ("CN", common_name)])
     }
 
     /// The name as it stands in a certificate.
     pub(crate) fn from_element(element: Element<'_>) -> Self {
-        Self {
-            der: element.raw.to_vec(),
-        }
+        Self { der: element.raw.to_vec() }
     }
 
     /// The DER of the whole name.
@@ -156,20 +148,14 @@ impl Name {
     pub(crate) fn components(&self) -> Vec<(String, String)> {
         self.values()
             .map(|(oid, value)| {
-                (
-                    short_name(oid.content),
-                    String::from_utf8_lossy(value.content).into_owned(),
-                )
+                (short_name(oid.content), String::from_utf8_lossy(value.content).into_owned())
             })
             .collect()
     }
 
     /// The form `/O=NDG/OU=Security/CN=testuser`.
     pub(crate) fn slash_form(&self) -> String {
-        self.components()
-            .iter()
-            .map(|(key, value)| format!("/{key}={value}"))
-            .collect()
+        self.components().iter().map(|(key, value)| format!("/{key}={value}")).collect()
     }
 
     /// What `openssl x509 -subject_hash` prints: the first four octets, little endian, of the SHA-1
@@ -197,9 +183,7 @@ impl Name {
     /// Type and value of each attribute; multi-valued RDNs are flattened, which no name of ours
     /// has.
     fn values(&self) -> impl Iterator<Item = (Element<'_>, Element<'_>)> {
-        let mut rdns = Reader(&self.der)
-            .element()
-            .map_or(Reader(&[]), Element::reader);
+        let mut rdns = Reader(&self.der).element().map_or(Reader(&[]), Element::reader);
         let mut attributes = Reader(&[]);
         std::iter::from_fn(move || {
             if attributes.is_empty() {
@@ -223,9 +207,7 @@ fn relative_name(attribute: &'static Attribute, value: &str) -> Result<Vec<u8>, 
     let fits = match attribute.tag {
         der::PRINTABLE_STRING => {
             length == attribute.limit
-                && value
-                    .chars()
-                    .all(|c| c.is_ascii_alphanumeric() || " '()+,-./:=?".contains(c))
+                && value.chars().all(|c| c.is_ascii_alphanumeric() || " '()+,-./:=?".contains(c))
         }
         der::IA5_STRING => (1..=attribute.limit).contains(&length) && value.is_ascii(),
         _ => (1..=attribute.limit).contains(&length),
@@ -251,11 +233,7 @@ fn canonical_text(value: Element<'_>) -> Option<String> {
         der::UTF8_STRING | der::PRINTABLE_STRING | der::IA5_STRING | der::VISIBLE_STRING => {
             String::from_utf8_lossy(value.content).into_owned()
         }
-        der::T61_STRING => value
-            .content
-            .iter()
-            .map(|octet| char::from(*octet))
-            .collect(),
+        der::T61_STRING => value.content.iter().map(|octet| char::from(*octet)).collect(),
         der::BMP_STRING => {
             let units: Vec<u16> = value
                 .content
@@ -271,20 +249,11 @@ fn canonical_text(value: Element<'_>) -> Option<String> {
             .collect(),
         _ => return None,
     };
-    Some(
-        text.split_ascii_whitespace()
-            .collect::<Vec<_>>()
-            .join(" ")
-            .to_ascii_lowercase(),
-    )
+    Some(text.split_ascii_whitespace().collect::<Vec<_>>().join(" ").to_ascii_lowercase())
 }
 
 fn little_endian_hex(hash: &[u8]) -> String {
-    hash.iter()
-        .take(4)
-        .rev()
-        .map(|octet| format!("{octet:02x}"))
-        .collect()
+    hash.iter().take(4).rev().map(|octet| format!("{octet:02x}")).collect()
 }
 
 /// Lower case hexadecimal.
@@ -294,12 +263,8 @@ pub(crate) fn hex(octets: &[u8]) -> String {
 
 /// MD5 (RFC 1321), for the old style file names alone: aws-lc-rs rightly offers none.
 fn md5(message: &[u8]) -> [u8; 16] {
-    const SHIFTS: [[u32; 4]; 4] = [
-        [7, 12, 17, 22],
-        [5, 9, 14, 20],
-        [4, 11, 16, 23],
-        [6, 10, 15, 21],
-    ];
+    const SHIFTS: [[u32; 4]; 4] =
+        [[7, 12, 17, 22], [5, 9, 14, 20], [4, 11, 16, 23], [6, 10, 15, 21]];
     let mut state: [u32; 4] = [0x6745_2301, 0xefcd_ab89, 0x98ba_dcfe, 0x1032_5476];
     let mut padded = message.to_vec();
     padded.push(0x80);
@@ -308,10 +273,8 @@ fn md5(message: &[u8]) -> [u8; 16] {
     }
     padded.extend_from_slice(&(message.len() as u64).wrapping_mul(8).to_le_bytes());
     for block in padded.chunks_exact(64) {
-        let words: Vec<u32> = block
-            .chunks_exact(4)
-            .map(|w| u32::from_le_bytes([w[0], w[1], w[2], w[3]]))
-            .collect();
+        let words: Vec<u32> =
+            block.chunks_exact(4).map(|w| u32::from_le_bytes([w[0], w[1], w[2], w[3]])).collect();
         let [mut a, mut b, mut c, mut d] = state;
         for i in 0..64 {
             let (mixed, word) = match i / 16 {
@@ -322,10 +285,7 @@ fn md5(message: &[u8]) -> [u8; 16] {
             };
             // RFC 1321 defines its table as the integer part of 2^32 times abs(sin(i + 1)).
             let constant = (((i + 1) as f64).sin().abs() * 4_294_967_296.0) as u32;
-            let sum = a
-                .wrapping_add(mixed)
-                .wrapping_add(constant)
-                .wrapping_add(words[word]);
+            let sum = a.wrapping_add(mixed).wrapping_add(constant).wrapping_add(words[word]);
             (a, d, c) = (d, c, b);
             b = b.wrapping_add(sum.rotate_left(SHIFTS[i / 16][i % 4]));
         }
@@ -382,19 +342,13 @@ mod tests {
             ("emailAddress", "ü@example.org"),
         ] {
             assert!(
-                matches!(
-                    Name::from_attributes([(key, value)]),
-                    Err(Error::RefusedValue(_))
-                ),
+                matches!(Name::from_attributes([(key, value)]), Err(Error::RefusedValue(_))),
                 "{key}={value}"
             );
         }
         for key in ["STREET", "EMAILADDRESS", "FOO"] {
             assert!(
-                matches!(
-                    Name::from_attributes([(key, "x")]),
-                    Err(Error::UnknownAttribute(_))
-                ),
+                matches!(Name::from_attributes([(key, "x")]), Err(Error::UnknownAttribute(_))),
                 "{key}"
             );
         }
@@ -404,9 +358,6 @@ mod tests {
     #[test]
     fn a_type_that_is_set_twice_keeps_the_later_value() {
         let name = Name::from_attributes([("CN", "a"), ("O", "b"), ("commonName", "c")]);
-        assert_eq!(
-            name.map(|name| name.slash_form()),
-            Ok("/O=b/CN=c".to_owned())
-        );
+        assert_eq!(name.map(|name| name.slash_form()), Ok("/O=b/CN=c".to_owned()));
     }
 }

@@ -161,13 +161,7 @@ impl Authorities {
         )?;
         let expired =
             CertificateAuthority::root(other_key, named("Expired CA")?, (year(-11), year(-1)))?;
-        Ok(Self {
-            algorithm,
-            root,
-            intermediate,
-            unrelated,
-            expired,
-        })
+        Ok(Self { algorithm, root, intermediate, unrelated, expired })
     }
 }
 
@@ -280,11 +274,8 @@ impl Site {
         match slot.as_ref() {
             Some(known) if known.algorithm == algorithm => Ok(Arc::clone(known)),
             Some(_) | None => {
-                let made = Arc::new(Authorities::generate(
-                    &self.0.name,
-                    algorithm,
-                    &self.0.shared,
-                )?);
+                let made =
+                    Arc::new(Authorities::generate(&self.0.name, algorithm, &self.0.shared)?);
                 *slot = Some(Arc::clone(&made));
                 Ok(made)
             }
@@ -293,9 +284,7 @@ impl Site {
 
     /// The authorities, generated on a thread that may block.
     async fn authorities_ready(&self, algorithm: KeyAlgorithm) -> Result<Arc<Authorities>, Error> {
-        let ready = lock(&self.0.authorities)
-            .clone()
-            .filter(|known| known.algorithm == algorithm);
+        let ready = lock(&self.0.authorities).clone().filter(|known| known.algorithm == algorithm);
         if let Some(known) = ready {
             return Ok(known);
         }
@@ -308,16 +297,12 @@ impl Site {
 
 /// The routes of all sites: `/online-ca/<site>/certificate/` and `/online-ca/<site>/trustroots/`.
 pub(crate) fn router(simulator: Simulator) -> Router {
-    Router::new()
-        .route("/online-ca/{*path}", any(serve))
-        .with_state(simulator)
+    Router::new().route("/online-ca/{*path}", any(serve)).with_state(simulator)
 }
 
 async fn serve(State(simulator): State<Simulator>, request: Request<Body>) -> Response<Body> {
     let path = request.uri().path().to_owned();
-    let addressed = path
-        .strip_prefix("/online-ca/")
-        .and_then(|path| path.split_once('/'));
+    let addressed = path.strip_prefix("/online-ca/").and_then(|path| path.split_once('/'));
     let Some((site, rest)) = addressed else {
         return Refusal::UnknownPath.answer(
             Flavour::default(),
@@ -349,9 +334,7 @@ struct Call {
 impl Call {
     async fn read(request: Request<Body>) -> Result<Self, Refusal> {
         let (parts, body) = request.into_parts();
-        let body = axum::body::to_bytes(body, BODY_LIMIT)
-            .await
-            .map_err(|_| Refusal::TooLarge)?;
+        let body = axum::body::to_bytes(body, BODY_LIMIT).await.map_err(|_| Refusal::TooLarge)?;
         Ok(Self {
             accept: accept(&parts.headers),
             authorization: text(&parts.headers, &AUTHORIZATION),
@@ -368,9 +351,7 @@ fn accept(headers: &HeaderMap) -> Option<String> {
 }
 
 fn text(headers: &HeaderMap, name: &HeaderName) -> Option<String> {
-    headers
-        .get(name)
-        .map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned())
+    headers.get(name).map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned())
 }
 
 /// A request that deserves a certificate.
@@ -390,20 +371,12 @@ struct Outcome {
 
 impl Outcome {
     fn refused(response: Response<Body>) -> Self {
-        Self {
-            response,
-            body: Bytes::new(),
-            issued: None,
-        }
+        Self { response, body: Bytes::new(), issued: None }
     }
 
     fn text(body: String, issued: Option<usize>) -> Self {
         let body = Bytes::from(body);
-        Self {
-            response: answer::with_body(StatusCode::OK, TEXT_PLAIN, body.clone()),
-            body,
-            issued,
-        }
+        Self { response: answer::with_body(StatusCode::OK, TEXT_PLAIN, body.clone()), body, issued }
     }
 }
 
@@ -411,10 +384,7 @@ impl Site {
     /// Counts the request, keeps it hanging if it must hang, and notes whether its certificate was
     /// delivered.
     async fn handle(&self, operation: Option<Operation>, request: Request<Body>) -> Response<Body> {
-        let in_flight = self
-            .0
-            .requests
-            .begin(operation.map_or("other", Operation::label));
+        let in_flight = self.0.requests.begin(operation.map_or("other", Operation::label));
         let is_head = request.method() == Method::HEAD;
         let accept = accept(request.headers());
         let response = match (operation, Call::read(request).await) {
@@ -426,11 +396,7 @@ impl Site {
             Some(Disconnect) => "disconnected".to_owned(),
             None => response.status().as_u16().to_string(),
         });
-        if is_head {
-            answer::without_body(response)
-        } else {
-            response
-        }
+        if is_head { answer::without_body(response) } else { response }
     }
 
     async fn answer(&self, operation: Operation, call: Call) -> Response<Body> {
@@ -499,10 +465,8 @@ impl Site {
         let settings = self.settings();
         let now = self.0.shared.now();
         let admitted = admit(&settings, call, now)?;
-        let authorities = self
-            .authorities_ready(settings.key_algorithm)
-            .await
-            .map_err(|_| Refusal::Uncaught)?;
+        let authorities =
+            self.authorities_ready(settings.key_algorithm).await.map_err(|_| Refusal::Uncaught)?;
         let fault = self.0.faults.take(Operation::Certificate, Moment::Issuing);
         let (certificate_pem, index) = self
             .issue(&settings, &authorities, &admitted, fault.as_ref(), now)
@@ -529,10 +493,7 @@ impl Site {
             Some(Kind::ForgedSignature) => {
                 (&authorities.intermediate.name, &authorities.unrelated.key)
             }
-            Some(_) | None => (
-                &authorities.intermediate.name,
-                &authorities.intermediate.key,
-            ),
+            Some(_) | None => (&authorities.intermediate.name, &authorities.intermediate.key),
         };
         let spki_der = match fault {
             Some(Kind::WrongKey) => authorities.unrelated.key.spki_der()?,
@@ -573,15 +534,10 @@ impl Site {
             (Flavour::Django, _) => Some("GET, HEAD"),
         };
         if let Some(allow) = allow {
-            return Err(Refusal::WrongVerb {
-                verb: call.method.to_string(),
-                allow,
-            });
+            return Err(Refusal::WrongVerb { verb: call.method.to_string(), allow });
         }
-        let authorities = self
-            .authorities_ready(settings.key_algorithm)
-            .await
-            .map_err(|_| Refusal::Uncaught)?;
+        let authorities =
+            self.authorities_ready(settings.key_algorithm).await.map_err(|_| Refusal::Uncaught)?;
         let tls_root = self.0.shared.tls_root().map_err(|_| Refusal::Uncaught)?;
         let wanted = &settings.trust_roots;
         let candidates = [
@@ -596,20 +552,11 @@ impl Site {
             .map(|(_, authority)| *authority)
             .collect();
         let leaked_key_der = match wanted.leaked_key {
-            true => Some(
-                authorities
-                    .intermediate
-                    .key
-                    .pkcs8_der()
-                    .map_err(|_| Refusal::Uncaught)?,
-            ),
+            true => Some(authorities.intermediate.key.pkcs8_der().map_err(|_| Refusal::Uncaught)?),
             false => None,
         };
         let files = trust_roots::files(wanted, &chosen, leaked_key_der.as_deref());
-        Ok(Outcome::text(
-            trust_roots::serialise(files, wanted.manifest),
-            None,
-        ))
+        Ok(Outcome::text(trust_roots::serialise(files, wanted.manifest), None))
     }
 }
 
@@ -617,15 +564,9 @@ impl Site {
 fn admit(settings: &SiteSettings, call: &Call, now: Timestamp) -> Result<Admitted, Refusal> {
     let username = authenticate(settings, call, now)?;
     if call.method != Method::POST {
-        return Err(Refusal::WrongVerb {
-            verb: call.method.to_string(),
-            allow: "POST",
-        });
+        return Err(Refusal::WrongVerb { verb: call.method.to_string(), allow: "POST" });
     }
-    let text = match (
-        request::field(call.content_type.as_deref(), &call.body),
-        settings.flavour,
-    ) {
+    let text = match (request::field(call.content_type.as_deref(), &call.body), settings.flavour) {
         (Field::Text(text), Flavour::Django) if text.is_empty() => {
             return Err(Refusal::MissingField);
         }
@@ -640,11 +581,7 @@ fn admit(settings: &SiteSettings, call: &Call, now: Timestamp) -> Result<Admitte
     let subject = subject::subject(settings.flavour, settings.template(), &username)
         .map_err(|_| Refusal::Uncaught)?;
     match request::key_bits(&csr.spki_der) {
-        Some(bits) if bits >= settings.min_key_bits => Ok(Admitted {
-            username,
-            subject,
-            csr,
-        }),
+        Some(bits) if bits >= settings.min_key_bits => Ok(Admitted { username, subject, csr }),
         Some(_) | None => Err(Refusal::Uncaught),
     }
 }
@@ -709,11 +646,7 @@ fn chain_text(settings: &SiteSettings, authorities: &Authorities) -> String {
     if settings.chain_without_final_newline {
         text.truncate(text.trim_end().len());
     }
-    if settings.chain_crlf {
-        text.replace('\n', "\r\n")
-    } else {
-        text
-    }
+    if settings.chain_crlf { text.replace('\n', "\r\n") } else { text }
 }
 
 /// Waits for as long as a delay says.

@@ -35,9 +35,7 @@ impl Requests {
 
     /// How often this operation was asked for and came to an end.
     pub fn total(&self, operation: &str) -> u64 {
-        self.operations
-            .get(operation)
-            .map_or(0, |outcomes| outcomes.values().sum())
+        self.operations.get(operation).map_or(0, |outcomes| outcomes.values().sum())
     }
 }
 
@@ -51,11 +49,7 @@ impl Counter {
         let mut requests = lock(&self.0);
         requests.in_flight += 1;
         requests.peak_in_flight = requests.peak_in_flight.max(requests.in_flight);
-        InFlight {
-            counter: self.clone(),
-            operation,
-            outcome: None,
-        }
+        InFlight { counter: self.clone(), operation, outcome: None }
     }
 
     /// The numbers so far.
@@ -81,10 +75,7 @@ impl InFlight {
 
 impl Drop for InFlight {
     fn drop(&mut self) {
-        let outcome = self
-            .outcome
-            .take()
-            .unwrap_or_else(|| "abandoned".to_owned());
+        let outcome = self.outcome.take().unwrap_or_else(|| "abandoned".to_owned());
         let mut requests = lock(&self.counter.0);
         requests.in_flight -= 1;
         *requests
@@ -109,10 +100,7 @@ mod tests {
         let seen = counter.snapshot();
         assert_eq!((seen.in_flight, seen.peak_in_flight), (0, 2));
         assert_eq!(
-            (
-                seen.count("certificate", "200"),
-                seen.count("certificate", "abandoned")
-            ),
+            (seen.count("certificate", "200"), seen.count("certificate", "abandoned")),
             (1, 1)
         );
         assert_eq!(seen.total("certificate"), 2);

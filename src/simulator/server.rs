@@ -75,15 +75,10 @@ impl Tls {
             spki_der: &key.spki_der()?,
             extensions: &[authority::not_an_authority(), alternatives, purposes],
         };
-        let chain = vec![CertificateDer::from(authority::certificate(
-            &template, &root.key,
-        )?)];
+        let chain = vec![CertificateDer::from(authority::certificate(&template, &root.key)?)];
         let config = server_config(chain, key.pkcs8_der()?)
             .map_err(|error| Error::Tls(error.to_string()))?;
-        Ok(Self {
-            config: Arc::new(config),
-            root_pem: root.pem(),
-        })
+        Ok(Self { config: Arc::new(config), root_pem: root.pem() })
     }
 
     /// The certificate that clients must trust.
@@ -193,11 +188,9 @@ pub async fn serve(
         }
     }
     drop((listener, stop));
-    if tokio::time::timeout(GRACE, async {
-        while connections.join_next().await.is_some() {}
-    })
-    .await
-    .is_err()
+    if tokio::time::timeout(GRACE, async { while connections.join_next().await.is_some() {} })
+        .await
+        .is_err()
     {
         tracing::info!(%address, "closing connections that are still busy");
     }
@@ -218,11 +211,7 @@ async fn connection(
     };
     match tokio::time::timeout(PATIENCE, TlsAcceptor::from(tls.config).accept(stream)).await {
         Ok(Ok(stream)) => {
-            let presented = stream
-                .get_ref()
-                .1
-                .peer_certificates()
-                .and_then(<[_]>::first);
+            let presented = stream.get_ref().1.peer_certificates().and_then(<[_]>::first);
             let peer = presented.map(|certificate| PeerCertificate(certificate.to_vec()));
             requests(stream, peer, router, stopped).await;
         }

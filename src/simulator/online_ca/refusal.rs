@@ -84,16 +84,12 @@ impl Refusal {
             ),
             // The front server's page: what the application raises and nobody catches does not look
             // at Accept.
-            Self::BadBase64 | Self::Uncaught => with_body(
-                StatusCode::INTERNAL_SERVER_ERROR,
-                TEXT_HTML,
-                FRONT_SERVER_ERROR,
-            ),
-            Self::UnknownPath => with_body(
-                StatusCode::NOT_FOUND,
-                TEXT_HTML,
-                "The resource could not be found.",
-            ),
+            Self::BadBase64 | Self::Uncaught => {
+                with_body(StatusCode::INTERNAL_SERVER_ERROR, TEXT_HTML, FRONT_SERVER_ERROR)
+            }
+            Self::UnknownPath => {
+                with_body(StatusCode::NOT_FOUND, TEXT_HTML, "The resource could not be found.")
+            }
             Self::TooLarge => contrail_page(StatusCode::PAYLOAD_TOO_LARGE, "", accept),
         }
     }
@@ -112,11 +108,9 @@ impl Refusal {
                 TEXT_PLAIN,
                 "Missing POST parameter certificate_request.",
             ),
-            Self::BadBase64 | Self::NotACsr => with_body(
-                StatusCode::BAD_REQUEST,
-                TEXT_PLAIN,
-                "Error loading certificate request.",
-            ),
+            Self::BadBase64 | Self::NotACsr => {
+                with_body(StatusCode::BAD_REQUEST, TEXT_PLAIN, "Error loading certificate request.")
+            }
             Self::Uncaught => with_body(
                 StatusCode::INTERNAL_SERVER_ERROR,
                 TEXT_HTML_UTF8,
@@ -125,10 +119,7 @@ impl Refusal {
             Self::UnknownPath => with_body(
                 StatusCode::NOT_FOUND,
                 TEXT_HTML_UTF8,
-                django_page(
-                    "Not Found",
-                    "The requested resource was not found on this server.",
-                ),
+                django_page("Not Found", "The requested resource was not found on this server."),
             ),
             Self::TooLarge => empty(StatusCode::PAYLOAD_TOO_LARGE),
         }
@@ -144,11 +135,7 @@ fn django_page(title: &str, text: &str) -> String {
 }
 
 fn challenged(response: Response<Body>, realm: &str) -> Response<Body> {
-    with_header(
-        response,
-        WWW_AUTHENTICATE,
-        &format!("Basic realm=\"{realm}\""),
-    )
+    with_header(response, WWW_AUTHENTICATE, &format!("Basic realm=\"{realm}\""))
 }
 
 /// An HTTP exception of the Contrail service: HTML, or lines of text for a client that wants
@@ -169,10 +156,7 @@ fn contrail_page(status: StatusCode, detail: &str, accept: Option<&str>) -> Resp
         _ => "The request was refused.",
     };
     if accept.is_none_or(|accept| accept.contains("html") || accept.contains("*/*")) {
-        let detail = detail
-            .replace('&', "&amp;")
-            .replace('<', "&lt;")
-            .replace('>', "&gt;");
+        let detail = detail.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
         let title = format!("{} {title}", status.as_u16());
         let page = format!(
             "<html>\n <head>\n  <title>{title}</title>\n </head>\n <body>\n  <h1>{title}</h1>\n  \

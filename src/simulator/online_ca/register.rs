@@ -39,11 +39,8 @@ struct ClientCertificate {
 }
 
 fn parse(certificate_der: &[u8]) -> Option<ClientCertificate> {
-    let mut tbs = Reader(certificate_der)
-        .expect(der::SEQUENCE)?
-        .reader()
-        .expect(der::SEQUENCE)?
-        .reader();
+    let mut tbs =
+        Reader(certificate_der).expect(der::SEQUENCE)?.reader().expect(der::SEQUENCE)?.reader();
     let _version = tbs.optional(der::CONTEXT_0);
     let _serial = tbs.expect(der::INTEGER)?;
     let _signature_algorithm = tbs.expect(der::SEQUENCE)?;
@@ -51,11 +48,7 @@ fn parse(certificate_der: &[u8]) -> Option<ClientCertificate> {
     let mut validity = tbs.expect(der::SEQUENCE)?.reader();
     let (not_before, not_after) = (moment(validity.element()?)?, moment(validity.element()?)?);
     let subject = Name::from_element(tbs.expect(der::SEQUENCE)?);
-    Some(ClientCertificate {
-        subject,
-        not_before,
-        not_after,
-    })
+    Some(ClientCertificate { subject, not_before, not_after })
 }
 
 fn moment(element: Element<'_>) -> Option<Timestamp> {
@@ -76,22 +69,13 @@ mod tests {
 
     fn read(tag: u8, text: &str) -> Option<String> {
         let encoded = der::element(tag, text.as_bytes());
-        Reader(&encoded)
-            .element()
-            .and_then(moment)
-            .map(|moment| moment.to_string())
+        Reader(&encoded).element().and_then(moment).map(|moment| moment.to_string())
     }
 
     #[test]
     fn both_forms_of_time_are_read() {
-        assert_eq!(
-            read(der::UTC_TIME, "260102030405Z").as_deref(),
-            Some("2026-01-02T03:04:05Z")
-        );
-        assert_eq!(
-            read(der::UTC_TIME, "500102030405Z").as_deref(),
-            Some("1950-01-02T03:04:05Z")
-        );
+        assert_eq!(read(der::UTC_TIME, "260102030405Z").as_deref(), Some("2026-01-02T03:04:05Z"));
+        assert_eq!(read(der::UTC_TIME, "500102030405Z").as_deref(), Some("1950-01-02T03:04:05Z"));
         assert_eq!(
             read(der::GENERALIZED_TIME, "20560102030405Z").as_deref(),
             Some("2056-01-02T03:04:05Z")

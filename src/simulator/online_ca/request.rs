@@ -79,15 +79,9 @@ pub(super) fn lenient_base64(encoded: &[u8]) -> Option<Vec<u8>> {
         return None;
     }
     let octets = sextets.chunks(4).flat_map(|group| {
-        let bits = group
-            .iter()
-            .fold(0_u32, |bits, sextet| bits << 6 | u32::from(*sextet))
+        let bits = group.iter().fold(0_u32, |bits, sextet| bits << 6 | u32::from(*sextet))
             << (6 * (4 - group.len()));
-        bits.to_be_bytes()
-            .into_iter()
-            .skip(1)
-            .take(group.len() - 1)
-            .collect::<Vec<_>>()
+        bits.to_be_bytes().into_iter().skip(1).take(group.len() - 1).collect::<Vec<_>>()
     });
     Some(octets.collect())
 }
@@ -106,12 +100,7 @@ pub(super) enum Field {
 /// Finds the form field in a body.
 pub(super) fn field(content_type: Option<&str>, body: &[u8]) -> Field {
     let content_type = content_type.unwrap_or_default();
-    let media_type = content_type
-        .split(';')
-        .next()
-        .unwrap_or_default()
-        .trim()
-        .to_ascii_lowercase();
+    let media_type = content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
     match media_type.as_str() {
         "" | "application/x-www-form-urlencoded" => form_urlencoded::parse(body)
             .filter(|(name, _)| name == FIELD)
@@ -136,10 +125,7 @@ fn multipart_field(content_type: &str, body: &[u8]) -> Field {
         };
         let disposition = head
             .lines()
-            .find(|line| {
-                line.to_ascii_lowercase()
-                    .starts_with("content-disposition:")
-            })
+            .find(|line| line.to_ascii_lowercase().starts_with("content-disposition:"))
             .unwrap_or_default();
         if parameter(disposition, "name") != Some(FIELD) {
             continue;
@@ -156,8 +142,7 @@ fn multipart_field(content_type: &str, body: &[u8]) -> Field {
 fn parameter<'a>(value: &'a str, name: &str) -> Option<&'a str> {
     value.split(';').skip(1).find_map(|piece| {
         let (key, text) = piece.trim().split_once('=')?;
-        key.eq_ignore_ascii_case(name)
-            .then(|| text.trim_matches('"'))
+        key.eq_ignore_ascii_case(name).then(|| text.trim_matches('"'))
     })
 }
 
@@ -188,14 +173,12 @@ pub(super) fn csr(text: &str) -> Result<Csr, NoCsr> {
 
 /// The first block labelled as a request, wherever it stands in the text.
 fn pem_block(text: &str) -> Option<Vec<u8>> {
-    ["CERTIFICATE REQUEST", "NEW CERTIFICATE REQUEST"]
-        .iter()
-        .find_map(|label| {
-            let (_, after) = text.split_once(format!("-----BEGIN {label}-----").as_str())?;
-            let (body, _) = after.split_once(format!("-----END {label}-----").as_str())?;
-            let base64: String = body.split_ascii_whitespace().collect();
-            STANDARD.decode(base64).ok()
-        })
+    ["CERTIFICATE REQUEST", "NEW CERTIFICATE REQUEST"].iter().find_map(|label| {
+        let (_, after) = text.split_once(format!("-----BEGIN {label}-----").as_str())?;
+        let (body, _) = after.split_once(format!("-----END {label}-----").as_str())?;
+        let base64: String = body.split_ascii_whitespace().collect();
+        STANDARD.decode(base64).ok()
+    })
 }
 
 /// The outline of a PKCS#10 request; its subject, attributes and signature are not looked at.
@@ -207,9 +190,7 @@ fn parse_csr(der: &[u8]) -> Option<Csr> {
     info.expect(der::INTEGER)?;
     info.expect(der::SEQUENCE)?;
     let spki = info.expect(der::SEQUENCE)?;
-    Some(Csr {
-        spki_der: spki.raw.to_vec(),
-    })
+    Some(Csr { spki_der: spki.raw.to_vec() })
 }
 
 /// The raw number of bits of a public key as OpenSSL counts it; `None` if OpenSSL would not load
@@ -235,9 +216,7 @@ fn modulus_bits(key: Element<'_>) -> Option<u32> {
     let modulus = key.reader().expect(der::INTEGER)?.content;
     let significant = &modulus[modulus.iter().take_while(|octet| **octet == 0).count()..];
     let octets = u32::try_from(significant.len()).ok()?;
-    octets
-        .checked_mul(8)?
-        .checked_sub(significant.first()?.leading_zeros())
+    octets.checked_mul(8)?.checked_sub(significant.first()?.leading_zeros())
 }
 
 fn curve_bits(curve: &[u8]) -> Option<u32> {
@@ -262,14 +241,8 @@ mod tests {
         let header = basic("https://a.example/b:c:d");
         let both =
             [Flavour::Contrail, Flavour::Django].map(|flavour| credentials(flavour, Some(&header)));
-        assert_eq!(
-            both[0],
-            Credentials::Basic("https://a.example/b:c".to_owned(), "d".to_owned())
-        );
-        assert_eq!(
-            both[1],
-            Credentials::Basic("https".to_owned(), "//a.example/b:c:d".to_owned())
-        );
+        assert_eq!(both[0], Credentials::Basic("https://a.example/b:c".to_owned(), "d".to_owned()));
+        assert_eq!(both[1], Credentials::Basic("https".to_owned(), "//a.example/b:c:d".to_owned()));
     }
 
     #[test]
@@ -282,17 +255,10 @@ mod tests {
             (Some("Basic abc"), Credentials::Malformed),
             (Some(no_colon.as_str()), Credentials::Malformed),
             (Some("Basic /w=="), Credentials::Malformed),
-            (
-                Some("bAsIc ajo="),
-                Credentials::Basic("j".to_owned(), String::new()),
-            ),
+            (Some("bAsIc ajo="), Credentials::Basic("j".to_owned(), String::new())),
         ];
         for (header, expected) in cases {
-            assert_eq!(
-                credentials(Flavour::Contrail, header),
-                expected,
-                "{header:?}"
-            );
+            assert_eq!(credentials(Flavour::Contrail, header), expected, "{header:?}");
         }
     }
 
@@ -310,11 +276,7 @@ mod tests {
             ("aGVsbG8=trailing", Some(b"hello")),
         ];
         for (encoded, expected) in cases {
-            assert_eq!(
-                lenient_base64(encoded.as_bytes()).as_deref(),
-                expected,
-                "{encoded}"
-            );
+            assert_eq!(lenient_base64(encoded.as_bytes()).as_deref(), expected, "{encoded}");
         }
     }
 
@@ -322,18 +284,12 @@ mod tests {
     fn only_a_form_has_a_field() {
         let form = b"a=b&certificate_request=first&certificate_request=x%2By+z";
         assert_eq!(
-            field(
-                Some("application/x-www-form-urlencoded; charset=utf-8"),
-                form
-            ),
+            field(Some("application/x-www-form-urlencoded; charset=utf-8"), form),
             Field::Text("x+y z".to_owned())
         );
         assert_eq!(field(None, form), Field::Text("x+y z".to_owned()));
         assert_eq!(field(Some("application/x-pem-file"), form), Field::Missing);
-        assert_eq!(
-            field(Some("application/x-www-form-urlencoded"), b"-----BEGIN"),
-            Field::Missing
-        );
+        assert_eq!(field(Some("application/x-www-form-urlencoded"), b"-----BEGIN"), Field::Missing);
     }
 
     #[test]
@@ -344,14 +300,8 @@ mod tests {
             );
             field(Some("multipart/form-data; boundary=\"B\""), body.as_bytes())
         };
-        assert_eq!(
-            part("name=\"certificate_request\""),
-            Field::Text("value\n".to_owned())
-        );
-        assert_eq!(
-            part("name=\"certificate_request\"; filename=\"u.csr\""),
-            Field::File
-        );
+        assert_eq!(part("name=\"certificate_request\""), Field::Text("value\n".to_owned()));
+        assert_eq!(part("name=\"certificate_request\"; filename=\"u.csr\""), Field::File);
         assert_eq!(part("name=\"other\""), Field::Missing);
         assert_eq!(field(Some("multipart/form-data"), b"--B"), Field::Missing);
     }

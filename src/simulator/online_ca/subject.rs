@@ -112,19 +112,14 @@ fn split(slash_form: &str) -> Vec<(&'static str, &str)> {
     let mut starts = Vec::new();
     for (at, _) in slash_form.match_indices('/') {
         let tail = &slash_form[at + 1..];
-        let known = SPLIT_AT.iter().find(|name| {
-            tail.strip_prefix(**name)
-                .is_some_and(|rest| rest.starts_with('='))
-        });
+        let known = SPLIT_AT
+            .iter()
+            .find(|name| tail.strip_prefix(**name).is_some_and(|rest| rest.starts_with('=')));
         if let Some(name) = known {
             starts.push((*name, at, at + name.len() + 2));
         }
     }
-    let ends = starts
-        .iter()
-        .skip(1)
-        .map(|(_, at, _)| *at)
-        .chain([slash_form.len()]);
+    let ends = starts.iter().skip(1).map(|(_, at, _)| *at).chain([slash_form.len()]);
     starts
         .iter()
         .zip(ends)
@@ -179,12 +174,7 @@ mod tests {
                 "/O=NDG/OU=Security/CN=jdoe",
             ),
             ("braces", "/CN=${REMOTE_USER}", "jdoe", "/CN=jdoe"),
-            (
-                "a doubled dollar sign",
-                "/CN=$$$REMOTE_USER",
-                "jdoe",
-                "/CN=$jdoe",
-            ),
+            ("a doubled dollar sign", "/CN=$$$REMOTE_USER", "jdoe", "/CN=$jdoe"),
             (
                 "repeated attributes collapse",
                 "/DC=uk/DC=ac/DC=somewhere/CN=$REMOTE_USER",
@@ -209,18 +199,8 @@ mod tests {
                 "j/O=Evil",
                 "/O=NDG/O=Evil/CN=j",
             ),
-            (
-                "64 characters fit",
-                "/CN=$REMOTE_USER",
-                at_limit.as_str(),
-                limit_subject.as_str(),
-            ),
-            (
-                "long names",
-                "/commonName=$REMOTE_USER/localityName=X",
-                "j",
-                "/CN=j/L=X",
-            ),
+            ("64 characters fit", "/CN=$REMOTE_USER", at_limit.as_str(), limit_subject.as_str()),
+            ("long names", "/commonName=$REMOTE_USER/localityName=X", "j", "/CN=j/L=X"),
         ];
         for (case, template, user, expected) in cases {
             assert_eq!(contrail(template, user).as_deref(), Ok(expected), "{case}");
@@ -257,14 +237,8 @@ mod tests {
     fn django_fills_the_field_named_user() {
         let filled =
             |template| subject(Flavour::Django, template, "jdoe").map(|name| name.slash_form());
-        assert_eq!(
-            filled("/O={{x}}/CN={user}").as_deref(),
-            Ok("/O={x}/CN=jdoe")
-        );
-        assert_eq!(
-            filled("/CN=$REMOTE_USER").as_deref(),
-            Ok("/CN=$REMOTE_USER")
-        );
+        assert_eq!(filled("/O={{x}}/CN={user}").as_deref(), Ok("/O={x}/CN=jdoe"));
+        assert_eq!(filled("/CN=$REMOTE_USER").as_deref(), Ok("/CN=$REMOTE_USER"));
         for broken in ["/CN={name}", "/CN={user", "/CN=}"] {
             assert_eq!(filled(broken), Err(Raised), "{broken}");
         }
@@ -274,13 +248,7 @@ mod tests {
     fn the_register_compares_names_without_regard_to_order() {
         let sorted = sorted_slash_form("/O=NDG/OU=Security/CN=portal.example");
         assert_eq!(sorted, "/CN=portal.example/O=NDG/OU=Security");
-        assert_eq!(
-            sorted_slash_form("/CN=portal.example/OU=Security/O=NDG"),
-            sorted
-        );
-        assert_ne!(
-            sorted_slash_form("/CN=other.example/OU=Security/O=NDG"),
-            sorted
-        );
+        assert_eq!(sorted_slash_form("/CN=portal.example/OU=Security/O=NDG"), sorted);
+        assert_ne!(sorted_slash_form("/CN=other.example/OU=Security/O=NDG"), sorted);
     }
 }

@@ -34,16 +34,10 @@ pub(super) fn files(
         }
     }
     if let Some(key_der) = leaked_key_der {
-        files.push((
-            "test-ca.key".to_owned(),
-            pem("PRIVATE KEY", key_der).into_bytes(),
-        ));
+        files.push(("test-ca.key".to_owned(), pem("PRIVATE KEY", key_der).into_bytes()));
     }
     files.extend(
-        settings
-            .files
-            .iter()
-            .map(|(name, text)| (name.clone(), text.clone().into_bytes())),
+        settings.files.iter().map(|(name, text)| (name.clone(), text.clone().into_bytes())),
     );
     files
 }
@@ -68,10 +62,9 @@ pub(super) fn serialise(mut files: Vec<File>, manifest: Manifest) -> String {
     let names: Vec<&str> = files.iter().map(|(name, _)| name.as_str()).collect();
     let (head, prefix) = match manifest {
         Manifest::None => (String::new(), ""),
-        Manifest::Base64 => (
-            format!("TRUSTED_CERTS={}\n", STANDARD.encode(names.join(","))),
-            "FILEDATA_",
-        ),
+        Manifest::Base64 => {
+            (format!("TRUSTED_CERTS={}\n", STANDARD.encode(names.join(","))), "FILEDATA_")
+        }
         Manifest::Plain => (format!("TRUSTED_CERTS={}\n", names.join(",")), "FILEDATA_"),
     };
     let lines: String = files
@@ -86,10 +79,7 @@ mod tests {
     use super::*;
 
     fn two_files() -> Vec<File> {
-        vec![
-            ("a.0".to_owned(), b"one".to_vec()),
-            ("b.0".to_owned(), b"x".to_vec()),
-        ]
+        vec![("a.0".to_owned(), b"one".to_vec()), ("b.0".to_owned(), b"x".to_vec())]
     }
 
     #[test]
