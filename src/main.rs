@@ -1,3 +1,4 @@
+<<<<<<< HEAD
 //! The binary `chancery`.
 
 use std::process::ExitCode;
@@ -7,3 +8,6 @@ use clap::Parser as _;
 fn main() -> ExitCode {
     chancery::cli::Cli::parse().run()
 }
+=======
+fn main() {}
+>>>>>>> simulator

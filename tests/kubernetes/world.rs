@@ -249,10 +249,15 @@ impl Test {
             .filter(|event| event["objectRef"]["namespace"] == self.namespace.as_str())
             .filter(|event| event["objectRef"]["resource"] != "events")
             .map(|event| {
-                let of = |key: &str| event["objectRef"][key].as_str().unwrap_or_default().to_owned();
+                let of =
+                    |key: &str| event["objectRef"][key].as_str().unwrap_or_default().to_owned();
                 let sub = of("subresource");
                 let slash = if sub.is_empty() { "" } else { "/" };
-                format!("{} {}{slash}{sub}", event["verb"].as_str().unwrap_or_default(), of("resource"))
+                format!(
+                    "{} {}{slash}{sub}",
+                    event["verb"].as_str().unwrap_or_default(),
+                    of("resource")
+                )
             })
             .collect()
     }
@@ -260,8 +265,7 @@ impl Test {
     /// The end of the operator's log, for messages.
     pub fn operator_log(&self) -> String {
         let log = self.world.operator.process.log();
-        let lines: Vec<&str> =
-            log.lines().filter(|line| line.contains(&self.namespace)).collect();
+        let lines: Vec<&str> = log.lines().filter(|line| line.contains(&self.namespace)).collect();
         lines[lines.len().saturating_sub(20)..].join("\n")
     }
 }
