@@ -1,4 +1,3 @@
-<<<<<<< HEAD
 //! The binary `chancery`.
 
 use std::process::ExitCode;
@@ -8,6 +7,3 @@ use clap::Parser as _;
 fn main() -> ExitCode {
     chancery::cli::Cli::parse().run()
 }
-=======
-fn main() {}
->>>>>>> simulator

@@ -1,6 +1,3 @@
-<<<<<<< HEAD
-fn main() {}
-=======
 //! The command `chancery-simulator`: serves [`chancery::simulator`] over TLS until it is told to
 //! stop.
 //!
@@ -133,4 +130,3 @@ fn write_atomically(path: &Path, text: &str) -> io::Result<()> {
     fs::write(&temporary, text)?;
     fs::rename(&temporary, path)
 }
->>>>>>> simulator
