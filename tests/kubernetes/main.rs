@@ -1,7 +1,12 @@
 //! Chancery on a real API server: one control plane, one simulator and one operator for the whole
 //! run, one namespace and one CA for each test.
 
-#![expect(clippy::panic, clippy::print_stderr, reason = "this is how tests fail and tell")]
+#![allow(
+    clippy::disallowed_methods,
+    clippy::panic,
+    unreachable_pub,
+    reason = "tests wait for real processes in real time and tell by failing"
+)]
 
 #[path = "../support/mod.rs"]
 mod support;
