@@ -21,6 +21,11 @@
 //! shares the parser shares its bugs. It holds passwords and private keys in the open and belongs
 //! into no cluster that matters.
 
+#![expect(
+    clippy::disallowed_methods,
+    reason = "it plays the world outside, which has clocks and takes its time"
+)]
+
 mod answer;
 mod authority;
 mod der;
@@ -30,11 +35,6 @@ mod name;
 pub mod online_ca;
 mod requests;
 pub mod server;
-
-#![expect(
-    clippy::disallowed_methods,
-    reason = "it plays the world outside, which has clocks and takes its time"
-)]
 
 use std::collections::BTreeMap;
 use std::fmt;
