@@ -61,8 +61,9 @@ struct OperatorArgs {
     log_format: LogFormat,
 }
 
-/// kube logs every refused request as an error of its own; what it means is told by who made it.
-const DEFAULT_LOG: &str = "info,kube_client::client::builder=off";
+/// kube logs every refused request as an error of its own, and every run; what these mean is told
+/// by who made them.
+const DEFAULT_LOG: &str = "info,kube_client::client::builder=off,kube_runtime=warn";
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum LogFormat {

@@ -63,7 +63,7 @@ impl IssuerObject for ClusterIssuer {
     const STATUS_RESOURCE: &'static str = "clusterissuers/status";
 
     fn spec(&self) -> &IssuerSpec {
-        &self.spec
+        &self.spec.issuer
     }
 
     fn status(&self) -> Option<&IssuerStatus> {

@@ -270,7 +270,7 @@ impl Routes {
         }
         for issuer in self.stores.cluster_issuers.state() {
             let is_near = namespace == operator_namespace;
-            if is_near && issuer.0.as_ref().is_ok_and(|issuer| refers(&issuer.spec)) {
+            if is_near && issuer.0.as_ref().is_ok_and(|issuer| refers(&issuer.spec.issuer)) {
                 let _ = self.wakers.cluster_issuers.send(ObjectRef::from_obj(&*issuer));
             }
         }
