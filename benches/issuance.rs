@@ -97,6 +97,9 @@ async fn measure(plane: &ControlPlane, simulator: &Simulator) -> Vec<Round> {
         let (cpu_seconds, memory_kib) = operator.process.usage();
         let mut counts = count(&plane.audit_log(), &namespace);
         counts.issued = site.issued().await.len() - before;
+        if counts.issued != CERTIFICATES {
+            tell(&operator.process.log());
+        }
         drop(operator);
         plane.kubectl(["delete", "namespace", &namespace]).expect("it goes");
         rounds.push(Round { bare_seconds, seconds, counts, memory_kib, cpu_seconds });
@@ -256,6 +259,15 @@ async fn one(client: &Client, http: &reqwest::Client, url: &str, namespace: &str
     request.status = Some(CertificateRequestStatus { revision: Some(1), ..Default::default() });
     let name = request.metadata.name.clone().unwrap();
     requests.replace_status(&name, &params, &request).await.expect("written");
+}
+
+/// What went wrong, from the log: a certificate that nobody asked for needs a reason.
+fn tell(log: &str) {
+    println!("not exactly one certificate each; from the operator's log:");
+    log.lines()
+        .filter(|line| !line.contains("\"reason\":\"Issued\""))
+        .take(10)
+        .for_each(|line| println!("  {line}"));
 }
 
 fn count(audit_log: &str, namespace: &str) -> Counts {

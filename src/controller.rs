@@ -18,6 +18,7 @@ mod issuer;
 mod kill_point;
 mod perform;
 mod secret;
+mod undelivered;
 mod watches;
 
 use std::sync::Arc;
@@ -72,6 +73,7 @@ struct Context {
     clock: fn() -> Timestamp,
     metrics: Arc<Metrics>,
     checks: issuer::Checks,
+    undelivered: undelivered::Undelivered,
     wake: watches::Wakers,
 }
 
@@ -100,6 +102,7 @@ pub async fn run(
         clock: operator.clock,
         metrics: operator.metrics,
         checks: issuer::Checks::default(),
+        undelivered: undelivered::Undelivered::default(),
         wake: wakers,
         stores,
     });

@@ -69,6 +69,7 @@ async fn run(context: &Context, request: &CertificateRequest) -> Action {
     let issuer = FoundIssuer::of(context, request);
     let now = (context.clock)();
     let mut seen = observe(context, request, &issuer, target, now);
+    seen.obtained = context.undelivered.take(&seen);
     let rest = loop {
         let outcome = match decide(&seen) {
             Step::Rest(rest) => break rest,
@@ -91,6 +92,7 @@ async fn run(context: &Context, request: &CertificateRequest) -> Action {
         seen.now = (context.clock)();
         seen = seen.after(outcome);
     };
+    context.undelivered.keep(&seen);
     finish(context, request, &seen, &rest).await
 }
 

@@ -8,11 +8,17 @@ use kube::api::{Patch, PatchParams, PostParams};
 use kube::{Api, Client};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use tokio::sync::Semaphore;
 
 use crate::issuance::Read;
 
 /// The API server answers within milliseconds or is in trouble.
 const TIMEOUT: Duration = Duration::from_secs(15);
+/// So many calls are under way at once. More gain nothing, and make the API server turn some away.
+const PARALLEL: usize = 48;
+/// A call that was turned away (429) was not carried out: it is made again after this time, which
+/// is what the API server's own `Retry-After` says.
+const TURNED_AWAY: Duration = Duration::from_secs(1);
 
 /// A failed call of the API server.
 #[derive(Debug, thiserror::Error)]
@@ -40,20 +46,20 @@ pub(super) enum ErrorKind {
 }
 
 /// The API server.
-#[derive(Clone)]
 pub(super) struct Cluster {
     client: Client,
+    permits: Semaphore,
 }
 
 impl Cluster {
     pub(super) fn new(client: Client) -> Self {
-        Self { client }
+        Self { client, permits: Semaphore::new(PARALLEL) }
     }
 
     /// A Secret, live.
     pub(super) async fn secret(&self, namespace: &str, name: &str) -> Result<Read<Secret>, Error> {
         let api: Api<Secret> = Api::namespaced(self.client.clone(), namespace);
-        read(call("get", "secrets", namespace, name, api.get(name)).await)
+        read(self.call("get", "secrets", namespace, name, || api.get(name)).await)
     }
 
     /// A ConfigMap, live.
@@ -63,7 +69,7 @@ impl Cluster {
         name: &str,
     ) -> Result<Read<ConfigMap>, Error> {
         let api: Api<ConfigMap> = Api::namespaced(self.client.clone(), namespace);
-        read(call("get", "configmaps", namespace, name, api.get(name)).await)
+        read(self.call("get", "configmaps", namespace, name, || api.get(name)).await)
     }
 
     /// Creates a Secret that must not exist.
@@ -76,7 +82,7 @@ impl Cluster {
         let api: Api<Secret> = Api::namespaced(self.client.clone(), namespace);
         let params =
             PostParams { field_manager: Some(MANAGER.to_owned()), ..PostParams::default() };
-        call("create", "secrets", namespace, name, api.create(&params, secret)).await
+        self.call("create", "secrets", namespace, name, || api.create(&params, secret)).await
     }
 
     /// Changes a Secret by a merge patch; uid and resourceVersion in `patch` make it conditional.
@@ -89,8 +95,8 @@ impl Cluster {
         let api: Api<Secret> = Api::namespaced(self.client.clone(), namespace);
         let params =
             PatchParams { field_manager: Some(MANAGER.to_owned()), ..PatchParams::default() };
-        call("patch", "secrets", namespace, name, api.patch(name, &params, &Patch::Merge(patch)))
-            .await
+        let patch = Patch::Merge(patch);
+        self.call("patch", "secrets", namespace, name, || api.patch(name, &params, &patch)).await
     }
 
     /// Writes the whole status of `object` on the condition of its resourceVersion. PUT, because an
@@ -113,8 +119,30 @@ impl Cluster {
         let (namespace, name) = (object.namespace().unwrap_or_default(), object.name_any());
         let params =
             PostParams { field_manager: Some(MANAGER.to_owned()), ..PostParams::default() };
-        let put = api.replace_status(&name, &params, object);
-        call("update", resource, &namespace, &name, put).await
+        let put = || api.replace_status(&name, &params, object);
+        self.call("update", resource, &namespace, &name, put).await
+    }
+
+    async fn call<T, F: Future<Output = kube::Result<T>>>(
+        &self,
+        verb: &'static str,
+        resource: &'static str,
+        namespace: &str,
+        name: &str,
+        request: impl Fn() -> F,
+    ) -> Result<T, Error> {
+        // A semaphore that nobody closes always grants in the end.
+        let _permit = self.permits.acquire().await;
+        let (kind, cause) = match tokio::time::timeout(TIMEOUT, admitted(request)).await {
+            Ok(Ok(answer)) => return Ok(answer),
+            Ok(Err(error)) => explain(&error),
+            Err(_elapsed) => {
+                (ErrorKind::Other, format!("no answer within {} s", TIMEOUT.as_secs()))
+            }
+        };
+        let object =
+            if namespace.is_empty() { name.to_owned() } else { format!("{namespace}/{name}") };
+        Err(Error { verb, resource, object, kind, cause })
     }
 
     pub(super) fn client(&self) -> Client {
@@ -133,20 +161,19 @@ fn read<T>(answer: Result<T, Error>) -> Result<Read<T>, Error> {
     }
 }
 
-async fn call<T>(
-    verb: &'static str,
-    resource: &'static str,
-    namespace: &str,
-    name: &str,
-    request: impl Future<Output = kube::Result<T>>,
-) -> Result<T, Error> {
-    let (kind, cause) = match tokio::time::timeout(TIMEOUT, request).await {
-        Ok(Ok(answer)) => return Ok(answer),
-        Ok(Err(error)) => explain(&error),
-        Err(_elapsed) => (ErrorKind::Other, format!("no answer within {} s", TIMEOUT.as_secs())),
-    };
-    let object = if namespace.is_empty() { name.to_owned() } else { format!("{namespace}/{name}") };
-    Err(Error { verb, resource, object, kind, cause })
+/// The first answer that is not 429.
+#[expect(clippy::disallowed_methods, reason = "the wait that the API server asks for")]
+async fn admitted<T, F: Future<Output = kube::Result<T>>>(
+    request: impl Fn() -> F,
+) -> kube::Result<T> {
+    loop {
+        match request().await {
+            Err(kube::Error::Api(status)) if status.code == 429 => {
+                tokio::time::sleep(TURNED_AWAY).await;
+            }
+            answer => return answer,
+        }
+    }
 }
 
 fn shortened(text: &str) -> String {

@@ -143,6 +143,14 @@ impl Held {
 }
 
 impl Standing {
+    /// Whether what was obtained is there already: a delivery whose answer was lost.
+    fn holds(&self, obtained: &Obtained) -> bool {
+        self.held().is_some_and(|held| {
+            let there = &held.certificate.fingerprint_sha256;
+            obtained.candidates.iter().any(|one| one.fingerprint_sha256() == there)
+        })
+    }
+
     pub(super) fn held(&self) -> Option<&Held> {
         match self {
             Self::Held(held) => Some(held),
@@ -177,8 +185,13 @@ pub fn decide(seen: &Observation) -> Step {
         }
         (Standing::Absent, None) | (Standing::Broken(_) | Standing::Held(_), _) => {}
     }
-    if let (Some(obtained), Some(account)) = (&seen.obtained, &seen.account) {
-        return deliver(seen, obtained, account);
+    if let Some(obtained) = &seen.obtained {
+        if !standing.holds(obtained) {
+            return match &seen.account {
+                Some(account) => deliver(seen, obtained, account),
+                None => Step::OpenAccount,
+            };
+        }
     }
     match reissue(seen, &standing) {
         Some(reissue) => issue(seen, &standing, reissue),

@@ -219,6 +219,9 @@ fn etcd_args(at: &Path, url: &str) -> Vec<String> {
         format!("--initial-advertise-peer-urls={peer}"),
         format!("--initial-cluster=default={peer}"),
         "--log-level=warn".to_owned(),
+        // One member elects itself; the defaults make it wait for others.
+        "--heartbeat-interval=20".to_owned(),
+        "--election-timeout=100".to_owned(),
     ]
     .into()
 }

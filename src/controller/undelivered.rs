@@ -1,0 +1,33 @@
+//! Certificates in hand that could not be delivered: kept for the next run, so that trouble at the
+//! API server does not cost a second certificate.
+//!
+//! In memory only. What a process takes with it when it dies, a free CA issues again.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+
+use crate::api::AttemptInputs;
+use crate::issuance::{Observation, Obtained};
+
+#[derive(Default)]
+pub(super) struct Undelivered(Mutex<HashMap<String, (AttemptInputs, Obtained)>>);
+
+impl Undelivered {
+    /// What an earlier run for this request obtained with the same inputs.
+    pub(super) fn take(&self, seen: &Observation) -> Option<Obtained> {
+        let (inputs, obtained) = self.entries().remove(&seen.request.uid)?;
+        (inputs == seen.attempt()).then_some(obtained)
+    }
+
+    /// Keeps what a run obtained and could not deliver.
+    pub(super) fn keep(&self, seen: &Observation) {
+        if let Some(obtained) = &seen.obtained {
+            let entry = (seen.attempt(), obtained.clone());
+            self.entries().insert(seen.request.uid.clone(), entry);
+        }
+    }
+
+    fn entries(&self) -> std::sync::MutexGuard<'_, HashMap<String, (AttemptInputs, Obtained)>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
