@@ -5,8 +5,8 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 
 use super::decide::{Held, Rest};
 use super::observation::{Observation, Trouble};
-use crate::api::CertificateRequestStatus;
 use crate::api::condition::{self, ISSUING, READY, STALLED, Verdict};
+use crate::api::{CertificateRequestStatus, DeliveredCertificate};
 use crate::ca::Disposition;
 
 /// What a run leaves behind.
@@ -78,7 +78,9 @@ fn next_attempt(seen: &Observation, rest: &Rest) -> Option<NextAttempt> {
     let is_same = seen.previous.last_attempt.as_ref() == Some(&seen.attempt());
     let failed = if is_same { seen.previous.failed_attempts.saturating_add(1) } else { 1 };
     let at = pause_after(trouble.disposition, failed)
-        .map(|pause| seen.now.checked_add(pause).unwrap_or(seen.now));
+        .map(|pause| seen.now.checked_add(pause).unwrap_or(seen.now))
+        // To the second, as the status can hold it: message and field name the same time.
+        .map(|at| Timestamp::from_second(at.as_second()).unwrap_or(at));
     Some(NextAttempt { failed, at })
 }
 
@@ -146,15 +148,32 @@ fn issuing(seen: &Observation, rest: &Rest, next: Option<&NextAttempt>) -> Issui
         Rest::IssuerNotReady(why) => {
             say(true, "IssuerNotReady", format!("{} is not ready: {why}", request.issuer))
         }
-        Rest::AwaitingChange => remembered(seen, false),
-        Rest::BackingOff { until, reissue } if seen.previous.next_attempt != Some(*until) => say(
-            true,
-            reissue.reason(),
-            format!(
-                "{reissue}, seconds after it was delivered: repaired at {until}; find out who changes it"
-            ),
-        ),
-        Rest::BackingOff { .. } => remembered(seen, true),
+        Rest::AwaitingChange => remembered(seen, false).unwrap_or_else(|| {
+            say(
+                false,
+                "Pending",
+                "the last attempt was refused and the next would be too: change the request or its issuer"
+                    .to_owned(),
+            )
+        }),
+        Rest::BackingOff { until, reissue: Some(reissue) }
+            if seen.previous.next_attempt != Some(*until) =>
+        {
+            say(
+                true,
+                reissue.reason(),
+                format!(
+                    "{reissue}, seconds after it was delivered: repaired at {until}; find out who changes it"
+                ),
+            )
+        }
+        Rest::BackingOff { until, .. } => remembered(seen, true).unwrap_or_else(|| {
+            say(
+                true,
+                "Pending",
+                format!("the last attempt failed; the next is at {until}, or when something changes"),
+            )
+        }),
         Rest::TargetUnreadable(why) => say(
             true,
             "SecretUnreadable",
@@ -190,17 +209,19 @@ fn failed(trouble: &Trouble, next: Option<&NextAttempt>) -> Issuing {
     }
 }
 
-/// The verdict of the last attempt stands until the next.
-fn remembered(seen: &Observation, holds: bool) -> Issuing {
-    let (reason, message) = seen.previous.issuing.clone().unwrap_or_default();
-    let reason = REASONS.iter().find(|known| **known == reason).copied().unwrap_or("Pending");
-    Issuing { holds, reason, message }
+/// The verdict of the last attempt stands until the next, unless something else has been said in
+/// between that no longer holds.
+fn remembered(seen: &Observation, holds: bool) -> Option<Issuing> {
+    let (reason, message) = seen.previous.issuing.clone()?;
+    let reason = REASONS.iter().find(|known| **known == reason)?;
+    Some(Issuing { holds, reason, message })
 }
 
 /// Reasons of failed attempts, to be found again in a status.
-const REASONS: [&str; 20] = [
+const REASONS: [&str; 22] = [
     "AddressInvalid",
     "AddressUnknown",
+    "BundleUnusable",
     "CertificateUnfit",
     "ChainNotTrusted",
     "CredentialsMissing",
@@ -219,6 +240,7 @@ const REASONS: [&str; 20] = [
     "ServerNotTrusted",
     "TooManyRequests",
     "UnexpectedAnswer",
+    "Unreachable",
 ];
 
 fn is_stalled(seen: &Observation, rest: &Rest) -> bool {
@@ -243,16 +265,24 @@ fn is_stalled(seen: &Observation, rest: &Rest) -> bool {
     }
 }
 
-fn ready(seen: &Observation, held: Option<&Held>, rest: &Rest, issuing: &Issuing) -> Verdict {
+/// The certificate that `Ready` speaks of.
+fn delivered<'a>(
+    seen: &'a Observation,
+    held: Option<&'a Held>,
+    rest: &Rest,
+) -> Option<&'a DeliveredCertificate> {
     // What cannot be looked at is as it was: nobody took the certificate away.
     let is_unclear = matches!(rest, Rest::TargetUnreadable(_))
         || seen.standing().held().is_some_and(|held| !held.confirmed);
-    let kept = match held {
+    match held {
         Some(held) => Some(&held.certificate),
         None if is_unclear => seen.previous.certificate.as_ref(),
         None => None,
-    };
-    let Some(certificate) = kept else {
+    }
+}
+
+fn ready(seen: &Observation, held: Option<&Held>, rest: &Rest, issuing: &Issuing) -> Verdict {
+    let Some(certificate) = delivered(seen, held, rest) else {
         return Verdict::new(READY, false, issuing.reason, issuing.message.clone());
     };
     if certificate.not_after.0 <= seen.now {
@@ -287,7 +317,7 @@ fn status(
         conditions,
         revision: (revision > 0).then_some(revision),
         certificate: held
-            .map(|held| held.certificate.clone())
+            .map(|held| recorded(seen, held, rest))
             .or_else(|| previous.certificate.clone()),
         renewal_time: held.map(|held| Time(held.renewal(&seen.request).time)),
         last_failure_time: previous.last_failure.map(Time),
@@ -308,6 +338,24 @@ fn status(
         status.last_attempt = None;
     }
     status
+}
+
+/// The certificate with the resourceVersion that lets later runs skip the read: the present one only
+/// where all of the target has been looked at, for what else was altered would stay so.
+fn recorded(seen: &Observation, held: &Held, rest: &Rest) -> DeliveredCertificate {
+    let is_looked_at = seen.target.is_none()
+        || seen.delivered.is_some()
+        || seen.account.is_some() && *rest == Rest::Kept;
+    let mut certificate = held.certificate.clone();
+    if !is_looked_at {
+        certificate.secret_resource_version = seen
+            .previous
+            .certificate
+            .as_ref()
+            .map(|known| known.secret_resource_version.clone())
+            .unwrap_or_default();
+    }
+    certificate
 }
 
 /// The certificate is another than the status knew: this run delivered it, or one that died before
@@ -393,8 +441,8 @@ fn requeue(
         | Rest::Suspended(_) => None,
     };
     // Ready has to turn False at the end, whatever is waited for.
-    let end = held
-        .map(|held| held.certificate.not_after.0)
+    let end = delivered(seen, held, rest)
+        .map(|certificate| certificate.not_after.0)
         .filter(|end| *end > seen.now && *rest != Rest::Deleted);
     match (due, end) {
         (None, None) => Requeue::AwaitChange,
@@ -406,3 +454,6 @@ fn requeue(
 fn earliest(now: Timestamp) -> Timestamp {
     now.checked_add(SHORTEST_PAUSE).unwrap_or(now)
 }
+
+#[cfg(test)]
+mod tests;
