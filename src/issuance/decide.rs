@@ -329,8 +329,9 @@ fn keep(seen: &Observation, standing: &Standing) -> Step {
     if seen.target.is_none() && !drifted {
         return Step::Rest(Rest::Kept);
     }
+    let is_confirmed = standing.held().is_none_or(|held| held.confirmed);
     // Each failed repair changes the status, and that wakes the next run at once.
-    if let Some(until) = seen.backs_off_until() {
+    if let Some(until) = seen.backs_off_until().filter(|_| is_confirmed) {
         return Step::Rest(Rest::BackingOff { until, reissue: None });
     }
     if let Some(trouble) = contended(seen) {
@@ -339,13 +340,13 @@ fn keep(seen: &Observation, standing: &Standing) -> Step {
     let Some(target) = seen.live_target() else {
         return Step::ReadTarget;
     };
-    let (Some(held), Some(key)) = (standing.held(), &target.key) else {
+    let (Some(_), Some(key)) = (standing.held(), &target.key) else {
         return Step::Rest(Rest::Kept);
     };
     let Some(account) = &seen.account else {
         return match &seen.issuer {
             IssuerState::Ready { .. } => Step::OpenAccount,
-            IssuerState::Missing | IssuerState::NotReady(_) if held.confirmed => {
+            IssuerState::Missing | IssuerState::NotReady(_) if is_confirmed => {
                 Step::Rest(Rest::Kept)
             }
             IssuerState::Missing => Step::Rest(Rest::IssuerMissing),
@@ -355,9 +356,12 @@ fn keep(seen: &Observation, standing: &Standing) -> Step {
     if account.add_served_roots && seen.served.is_none() {
         return Step::ReadServedRoots;
     }
-    // Where the anchors have moved on, the old chain no longer verifies: that is no alteration.
-    let Ok(chain) = seen.verified(&target.chain, key.spki_der(), account) else {
-        return Step::Rest(Rest::Kept);
+    let chain = match seen.verified(&target.chain, key.spki_der(), account) {
+        Ok(chain) => chain,
+        // Somebody may have cut the intermediate off, and the server may keep it.
+        Err(Unfit::NoPath { .. }) if seen.served.is_none() => return Step::ReadServedRoots,
+        // Where the anchors have moved on, the old chain no longer verifies: that is no alteration.
+        Err(_) => return Step::Rest(Rest::Kept),
     };
     let delivery = seen.delivery(account, &chain, Arc::clone(key), false);
     if delivery.is_in(target) { Step::Rest(Rest::Kept) } else { Step::Deliver(Box::new(delivery)) }

@@ -52,19 +52,21 @@ pub fn describe(seen: &Observation, before: &[Condition], rest: &Rest) -> Descri
     // What may have been put there by somebody else does not get into the status.
     let held = standing.held().filter(|held| held.confirmed);
     let next = next_attempt(seen, rest);
-    let verdicts = verdicts(seen, held, rest, next.as_ref());
+    let delivered = delivered(seen, held, before, rest);
+    let verdicts = verdicts(seen, held, delivered, rest, next.as_ref());
     let notices = notices(seen, held, before, &verdicts);
     let conditions = condition::merge(before, verdicts, seen.request.generation, seen.now);
     Description {
         status: status(seen, held, rest, next.as_ref(), conditions),
         notices,
-        requeue: requeue(seen, held, rest, next.as_ref()),
+        requeue: requeue(seen, held, delivered, rest, next.as_ref()),
     }
 }
 
 /// When the next attempt follows a failed one, and how many failed.
 struct NextAttempt {
     failed: i32,
+    failed_at: Timestamp,
     at: Option<Timestamp>,
 }
 
@@ -75,13 +77,21 @@ fn next_attempt(seen: &Observation, rest: &Rest) -> Option<NextAttempt> {
     if !trouble.counts {
         return None;
     }
-    let is_same = seen.previous.last_attempt.as_ref() == Some(&seen.attempt());
-    let failed = if is_same { seen.previous.failed_attempts.saturating_add(1) } else { 1 };
+    let previous = &seen.previous;
+    let is_same = previous.last_attempt.as_ref() == Some(&seen.attempt());
+    // What fails before the next attempt is due was only a look: counting it would change the
+    // status, and that would wake the next look at once.
+    if let (true, Some(at), Some(failed_at)) =
+        (is_same, previous.next_attempt.filter(|at| *at > seen.now), previous.last_failure)
+    {
+        return Some(NextAttempt { failed: previous.failed_attempts, failed_at, at: Some(at) });
+    }
+    let failed = if is_same { previous.failed_attempts.saturating_add(1) } else { 1 };
     let at = pause_after(trouble.disposition, failed)
         .map(|pause| seen.now.checked_add(pause).unwrap_or(seen.now))
         // To the second, as the status can hold it: message and field name the same time.
         .map(|at| Timestamp::from_second(at.as_second()).unwrap_or(at));
-    Some(NextAttempt { failed, at })
+    Some(NextAttempt { failed, failed_at: seen.now, at })
 }
 
 /// How long to wait after the `failed`-th failure in a row; `None`: until something changes.
@@ -108,11 +118,12 @@ fn pause_after(disposition: Disposition, failed: i32) -> Option<SignedDuration> 
 fn verdicts(
     seen: &Observation,
     held: Option<&Held>,
+    delivered: Option<&DeliveredCertificate>,
     rest: &Rest,
     next: Option<&NextAttempt>,
 ) -> Vec<Verdict> {
     let issuing = issuing(seen, rest, next);
-    let mut verdicts = vec![ready(seen, held, rest, &issuing)];
+    let mut verdicts = vec![ready(seen, held, delivered, &issuing)];
     if is_stalled(seen, rest) {
         verdicts.push(Verdict::new(STALLED, true, issuing.reason, issuing.message.clone()));
     }
@@ -194,7 +205,7 @@ fn issuing(seen: &Observation, rest: &Rest, next: Option<&NextAttempt>) -> Issui
 
 fn failed(trouble: &Trouble, next: Option<&NextAttempt>) -> Issuing {
     let again = match next {
-        Some(NextAttempt { failed, at: Some(at) }) => {
+        Some(NextAttempt { failed, at: Some(at), .. }) => {
             format!(" (failed attempt {failed}; the next is at {at}, or when something changes)")
         }
         Some(NextAttempt { at: None, .. }) => {
@@ -269,26 +280,39 @@ fn is_stalled(seen: &Observation, rest: &Rest) -> bool {
 fn delivered<'a>(
     seen: &'a Observation,
     held: Option<&'a Held>,
+    before: &[Condition],
     rest: &Rest,
 ) -> Option<&'a DeliveredCertificate> {
-    // What cannot be looked at is as it was: nobody took the certificate away.
     let is_unclear = matches!(rest, Rest::TargetUnreadable(_))
         || seen.standing().held().is_some_and(|held| !held.confirmed);
+    let was_there = || {
+        condition::find(before, READY)
+            .is_some_and(|ready| ready.status == "True" || ready.reason == EXPIRED)
+    };
     match held {
         Some(held) => Some(&held.certificate),
-        None if is_unclear => seen.previous.certificate.as_ref(),
+        // What cannot be looked at is as it was: nobody took the certificate away.
+        None if is_unclear && was_there() => seen.previous.certificate.as_ref(),
         None => None,
     }
 }
 
-fn ready(seen: &Observation, held: Option<&Held>, rest: &Rest, issuing: &Issuing) -> Verdict {
-    let Some(certificate) = delivered(seen, held, rest) else {
+/// Reason of `Ready` for a certificate that is delivered and no longer valid.
+const EXPIRED: &str = "Expired";
+
+fn ready(
+    seen: &Observation,
+    held: Option<&Held>,
+    delivered: Option<&DeliveredCertificate>,
+    issuing: &Issuing,
+) -> Verdict {
+    let Some(certificate) = delivered else {
         return Verdict::new(READY, false, issuing.reason, issuing.message.clone());
     };
     if certificate.not_after.0 <= seen.now {
         let message =
             format!("the certificate expired at {}; {}", certificate.not_after.0, issuing.message);
-        return Verdict::new(READY, false, "Expired", message);
+        return Verdict::new(READY, false, EXPIRED, message);
     }
     let mut message = format!(
         "{} from {}, valid until {}",
@@ -326,7 +350,7 @@ fn status(
         last_attempt: previous.last_attempt.clone(),
     };
     if let Some(next) = next {
-        status.last_failure_time = Some(Time(seen.now));
+        status.last_failure_time = Some(Time(next.failed_at));
         status.failed_attempts = Some(next.failed);
         status.next_attempt_time = next.at.map(Time);
         status.last_attempt = Some(seen.attempt());
@@ -420,6 +444,7 @@ fn notices(
 fn requeue(
     seen: &Observation,
     held: Option<&Held>,
+    delivered: Option<&DeliveredCertificate>,
     rest: &Rest,
     next: Option<&NextAttempt>,
 ) -> Requeue {
@@ -441,7 +466,7 @@ fn requeue(
         | Rest::Suspended(_) => None,
     };
     // Ready has to turn False at the end, whatever is waited for.
-    let end = delivered(seen, held, rest)
+    let end = delivered
         .map(|certificate| certificate.not_after.0)
         .filter(|end| *end > seen.now && *rest != Rest::Deleted);
     match (due, end) {
