@@ -81,8 +81,9 @@ fn next_attempt(seen: &Observation, rest: &Rest) -> Option<NextAttempt> {
     let is_same = previous.last_attempt.as_ref() == Some(&seen.attempt());
     // What fails before the next attempt is due was only a look: counting it would change the
     // status, and that would wake the next look at once.
-    if let (true, Some(at), Some(failed_at)) =
-        (is_same, previous.next_attempt.filter(|at| *at > seen.now), previous.last_failure)
+    let due = previous.next_attempt.filter(|at| is_same && *at > seen.now);
+    if let (Some(at), Some(failed_at)) = (due, previous.last_failure)
+        && trouble.disposition != Disposition::Reject
     {
         return Some(NextAttempt { failed: previous.failed_attempts, failed_at, at: Some(at) });
     }

@@ -898,9 +898,22 @@ fn what_is_delivered_is_kept_in_order() {
             "Deliver",
         ),
         (
+            "the intermediate was cut off: perhaps the CA serves it",
+            altered_and_opened(|target| target.chain.truncate(1)),
+            "ReadServedRoots",
+        ),
+        (
+            "which it does",
+            with(altered_and_opened(|target| target.chain.truncate(1)), |seen| {
+                seen.served = Some(vec![pki().issuing.certificate()]);
+            }),
+            "Deliver",
+        ),
+        (
             "anchors that have moved on are no alteration",
             with(altered_and_opened(|_| ()), |seen| {
                 seen.account.as_mut().expect("one").anchors = vec![pki().stranger.certificate()];
+                seen.served = Some(vec![]);
             }),
             "Kept",
         ),
