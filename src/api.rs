@@ -19,8 +19,8 @@ pub use self::certificate_request::{
 };
 pub use self::crd::all as crds;
 pub use self::issuer::{
-    BasicSplit, CertificateBundle, ClusterIssuer, Issuer, IssuerKind, IssuerSpec, IssuerStatus,
-    KeyReference, OnlineCa, SecretReference, Tls, Trust,
+    BasicSplit, CertificateBundle, ClusterIssuer, ClusterIssuerSpec, Issuer, IssuerKind,
+    IssuerSpec, IssuerStatus, KeyReference, OnlineCa, SecretReference, Tls, Trust,
 };
 
 /// API group of all kinds.

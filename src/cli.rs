@@ -61,8 +61,9 @@ struct OperatorArgs {
     log_format: LogFormat,
 }
 
-/// kube logs every refused request as an error of its own; what it means is told by who made it.
-const DEFAULT_LOG: &str = "info,kube_client::client::builder=off";
+/// kube logs every refused request as an error of its own, and every run; what these mean is told
+/// by who made them.
+const DEFAULT_LOG: &str = "info,kube_client::client::builder=off,kube_runtime=warn";
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum LogFormat {
@@ -196,6 +197,9 @@ async fn client() -> Result<kube::Client, Fatal> {
         kube::Config::infer().await.map_err(|error| format!("no access to a cluster: {error}"))?;
     // A repeated write would be one we do not know of.
     config.default_retry = false;
+    // Without it a peer that falls silent would hang a watch for ever. Longer than the 290 s after
+    // which the API server ends each watch itself.
+    config.read_timeout = Some(Duration::from_secs(295));
     Ok(kube::Client::try_from(config)?)
 }
 

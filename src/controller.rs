@@ -65,7 +65,7 @@ struct Context {
     cluster: cluster::Cluster,
     namespace: String,
     stores: Stores,
-    accounts: Accounts,
+    accounts: Arc<Accounts>,
     events: Events,
     gate: Gate,
     keygen: Semaphore,
@@ -83,14 +83,16 @@ pub async fn run(
     shutdown: impl Future<Output = ()> + Send + Sync + 'static,
     ready: impl FnOnce() + Send,
 ) {
+    let accounts = Arc::new(Accounts::new(operator.connector, operator.ca_timeout));
+    let closing = Arc::clone(&accounts);
     let Watches { stores, wakers, requests, issuers, cluster_issuers, tasks } =
-        watches::start(&operator.client, &operator.namespace);
+        watches::start(&operator.client, &operator.namespace, move |gone| closing.close(gone));
     operator.metrics.observe_requests(stores.requests.clone());
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let context = Arc::new(Context {
         cluster: cluster::Cluster::new(operator.client.clone()),
         namespace: operator.namespace,
-        accounts: Accounts::new(operator.connector, operator.ca_timeout),
+        accounts,
         events: Events::new(operator.client.clone()),
         gate: Gate::default(),
         // RSA keys cost whole cores for up to a second.

@@ -19,3 +19,5 @@ pub mod issuance;
 pub mod metrics;
 pub mod pki;
 pub mod server;
+#[cfg(feature = "simulator")]
+pub mod simulator;

@@ -1,13 +1,9 @@
 //! `Issuer` and `ClusterIssuer`: one account at one certificate authority outside the cluster.
 
-use std::borrow::Cow;
-
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, ObjectMeta};
-use kube::{CustomResource, KubeSchema, Resource};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-
-use super::{GROUP, VERSION};
 
 /// An account at one certificate authority outside the cluster.
 ///
@@ -203,50 +199,24 @@ pub struct IssuerStatus {
     pub credentials_resource_version: Option<String>,
 }
 
-/// An account at one certificate authority outside the cluster, for the requests of all
-/// namespaces. Secrets and ConfigMaps it refers to are in the namespace of the operator.
-#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct ClusterIssuer {
-    /// Standard object metadata.
-    #[serde(default)]
-    pub metadata: ObjectMeta,
-    /// The same fields as those of an `Issuer`.
-    pub spec: IssuerSpec,
-    /// What Chancery found out about the account.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub status: Option<IssuerStatus>,
-}
-
-// Written out because the derive ties one spec type to one kind, and both kinds must stay the same
-// to the letter.
-impl Resource for ClusterIssuer {
-    type DynamicType = ();
-    type Scope = kube::core::ClusterResourceScope;
-
-    fn kind(_: &()) -> Cow<'_, str> {
-        "ClusterIssuer".into()
-    }
-
-    fn group(_: &()) -> Cow<'_, str> {
-        GROUP.into()
-    }
-
-    fn version(_: &()) -> Cow<'_, str> {
-        VERSION.into()
-    }
-
-    fn plural(_: &()) -> Cow<'_, str> {
-        "clusterissuers".into()
-    }
-
-    fn meta(&self) -> &ObjectMeta {
-        &self.metadata
-    }
-
-    fn meta_mut(&mut self) -> &mut ObjectMeta {
-        &mut self.metadata
-    }
+/// The same as an `Issuer`, for the requests of all namespaces. Secrets and ConfigMaps it refers to
+/// are in the namespace of the operator.
+///
+/// A type of its own because the derive ties one spec to one kind; its definition is made from the
+/// one of `Issuer`, so that the two cannot part.
+#[derive(CustomResource, Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[kube(
+    group = "chancery.dev",
+    version = "v1alpha1",
+    kind = "ClusterIssuer",
+    status = "IssuerStatus",
+    schema = "disabled",
+    derive = "PartialEq"
+)]
+#[serde(transparent)]
+pub struct ClusterIssuerSpec {
+    /// The fields of an `Issuer`.
+    pub issuer: IssuerSpec,
 }
 
 /// Which kind of issuer a request refers to.

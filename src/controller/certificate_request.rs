@@ -163,20 +163,25 @@ fn action(context: &Context, requeue: Requeue) -> Action {
     }
 }
 
+/// One line for each transition.
 fn log(before: &CertificateRequestStatus, after: &CertificateRequestStatus) {
-    for kind in [READY, ISSUING] {
-        let (old, new) =
-            (condition::find(&before.conditions, kind), condition::find(&after.conditions, kind));
-        let Some(new) = new else { continue };
-        if old.is_none_or(|old| old.reason != new.reason || old.status != new.status) {
-            tracing::info!(
-                condition = kind,
-                status = new.status,
-                reason = new.reason,
-                "{}",
-                new.message
-            );
-        }
+    let reason = |status: &CertificateRequestStatus, kind| {
+        condition::find(&status.conditions, kind)
+            .map(|one| (one.status.clone(), one.reason.clone()))
+    };
+    let moved = |kind| reason(before, kind) != reason(after, kind);
+    let kind = if moved(READY) || before.revision != after.revision { READY } else { ISSUING };
+    if let Some(new) =
+        condition::find(&after.conditions, kind).filter(|_| kind == READY || moved(kind))
+    {
+        tracing::info!(
+            condition = kind,
+            status = new.status,
+            reason = new.reason,
+            revision = after.revision,
+            "{}",
+            new.message
+        );
     }
 }
 

@@ -149,9 +149,13 @@ async fn call<T>(
     Err(Error { verb, resource, object, kind, cause })
 }
 
+fn shortened(text: &str) -> String {
+    text.chars().take(400).collect()
+}
+
 fn explain(error: &kube::Error) -> (ErrorKind, String) {
     let kube::Error::Api(status) = error else {
-        return (ErrorKind::Other, error.to_string());
+        return (ErrorKind::Other, shortened(&error.to_string()));
     };
     let kind = match status.code {
         403 => ErrorKind::Forbidden,
@@ -159,5 +163,10 @@ fn explain(error: &kube::Error) -> (ErrorKind, String) {
         409 => ErrorKind::Conflict,
         _ => ErrorKind::Other,
     };
-    (kind, status.message.clone())
+    // A 400 or 422 may repeat the object that was sent, with all that is in it.
+    let cause = match status.code {
+        403 | 404 | 409 => shortened(&status.message),
+        code => format!("{code} {}", status.reason),
+    };
+    (kind, cause)
 }

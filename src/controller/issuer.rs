@@ -63,7 +63,7 @@ impl IssuerObject for ClusterIssuer {
     const STATUS_RESOURCE: &'static str = "clusterissuers/status";
 
     fn spec(&self) -> &IssuerSpec {
-        &self.spec
+        &self.spec.issuer
     }
 
     fn status(&self) -> Option<&IssuerStatus> {
@@ -137,7 +137,6 @@ pub(super) fn error_policy<K: IssuerObject>(
 async fn run<K: IssuerObject>(context: &Context, issuer: &K) -> Action {
     let key = IssuerKey { kind: K::KIND, namespace: issuer.namespace(), name: issuer.name_any() };
     if issuer.meta().deletion_timestamp.is_some() {
-        context.accounts.close(&key);
         return Action::await_change();
     }
     let generation = issuer.meta().generation.unwrap_or_default();

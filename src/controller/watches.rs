@@ -17,6 +17,7 @@ use serde::de::DeserializeOwned;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::task::JoinSet;
 
+use super::accounts::IssuerKey;
 use crate::api::{CertificateRequest, ClusterIssuer, Issuer, IssuerKind, IssuerSpec, annotation};
 use crate::ca::registry::Kind;
 
@@ -55,7 +56,13 @@ pub(super) struct Watches {
 }
 
 /// Starts all watches.
-pub(super) fn start(client: &Client, operator_namespace: &str) -> Watches {
+///
+/// `issuer_gone` is told of each issuer that was deleted.
+pub(super) fn start(
+    client: &Client,
+    operator_namespace: &str,
+    issuer_gone: impl Fn(&IssuerKey) + Clone + Send + 'static,
+) -> Watches {
     let (requests, requests_writer) = store();
     let (issuers, issuers_writer) = store();
     let (cluster_issuers, cluster_issuers_writer) = store();
@@ -80,8 +87,15 @@ pub(super) fn start(client: &Client, operator_namespace: &str) -> Watches {
         move |request, is_gone| routes.request(request, is_gone)
     }));
     tasks.spawn(follow(Api::all(client.clone()), all.clone(), issuers_writer, {
-        let routes = routes.clone();
-        move |issuer: &Guarded<Issuer>, _| {
+        let (routes, issuer_gone) = (routes.clone(), issuer_gone.clone());
+        move |issuer: &Guarded<Issuer>, is_gone| {
+            if is_gone {
+                issuer_gone(&IssuerKey {
+                    kind: IssuerKind::Issuer,
+                    namespace: issuer.namespace(),
+                    name: issuer.name_any(),
+                });
+            }
             let _ = routes.wakers.issuers.send(ObjectRef::from_obj(issuer));
             routes.issuer(
                 IssuerKind::Issuer,
@@ -92,7 +106,14 @@ pub(super) fn start(client: &Client, operator_namespace: &str) -> Watches {
     }));
     tasks.spawn(follow(Api::all(client.clone()), all, cluster_issuers_writer, {
         let routes = routes.clone();
-        move |issuer: &Guarded<ClusterIssuer>, _| {
+        move |issuer: &Guarded<ClusterIssuer>, is_gone| {
+            if is_gone {
+                issuer_gone(&IssuerKey {
+                    kind: IssuerKind::ClusterIssuer,
+                    namespace: None,
+                    name: issuer.name_any(),
+                });
+            }
             let _ = routes.wakers.cluster_issuers.send(ObjectRef::from_obj(issuer));
             routes.issuer(IssuerKind::ClusterIssuer, None, &issuer.name_any());
         }
@@ -270,7 +291,7 @@ impl Routes {
         }
         for issuer in self.stores.cluster_issuers.state() {
             let is_near = namespace == operator_namespace;
-            if is_near && issuer.0.as_ref().is_ok_and(|issuer| refers(&issuer.spec)) {
+            if is_near && issuer.0.as_ref().is_ok_and(|issuer| refers(&issuer.spec.issuer)) {
                 let _ = self.wakers.cluster_issuers.send(ObjectRef::from_obj(&*issuer));
             }
         }

@@ -153,8 +153,13 @@ fn issuing(seen: &Observation, rest: &Rest, next: Option<&NextAttempt>) -> Issui
             true,
             "IssuerNotFound",
             format!(
-                "{} does not exist: create it, or correct spec.issuerRef (it cannot wait for another kind or namespace)",
-                request.issuer
+                "{} does not exist{}: create it, or correct spec.issuerRef",
+                request.issuer,
+                if request.issuer.starts_with("ClusterIssuer") {
+                    String::new()
+                } else {
+                    format!(" in namespace {}", request.namespace)
+                }
             ),
         ),
         Rest::IssuerNotReady(why) => {

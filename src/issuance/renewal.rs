@@ -42,7 +42,7 @@ pub fn renewal(
         RenewBefore::AThird => (lifetime / 3, false),
         RenewBefore::Duration(wish) if wish.as_secs() < lifetime => (wish.as_secs(), false),
         RenewBefore::Duration(_) => (lifetime / 3, true),
-        RenewBefore::Percentage(share) => (lifetime / 100 * i64::from(share), false),
+        RenewBefore::Percentage(share) => (lifetime * i64::from(share) / 100, false),
     };
     let jitter = jitter(uid, lifetime / 20);
     let end = not_after.as_second();
@@ -106,6 +106,12 @@ mod tests {
                 assert!(late <= expected && late >= expected - 30 * hour / 20, "{name}: {late}");
             }
         }
+    }
+
+    #[test]
+    fn a_share_of_a_short_lifetime_is_not_rounded_away() {
+        let got = renewal(at(0), at(45), at(0), RenewBefore::Percentage(40), "uid").time;
+        assert!((25..=27).contains(&got.as_second()), "{got}");
     }
 
     #[test]

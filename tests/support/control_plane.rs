@@ -7,6 +7,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use kube::config::{KubeConfigOptions, Kubeconfig};
+use secrecy::ExposeSecret as _;
 use tempfile::TempDir;
 
 use super::process::Process;
@@ -44,7 +45,8 @@ impl ControlPlane {
         );
         let url = format!("https://127.0.0.1:{port}");
         let kubeconfig = at.join("admin.kubeconfig");
-        std::fs::write(&kubeconfig, kubeconfig_for(at, &url, ADMIN_TOKEN, "admin")).expect("writes");
+        std::fs::write(&kubeconfig, kubeconfig_for(at, &url, ADMIN_TOKEN, "admin"))
+            .expect("writes");
         let controllers = Process::start(
             at,
             "kube-controller-manager",
@@ -187,8 +189,10 @@ fn prepare(at: &Path) {
     write("ca.crt", &ca_certificate.pem());
     write("server.crt", &certificate.pem());
     write("server.key", &key.serialize_pem());
-    let accounts = rcgen::KeyPair::generate().expect("a key");
-    write("service-accounts.key", &accounts.serialize_pem());
+    // The API server reads PKCS #8 for RSA keys only.
+    let accounts =
+        chancery::pki::PrivateKey::generate(chancery::pki::KeyKind::Rsa2048).expect("a key");
+    write("service-accounts.key", accounts.to_pkcs8_pem().expose_secret());
     write("tokens.csv", &format!("{ADMIN_TOKEN},admin,admin,system:masters\n"));
     write(
         "audit-policy.yaml",

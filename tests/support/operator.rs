@@ -11,7 +11,17 @@ use super::program;
 pub fn install(plane: &ControlPlane) {
     plane.kubectl(["apply", "-k", "deploy"]).expect("kubectl apply -k deploy");
     plane
-        .kubectl(["wait", "--for=condition=Established", "--timeout=30s", "-f", "crds/certificaterequests.yaml", "-f", "crds/issuers.yaml", "-f", "crds/clusterissuers.yaml"])
+        .kubectl([
+            "wait",
+            "--for=condition=Established",
+            "--timeout=30s",
+            "-f",
+            "crds/certificaterequests.yaml",
+            "-f",
+            "crds/issuers.yaml",
+            "-f",
+            "crds/clusterissuers.yaml",
+        ])
         .expect("the definitions are established");
 }
 
@@ -39,10 +49,8 @@ impl Operator {
         let address = format!("127.0.0.1:{port}");
         let name = format!("operator-{port}");
         let kubeconfig = kubeconfig.display().to_string();
-        let mut all = vec![
-            ("KUBECONFIG", kubeconfig.as_str()),
-            ("CHANCERY_HTTP_ADDRESS", address.as_str()),
-        ];
+        let mut all =
+            vec![("KUBECONFIG", kubeconfig.as_str()), ("CHANCERY_HTTP_ADDRESS", address.as_str())];
         all.extend_from_slice(env);
         let process = Process::start(plane.dir(), &name, program, [] as [&str; 0], &all);
         Self { process, address }
@@ -64,7 +72,8 @@ impl Operator {
     pub fn get(&self, path: &str) -> Option<(u16, String)> {
         use std::io::{Read as _, Write as _};
         let mut stream = std::net::TcpStream::connect(&self.address).ok()?;
-        write!(stream, "GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").ok()?;
+        write!(stream, "GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+            .ok()?;
         let mut text = String::new();
         stream.read_to_string(&mut text).ok()?;
         let status = text.split(' ').nth(1)?.parse().ok()?;

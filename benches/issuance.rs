@@ -1,0 +1,352 @@
+//! What Chancery costs, beside a bare client that does nothing but the same requests.
+//!
+//! `make bench` prints a table and writes `target/bench/summary.json`. Requests are counted from
+//! the API server's audit log. Absolute figures drift between machines: compare within one run.
+//!
+//! *free*: 500 certificates, ECDSA P-256, from an immediate CA, from the first `POST` of a
+//! CertificateRequest to the last one Ready. The bare client does, for each: POST the request, GET
+//! the Secret, make key and CSR, ask the CA, POST the Secret, PUT the status; 64 in flight. It keeps
+//! nothing in mind, watches nothing, verifies nothing and publishes no Events.
+
+#![allow(
+    clippy::disallowed_methods,
+    clippy::panic,
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    reason = "a bench measures real time and prints"
+)]
+
+#[path = "../tests/support/mod.rs"]
+mod support;
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use chancery::api::{CertificateRequest, CertificateRequestStatus, condition};
+use chancery::pki::{KeyKind, Names, PrivateKey, csr};
+use futures::{StreamExt as _, TryStreamExt as _};
+use k8s_openapi::ByteString;
+use k8s_openapi::api::core::v1::Secret;
+use kube::api::{DeleteParams, PostParams};
+use kube::runtime::{WatchStreamExt as _, watcher};
+use kube::{Api, Client};
+use secrecy::ExposeSecret as _;
+use serde_json::{Value, json};
+
+use support::control_plane::ControlPlane;
+use support::operator::{self, Operator};
+use support::simulator::{Simulator, Site};
+
+const CERTIFICATES: usize = 500;
+const ROUNDS: usize = 3;
+const IN_FLIGHT: usize = 64;
+
+fn main() {
+    // `cargo test --benches` and the like only want to know that it starts.
+    if std::env::args().any(|argument| argument == "--test") {
+        return;
+    }
+    let plane = ControlPlane::start();
+    operator::install(&plane);
+    let simulator = Simulator::start(plane.dir());
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime");
+    let rounds = runtime.block_on(measure(&plane, &simulator));
+    report(&rounds, webhook_calls(&plane));
+}
+
+/// One measurement of both.
+struct Round {
+    bare_seconds: f64,
+    seconds: f64,
+    counts: Counts,
+    memory_kib: u64,
+    cpu_seconds: f64,
+}
+
+/// What the audit log says of the operator in one namespace.
+#[derive(Default)]
+struct Counts {
+    requests: usize,
+    writes: usize,
+    events: usize,
+    conflicts: usize,
+    issued: usize,
+    by_call: BTreeMap<String, usize>,
+}
+
+async fn measure(plane: &ControlPlane, simulator: &Simulator) -> Vec<Round> {
+    let client = plane.client().await;
+    let mut rounds = Vec::new();
+    for round in 1..=ROUNDS {
+        let site = simulator.online_ca(&format!("bench-{round}"));
+        site.configure(json!({"minKeyBits": 256, "keyAlgorithm": "ECDSA"})).await;
+        let bare = format!("bare-{round}");
+        println!("round {round} of {ROUNDS}: bare client");
+        let bare_seconds = bare_client(plane, simulator, &site, &client, &bare).await;
+        plane.kubectl(["delete", "namespace", &bare]).expect("it goes");
+        println!("round {round} of {ROUNDS}: operator");
+        let namespace = format!("ours-{round}");
+        plane.kubectl(["create", "namespace", &namespace]).expect("a namespace");
+        let operator = Operator::start(plane, &[]);
+        set_up_issuer(plane, simulator, &site, &namespace).await;
+        let before = site.issued().await.len();
+        let seconds = ours(&client, &namespace).await;
+        // Events follow the status they speak of.
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        let (cpu_seconds, memory_kib) = operator.process.usage();
+        let mut counts = count(&plane.audit_log(), &namespace);
+        counts.issued = site.issued().await.len() - before;
+        drop(operator);
+        plane.kubectl(["delete", "namespace", &namespace]).expect("it goes");
+        rounds.push(Round { bare_seconds, seconds, counts, memory_kib, cpu_seconds });
+    }
+    rounds
+}
+
+async fn set_up_issuer(
+    plane: &ControlPlane,
+    simulator: &Simulator,
+    site: &Site<'_>,
+    namespace: &str,
+) {
+    let credentials = json!({
+        "apiVersion": "v1", "kind": "Secret",
+        "metadata": {
+            "name": "credentials", "namespace": namespace,
+            "labels": {"chancery.dev/credentials": "true"},
+            "annotations": {"chancery.dev/hosts": "localhost"},
+        },
+        "stringData": {"username": "testuser", "password": "changeme"},
+    });
+    let issuer = json!({
+        "apiVersion": "chancery.dev/v1alpha1", "kind": "Issuer",
+        "metadata": {"name": "ca", "namespace": namespace},
+        "spec": {
+            "onlineCa": {
+                "certificateUrl": site.certificate_url(),
+                "trustRootsUrl": site.trust_roots_url(),
+                "credentialsSecretRef": {"name": "credentials"},
+                "keyAlgorithms": ["ECDSA"],
+            },
+            "tls": {"caBundle": {"pem": simulator.tls_root()}},
+            "trust": {"bundle": {"pem": site.root_pem().await}},
+        },
+    });
+    plane.apply(&credentials.to_string()).expect("credentials");
+    plane.apply(&issuer.to_string()).expect("an issuer");
+    plane
+        .kubectl([
+            "wait",
+            "-n",
+            namespace,
+            "--for=condition=Ready",
+            "--timeout=30s",
+            "issuers.chancery.dev/ca",
+        ])
+        .expect("a ready issuer");
+}
+
+fn request(namespace: &str, number: usize) -> CertificateRequest {
+    serde_json::from_value(json!({
+        "apiVersion": "chancery.dev/v1alpha1", "kind": "CertificateRequest",
+        "metadata": {"name": format!("r{number}"), "namespace": namespace},
+        "spec": {
+            "issuerRef": {"kind": "Issuer", "name": "ca"},
+            "secretName": format!("r{number}-tls"),
+            "onlineCa": {},
+        },
+    }))
+    .expect("a request")
+}
+
+/// Creates all requests, and waits for the last one to be Ready.
+async fn ours(client: &Client, namespace: &str) -> f64 {
+    let api: Api<CertificateRequest> = Api::namespaced(client.clone(), namespace);
+    let events = watcher(api.clone(), watcher::Config::default()).applied_objects();
+    let mut events = std::pin::pin!(events);
+    let start = Instant::now();
+    let create = tokio::spawn({
+        let (api, namespace) = (api.clone(), namespace.to_owned());
+        async move {
+            futures::stream::iter(0..CERTIFICATES)
+                .map(|number| {
+                    let (api, request) = (api.clone(), request(&namespace, number));
+                    async move { api.create(&PostParams::default(), &request).await }
+                })
+                .buffer_unordered(IN_FLIGHT)
+                .try_collect::<Vec<_>>()
+                .await
+        }
+    });
+    let mut ready = std::collections::HashSet::new();
+    while ready.len() < CERTIFICATES {
+        let next = tokio::time::timeout(Duration::from_secs(120), events.next()).await;
+        let Ok(Some(Ok(request))) = next else {
+            panic!("{} of {CERTIFICATES} are Ready", ready.len())
+        };
+        let conditions = request.status.map(|status| status.conditions).unwrap_or_default();
+        if condition::is_true(&conditions, "Ready") {
+            ready.insert(request.metadata.name);
+        }
+    }
+    let seconds = start.elapsed().as_secs_f64();
+    create.await.expect("the task").expect("all are created");
+    seconds
+}
+
+/// The same work without an operator.
+async fn bare_client(
+    plane: &ControlPlane,
+    simulator: &Simulator,
+    site: &Site<'_>,
+    client: &Client,
+    namespace: &str,
+) -> f64 {
+    plane.kubectl(["create", "namespace", namespace]).expect("a namespace");
+    let root = reqwest::Certificate::from_pem(simulator.tls_root().as_bytes()).expect("a root");
+    let http =
+        reqwest::Client::builder().tls_certs_only([root]).no_proxy().build().expect("a client");
+    let url = site.certificate_url();
+    let start = Instant::now();
+    futures::stream::iter(0..CERTIFICATES)
+        .map(|number| {
+            let (http, url, client) = (http.clone(), url.clone(), client.clone());
+            let namespace = namespace.to_owned();
+            tokio::spawn(async move { one(&client, &http, &url, &namespace, number).await })
+        })
+        .buffer_unordered(IN_FLIGHT)
+        .for_each(|done| async { done.expect("one certificate") })
+        .await;
+    let seconds = start.elapsed().as_secs_f64();
+    let api: Api<CertificateRequest> = Api::namespaced(client.clone(), namespace);
+    api.delete_collection(&DeleteParams::default(), &Default::default()).await.expect("they go");
+    seconds
+}
+
+async fn one(client: &Client, http: &reqwest::Client, url: &str, namespace: &str, number: usize) {
+    let requests: Api<CertificateRequest> = Api::namespaced(client.clone(), namespace);
+    let secrets: Api<Secret> = Api::namespaced(client.clone(), namespace);
+    let params = PostParams::default();
+    let mut request = requests.create(&params, &request(namespace, number)).await.expect("created");
+    let name = request.spec.secret_name.clone();
+    assert!(secrets.get_opt(&name).await.expect("an answer").is_none());
+    let key = PrivateKey::generate(KeyKind::EcdsaP256).expect("a key");
+    let csr_der = csr::build(&key, &Names::default()).expect("a CSR");
+    let body = url::form_urlencoded::Serializer::new(String::new())
+        .append_pair("certificate_request", &csr::to_pem(&csr_der))
+        .finish();
+    let answer = http
+        .post(url)
+        .basic_auth("testuser", Some("changeme"))
+        .header("content-type", "application/x-www-form-urlencoded")
+        .body(body)
+        .send()
+        .await
+        .expect("an answer");
+    assert_eq!(answer.status(), 200);
+    let chain = answer.bytes().await.expect("a chain");
+    let mut secret = Secret { type_: Some("kubernetes.io/tls".to_owned()), ..Secret::default() };
+    secret.metadata.name = Some(name);
+    secret.data = Some(BTreeMap::from([
+        ("tls.crt".to_owned(), ByteString(chain.to_vec())),
+        ("tls.key".to_owned(), ByteString(key.to_pkcs8_pem().expose_secret().as_bytes().to_vec())),
+    ]));
+    secrets.create(&params, &secret).await.expect("created");
+    request.status = Some(CertificateRequestStatus { revision: Some(1), ..Default::default() });
+    let name = request.metadata.name.clone().unwrap();
+    requests.replace_status(&name, &params, &request).await.expect("written");
+}
+
+fn count(audit_log: &str, namespace: &str) -> Counts {
+    let mut counts = Counts::default();
+    for line in audit_log.lines() {
+        let Ok(event) = serde_json::from_str::<Value>(line) else { continue };
+        let is_ours = event["user"]["username"] == "system:serviceaccount:chancery:chancery"
+            && event["objectRef"]["namespace"] == namespace;
+        if !is_ours {
+            continue;
+        }
+        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        let (verb, resource) = (text(&event["verb"]), text(&event["objectRef"]["resource"]));
+        if resource == "events" {
+            counts.events += 1;
+            continue;
+        }
+        counts.requests += 1;
+        counts.writes +=
+            usize::from(matches!(verb.as_str(), "create" | "update" | "patch" | "delete"));
+        counts.conflicts += usize::from(event["responseStatus"]["code"] == 409);
+        *counts
+            .by_call
+            .entry(format!("{verb} {resource}/{}", text(&event["objectRef"]["subresource"])))
+            .or_default() += 1;
+    }
+    counts
+}
+
+/// Calls of admission webhooks, as the API server counts them itself.
+fn webhook_calls(plane: &ControlPlane) -> f64 {
+    let metrics = plane.kubectl(["get", "--raw", "/metrics"]).expect("metrics");
+    metrics
+        .lines()
+        .filter(|line| line.starts_with("apiserver_admission_webhook_request_total"))
+        .filter_map(|line| line.rsplit_once(' ')?.1.parse::<f64>().ok())
+        .sum()
+}
+
+fn report(rounds: &[Round], webhook_calls: f64) {
+    let per = |count: usize| count as f64 / CERTIFICATES as f64;
+    let median = |figure: &dyn Fn(&Round) -> f64| {
+        let mut all: Vec<f64> = rounds.iter().map(figure).collect();
+        all.sort_by(f64::total_cmp);
+        all[all.len() / 2]
+    };
+    println!(
+        "\n{CERTIFICATES} certificates, ECDSA P-256, immediate CA; {ROUNDS} rounds, bare client and operator in turn\n"
+    );
+    println!("{:<34}{:>12}{:>12}{:>12}", "", "min", "median", "max");
+    let row = |name: &str, figure: &dyn Fn(&Round) -> f64| {
+        let mut all: Vec<f64> = rounds.iter().map(figure).collect();
+        all.sort_by(f64::total_cmp);
+        println!(
+            "{name:<34}{:>12.3}{:>12.3}{:>12.3}",
+            all[0],
+            all[all.len() / 2],
+            all[all.len() - 1]
+        );
+    };
+    let rate = |seconds: f64| CERTIFICATES as f64 / seconds;
+    row("seconds", &|round| round.seconds);
+    row("certificates per second", &|round| rate(round.seconds));
+    row("bare client, per second", &|round| rate(round.bare_seconds));
+    row("share of the bare client", &|round| round.bare_seconds / round.seconds);
+    row("API requests per certificate", &|round| per(round.counts.requests));
+    row("API writes per certificate", &|round| per(round.counts.writes));
+    row("Events per certificate", &|round| per(round.counts.events));
+    row("conflicts (409)", &|round| round.counts.conflicts as f64);
+    row("certificates the CA issued", &|round| round.counts.issued as f64);
+    row("operator: CPU seconds", &|round| round.cpu_seconds);
+    row("operator: resident MiB", &|round| round.memory_kib as f64 / 1024.0);
+    println!("\nCalls of the last round: {:?}", rounds[rounds.len() - 1].counts.by_call);
+    let summary = json!({
+        "free": {
+            "certificates": CERTIFICATES,
+            "seconds": median(&|round| round.seconds),
+            "rate_per_s": median(&|round| rate(round.seconds)),
+            "requests_per_certificate": median(&|round| per(round.counts.requests)),
+            "writes_per_certificate": median(&|round| per(round.counts.writes)),
+            "events_per_certificate": median(&|round| per(round.counts.events)),
+            "conflicts": median(&|round| round.counts.conflicts as f64),
+            "webhook_calls": webhook_calls,
+            "bare_client_rate_per_s": median(&|round| rate(round.bare_seconds)),
+            "share_of_bare_client": median(&|round| round.bare_seconds / round.seconds),
+            "certificates_at_ca": median(&|round| round.counts.issued as f64),
+        },
+    });
+    let dir = support::root().join("target/bench");
+    std::fs::create_dir_all(&dir).expect("a directory");
+    let file = dir.join("summary.json");
+    std::fs::write(&file, format!("{summary:#}\n")).expect("written");
+    println!("\n{summary:#}\n\nwritten to {}", file.display());
+}

@@ -1,0 +1,217 @@
+//! The main job, shown: `make demo` brings up a real control plane, the simulator and the
+//! operator, applies `deploy/examples/`, watches until everything is Ready, verifies what was
+//! delivered with openssl, waits for one renewal, and cleans up.
+
+#![allow(
+    clippy::disallowed_methods,
+    clippy::print_stdout,
+    reason = "it is there to be watched, in real time"
+)]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+use std::process::{Command, ExitCode};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use support::control_plane::ControlPlane;
+use support::operator::{self, Operator};
+use support::simulator::Simulator;
+
+type Failure = Box<dyn std::error::Error>;
+
+/// Renewed when a third is left: soon enough to be watched.
+const LIFETIME_SECONDS: u32 = 45;
+
+fn main() -> ExitCode {
+    let start = Instant::now();
+    match show() {
+        Ok(()) => {
+            step(&format!(
+                "Done in {} s. Everything that was started is stopped.",
+                start.elapsed().as_secs()
+            ));
+            ExitCode::SUCCESS
+        }
+        Err(failure) => {
+            println!("\nThe demo failed: {failure}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn show() -> Result<(), Failure> {
+    step("Starting etcd, kube-apiserver and kube-controller-manager (built once, some minutes)");
+    let plane = ControlPlane::start();
+    step("Installing definitions and RBAC: kubectl apply -k deploy");
+    operator::install(&plane);
+    step("Starting the simulator, which plays the Online CA outside the cluster");
+    let simulator = Simulator::start(plane.dir());
+    let root = prepare(&simulator)?;
+    step("Starting the operator, as its own ServiceAccount with the rights of deploy/rbac.yaml");
+    let operator = Operator::start(&plane, &[]);
+    for namespace in ["default", "chancery"] {
+        let tls = format!("--from-literal=tls.crt={}", simulator.tls_root());
+        let ca = format!("--from-literal=ca.crt={root}");
+        plane.kubectl(["create", "configmap", "-n", namespace, "online-ca-roots", &tls, &ca])?;
+    }
+    step("Applying deploy/examples/");
+    for file in examples()? {
+        let yaml =
+            std::fs::read_to_string(&file)?.replace("https://localhost:9443", &simulator.url);
+        print!("{}", plane.apply(&yaml)?);
+    }
+    watch(&plane)?;
+    step("kubectl get chancery");
+    print!("{}", plane.kubectl(["get", "chancery"])?);
+    for name in
+        requests(&plane)?.iter().filter_map(|request| request["spec"]["secretName"].as_str())
+    {
+        verify(&plane, name)?;
+    }
+    renewal(&plane)?;
+    step("kubectl get chreq");
+    print!("{}", plane.kubectl(["get", "chreq"])?);
+    step("Cleaning up");
+    drop(operator);
+    Ok(())
+}
+
+fn step(what: &str) {
+    println!("\n==> {what}");
+}
+
+/// The CA of the examples: its users, and lifetimes short enough to watch a renewal.
+fn prepare(simulator: &Simulator) -> Result<String, Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let site = simulator.online_ca("demo");
+    Ok(runtime.block_on(async {
+        site.configure(serde_json::json!({
+            "users": {"testuser": "changeme", "ada": "lovelace"},
+            "lifetimeSeconds": LIFETIME_SECONDS,
+            "minKeyBits": 256,
+        }))
+        .await;
+        site.root_pem().await
+    }))
+}
+
+fn examples() -> Result<Vec<std::path::PathBuf>, Failure> {
+    let mut files: Vec<_> = std::fs::read_dir(support::root().join("deploy/examples"))?
+        .map(|entry| entry.map(|entry| entry.path()))
+        .collect::<Result<_, _>>()?;
+    files.sort();
+    Ok(files)
+}
+
+fn requests(plane: &ControlPlane) -> Result<Vec<Value>, Failure> {
+    let list: Value = serde_json::from_str(&plane.kubectl(["get", "chreq", "-o", "json"])?)?;
+    Ok(list["items"].as_array().cloned().unwrap_or_default())
+}
+
+fn condition<'a>(request: &'a Value, kind: &str) -> Option<&'a Value> {
+    request["status"]["conditions"].as_array()?.iter().find(|condition| condition["type"] == kind)
+}
+
+/// One line per change, until all are Ready.
+fn watch(plane: &ControlPlane) -> Result<(), Failure> {
+    step("Waiting until every CertificateRequest is Ready");
+    let start = Instant::now();
+    let mut told = std::collections::BTreeMap::new();
+    loop {
+        let requests = requests(plane)?;
+        let mut ready = 0;
+        for request in &requests {
+            let name = request["metadata"]["name"].as_str().unwrap_or_default().to_owned();
+            let state = condition(request, "Ready");
+            let text =
+                |key: &str| state.and_then(|state| state[key].as_str()).unwrap_or("").to_owned();
+            ready += usize::from(text("status") == "True");
+            let line = match state {
+                Some(_) => {
+                    format!("Ready={} {}: {}", text("status"), text("reason"), text("message"))
+                }
+                None => "not looked at yet".to_owned(),
+            };
+            if told.insert(name.clone(), line.clone()).as_ref() != Some(&line) {
+                println!("{:5.1} s  {name}: {line}", start.elapsed().as_secs_f64());
+            }
+        }
+        if ready == requests.len() && ready > 0 {
+            return Ok(());
+        }
+        if start.elapsed() > Duration::from_secs(60) {
+            return Err("not everything became Ready within a minute".into());
+        }
+        std::thread::sleep(Duration::from_millis(200));
+    }
+}
+
+/// Chain and key of a delivered Secret, judged by openssl.
+fn verify(plane: &ControlPlane, secret: &str) -> Result<(), Failure> {
+    step(&format!("openssl on Secret {secret}"));
+    let dir = plane.dir().join(secret);
+    std::fs::create_dir_all(&dir)?;
+    let object: Value =
+        serde_json::from_str(&plane.kubectl(["get", "secret", secret, "-o", "json"])?)?;
+    use base64::Engine as _;
+    for key in ["tls.key", "tls.crt", "ca.crt"] {
+        let text = object["data"][key].as_str().ok_or_else(|| format!("{key} is missing"))?;
+        std::fs::write(dir.join(key), base64::engine::general_purpose::STANDARD.decode(text)?)?;
+    }
+    let openssl = |args: &[&str]| -> Result<String, Failure> {
+        let output = Command::new("openssl").args(args).current_dir(&dir).output()?;
+        if !output.status.success() {
+            return Err(String::from_utf8_lossy(&output.stderr).into());
+        }
+        Ok(String::from_utf8(output.stdout)?)
+    };
+    print!("{}", openssl(&["verify", "-CAfile", "ca.crt", "-untrusted", "tls.crt", "tls.crt"])?);
+    print!(
+        "{}",
+        openssl(&["x509", "-in", "tls.crt", "-noout", "-subject", "-issuer", "-enddate"])?
+    );
+    let of_certificate = openssl(&["x509", "-in", "tls.crt", "-noout", "-pubkey"])?;
+    let of_key = openssl(&["pkey", "-in", "tls.key", "-pubout"])?;
+    if of_certificate != of_key {
+        return Err(format!("the key in {secret} is not the certificate's").into());
+    }
+    println!("key matches certificate");
+    Ok(())
+}
+
+/// Waits until a certificate was renewed by itself.
+fn renewal(plane: &ControlPlane) -> Result<(), Failure> {
+    let find = || -> Result<(i64, String, String), Failure> {
+        let requests = requests(plane)?;
+        let portal = requests
+            .iter()
+            .find(|request| request["metadata"]["name"] == "portal")
+            .ok_or("portal is gone")?;
+        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        let status = &portal["status"];
+        Ok((
+            status["revision"].as_i64().unwrap_or_default(),
+            text(&status["certificate"]["fingerprintSha256"]),
+            text(&status["renewalTime"]),
+        ))
+    };
+    let (revision, before, due) = find()?;
+    step(&format!(
+        "Certificates of this CA live {LIFETIME_SECONDS} s: waiting for the renewal of portal, due at {due}"
+    ));
+    let start = Instant::now();
+    loop {
+        let (now, after, _) = find()?;
+        if now > revision {
+            println!("revision {revision}: {before}\nrevision {now}: {after}");
+            return Ok(());
+        }
+        if start.elapsed() > Duration::from_secs(u64::from(LIFETIME_SECONDS) + 30) {
+            return Err("the certificate was not renewed in time".into());
+        }
+        std::thread::sleep(Duration::from_millis(500));
+    }
+}

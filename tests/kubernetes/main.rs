@@ -1,0 +1,15 @@
+//! Chancery on a real API server: one control plane, one simulator and one operator for the whole
+//! run, one namespace and one CA for each test.
+
+#![allow(
+    clippy::disallowed_methods,
+    clippy::panic,
+    unreachable_pub,
+    reason = "tests wait for real processes in real time and tell by failing"
+)]
+
+#[path = "../support/mod.rs"]
+mod support;
+mod world;
+
+mod issuing;

@@ -1,0 +1,126 @@
+//! The simulator as its own process, and its management API.
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use super::process::Process;
+use super::program;
+
+/// A running simulator.
+pub struct Simulator {
+    pub process: Process,
+    /// `https://localhost:PORT`.
+    pub url: String,
+    tls_root: String,
+    http: reqwest::Client,
+}
+
+impl Simulator {
+    /// Starts it on a port of its own.
+    pub fn start(dir: &Path) -> Self {
+        let tls_dir = dir.join("simulator");
+        let args = [
+            "--listen=127.0.0.1:0".to_owned(),
+            format!("--tls-dir={}", tls_dir.display()),
+            // RSA keys for each site would take longer than the tests.
+            "--key-pool=4".to_owned(),
+        ];
+        let program = program("chancery-simulator");
+        let process = Process::start(dir, "simulator", &program, args, &[]);
+        let address = wait_for(&tls_dir.join("address"), &process);
+        let port = address.trim().rsplit_once(':').map_or("", |(_, port)| port).to_owned();
+        let tls_root = std::fs::read_to_string(tls_dir.join("tls-root.crt")).expect("written");
+        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+        let root = reqwest::Certificate::from_pem(tls_root.as_bytes()).expect("a certificate");
+        let http =
+            reqwest::Client::builder().tls_certs_only([root]).no_proxy().build().expect("a client");
+        Self { process, url: format!("https://localhost:{port}"), tls_root, http }
+    }
+
+    /// The root that clients of the server must trust, PEM.
+    pub fn tls_root(&self) -> &str {
+        &self.tls_root
+    }
+
+    /// A site of the Online CA.
+    pub fn online_ca(&self, name: &str) -> Site<'_> {
+        Site { simulator: self, name: name.to_owned() }
+    }
+}
+
+/// One Online CA in the simulator.
+pub struct Site<'a> {
+    simulator: &'a Simulator,
+    pub name: String,
+}
+
+impl Site<'_> {
+    /// URL of "get certificate".
+    pub fn certificate_url(&self) -> String {
+        format!("{}/online-ca/{}/certificate/", self.simulator.url, self.name)
+    }
+
+    /// URL of "get trust roots".
+    pub fn trust_roots_url(&self) -> String {
+        format!("{}/online-ca/{}/trustroots/", self.simulator.url, self.name)
+    }
+
+    /// Sets the site up.
+    pub async fn configure(&self, settings: Value) -> Value {
+        self.call(reqwest::Method::PUT, "", Some(settings)).await
+    }
+
+    /// Root of the certificates it issues, PEM.
+    pub async fn root_pem(&self) -> String {
+        let document = self.call(reqwest::Method::GET, "", None).await;
+        document["rootPem"].as_str().expect("a root").to_owned()
+    }
+
+    /// Has requests answered in another way.
+    pub async fn fault(&self, fault: Value) {
+        self.call(reqwest::Method::POST, "/faults", Some(fault)).await;
+    }
+
+    /// Has requests answered as usual again.
+    pub async fn clear_faults(&self) {
+        self.call(reqwest::Method::DELETE, "/faults", None).await;
+    }
+
+    /// The certificates it issued.
+    pub async fn issued(&self) -> Vec<Value> {
+        let answer = self.call(reqwest::Method::GET, "/issued", None).await;
+        let list = if answer.is_array() { answer } else { answer["issued"].clone() };
+        list.as_array().expect("a list").clone()
+    }
+
+    /// The requests it saw.
+    pub async fn requests(&self) -> Value {
+        self.call(reqwest::Method::GET, "/requests", None).await
+    }
+
+    async fn call(&self, method: reqwest::Method, path: &str, body: Option<Value>) -> Value {
+        let url = format!("{}/management/online-ca/{}{path}", self.simulator.url, self.name);
+        let mut request = self.simulator.http.request(method, &url);
+        if let Some(body) = body {
+            request = request.header("content-type", "application/json").body(body.to_string());
+        }
+        let response = request.send().await.expect("the simulator answers");
+        let status = response.status();
+        let text = response.text().await.expect("a whole answer");
+        assert!(status.is_success(), "{url}: {status} {text}");
+        serde_json::from_str(&text).unwrap_or_else(|_| json!(text))
+    }
+}
+
+fn wait_for(file: &PathBuf, process: &Process) -> String {
+    let until = Instant::now() + Duration::from_secs(20);
+    while Instant::now() < until {
+        if let Ok(text) = std::fs::read_to_string(file) {
+            return text;
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    panic!("the simulator did not start:\n{}", process.log());
+}
