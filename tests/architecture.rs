@@ -21,9 +21,8 @@ fn sources(place: &str) -> Vec<Source> {
         .iter()
         .filter(|file| !is_test_only(file))
         .map(|file| {
-            let text = std::fs::read_to_string(file)
-                .unwrap_or_else(|error| panic!("{}: {error}", file.display()));
-            let path = file.strip_prefix(root).unwrap().display().to_string();
+            let path = file.strip_prefix(root).expect("a file of the crate").display().to_string();
+            let text = std::fs::read_to_string(file).expect(&path);
             Source { path, lines: code(&text) }
         })
         .collect();

@@ -417,9 +417,9 @@ fn what_the_ca_would_refuse_is_not_submitted() {
             "Submit a new ECDSA P-384 key",
         ),
     ]);
-    let refused = |seen: &Observation| match rest(seen) {
-        Rest::Failed(trouble) => trouble,
-        rest => panic!("not {rest:?}"),
+    let refused = |seen: &Observation| {
+        let Rest::Failed(trouble) = rest(seen) else { panic!("a refusal was expected") };
+        trouble
     };
     let named = refused(&nameless(|seen| seen.request.names = names()));
     assert_eq!((named.disposition, named.counts), (Disposition::Reject, true));

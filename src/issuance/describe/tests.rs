@@ -56,7 +56,7 @@ fn every_rest_says_what_holds_and_who_moves_next() {
         seen.previous.issuing =
             Some(("ServerError".to_owned(), "500 (failed attempt 1)".to_owned()));
     });
-    let cases: [(Rest, Observation, &[&str], Requeue); 15] = [
+    let cases: [(Rest, Observation, &[&str], Requeue); 16] = [
         (Rest::Kept, kept(), &["Issuing False Issued: the certificate is delivered"], renewal),
         (
             Rest::Suspended(Reissue::NearingExpiry),
@@ -70,7 +70,15 @@ fn every_rest_says_what_holds_and_who_moves_next() {
             Rest::IssuerMissing,
             kept(),
             &[
-                "Issuing True IssuerNotFound: Issuer house does not exist: create it, or correct spec.issuerRef (it cannot wait for another kind or namespace)",
+                "Issuing True IssuerNotFound: Issuer house does not exist in namespace shop: create it, or correct spec.issuerRef",
+            ],
+            end,
+        ),
+        (
+            Rest::IssuerMissing,
+            with(kept(), |seen| seen.request.issuer = "ClusterIssuer house".to_owned()),
+            &[
+                "Issuing True IssuerNotFound: ClusterIssuer house does not exist: create it, or correct spec.issuerRef",
             ],
             end,
         ),
