@@ -33,9 +33,8 @@ fn sources(place: &str) -> Vec<Source> {
 
 fn collect(place: &Path, files: &mut Vec<PathBuf>) {
     if place.is_dir() {
-        let entries =
-            std::fs::read_dir(place).unwrap_or_else(|error| panic!("{}: {error}", place.display()));
-        entries.for_each(|entry| collect(&entry.unwrap().path(), files));
+        let entries = std::fs::read_dir(place).expect("a folder that can be read");
+        entries.for_each(|entry| collect(&entry.expect("an entry").path(), files));
     } else if place.extension().is_some_and(|extension| extension == "rs") {
         files.push(place.to_owned());
     } else {
