@@ -950,6 +950,14 @@ fn what_is_delivered_is_kept_in_order() {
             "BackingOff { until: 2026-06-11T12:00:05Z, reissue: None }",
         ),
         (
+            "a pair that nobody knows is looked at even then, or Ready would not tell the truth",
+            with(altered(foreign_pair), |seen| {
+                seen.previous.last_attempt = Some(seen.attempt());
+                seen.previous.next_attempt = Some(at("2026-06-11T12:00:05Z"));
+            }),
+            "OpenAccount",
+        ),
+        (
             "but later it is",
             with(altered(|target| target.anchors.clear()), |seen| {
                 seen.previous.last_attempt = Some(seen.attempt());
