@@ -22,11 +22,15 @@
 
 mod decide;
 mod describe;
+#[cfg(test)]
+mod fixtures;
 pub mod issuer;
 mod observation;
 mod reissue;
 pub mod renewal;
 mod requested;
+#[cfg(test)]
+mod world;
 
 pub use self::decide::{Delivery, KeyPlan, Rest, Step, decide};
 pub use self::describe::{Description, Notice, Requeue, describe};

@@ -90,8 +90,8 @@ pub enum Rest {
     BackingOff {
         /// When.
         until: Timestamp,
-        /// What the attempt is for.
-        reissue: Reissue,
+        /// What the attempt is for; `None` where the Secret only has to be put in order.
+        reissue: Option<Reissue>,
     },
     /// Nobody knows what is in the target.
     TargetUnreadable(String),
@@ -235,16 +235,15 @@ fn issue(seen: &Observation, standing: &Standing, reissue: Reissue) -> Step {
 /// Whether the next attempt has to wait.
 fn pause(seen: &Observation, reissue: Reissue) -> Option<Rest> {
     let previous = &seen.previous;
-    if previous.last_attempt.as_ref() == Some(&seen.attempt()) {
-        match previous.next_attempt {
-            None => return Some(Rest::AwaitingChange),
-            Some(until) if until > seen.now => return Some(Rest::BackingOff { until, reissue }),
-            Some(_) => {}
-        }
+    if previous.next_attempt.is_none() && seen.is_last_attempt() {
+        return Some(Rest::AwaitingChange);
+    }
+    if let Some(until) = seen.backs_off_until() {
+        return Some(Rest::BackingOff { until, reissue: Some(reissue) });
     }
     let delivered = previous.certificate.as_ref().filter(|_| reissue.is_repair())?;
     let until = delivered.delivered_at.0.checked_add(REPAIR_PAUSE).unwrap_or(seen.now);
-    (until > seen.now).then_some(Rest::BackingOff { until, reissue })
+    (until > seen.now).then_some(Rest::BackingOff { until, reissue: Some(reissue) })
 }
 
 /// What the CA would refuse, refused first and with a reason.
@@ -281,16 +280,8 @@ fn key_plan(seen: &Observation, standing: &Standing, account: &Account) -> KeyPl
 
 /// From what the CA issued to the Secret.
 fn deliver(seen: &Observation, obtained: &Obtained, account: &Account) -> Step {
-    if seen.conflicts > CONFLICTS {
-        return Step::Rest(Rest::Failed(Trouble {
-            disposition: Disposition::Retry { after: None },
-            reason: "SecretContended",
-            message: format!(
-                "Secret {} was changed by somebody else {} times while it was written: find out who writes it",
-                seen.request.secret_name, seen.conflicts
-            ),
-            counts: true,
-        }));
+    if let Some(trouble) = contended(seen) {
+        return Step::Rest(Rest::Failed(trouble));
     }
     if account.add_served_roots && seen.served.is_none() {
         return Step::ReadServedRoots;
@@ -303,6 +294,19 @@ fn deliver(seen: &Observation, obtained: &Obtained, account: &Account) -> Step {
         Err(Unfit::NoPath { .. }) if seen.served.is_none() => Step::ReadServedRoots,
         Err(unfit) => Step::Rest(Rest::Failed(unfit_trouble(&unfit))),
     }
+}
+
+/// Somebody else writes the target as often as we do.
+fn contended(seen: &Observation) -> Option<Trouble> {
+    (seen.conflicts > CONFLICTS).then(|| Trouble {
+        disposition: Disposition::Retry { after: None },
+        reason: "SecretContended",
+        message: format!(
+            "Secret {} was changed by somebody else {} times while it was written: find out who writes it",
+            seen.request.secret_name, seen.conflicts
+        ),
+        counts: true,
+    })
 }
 
 fn unfit_trouble(unfit: &Unfit) -> Trouble {
@@ -334,24 +338,43 @@ fn keep(seen: &Observation, standing: &Standing) -> Step {
     if seen.delivered.is_some() {
         return Step::Rest(Rest::Kept);
     }
+    let drifted = seen.cached.as_ref().is_some_and(|cached| !seen.has_template(&cached.metadata));
+    if seen.target.is_none() && !drifted {
+        return Step::Rest(Rest::Kept);
+    }
+    let is_confirmed = standing.held().is_none_or(|held| held.confirmed);
+    // Each failed repair changes the status, and that wakes the next run at once.
+    if let Some(until) = seen.backs_off_until().filter(|_| is_confirmed) {
+        return Step::Rest(Rest::BackingOff { until, reissue: None });
+    }
+    if let Some(trouble) = contended(seen) {
+        return Step::Rest(Rest::Failed(trouble));
+    }
     let Some(target) = seen.live_target() else {
-        let drifted =
-            seen.cached.as_ref().is_some_and(|cached| !seen.has_template(&cached.metadata));
-        return if drifted { Step::ReadTarget } else { Step::Rest(Rest::Kept) };
+        return Step::ReadTarget;
     };
     let (Some(_), Some(key)) = (standing.held(), &target.key) else {
         return Step::Rest(Rest::Kept);
     };
     let Some(account) = &seen.account else {
-        let is_ready = matches!(seen.issuer, IssuerState::Ready { .. });
-        return if is_ready { Step::OpenAccount } else { Step::Rest(Rest::Kept) };
+        return match &seen.issuer {
+            IssuerState::Ready { .. } => Step::OpenAccount,
+            IssuerState::Missing | IssuerState::NotReady(_) if is_confirmed => {
+                Step::Rest(Rest::Kept)
+            }
+            IssuerState::Missing => Step::Rest(Rest::IssuerMissing),
+            IssuerState::NotReady(why) => Step::Rest(Rest::IssuerNotReady(why.clone())),
+        };
     };
     if account.add_served_roots && seen.served.is_none() {
         return Step::ReadServedRoots;
     }
-    // Where the anchors have moved on, the old chain no longer verifies: that is no alteration.
-    let Ok(chain) = seen.verified(&target.chain, key.spki_der(), account) else {
-        return Step::Rest(Rest::Kept);
+    let chain = match seen.verified(&target.chain, key.spki_der(), account) {
+        Ok(chain) => chain,
+        // Somebody may have cut the intermediate off, and the server may keep it.
+        Err(Unfit::NoPath { .. }) if seen.served.is_none() => return Step::ReadServedRoots,
+        // Where the anchors have moved on, the old chain no longer verifies: that is no alteration.
+        Err(_) => return Step::Rest(Rest::Kept),
     };
     let delivery = seen.delivery(account, &chain, Arc::clone(key), false);
     if delivery.is_in(target) { Step::Rest(Rest::Kept) } else { Step::Deliver(Box::new(delivery)) }
@@ -366,6 +389,16 @@ impl Observation {
             Some(Read::Unreadable(why)) => Standing::Unreadable(why.clone()),
             Some(Read::Present(target)) => self.live_standing(target),
         }
+    }
+
+    /// The last failed attempt was made with what there is now.
+    fn is_last_attempt(&self) -> bool {
+        self.previous.last_attempt.as_ref() == Some(&self.attempt())
+    }
+
+    /// When the next attempt is due, where the last one failed with what there is now.
+    fn backs_off_until(&self) -> Option<Timestamp> {
+        self.previous.next_attempt.filter(|until| *until > self.now && self.is_last_attempt())
     }
 
     /// While the resourceVersion is the one we delivered, so is the content.
@@ -600,3 +633,6 @@ impl Delivery {
 fn same(one: &[Certificate], other: &[Certificate]) -> bool {
     one.iter().map(Certificate::der).eq(other.iter().map(Certificate::der))
 }
+
+#[cfg(test)]
+mod tests;

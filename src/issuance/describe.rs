@@ -5,8 +5,8 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 
 use super::decide::{Held, Rest};
 use super::observation::{Observation, Trouble};
-use crate::api::CertificateRequestStatus;
 use crate::api::condition::{self, ISSUING, READY, STALLED, Verdict};
+use crate::api::{CertificateRequestStatus, DeliveredCertificate};
 use crate::ca::Disposition;
 
 /// What a run leaves behind.
@@ -52,19 +52,21 @@ pub fn describe(seen: &Observation, before: &[Condition], rest: &Rest) -> Descri
     // What may have been put there by somebody else does not get into the status.
     let held = standing.held().filter(|held| held.confirmed);
     let next = next_attempt(seen, rest);
-    let verdicts = verdicts(seen, held, rest, next.as_ref());
+    let delivered = delivered(seen, held, before, rest);
+    let verdicts = verdicts(seen, held, delivered, rest, next.as_ref());
     let notices = notices(seen, held, before, &verdicts);
     let conditions = condition::merge(before, verdicts, seen.request.generation, seen.now);
     Description {
         status: status(seen, held, rest, next.as_ref(), conditions),
         notices,
-        requeue: requeue(seen, held, rest, next.as_ref()),
+        requeue: requeue(seen, held, delivered, rest, next.as_ref()),
     }
 }
 
 /// When the next attempt follows a failed one, and how many failed.
 struct NextAttempt {
     failed: i32,
+    failed_at: Timestamp,
     at: Option<Timestamp>,
 }
 
@@ -75,11 +77,22 @@ fn next_attempt(seen: &Observation, rest: &Rest) -> Option<NextAttempt> {
     if !trouble.counts {
         return None;
     }
-    let is_same = seen.previous.last_attempt.as_ref() == Some(&seen.attempt());
-    let failed = if is_same { seen.previous.failed_attempts.saturating_add(1) } else { 1 };
+    let previous = &seen.previous;
+    let is_same = previous.last_attempt.as_ref() == Some(&seen.attempt());
+    // What fails before the next attempt is due was only a look: counting it would change the
+    // status, and that would wake the next look at once.
+    let due = previous.next_attempt.filter(|at| is_same && *at > seen.now);
+    if let (Some(at), Some(failed_at)) = (due, previous.last_failure)
+        && trouble.disposition != Disposition::Reject
+    {
+        return Some(NextAttempt { failed: previous.failed_attempts, failed_at, at: Some(at) });
+    }
+    let failed = if is_same { previous.failed_attempts.saturating_add(1) } else { 1 };
     let at = pause_after(trouble.disposition, failed)
-        .map(|pause| seen.now.checked_add(pause).unwrap_or(seen.now));
-    Some(NextAttempt { failed, at })
+        .map(|pause| seen.now.checked_add(pause).unwrap_or(seen.now))
+        // To the second, as the status can hold it: message and field name the same time.
+        .map(|at| Timestamp::from_second(at.as_second()).unwrap_or(at));
+    Some(NextAttempt { failed, failed_at: seen.now, at })
 }
 
 /// How long to wait after the `failed`-th failure in a row; `None`: until something changes.
@@ -106,11 +119,12 @@ fn pause_after(disposition: Disposition, failed: i32) -> Option<SignedDuration> 
 fn verdicts(
     seen: &Observation,
     held: Option<&Held>,
+    delivered: Option<&DeliveredCertificate>,
     rest: &Rest,
     next: Option<&NextAttempt>,
 ) -> Vec<Verdict> {
     let issuing = issuing(seen, rest, next);
-    let mut verdicts = vec![ready(seen, held, rest, &issuing)];
+    let mut verdicts = vec![ready(seen, held, delivered, &issuing)];
     if is_stalled(seen, rest) {
         verdicts.push(Verdict::new(STALLED, true, issuing.reason, issuing.message.clone()));
     }
@@ -151,15 +165,32 @@ fn issuing(seen: &Observation, rest: &Rest, next: Option<&NextAttempt>) -> Issui
         Rest::IssuerNotReady(why) => {
             say(true, "IssuerNotReady", format!("{} is not ready: {why}", request.issuer))
         }
-        Rest::AwaitingChange => remembered(seen, false),
-        Rest::BackingOff { until, reissue } if seen.previous.next_attempt != Some(*until) => say(
-            true,
-            reissue.reason(),
-            format!(
-                "{reissue}, seconds after it was delivered: repaired at {until}; find out who changes it"
-            ),
-        ),
-        Rest::BackingOff { .. } => remembered(seen, true),
+        Rest::AwaitingChange => remembered(seen, false).unwrap_or_else(|| {
+            say(
+                false,
+                "Pending",
+                "the last attempt was refused and the next would be too: change the request or its issuer"
+                    .to_owned(),
+            )
+        }),
+        Rest::BackingOff { until, reissue: Some(reissue) }
+            if seen.previous.next_attempt != Some(*until) =>
+        {
+            say(
+                true,
+                reissue.reason(),
+                format!(
+                    "{reissue}, seconds after it was delivered: repaired at {until}; find out who changes it"
+                ),
+            )
+        }
+        Rest::BackingOff { until, .. } => remembered(seen, true).unwrap_or_else(|| {
+            say(
+                true,
+                "Pending",
+                format!("the last attempt failed; the next is at {until}, or when something changes"),
+            )
+        }),
         Rest::TargetUnreadable(why) => say(
             true,
             "SecretUnreadable",
@@ -180,7 +211,7 @@ fn issuing(seen: &Observation, rest: &Rest, next: Option<&NextAttempt>) -> Issui
 
 fn failed(trouble: &Trouble, next: Option<&NextAttempt>) -> Issuing {
     let again = match next {
-        Some(NextAttempt { failed, at: Some(at) }) => {
+        Some(NextAttempt { failed, at: Some(at), .. }) => {
             format!(" (failed attempt {failed}; the next is at {at}, or when something changes)")
         }
         Some(NextAttempt { at: None, .. }) => {
@@ -195,17 +226,19 @@ fn failed(trouble: &Trouble, next: Option<&NextAttempt>) -> Issuing {
     }
 }
 
-/// The verdict of the last attempt stands until the next.
-fn remembered(seen: &Observation, holds: bool) -> Issuing {
-    let (reason, message) = seen.previous.issuing.clone().unwrap_or_default();
-    let reason = REASONS.iter().find(|known| **known == reason).copied().unwrap_or("Pending");
-    Issuing { holds, reason, message }
+/// The verdict of the last attempt stands until the next, unless something else has been said in
+/// between that no longer holds.
+fn remembered(seen: &Observation, holds: bool) -> Option<Issuing> {
+    let (reason, message) = seen.previous.issuing.clone()?;
+    let reason = REASONS.iter().find(|known| **known == reason)?;
+    Some(Issuing { holds, reason, message })
 }
 
 /// Reasons of failed attempts, to be found again in a status.
-const REASONS: [&str; 20] = [
+const REASONS: [&str; 22] = [
     "AddressInvalid",
     "AddressUnknown",
+    "BundleUnusable",
     "CertificateUnfit",
     "ChainNotTrusted",
     "CredentialsMissing",
@@ -224,6 +257,7 @@ const REASONS: [&str; 20] = [
     "ServerNotTrusted",
     "TooManyRequests",
     "UnexpectedAnswer",
+    "Unreachable",
 ];
 
 fn is_stalled(seen: &Observation, rest: &Rest) -> bool {
@@ -248,22 +282,43 @@ fn is_stalled(seen: &Observation, rest: &Rest) -> bool {
     }
 }
 
-fn ready(seen: &Observation, held: Option<&Held>, rest: &Rest, issuing: &Issuing) -> Verdict {
-    // What cannot be looked at is as it was: nobody took the certificate away.
+/// The certificate that `Ready` speaks of.
+fn delivered<'a>(
+    seen: &'a Observation,
+    held: Option<&'a Held>,
+    before: &[Condition],
+    rest: &Rest,
+) -> Option<&'a DeliveredCertificate> {
     let is_unclear = matches!(rest, Rest::TargetUnreadable(_))
         || seen.standing().held().is_some_and(|held| !held.confirmed);
-    let kept = match held {
-        Some(held) => Some(&held.certificate),
-        None if is_unclear => seen.previous.certificate.as_ref(),
-        None => None,
+    let was_there = || {
+        condition::find(before, READY)
+            .is_some_and(|ready| ready.status == "True" || ready.reason == EXPIRED)
     };
-    let Some(certificate) = kept else {
+    match held {
+        Some(held) => Some(&held.certificate),
+        // What cannot be looked at is as it was: nobody took the certificate away.
+        None if is_unclear && was_there() => seen.previous.certificate.as_ref(),
+        None => None,
+    }
+}
+
+/// Reason of `Ready` for a certificate that is delivered and no longer valid.
+const EXPIRED: &str = "Expired";
+
+fn ready(
+    seen: &Observation,
+    held: Option<&Held>,
+    delivered: Option<&DeliveredCertificate>,
+    issuing: &Issuing,
+) -> Verdict {
+    let Some(certificate) = delivered else {
         return Verdict::new(READY, false, issuing.reason, issuing.message.clone());
     };
     if certificate.not_after.0 <= seen.now {
         let message =
             format!("the certificate expired at {}; {}", certificate.not_after.0, issuing.message);
-        return Verdict::new(READY, false, "Expired", message);
+        return Verdict::new(READY, false, EXPIRED, message);
     }
     let mut message = format!(
         "{} from {}, valid until {}",
@@ -292,7 +347,7 @@ fn status(
         conditions,
         revision: (revision > 0).then_some(revision),
         certificate: held
-            .map(|held| held.certificate.clone())
+            .map(|held| recorded(seen, held, rest))
             .or_else(|| previous.certificate.clone()),
         renewal_time: held.map(|held| Time(held.renewal(&seen.request).time)),
         last_failure_time: previous.last_failure.map(Time),
@@ -301,7 +356,7 @@ fn status(
         last_attempt: previous.last_attempt.clone(),
     };
     if let Some(next) = next {
-        status.last_failure_time = Some(Time(seen.now));
+        status.last_failure_time = Some(Time(next.failed_at));
         status.failed_attempts = Some(next.failed);
         status.next_attempt_time = next.at.map(Time);
         status.last_attempt = Some(seen.attempt());
@@ -313,6 +368,24 @@ fn status(
         status.last_attempt = None;
     }
     status
+}
+
+/// The certificate with the resourceVersion that lets later runs skip the read: the present one only
+/// where all of the target has been looked at, for what else was altered would stay so.
+fn recorded(seen: &Observation, held: &Held, rest: &Rest) -> DeliveredCertificate {
+    let is_looked_at = seen.target.is_none()
+        || seen.delivered.is_some()
+        || seen.account.is_some() && *rest == Rest::Kept;
+    let mut certificate = held.certificate.clone();
+    if !is_looked_at {
+        certificate.secret_resource_version = seen
+            .previous
+            .certificate
+            .as_ref()
+            .map(|known| known.secret_resource_version.clone())
+            .unwrap_or_default();
+    }
+    certificate
 }
 
 /// The certificate is another than the status knew: this run delivered it, or one that died before
@@ -377,6 +450,7 @@ fn notices(
 fn requeue(
     seen: &Observation,
     held: Option<&Held>,
+    delivered: Option<&DeliveredCertificate>,
     rest: &Rest,
     next: Option<&NextAttempt>,
 ) -> Requeue {
@@ -398,8 +472,8 @@ fn requeue(
         | Rest::Suspended(_) => None,
     };
     // Ready has to turn False at the end, whatever is waited for.
-    let end = held
-        .map(|held| held.certificate.not_after.0)
+    let end = delivered
+        .map(|certificate| certificate.not_after.0)
         .filter(|end| *end > seen.now && *rest != Rest::Deleted);
     match (due, end) {
         (None, None) => Requeue::AwaitChange,
@@ -411,3 +485,6 @@ fn requeue(
 fn earliest(now: Timestamp) -> Timestamp {
     now.checked_add(SHORTEST_PAUSE).unwrap_or(now)
 }
+
+#[cfg(test)]
+mod tests;

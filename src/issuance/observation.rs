@@ -311,6 +311,8 @@ impl Observation {
             }
             Outcome::Conflict => {
                 self.target = None;
+                // What the watch knew is as old as what was read.
+                self.cached = None;
                 self.conflicts += 1;
             }
             Outcome::RequestGone => self.request.deleting = true,

@@ -57,13 +57,15 @@ fn seconds_between(from: Timestamp, to: Timestamp) -> i64 {
     (to.as_second() - from.as_second()).max(0)
 }
 
-/// Between 0 and `limit` seconds, the same for the same uid. FNV-1a: short, and stable across
-/// versions, unlike the standard library's hasher.
+/// Between 0 and `limit` seconds, the same for the same uid. FNV-1a with the finish of MurmurHash3:
+/// short, and stable across versions, unlike the standard library's hasher.
 fn jitter(uid: &str, limit: i64) -> i64 {
     let hash = uid.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
         (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
     });
-    // The upper bits of FNV are the well-mixed ones.
+    // FNV lets the last bytes reach only some of the upper bits.
+    let mix = |hash: u64, factor: u64| (hash ^ (hash >> 33)).wrapping_mul(factor);
+    let hash = mix(mix(hash, 0xff51_afd7_ed55_8ccd), 0xc4ce_b9fe_1a85_ec53);
     let share = i64::try_from(hash >> 40).unwrap_or(0);
     limit.saturating_mul(share) >> 24
 }

@@ -1,0 +1,1080 @@
+//! Every step and every rest, as tables: one base per state, one field changed per row.
+
+use super::*;
+use crate::api::AttemptInputs;
+use crate::issuance::describe;
+use crate::issuance::fixtures::{
+    absent, account, altered, altered_and_opened, at, cached, days, delivered_target, fresh,
+    issued, kept, key, larger_key, names, now, obtained, opened, pki, previous, rest, with,
+    written,
+};
+use crate::issuance::observation::Outcome;
+use crate::pki::Names;
+
+type Row = (&'static str, Observation, &'static str);
+
+/// Steps in words, so that tables can be read.
+fn step(seen: &Observation) -> String {
+    match decide(seen) {
+        Step::Submit(KeyPlan::Generate(kind)) => format!("Submit a new {kind} key"),
+        Step::Submit(KeyPlan::Reuse(_)) => "Submit the old key".to_owned(),
+        Step::Deliver(_) => "Deliver".to_owned(),
+        Step::Rest(Rest::Failed(trouble)) => format!("Failed({})", trouble.reason),
+        Step::Rest(rest) => format!("{rest:?}"),
+        step @ (Step::ReadTarget | Step::OpenAccount | Step::ReadServedRoots) => {
+            format!("{step:?}")
+        }
+    }
+}
+
+fn check(rows: impl IntoIterator<Item = Row>) {
+    for (name, seen, expected) in rows {
+        assert_eq!(step(&seen), expected, "{name}");
+    }
+}
+
+fn delivery(seen: &Observation) -> Delivery {
+    let Step::Deliver(delivery) = decide(seen) else { panic!("not {}", step(seen)) };
+    *delivery
+}
+
+fn trouble() -> Trouble {
+    Trouble {
+        disposition: Disposition::Internal,
+        reason: "UnexpectedAnswer",
+        message: "what was that".to_owned(),
+        counts: true,
+    }
+}
+
+#[test]
+fn a_first_certificate_goes_one_step_at_a_time() {
+    check([
+        ("a request nobody looked at: what is in its Secret?", fresh(), "ReadTarget"),
+        ("there is none: with whom is it obtained?", absent(), "OpenAccount"),
+        ("the account is open: a key, and off it goes", opened(), "Submit a new ECDSA P-256 key"),
+        ("the CA issued: it is written", obtained(), "Deliver"),
+        (
+            "it is written: nothing more",
+            with(obtained(), |seen| {
+                let target = delivered_target();
+                *seen = seen.clone().after(Outcome::Delivered {
+                    target,
+                    added_roots: vec![],
+                    renewed: true,
+                });
+            }),
+            "Kept",
+        ),
+        (
+            "one submit a run, whatever else is due",
+            with(altered_and_opened(|_| ()), |seen| {
+                seen.submitted = true;
+                seen.request.renew = Some("again".to_owned());
+            }),
+            "Kept",
+        ),
+        (
+            "a request that goes wants nothing",
+            with(fresh(), |seen| seen.request.deleting = true),
+            "Deleted",
+        ),
+        (
+            "a certificate for a request that went is not delivered",
+            obtained().after(Outcome::RequestGone),
+            "Deleted",
+        ),
+        (
+            "trouble ends the run",
+            opened().after(Outcome::Failed(trouble())),
+            "Failed(UnexpectedAnswer)",
+        ),
+        (
+            "even when something could be delivered",
+            obtained().after(Outcome::Failed(trouble())),
+            "Failed(UnexpectedAnswer)",
+        ),
+    ]);
+}
+
+/// With `suspend`, the rest names the reason for which something would be submitted.
+fn suspended(change: impl FnOnce(&mut Observation)) -> Observation {
+    with(with(kept(), |seen| seen.request.suspended = true), change)
+}
+
+#[test]
+fn every_reason_to_obtain_a_certificate_is_on_the_list_and_nothing_else_is() {
+    check([
+        ("nothing has changed", suspended(|_| ()), "Kept"),
+        (
+            "there never was one",
+            with(absent(), |seen| seen.request.suspended = true),
+            "Suspended(NeverIssued)",
+        ),
+        (
+            "the Secret was deleted",
+            suspended(|seen| seen.target = Some(Read::Absent)),
+            "Suspended(SecretMissing)",
+        ),
+        (
+            "the key was taken out",
+            with(altered(|target| target.key = None), |seen| seen.request.suspended = true),
+            r#"Suspended(SecretAltered("tls.key is missing or cannot be read"))"#,
+        ),
+        (
+            "the certificate was taken out",
+            with(altered(|target| target.chain.clear()), |seen| seen.request.suspended = true),
+            r#"Suspended(SecretAltered("tls.crt holds no certificate for tls.key"))"#,
+        ),
+        (
+            "the key is another",
+            with(altered(|target| target.key = Some(key(9))), |seen| seen.request.suspended = true),
+            r#"Suspended(SecretAltered("tls.crt holds no certificate for tls.key"))"#,
+        ),
+        (
+            "another common name",
+            suspended(|seen| seen.request.names.common_name = Some("c.example.org".to_owned())),
+            r#"Suspended(InputsDiffer("commonName"))"#,
+        ),
+        (
+            "no common name",
+            suspended(|seen| seen.request.names.common_name = None),
+            r#"Suspended(InputsDiffer("commonName"))"#,
+        ),
+        (
+            "one DNS name less",
+            suspended(|seen| seen.request.names.dns_names.truncate(1)),
+            r#"Suspended(InputsDiffer("dnsNames"))"#,
+        ),
+        (
+            "DNS names in another order and in capitals are the same",
+            suspended(|seen| {
+                seen.request.names.dns_names =
+                    vec!["B.example.org".to_owned(), "a.EXAMPLE.org".to_owned()];
+            }),
+            "Kept",
+        ),
+        (
+            "another user",
+            suspended(|seen| seen.request.credentials = Some("alice".to_owned())),
+            r#"Suspended(InputsDiffer("credentials"))"#,
+        ),
+        (
+            "another password of the same user is no reason",
+            suspended(|seen| seen.request.credentials_version = Some("2".to_owned())),
+            "Kept",
+        ),
+        (
+            "another kind of key",
+            suspended(|seen| seen.request.key_kind = Some(KeyKind::EcdsaP384)),
+            "Suspended(KeyKindChanged)",
+        ),
+        (
+            "no kind of key asked for any more",
+            suspended(|seen| seen.request.key_kind = None),
+            "Kept",
+        ),
+        (
+            "another issuer",
+            suspended(|seen| seen.request.issuer = "ClusterIssuer house".to_owned()),
+            "Suspended(IssuerChanged)",
+        ),
+        (
+            "the issuer speaks for another account",
+            suspended(|seen| {
+                seen.issuer = IssuerState::Ready { generation: 7, account: Some("b".to_owned()) };
+            }),
+            "Suspended(AccountChanged)",
+        ),
+        (
+            "the account of the issuer is not known",
+            suspended(|seen| seen.issuer = IssuerState::Ready { generation: 8, account: None }),
+            "Kept",
+        ),
+        (
+            "an issuer that is not ready does not change the account",
+            suspended(|seen| seen.issuer = IssuerState::NotReady("no answer".to_owned())),
+            "Kept",
+        ),
+        (
+            "a renewal is asked for",
+            suspended(|seen| seen.request.renew = Some("1".to_owned())),
+            "Suspended(RenewalRequested)",
+        ),
+        ("the renewal time is near", suspended(|seen| seen.now = now() + days(18)), "Kept"),
+        (
+            "the renewal time has come",
+            suspended(|seen| seen.now = now() + days(20)),
+            "Suspended(NearingExpiry)",
+        ),
+        (
+            "the certificate has expired",
+            suspended(|seen| seen.now = now() + days(31)),
+            "Suspended(NearingExpiry)",
+        ),
+        (
+            "fields that the version before did not write are equal",
+            suspended(|seen| {
+                requested_with(seen, "{}");
+                seen.request.renew = Some("1".to_owned());
+                seen.request.issuer = "Issuer other".to_owned();
+            }),
+            "Kept",
+        ),
+        (
+            "an annotation that cannot be read tells nothing",
+            suspended(|seen| {
+                requested_with(seen, "[");
+                seen.request.issuer = "Issuer other".to_owned();
+            }),
+            "Kept",
+        ),
+        (
+            "a renewal that was handled is not repeated",
+            suspended(|seen| {
+                requested_with(seen, r#"{"renew":"1"}"#);
+                seen.request.renew = Some("1".to_owned());
+            }),
+            "Kept",
+        ),
+        (
+            "taking the annotation away asks for nothing",
+            suspended(|seen| requested_with(seen, r#"{"renew":"1"}"#)),
+            "Kept",
+        ),
+        (
+            "with credentials of its own the account of the issuer is not the request's",
+            suspended(|seen| {
+                requested_with(seen, r#"{"account":"b","credentials":"alice"}"#);
+                seen.request.credentials = Some("alice".to_owned());
+            }),
+            "Kept",
+        ),
+    ]);
+}
+
+fn requested_with(seen: &mut Observation, requested: &str) {
+    let cached = seen.cached.as_mut().expect("a cached target");
+    cached.metadata.annotations.insert(annotation::REQUESTED.to_owned(), requested.to_owned());
+}
+
+#[test]
+fn the_first_reason_that_applies_is_the_one_given() {
+    let mut seen = suspended(|seen| {
+        seen.now = now() + days(29);
+        seen.request.renew = Some("1".to_owned());
+        seen.issuer = IssuerState::Ready { generation: 7, account: Some("b".to_owned()) };
+        seen.request.issuer = "Issuer other".to_owned();
+        seen.request.key_kind = Some(KeyKind::EcdsaP384);
+        seen.request.names = Names::default();
+        seen.request.credentials = Some("alice".to_owned());
+        seen.target = Some(Read::Absent);
+    });
+    let known = seen.previous.certificate.take();
+    type Undo = Box<dyn Fn(&mut Observation)>;
+    let whole = delivered_target();
+    let mut without_key = whole.clone();
+    without_key.key = None;
+    let order: [(&str, Undo); 9] = [
+        ("NeverIssued", Box::new(move |seen| seen.previous.certificate.clone_from(&known))),
+        (
+            "SecretMissing",
+            Box::new(move |seen| seen.target = Some(Read::Present(without_key.clone()))),
+        ),
+        (
+            r#"SecretAltered("tls.key is missing or cannot be read")"#,
+            Box::new(move |seen| seen.target = Some(Read::Present(whole.clone()))),
+        ),
+        (r#"InputsDiffer("commonName")"#, Box::new(|seen| seen.request.names = names())),
+        (r#"InputsDiffer("credentials")"#, Box::new(|seen| seen.request.credentials = None)),
+        ("KeyKindChanged", Box::new(|seen| seen.request.key_kind = Some(KeyKind::EcdsaP256))),
+        ("IssuerChanged", Box::new(|seen| seen.request.issuer = "Issuer house".to_owned())),
+        ("AccountChanged", Box::new(|seen| seen.issuer = fresh().issuer)),
+        ("RenewalRequested", Box::new(|seen| seen.request.renew = None)),
+    ];
+    for (reason, undo) in order {
+        assert_eq!(step(&seen), format!("Suspended({reason})"));
+        undo(&mut seen);
+    }
+    assert_eq!(step(&seen), "Suspended(NearingExpiry)");
+}
+
+/// The last attempt was made with what there is now, and failed.
+fn failed(next_attempt: Option<Timestamp>) -> Observation {
+    with(opened(), |seen| {
+        seen.request.credentials = Some("alice".to_owned());
+        seen.request.credentials_version = Some("1".to_owned());
+        seen.request.renew = Some("1".to_owned());
+        seen.previous.last_attempt = Some(seen.attempt());
+        seen.previous.next_attempt = next_attempt;
+        seen.previous.failed_attempts = 1;
+    })
+}
+
+#[test]
+fn nothing_is_submitted_while_something_speaks_against_it() {
+    let later = now() + SignedDuration::from_secs(60);
+    let submit = "Submit a new ECDSA P-256 key";
+    check([
+        (
+            "suspended",
+            with(opened(), |seen| seen.request.suspended = true),
+            "Suspended(NeverIssued)",
+        ),
+        ("no issuer", with(opened(), |seen| seen.issuer = IssuerState::Missing), "IssuerMissing"),
+        (
+            "an issuer that takes no requests",
+            with(opened(), |seen| seen.issuer = IssuerState::NotReady("no answer".to_owned())),
+            r#"IssuerNotReady("no answer")"#,
+        ),
+        (
+            "suspended is said first, because the owner of the request can change it",
+            with(opened(), |seen| {
+                seen.request.suspended = true;
+                seen.issuer = IssuerState::Missing;
+            }),
+            "Suspended(NeverIssued)",
+        ),
+        ("refused, and nothing has changed", failed(None), "AwaitingChange"),
+        (
+            "failed, and the next attempt is not due",
+            failed(Some(later)),
+            "BackingOff { until: 2026-06-01T12:01:00Z, reissue: Some(NeverIssued) }",
+        ),
+        ("the next attempt is due now", failed(Some(now())), submit),
+        ("the next attempt was due", failed(Some(at("2026-06-01T00:00:00Z"))), submit),
+    ]);
+}
+
+#[test]
+fn whatever_an_attempt_was_made_with_lifts_the_wait_when_it_changes() {
+    type Change = fn(&mut Observation);
+    let changes: [(&str, Change); 6] = [
+        ("another generation of the request", |seen| seen.request.generation += 1),
+        ("another generation of the issuer", |seen| {
+            seen.issuer = IssuerState::Ready { generation: 8, account: None };
+        }),
+        ("another renewal nonce", |seen| seen.request.renew = Some("2".to_owned())),
+        ("no renewal nonce", |seen| seen.request.renew = None),
+        ("other credentials", |seen| seen.request.credentials_version = Some("2".to_owned())),
+        ("credentials that are gone", |seen| seen.request.credentials_version = None),
+    ];
+    for next_attempt in [None, Some(now() + days(1))] {
+        for (name, change) in changes {
+            let seen = with(failed(next_attempt), change);
+            assert_eq!(step(&seen), "Submit a new ECDSA P-256 key", "{name}, {next_attempt:?}");
+        }
+        let seen = with(failed(next_attempt), |seen| {
+            seen.previous.last_attempt = Some(AttemptInputs::default());
+        });
+        assert_eq!(step(&seen), "Submit a new ECDSA P-256 key", "quite another attempt");
+        let seen = with(failed(next_attempt), |seen| seen.request.template = Template::default());
+        assert_ne!(step(&seen), "Submit a new ECDSA P-256 key", "the template alone, same spec");
+    }
+}
+
+#[test]
+fn what_the_ca_would_refuse_is_not_submitted() {
+    let nameless = |change: fn(&mut Observation)| {
+        with(opened(), |seen| {
+            seen.account = Some(Account {
+                capabilities: crate::ca::Capabilities {
+                    names: false,
+                    key_kinds: vec![KeyKind::EcdsaP384],
+                    ..account().capabilities
+                },
+                ..account()
+            });
+            seen.request.key_kind = None;
+            seen.request.names = Names::default();
+            change(seen);
+        })
+    };
+    check([
+        (
+            "a user, and the kind of key the CA prefers",
+            nameless(|_| ()),
+            "Submit a new ECDSA P-384 key",
+        ),
+        (
+            "a common name",
+            nameless(|seen| seen.request.names.common_name = Some("a".to_owned())),
+            "Failed(NotSupportedByCa)",
+        ),
+        (
+            "a DNS name",
+            nameless(|seen| seen.request.names.dns_names = vec!["a.example".to_owned()]),
+            "Failed(NotSupportedByCa)",
+        ),
+        (
+            "a kind of key it does not sign",
+            nameless(|seen| seen.request.key_kind = Some(KeyKind::EcdsaP256)),
+            "Failed(NotSupportedByCa)",
+        ),
+        (
+            "a kind of key it signs",
+            nameless(|seen| seen.request.key_kind = Some(KeyKind::EcdsaP384)),
+            "Submit a new ECDSA P-384 key",
+        ),
+    ]);
+    let refused = |seen: &Observation| {
+        let Rest::Failed(trouble) = rest(seen) else { panic!("a refusal was expected") };
+        trouble
+    };
+    let named = refused(&nameless(|seen| seen.request.names = names()));
+    assert_eq!((named.disposition, named.counts), (Disposition::Reject, true));
+    assert_eq!(
+        named.message,
+        "House CA issues to a user and ignores names: remove spec.commonName and spec.dnsNames and write spec.onlineCa: {} instead"
+    );
+    let kind = refused(&nameless(|seen| seen.request.key_kind = Some(KeyKind::Rsa2048)));
+    assert_eq!(
+        kind.message,
+        "House CA does not sign RSA 2048 keys: change spec.privateKey, or admit them in spec.houseCa.keyAlgorithms of the issuer if the server does"
+    );
+}
+
+#[test]
+fn a_secret_that_is_broken_right_after_its_delivery_is_repaired_a_little_later() {
+    let early = |secs, change: fn(&mut Observation)| {
+        with(altered(|target| target.key = None), |seen| {
+            seen.now = now() + SignedDuration::from_secs(secs);
+            change(seen);
+        })
+    };
+    check([
+        (
+            "altered",
+            early(9, |_| ()),
+            r#"BackingOff { until: 2026-06-01T12:00:10Z, reissue: Some(SecretAltered("tls.key is missing or cannot be read")) }"#,
+        ),
+        (
+            "deleted",
+            early(0, |seen| seen.target = Some(Read::Absent)),
+            "BackingOff { until: 2026-06-01T12:00:10Z, reissue: Some(SecretMissing) }",
+        ),
+        ("ten seconds are enough", early(10, |_| ()), "OpenAccount"),
+        (
+            "a wish is no repair",
+            early(1, |seen| {
+                seen.target = Some(Read::Present(delivered_target()));
+                seen.request.renew = Some("1".to_owned());
+            }),
+            "OpenAccount",
+        ),
+        (
+            "a first certificate is no repair",
+            early(1, |seen| {
+                seen.target = Some(Read::Absent);
+                seen.previous.certificate = None;
+            }),
+            "OpenAccount",
+        ),
+    ]);
+}
+
+#[test]
+fn a_target_that_is_not_ours_is_left_alone() {
+    let not_ours = |change: fn(&mut Target)| {
+        let seen = altered_and_opened(change);
+        with(seen, |seen| seen.request.renew = Some("1".to_owned()))
+    };
+    let advice =
+        "it was not touched; delete it, or choose another spec.secretName in a new request";
+    let cases = [
+        (
+            "without our marker",
+            not_ours(|target| drop(target.metadata.annotations.remove(annotation::REQUEST))),
+            "Secret web-tls exists and is not Chancery's",
+        ),
+        (
+            "with the marker of another request",
+            not_ours(|target| {
+                let marker = (annotation::REQUEST.to_owned(), "shop".to_owned());
+                target.metadata.annotations.extend([marker]);
+            }),
+            "Secret web-tls holds the certificate of CertificateRequest shop",
+        ),
+        (
+            "of another type",
+            not_ours(|target| target.kind = "Opaque".to_owned()),
+            "Secret web-tls exists with type Opaque, not kubernetes.io/tls",
+        ),
+        (
+            "immutable",
+            not_ours(|target| target.immutable = true),
+            "Secret web-tls is immutable and cannot be renewed",
+        ),
+    ];
+    for (name, seen, why) in cases {
+        let expected = Rest::SecretNotOurs(format!("{why}: {advice}"));
+        assert_eq!(rest(&seen), expected, "{name}");
+        let late = with(seen, |seen| seen.obtained = obtained().obtained);
+        assert_eq!(rest(&late), expected, "{name}, even with a certificate in hand");
+    }
+    let unreadable = Some(Read::Unreadable("get secrets web-tls: 403".to_owned()));
+    check([
+        (
+            "unreadable is not absent",
+            with(opened(), |seen| seen.target.clone_from(&unreadable)),
+            r#"TargetUnreadable("get secrets web-tls: 403")"#,
+        ),
+        (
+            "not even for a repair",
+            with(kept(), |seen| seen.target.clone_from(&unreadable)),
+            r#"TargetUnreadable("get secrets web-tls: 403")"#,
+        ),
+        (
+            "an older request has the name",
+            with(opened(), |seen| seen.rival = Some("elder".to_owned())),
+            r#"SecretNameTaken("elder")"#,
+        ),
+        (
+            "the marker beats age",
+            with(altered_and_opened(|_| ()), |seen| {
+                seen.rival = Some("elder".to_owned());
+                seen.request.renew = Some("1".to_owned());
+            }),
+            "Submit a new ECDSA P-256 key",
+        ),
+        (
+            "even where the Secret is broken",
+            with(altered_and_opened(|target| target.key = None), |seen| {
+                seen.rival = Some("elder".to_owned());
+            }),
+            "Submit a new ECDSA P-256 key",
+        ),
+        (
+            "and where the watch alone shows it",
+            with(kept(), |seen| seen.rival = Some("elder".to_owned())),
+            "Kept",
+        ),
+    ]);
+}
+
+#[test]
+fn the_key_is_kept_only_on_request_and_only_if_it_is_of_the_right_kind() {
+    let renewing = |change: fn(&mut Observation)| {
+        with(altered_and_opened(|_| ()), |seen| {
+            seen.request.renew = Some("1".to_owned());
+            change(seen);
+        })
+    };
+    let never = RotationPolicy::Never;
+    check([
+        ("each certificate has a key of its own", renewing(|_| ()), "Submit a new ECDSA P-256 key"),
+        (
+            "the same key again",
+            with(renewing(|_| ()), |seen| seen.request.rotation = never),
+            "Submit the old key",
+        ),
+        (
+            "of another kind",
+            with(renewing(|_| ()), |seen| {
+                seen.request.rotation = never;
+                seen.request.key_kind = Some(KeyKind::EcdsaP384);
+            }),
+            "Submit a new ECDSA P-384 key",
+        ),
+        (
+            "of whatever kind",
+            with(renewing(|_| ()), |seen| {
+                seen.request.rotation = never;
+                seen.request.key_kind = None;
+            }),
+            "Submit the old key",
+        ),
+        (
+            "a new one of the kind the CA prefers",
+            renewing(|seen| seen.request.key_kind = None),
+            "Submit a new ECDSA P-256 key",
+        ),
+        (
+            "there is none to keep",
+            with(opened(), |seen| seen.request.rotation = never),
+            "Submit a new ECDSA P-256 key",
+        ),
+        (
+            "a key that somebody else put there is not ours to use",
+            with(altered_and_opened(foreign_pair), |seen| seen.request.rotation = never),
+            "Submit a new ECDSA P-256 key",
+        ),
+    ]);
+    let Step::Submit(KeyPlan::Reuse(old)) =
+        decide(&with(renewing(|_| ()), |seen| seen.request.rotation = never))
+    else {
+        panic!("the old key was expected");
+    };
+    assert_eq!(old.spki_der(), key(0).spki_der());
+}
+
+/// A key and a certificate that belong together, and which no CA of ours has signed.
+fn foreign_pair(target: &mut Target) {
+    let leaf = pki().stranger.leaf(&key(9), &names(), now(), now() + days(90));
+    target.key = Some(key(9));
+    target.chain = vec![leaf];
+    target.anchors = vec![pki().stranger.certificate()];
+}
+
+#[test]
+fn what_is_delivered_is_verified_first() {
+    let got = |change: fn(&mut Obtained)| {
+        with(obtained(), |seen| change(seen.obtained.as_mut().expect("a certificate")))
+    };
+    let leaf = |ca: fn() -> &'static crate::issuance::fixtures::Ca, from, to| {
+        vec![ca().leaf(&key(0), &names(), from, to), pki().issuing.certificate()]
+    };
+    let house = || &pki().issuing;
+    let replaced = |candidates: Vec<Certificate>| {
+        with(obtained(), |seen| {
+            seen.obtained = Some(Obtained { key: key(0), candidates });
+        })
+    };
+    let unfit = "Failed(CertificateUnfit)";
+    check([
+        ("a fine one", got(|_| ()), "Deliver"),
+        ("in any order", got(|obtained| obtained.candidates.reverse()), "Deliver"),
+        ("for another key", got(|obtained| obtained.key = key(1)), unfit),
+        ("nothing at all", got(|obtained| obtained.candidates.clear()), unfit),
+        ("expired", replaced(leaf(house, now() - days(30), now() - days(1))), unfit),
+        ("not yet valid", replaced(leaf(house, now() + days(1), now() + days(30))), unfit),
+        (
+            "without a name that was asked for",
+            with(got(|_| ()), |seen| seen.request.names.dns_names.push("c.example.org".to_owned())),
+            unfit,
+        ),
+        (
+            "a chain that is not complete may be completed by what the CA serves",
+            got(|obtained| obtained.candidates.truncate(1)),
+            "ReadServedRoots",
+        ),
+        (
+            "which it is",
+            with(got(|obtained| obtained.candidates.truncate(1)), |seen| {
+                seen.served = Some(vec![pki().issuing.certificate()]);
+            }),
+            "Deliver",
+        ),
+        (
+            "or is not",
+            with(got(|obtained| obtained.candidates.truncate(1)), |seen| {
+                seen.served = Some(vec![])
+            }),
+            "Failed(ChainNotTrusted)",
+        ),
+        (
+            "a root that only the CA vouches for is not trusted",
+            with(
+                replaced(vec![pki().stranger.leaf(&key(0), &names(), now(), now() + days(9))]),
+                |seen| {
+                    seen.served = Some(vec![pki().stranger.certificate()]);
+                },
+            ),
+            "Failed(ChainNotTrusted)",
+        ),
+        (
+            "nothing is pinned",
+            with(got(|_| ()), |seen| seen.account.as_mut().expect("an account").anchors.clear()),
+            "Failed(ChainNotTrusted)",
+        ),
+        (
+            "roots that the CA serves are added by opt-in, so they are read first",
+            with(got(|_| ()), |seen| {
+                seen.account.as_mut().expect("an account").add_served_roots = true;
+            }),
+            "ReadServedRoots",
+        ),
+        (
+            "and then delivered",
+            with(got(|_| ()), |seen| {
+                seen.account.as_mut().expect("an account").add_served_roots = true;
+                seen.served = Some(vec![]);
+            }),
+            "Deliver",
+        ),
+    ]);
+    let troubles = [
+        (
+            got(|obtained| obtained.candidates.clear()),
+            Disposition::Internal,
+            "none of the 0 certificates received",
+        ),
+        (
+            with(got(|obtained| obtained.candidates.truncate(1)), |seen| {
+                seen.served = Some(vec![])
+            }),
+            Disposition::BlameIssuer,
+            "(pins go into spec.trust.bundle of the issuer)",
+        ),
+    ];
+    for (seen, disposition, words) in troubles {
+        let Rest::Failed(trouble) = rest(&seen) else { panic!("a failure was expected") };
+        assert_eq!((trouble.disposition, trouble.counts), (disposition, true));
+        assert!(trouble.message.contains(words), "{}", trouble.message);
+        assert!(
+            trouble.message.starts_with("the CA issued a certificate that was not delivered: ")
+        );
+    }
+}
+
+#[test]
+fn a_delivery_says_what_it_writes_over_what() {
+    let first = delivery(&obtained());
+    assert_eq!(first.base, None, "there is nothing to change");
+    assert!(first.renewed);
+    assert_eq!(first.key.spki_der(), key(0).spki_der());
+    assert_eq!(first.chain, issued_chain());
+    assert_eq!(first.anchors, [pki().root.certificate()]);
+    assert_eq!(first.tls_crt().matches("BEGIN CERTIFICATE").count(), 2);
+    assert_eq!(first.ca_crt(), pki().root.certificate().to_pem());
+    let metadata = &first.metadata;
+    assert_eq!(metadata.labels["team"], "shop");
+    assert_eq!(metadata.labels[annotation::MANAGED_LABEL], "true");
+    assert_eq!(metadata.annotations[annotation::REQUEST], "web");
+    assert_eq!(
+        metadata.annotations[annotation::REQUESTED],
+        r#"{"account":"https://ca.example/ as house","commonName":"a.example.org","credentials":null,"dnsNames":["a.example.org","b.example.org"],"issuer":"Issuer house","privateKey":"ECDSA P-256","renew":null}"#
+    );
+    assert_eq!(
+        metadata.annotations[annotation::TEMPLATE_KEYS],
+        r#"{"annotations":[],"labels":["team"]}"#
+    );
+    assert_eq!((first.removed_labels, first.removed_annotations), (vec![], vec![]));
+
+    let renewal = delivery(&with(altered_and_opened(|_| ()), |seen| {
+        seen.request.renew = Some("1".to_owned());
+        seen.request.key_kind = None;
+        seen.request.credentials = Some("alice".to_owned());
+        seen.request.template.labels.clear();
+        seen.request.template.annotations.insert("note".to_owned(), "x".to_owned());
+        seen.obtained = Some(Obtained { key: key(1), candidates: issued(&key(1), now()) });
+    }));
+    assert_eq!(renewal.base, Some(("uid-100".to_owned(), "101".to_owned())));
+    assert_eq!(renewal.removed_labels, ["team"], "what left the template leaves the Secret");
+    assert_eq!(
+        renewal.metadata.annotations[annotation::REQUESTED],
+        r#"{"commonName":"a.example.org","credentials":"alice","dnsNames":["a.example.org","b.example.org"],"issuer":"Issuer house","privateKey":"ECDSA P-256","renew":"1"}"#
+    );
+}
+
+fn issued_chain() -> Vec<Certificate> {
+    delivered_target().chain
+}
+
+#[test]
+fn served_roots_are_added_after_the_anchor_and_only_roots_that_are_valid() {
+    let seen = with(obtained(), |seen| {
+        seen.account.as_mut().expect("an account").add_served_roots = true;
+        seen.served = Some(vec![
+            pki().root.certificate(),
+            pki().issuing.certificate(),
+            pki().stranger.certificate(),
+        ]);
+    });
+    let delivery = delivery(&seen);
+    assert_eq!(delivery.anchors, [pki().root.certificate(), pki().stranger.certificate()]);
+    assert_eq!(delivery.added_roots, ["CN=Stranger"]);
+}
+
+#[test]
+fn a_delivery_that_lost_is_repeated_on_what_is_there_now_but_not_for_ever() {
+    // The watch still shows what this run began with: that is as old as what was read.
+    let renewing = with(altered_and_opened(|_| ()), |seen| {
+        seen.target = Some(Read::Present(delivered_target()));
+        seen.cached = Some(cached(&delivered_target()));
+        seen.submitted = true;
+        seen.obtained = Some(Obtained { key: key(1), candidates: issued(&key(1), now()) });
+    });
+    assert_eq!(step(&renewing), "Deliver");
+    let mut seen = renewing.after(Outcome::Conflict);
+    assert_eq!(step(&seen), "ReadTarget", "the other one's version is read");
+    for version in 102..105 {
+        let mut target = delivered_target();
+        target.resource_version = version.to_string();
+        seen = seen.after(Outcome::TargetRead(Read::Present(target)));
+        let base = delivery(&seen).base;
+        assert_eq!(base, Some(("uid-100".to_owned(), version.to_string())));
+        seen = seen.after(Outcome::Conflict);
+    }
+    seen = seen.after(Outcome::TargetRead(Read::Present(delivered_target())));
+    assert_eq!(step(&seen), "Failed(SecretContended)");
+
+    let gone = obtained().after(Outcome::Conflict).after(Outcome::TargetRead(Read::Absent));
+    assert_eq!(delivery(&gone).base, None, "it was deleted: it is created");
+}
+
+#[test]
+fn a_repair_that_loses_does_not_go_on_for_ever_either() {
+    let mut seen = altered_and_opened(|target| target.anchors.clear());
+    let mut conflicts = 0;
+    while step(&seen) == "Deliver" {
+        conflicts += 1;
+        assert!(conflicts < 10, "the run does not end");
+        let mut target = delivered_target();
+        target.anchors.clear();
+        target.resource_version = (200 + conflicts).to_string();
+        seen = seen.after(Outcome::Conflict);
+        assert_eq!(step(&seen), "ReadTarget");
+        seen = seen.after(Outcome::TargetRead(Read::Present(target)));
+    }
+    assert_eq!(step(&seen), "Failed(SecretContended)");
+}
+
+#[test]
+fn what_is_delivered_is_kept_in_order() {
+    let orderly = delivered_target();
+    check([
+        ("while its version is the delivered one, nothing is read", kept(), "Kept"),
+        (
+            "whether or not the issuer is ready",
+            with(kept(), |seen| seen.issuer = IssuerState::Missing),
+            "Kept",
+        ),
+        (
+            "another version is read",
+            with(kept(), |seen| seen.cached.as_mut().expect("one").resource_version = "101".into()),
+            "ReadTarget",
+        ),
+        (
+            "one that the watch does not show is read",
+            with(kept(), |seen| seen.cached = None),
+            "ReadTarget",
+        ),
+        (
+            "a label that is missing",
+            with(kept(), |seen| drop(seen.request.template.labels.insert("x".into(), "y".into()))),
+            "ReadTarget",
+        ),
+        (
+            "a label too many",
+            with(kept(), |seen| seen.request.template.labels.clear()),
+            "ReadTarget",
+        ),
+        ("what was read is judged with the account", altered(|_| ()), "OpenAccount"),
+        (
+            "or not, while there is none to be had",
+            with(altered(|_| ()), |seen| seen.issuer = IssuerState::Missing),
+            "Kept",
+        ),
+        ("another version of the same is in order", altered_and_opened(|_| ()), "Kept"),
+        (
+            "labels of others do not matter",
+            altered_and_opened(|target| {
+                target.metadata.labels.insert("other".to_owned(), "x".to_owned());
+                target.metadata.annotations.insert("other".to_owned(), "x".to_owned());
+            }),
+            "Kept",
+        ),
+        ("ca.crt was emptied", altered_and_opened(|target| target.anchors.clear()), "Deliver"),
+        (
+            "somebody added a root",
+            altered_and_opened(|target| target.anchors.push(pki().stranger.certificate())),
+            "Deliver",
+        ),
+        (
+            "the root was added to tls.crt",
+            altered_and_opened(|target| target.chain.push(pki().root.certificate())),
+            "Deliver",
+        ),
+        (
+            "a label of the template was changed",
+            altered_and_opened(|target| {
+                target.metadata.labels.insert("team".into(), "x".into()).map_or((), drop)
+            }),
+            "Deliver",
+        ),
+        (
+            "the watch's label was taken away",
+            altered_and_opened(|target| {
+                target.metadata.labels.remove(annotation::MANAGED_LABEL).map_or((), drop)
+            }),
+            "Deliver",
+        ),
+        (
+            "the record of what it was requested with was taken away",
+            altered_and_opened(|target| {
+                target.metadata.annotations.remove(annotation::REQUESTED).map_or((), drop)
+            }),
+            "Deliver",
+        ),
+        (
+            "the intermediate was cut off: perhaps the CA serves it",
+            altered_and_opened(|target| target.chain.truncate(1)),
+            "ReadServedRoots",
+        ),
+        (
+            "which it does",
+            with(altered_and_opened(|target| target.chain.truncate(1)), |seen| {
+                seen.served = Some(vec![pki().issuing.certificate()]);
+            }),
+            "Deliver",
+        ),
+        (
+            "anchors that have moved on are no alteration",
+            with(altered_and_opened(|_| ()), |seen| {
+                seen.account.as_mut().expect("one").anchors = vec![pki().stranger.certificate()];
+                seen.served = Some(vec![]);
+            }),
+            "Kept",
+        ),
+        (
+            "served roots are needed to judge where they are added",
+            with(altered_and_opened(|_| ()), |seen| {
+                seen.account.as_mut().expect("one").add_served_roots = true;
+            }),
+            "ReadServedRoots",
+        ),
+        (
+            "and are in ca.crt then",
+            with(altered_and_opened(|_| ()), |seen| {
+                seen.account.as_mut().expect("one").add_served_roots = true;
+                seen.served = Some(vec![pki().stranger.certificate()]);
+            }),
+            "Deliver",
+        ),
+        (
+            "a repair that failed is not tried again at once",
+            with(altered(|target| target.anchors.clear()), |seen| {
+                seen.previous.last_attempt = Some(seen.attempt());
+                seen.previous.next_attempt = Some(at("2026-06-11T12:00:05Z"));
+            }),
+            "BackingOff { until: 2026-06-11T12:00:05Z, reissue: None }",
+        ),
+        (
+            "nor is a template brought in",
+            with(kept(), |seen| {
+                seen.request.template.labels.clear();
+                seen.previous.last_attempt = Some(seen.attempt());
+                seen.previous.next_attempt = Some(at("2026-06-11T12:00:05Z"));
+            }),
+            "BackingOff { until: 2026-06-11T12:00:05Z, reissue: None }",
+        ),
+        (
+            "a pair that nobody knows is looked at even then, or Ready would not tell the truth",
+            with(altered(foreign_pair), |seen| {
+                seen.previous.last_attempt = Some(seen.attempt());
+                seen.previous.next_attempt = Some(at("2026-06-11T12:00:05Z"));
+            }),
+            "OpenAccount",
+        ),
+        (
+            "but later it is",
+            with(altered(|target| target.anchors.clear()), |seen| {
+                seen.previous.last_attempt = Some(seen.attempt());
+                seen.previous.next_attempt = Some(at("2026-06-11T12:00:00Z"));
+            }),
+            "OpenAccount",
+        ),
+        (
+            "a repair needs no leave from suspend",
+            with(altered_and_opened(|target| target.anchors.clear()), |seen| {
+                seen.request.suspended = true;
+            }),
+            "Deliver",
+        ),
+        ("a pair that somebody else put there is looked at", altered(foreign_pair), "OpenAccount"),
+        ("and replaced", altered_and_opened(foreign_pair), "Submit a new ECDSA P-256 key"),
+        (
+            "one that the CA issued is as good as ours",
+            altered_and_opened(|target| {
+                target.key = Some(key(2));
+                target.chain = issued(&key(2), now());
+            }),
+            "Kept",
+        ),
+        (
+            "after a repair there is nothing more",
+            altered_and_opened(|target| target.anchors.clear()).after(Outcome::Delivered {
+                target: orderly,
+                added_roots: vec![],
+                renewed: false,
+            }),
+            "Kept",
+        ),
+    ]);
+}
+
+#[test]
+fn a_repair_writes_the_same_pair_and_says_nothing_new_of_its_origin() {
+    let seen = with(altered_and_opened(|target| target.anchors.clear()), |seen| {
+        // Learnt since, without being a reason to issue anew.
+        seen.request.key_kind = None;
+        seen.request.template.labels.clear();
+    });
+    let delivery = delivery(&seen);
+    let old = delivered_target();
+    assert!(!delivery.renewed);
+    assert_eq!(delivery.base, Some(("uid-100".to_owned(), "101".to_owned())));
+    assert_eq!(delivery.key.spki_der(), key(0).spki_der());
+    assert_eq!(delivery.chain, old.chain);
+    assert_eq!(delivery.anchors, old.anchors);
+    assert_eq!(
+        delivery.metadata.annotations[annotation::REQUESTED],
+        old.metadata.annotations[annotation::REQUESTED]
+    );
+    assert_eq!(delivery.removed_labels, ["team"]);
+    let repaired = written(seen.live_target(), &delivery, 102);
+    let after = seen.after(Outcome::TargetRead(Read::Present(repaired)));
+    assert_eq!(step(&after), "Kept", "the repair is what was wanted");
+}
+
+/// The process died after the delivery: the Secret is there, and the status knows nothing of it.
+fn died() -> Observation {
+    let target = delivered_target();
+    Observation {
+        now: now() + SignedDuration::from_secs(3),
+        cached: Some(cached(&target)),
+        target: Some(Read::Present(target)),
+        ..fresh()
+    }
+}
+
+#[test]
+fn after_a_process_died_between_delivery_and_status_only_the_status_is_written() {
+    let seen = died();
+    assert_eq!(step(&seen), "OpenAccount", "only the chain tells that it is ours");
+    let seen = seen.after(Outcome::Opened(account()));
+    assert_eq!(step(&seen), "Kept");
+    let status = describe(&seen, &[], &Rest::Kept).status;
+    assert_eq!(status.revision, Some(1));
+    let certificate = status.certificate.clone().expect("a certificate");
+    assert_eq!(certificate.secret_resource_version, "100");
+    let next = with(fresh(), |seen| {
+        seen.now = now() + days(1);
+        seen.previous = previous(&status);
+        seen.cached = Some(cached(&delivered_target()));
+    });
+    assert_eq!(step(&next), "Kept", "and the next run reads nothing");
+}
+
+#[test]
+fn without_the_issuer_nobody_can_tell_whether_an_unknown_pair_is_ours() {
+    check([
+        (
+            "the issuer is not ready",
+            with(died(), |seen| seen.issuer = IssuerState::NotReady("no answer".to_owned())),
+            r#"IssuerNotReady("no answer")"#,
+        ),
+        (
+            "there is no issuer",
+            with(died(), |seen| seen.issuer = IssuerState::Missing),
+            "IssuerMissing",
+        ),
+        (
+            "the same in place of a pair that is known",
+            with(altered(foreign_pair), |seen| seen.issuer = IssuerState::Missing),
+            "IssuerMissing",
+        ),
+    ]);
+}
+
+#[test]
+fn a_larger_key_in_the_target_is_told_by_its_kind() {
+    let target = with(died(), |seen| {
+        let Some(Read::Present(target)) = &mut seen.target else { panic!("a target") };
+        target.key = Some(larger_key());
+        target.chain = issued(&larger_key(), now());
+    });
+    let held = target.standing();
+    assert_eq!(held.held().expect("a pair").certificate.private_key, "ECDSA P-384");
+}

@@ -1,0 +1,229 @@
+//! Dependencies point one way, and each outside thing is named in one place. Checked on the text of
+//! the sources, for that is what a reader goes by.
+
+use std::path::{Path, PathBuf};
+
+/// A file as the rules see it: without comments and without what only tests compile.
+struct Source {
+    path: String,
+    lines: Vec<(usize, String)>,
+}
+
+/// Reads `place` below the root of the crate, a file or a folder, with everything in it.
+///
+/// It fails where there is nothing to read: a rule that looks at nothing always holds.
+fn sources(place: &str) -> Vec<Source> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut files = Vec::new();
+    collect(&root.join(place), &mut files);
+    files.sort();
+    let sources: Vec<Source> = files
+        .iter()
+        .filter(|file| !is_test_only(file))
+        .map(|file| {
+            let path = file.strip_prefix(root).expect("a file of the crate").display().to_string();
+            let text = std::fs::read_to_string(file).expect(&path);
+            Source { path, lines: code(&text) }
+        })
+        .collect();
+    let lines: usize = sources.iter().map(|source| source.lines.len()).sum();
+    assert!(lines > 0, "{place} holds no code");
+    sources
+}
+
+fn collect(place: &Path, files: &mut Vec<PathBuf>) {
+    if place.is_dir() {
+        let entries = std::fs::read_dir(place).expect("a folder that can be read");
+        entries.for_each(|entry| collect(&entry.expect("an entry").path(), files));
+    } else if place.extension().is_some_and(|extension| extension == "rs") {
+        files.push(place.to_owned());
+    } else {
+        assert!(place.exists(), "{} does not exist", place.display());
+    }
+}
+
+/// Modules that are declared under `#[cfg(test)]`, which [`test_modules_are_declared_as_such`]
+/// checks.
+fn is_test_only(file: &Path) -> bool {
+    const TEST_MODULES: [&str; 3] = ["tests.rs", "fixtures.rs", "world.rs"];
+    file.file_name().is_some_and(|name| TEST_MODULES.iter().any(|test| name == *test))
+}
+
+/// The lines that are compiled into the program, with their numbers from 1.
+fn code(text: &str) -> Vec<(usize, String)> {
+    let mut code = Vec::new();
+    let mut lines = text.lines().enumerate().peekable();
+    while let Some((number, line)) = lines.next() {
+        if line.trim() == "#[cfg(test)]" {
+            let indent = line.len() - line.trim_start().len();
+            let end = format!("{}}}", " ".repeat(indent));
+            // An item ends with a semicolon, or with a brace that stands where the item began.
+            for (_, line) in lines.by_ref() {
+                if line.ends_with(';') && !line.starts_with(&" ".repeat(indent + 1)) || line == end
+                {
+                    break;
+                }
+            }
+        } else if !line.trim_start().starts_with("//") && !line.trim().is_empty() {
+            code.push((number + 1, line.to_owned()));
+        }
+    }
+    code
+}
+
+fn word_starts(line: &str, name: &str) -> bool {
+    line.match_indices(name).any(|(at, _)| {
+        let before = line[..at].chars().next_back();
+        !before.is_some_and(|letter| letter.is_ascii_alphanumeric() || letter == '_')
+    })
+}
+
+/// Where one of `names` stands at the beginning of a word.
+fn mentions(sources: &[Source], names: &[&str]) -> Vec<String> {
+    let in_source = |source: &Source| {
+        source
+            .lines
+            .iter()
+            .flat_map(|(number, line)| {
+                let found = names.iter().filter(move |name| word_starts(line, name));
+                found.map(move |name| (*number, (*name).to_owned()))
+            })
+            .map(|(number, name)| format!("{}:{number} names {name}", source.path))
+            .collect::<Vec<_>>()
+    };
+    sources.iter().flat_map(in_source).collect()
+}
+
+fn without(sources: Vec<Source>, exempt: &[&str]) -> Vec<Source> {
+    for path in exempt {
+        assert!(sources.iter().any(|source| source.path == *path), "{path} is gone: mend the rule");
+    }
+    sources.into_iter().filter(|source| !exempt.contains(&source.path.as_str())).collect()
+}
+
+/// A clock, by whatever name.
+const CLOCKS: [&str; 6] =
+    ["Timestamp::now", "Zoned::now", "SystemTime", "Instant", "OffsetDateTime::now", "Utc::now"];
+
+fn assert_none(mentions: &[String]) {
+    assert!(mentions.is_empty(), "{mentions:#?}");
+}
+
+#[test]
+fn the_core_knows_no_client_and_no_clock() {
+    let mut core = sources("src/issuance");
+    core.extend(sources("src/issuance.rs"));
+    assert!(core.len() >= 8, "all of the core was read");
+    assert_none(&mentions(&core, &["kube::", "reqwest", "tokio", "axum", "crate::controller"]));
+    assert_none(&mentions(&core, &CLOCKS));
+    assert_none(&mentions(
+        &core,
+        &["async fn", "async move", ".await", "rand::", "std::fs", "std::env"],
+    ));
+    let now = |source: &Source| source.lines.iter().any(|(_, line)| line.contains("::now("));
+    assert!(!core.iter().any(now), "the core is given the time");
+}
+
+#[test]
+fn the_api_types_know_no_client() {
+    let mut api = sources("src/api");
+    api.extend(sources("src/api.rs"));
+    assert!(api.len() >= 5, "all of the API was read");
+    let clients = ["kube::Client", "kube::client", "kube::Api", "kube::runtime", "kube::Config"];
+    assert_none(&mentions(&api, &clients));
+    assert_none(&mentions(&api, &["tokio", "reqwest", "axum", "async fn"]));
+    assert_none(&mentions(&api, &CLOCKS));
+    let others = ["crate::ca", "crate::controller", "crate::issuance", "crate::pki"];
+    assert_none(&mentions(&api, &others));
+}
+
+#[test]
+fn keys_and_certificates_know_nothing_of_kubernetes_or_the_network() {
+    let mut pki = sources("src/pki");
+    pki.extend(sources("src/pki.rs"));
+    assert!(pki.len() >= 6, "all of pki was read");
+    assert_none(&mentions(&pki, &["kube", "k8s_openapi", "tokio", "reqwest", "hyper", "http::"]));
+    assert_none(&mentions(&pki, &CLOCKS));
+    let now = |source: &Source| source.lines.iter().any(|(_, line)| line.contains("::now("));
+    assert!(!pki.iter().any(now), "pki is given the time");
+    let others = ["crate::api", "crate::ca", "crate::controller", "crate::issuance"];
+    assert_none(&mentions(&pki, &others));
+}
+
+#[test]
+fn certificate_authorities_know_nothing_of_kubernetes_clients_and_of_the_core() {
+    let mut ca = sources("src/ca");
+    ca.extend(sources("src/ca.rs"));
+    assert_none(&mentions(&ca, &["kube::", "crate::controller", "crate::issuance"]));
+}
+
+#[test]
+fn only_the_transport_knows_reqwest() {
+    let all = sources("src");
+    let transport = sources("src/ca/transport.rs");
+    assert!(!mentions(&transport, &["reqwest"]).is_empty(), "the transport has moved");
+    assert_none(&mentions(&without(all, &["src/ca/transport.rs"]), &["reqwest"]));
+}
+
+#[test]
+fn only_one_function_reads_the_wall_clock() {
+    // The simulator, where there is one, is a program of its own and no part of the operator.
+    let operator: Vec<Source> = without(sources("src"), &["src/controller.rs", "src/cli.rs"])
+        .into_iter()
+        .filter(|source| {
+            !source.path.starts_with("src/simulator") && !source.path.starts_with("src/bin/")
+        })
+        .collect();
+    let wall = ["Timestamp::now", "Zoned::now", "SystemTime", "OffsetDateTime::now", "Utc::now"];
+    assert_none(&mentions(&operator, &wall));
+    assert_none(&mentions(&operator, &["std::time::Instant"]));
+    let shell = sources("src/controller.rs");
+    let reads: Vec<usize> = shell[0]
+        .lines
+        .iter()
+        .filter(|(_, line)| word_starts(line, "Timestamp::now"))
+        .map(|(number, _)| *number)
+        .collect();
+    let function = shell[0]
+        .lines
+        .iter()
+        .find(|(_, line)| line.contains("fn system_clock"))
+        .map(|(number, _)| *number)
+        .expect("controller::system_clock");
+    assert_eq!(reads, [function + 1], "system_clock reads it, and nothing else in controller.rs");
+}
+
+#[test]
+fn test_modules_are_declared_as_such() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut files = Vec::new();
+    collect(&root.join("src"), &mut files);
+    let skipped: Vec<&PathBuf> = files.iter().filter(|file| is_test_only(file)).collect();
+    assert!(skipped.len() >= 3, "the tests of the core are among them");
+    for file in skipped {
+        let folder = file.parent().unwrap();
+        let parent = folder.with_extension("rs");
+        let text = std::fs::read_to_string(&parent)
+            .unwrap_or_else(|error| panic!("{}: {error}", parent.display()));
+        let module = file.file_stem().unwrap().display();
+        let declared = format!("#[cfg(test)]\nmod {module};");
+        assert!(text.contains(&declared), "{} compiles {module} always", parent.display());
+    }
+}
+
+#[test]
+fn the_rules_see_code_and_neither_comments_nor_tests() {
+    let text = "use tokio::a;\n// tokio\n    //! tokio\n\n#[cfg(test)]\nmod fixtures;\nfn b() {}\n\
+                #[cfg(test)]\nmod tests {\n    use tokio::c;\n}\nfn d() {}\n";
+    let lines: Vec<String> = code(text).into_iter().map(|(_, line)| line).collect();
+    assert_eq!(lines, ["use tokio::a;", "fn b() {}", "fn d() {}"]);
+    let numbers: Vec<usize> = code(text).into_iter().map(|(number, _)| number).collect();
+    assert_eq!(numbers, [1, 7, 12]);
+    assert!(word_starts("a tokio::b", "tokio") && !word_starts("my_tokio", "tokio"));
+}
+
+#[test]
+#[should_panic(expected = "src/nowhere does not exist")]
+fn a_place_that_is_gone_is_not_taken_for_clean() {
+    sources("src/nowhere");
+}
