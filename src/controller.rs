@@ -16,7 +16,9 @@ mod events;
 mod gate;
 mod issuer;
 mod kill_point;
+mod memory;
 mod perform;
+mod repairs;
 mod secret;
 mod undelivered;
 mod watches;
@@ -32,8 +34,8 @@ use tokio::sync::Semaphore;
 
 use self::accounts::Accounts;
 use self::events::Events;
-use self::gate::Gate;
-use self::watches::{Stores, Watches};
+use self::memory::Memory;
+use self::watches::{Gone, Stores, Watches};
 use crate::api::{ClusterIssuer, Issuer};
 use crate::ca::transport::Connector;
 use crate::metrics::Metrics;
@@ -68,12 +70,11 @@ struct Context {
     stores: Stores,
     accounts: Arc<Accounts>,
     events: Events,
-    gate: Gate,
+    memory: Arc<Memory>,
     keygen: Semaphore,
     clock: fn() -> Timestamp,
     metrics: Arc<Metrics>,
     checks: issuer::Checks,
-    undelivered: undelivered::Undelivered,
     wake: watches::Wakers,
 }
 
@@ -86,9 +87,16 @@ pub async fn run(
     ready: impl FnOnce() + Send,
 ) {
     let accounts = Arc::new(Accounts::new(operator.connector, operator.ca_timeout));
-    let closing = Arc::clone(&accounts);
+    let memory = Arc::new(Memory::default());
+    let forget = {
+        let (accounts, memory) = (Arc::clone(&accounts), Arc::clone(&memory));
+        move |gone: Gone| match gone {
+            Gone::Issuer(key) => accounts.close(&key),
+            Gone::Request(uid) => memory.forget(&uid),
+        }
+    };
     let Watches { stores, wakers, requests, issuers, cluster_issuers, tasks } =
-        watches::start(&operator.client, &operator.namespace, move |gone| closing.close(gone));
+        watches::start(&operator.client, &operator.namespace, forget);
     operator.metrics.observe_requests(stores.requests.clone());
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let context = Arc::new(Context {
@@ -96,13 +104,12 @@ pub async fn run(
         namespace: operator.namespace,
         accounts,
         events: Events::new(operator.client.clone()),
-        gate: Gate::default(),
+        memory,
         // RSA keys cost whole cores for up to a second.
         keygen: Semaphore::new(cores),
         clock: operator.clock,
         metrics: operator.metrics,
         checks: issuer::Checks::default(),
-        undelivered: undelivered::Undelivered::default(),
         wake: wakers,
         stores,
     });

@@ -167,9 +167,7 @@ impl Accounts {
         let credentials = match kind.credentials() {
             None => None,
             Some(reference) => {
-                let (basic, _) =
-                    secret::credentials(cluster, &issuer.namespace, &reference.name, &host).await?;
-                Some(basic)
+                Some(secret::credentials(cluster, &issuer.namespace, &reference.name, &host).await?)
             }
         };
         let transport = self.connector.connect(&tls).map_err(|failure| no_transport(&failure))?;

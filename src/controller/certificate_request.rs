@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::runtime::controller::Action;
 use kube::runtime::reflector::ObjectRef;
 use kube::{Api, Resource as _, ResourceExt as _};
@@ -15,7 +14,7 @@ use super::issuer::IssuerObject;
 use super::kill_point::kill_point;
 use super::perform;
 use super::watches::Guarded;
-use crate::api::condition::{self, ISSUING, READY, STALLED};
+use crate::api::condition::{self, ISSUING, READY};
 use crate::api::{
     CertificateRequest, CertificateRequestStatus, IssuerKind, IssuerSpec, IssuerStatus,
     KeyAlgorithm, PrivateKeySpec, annotation,
@@ -63,13 +62,13 @@ async fn run(context: &Context, request: &CertificateRequest) -> Action {
     let uid = request.uid().unwrap_or_default();
     let version = request.resource_version();
     let target_version = target.as_ref().map(|target| target.resource_version.as_str());
-    if let Err(wait) = context.gate.passes(&uid, version.as_deref(), target_version) {
+    if let Err(wait) = context.memory.gate.passes(&uid, version.as_deref(), target_version) {
         return Action::requeue(wait);
     }
     let issuer = FoundIssuer::of(context, request);
     let now = (context.clock)();
     let mut seen = observe(context, request, &issuer, target, now);
-    seen.obtained = context.undelivered.take(&seen);
+    seen.obtained = context.memory.undelivered.take(&seen);
     let rest = loop {
         let outcome = match decide(&seen) {
             Step::Rest(rest) => break rest,
@@ -92,7 +91,8 @@ async fn run(context: &Context, request: &CertificateRequest) -> Action {
         seen.now = (context.clock)();
         seen = seen.after(outcome);
     };
-    context.undelivered.keep(&seen);
+    context.memory.undelivered.keep(&seen);
+    context.memory.repairs.note(&seen);
     finish(context, request, &seen, &rest).await
 }
 
@@ -104,7 +104,6 @@ async fn finish(
     rest: &Rest,
 ) -> Action {
     if *rest == Rest::Deleted {
-        context.gate.forget(&seen.request.uid);
         return Action::await_change();
     }
     let before = request.status.clone().unwrap_or_default();
@@ -124,14 +123,14 @@ async fn finish(
         Ok(version) => version,
         Err(error) => {
             // The object moved on, and what it became wakes the next run; the target is what it is.
-            context.gate.expect(&seen.request.uid, None, delivered.as_deref());
+            context.memory.gate.expect(&seen.request.uid, None, delivered.as_deref());
             if error.kind != ErrorKind::Conflict && error.kind != ErrorKind::NotFound {
                 tracing::warn!(%error, "the status was not written");
             }
             return Action::requeue(RETRY);
         }
     };
-    context.gate.expect(&seen.request.uid, version.as_deref(), delivered.as_deref());
+    context.memory.gate.expect(&seen.request.uid, version.as_deref(), delivered.as_deref());
     if seen.renewed {
         measure(context, request, seen);
     }
@@ -282,7 +281,7 @@ fn observe(
         now,
         issuer: issuer.state(),
         rival: rival(context, request),
-        previous: previous(request.status.as_ref()),
+        previous: request.status.as_ref().map(Previous::from).unwrap_or_default(),
         request: request_values,
         cached,
         target: None,
@@ -294,6 +293,7 @@ fn observe(
         renewed: false,
         conflicts: 0,
         trouble: None,
+        repaired_at: context.memory.repairs.last(request),
     }
 }
 
@@ -373,23 +373,5 @@ fn renew_before(duration: Option<&str>, percentage: Option<i32>) -> RenewBefore 
         (Some(duration), _) => RenewBefore::Duration(duration),
         (None, Some(percentage)) => RenewBefore::Percentage(percentage),
         (None, None) => RenewBefore::AThird,
-    }
-}
-
-fn previous(status: Option<&CertificateRequestStatus>) -> Previous {
-    let Some(status) = status else {
-        return Previous::default();
-    };
-    let words = |condition: &Condition| (condition.reason.clone(), condition.message.clone());
-    Previous {
-        observed_generation: status.observed_generation,
-        revision: status.revision.unwrap_or_default(),
-        certificate: status.certificate.clone(),
-        failed_attempts: status.failed_attempts.unwrap_or_default(),
-        last_failure: status.last_failure_time.as_ref().map(|time| time.0),
-        next_attempt: status.next_attempt_time.as_ref().map(|time| time.0),
-        last_attempt: status.last_attempt.clone(),
-        issuing: condition::find(&status.conditions, ISSUING).map(words),
-        stalled: condition::is_true(&status.conditions, STALLED),
     }
 }

@@ -43,23 +43,21 @@ pub(super) async fn open_account(
             return Outcome::Failed(Trouble { counts: false, ..trouble });
         }
     };
-    let (credentials, credentials_version) = match &seen.request.credentials {
-        None => (None, None),
+    let credentials = match &seen.request.credentials {
+        None => None,
         Some(name) => {
             let namespace = &seen.request.namespace;
             match secret::credentials(&context.cluster, namespace, name, &account.host).await {
-                Ok((basic, version)) => (Some(basic), version),
+                Ok(basic) => Some(basic),
                 Err(error) => return Outcome::Failed(error.into()),
             }
         }
     };
     Outcome::Opened(issuance::Account {
         capabilities: account.ca.capabilities().clone(),
-        account: account.name.clone(),
         anchors: account.anchors.clone(),
         add_served_roots: account.add_served_roots,
         credentials,
-        credentials_version,
     })
 }
 
@@ -159,12 +157,14 @@ fn key_trouble(error: &dyn std::error::Error) -> Trouble {
 /// Asks the CA for the certificates it serves. Without them a chain may stay incomplete, which the
 /// verification then says better than this could.
 pub(super) async fn read_served_roots(context: &Context, issuer: &IssuerNow<'_>) -> Outcome {
-    let served = match context.accounts.open(&context.cluster, issuer).await {
-        Ok(account) => account.served_roots().await,
-        Err(error) => Err(error),
+    let account = match context.accounts.open(&context.cluster, issuer).await {
+        Ok(account) => account,
+        Err(error) => return Outcome::Failed(Trouble { counts: false, ..error.into() }),
     };
-    match served {
+    match account.served_roots().await {
         Ok(certificates) => Outcome::Served(certificates),
+        // Where they go into `ca.crt`, doing without them would take them away.
+        Err(error) if account.add_served_roots => Outcome::Failed(error.into()),
         Err(error) => {
             tracing::warn!(issuer.name = issuer.key.name, %error, "the CA's trust roots could not be read");
             Outcome::Served(Vec::new())

@@ -88,13 +88,13 @@ pub(super) fn changed(uid: &str, resource_version: &str, delivery: &Delivery) ->
     })
 }
 
-/// User name and password from a Secret that opted in, with its resourceVersion.
+/// User name and password from a Secret that opted in.
 pub(super) async fn credentials(
     cluster: &Cluster,
     namespace: &str,
     name: &str,
     host: &str,
-) -> Result<(Basic, Option<String>), Error> {
+) -> Result<Basic, Error> {
     let secret = match cluster.secret(namespace, name).await {
         Ok(Read::Present(secret)) => secret,
         Ok(Read::Absent) => {
@@ -116,8 +116,7 @@ pub(super) async fn credentials(
             },
         )
     };
-    let basic = Basic::new(text("username")?.to_owned(), text("password")?.to_owned().into());
-    Ok((basic, secret.resource_version()))
+    Ok(Basic::new(text("username")?.to_owned(), text("password")?.to_owned().into()))
 }
 
 /// `kubectl create secret --from-file` and editors leave a line end that no password has.

@@ -13,18 +13,28 @@ use crate::issuance::{Observation, Obtained};
 pub(super) struct Undelivered(Mutex<HashMap<String, (AttemptInputs, Obtained)>>);
 
 impl Undelivered {
-    /// What an earlier run for this request obtained with the same inputs.
+    /// What an earlier run for this request obtained with the same inputs, once the next attempt is
+    /// due.
     pub(super) fn take(&self, seen: &Observation) -> Option<Obtained> {
+        if seen.previous.next_attempt.is_some_and(|due| due > seen.now) {
+            return None;
+        }
         let (inputs, obtained) = self.entries().remove(&seen.request.uid)?;
         (inputs == seen.attempt()).then_some(obtained)
     }
 
-    /// Keeps what a run obtained and could not deliver.
+    /// Keeps what a run obtained and could not deliver because an effect failed; a certificate that
+    /// does not fit is not kept.
     pub(super) fn keep(&self, seen: &Observation) {
-        if let Some(obtained) = &seen.obtained {
+        if let (Some(obtained), Some(_)) = (&seen.obtained, &seen.trouble) {
             let entry = (seen.attempt(), obtained.clone());
             self.entries().insert(seen.request.uid.clone(), entry);
         }
+    }
+
+    /// Forgets a request that is gone.
+    pub(super) fn forget(&self, uid: &str) {
+        self.entries().remove(uid);
     }
 
     fn entries(&self) -> std::sync::MutexGuard<'_, HashMap<String, (AttemptInputs, Obtained)>> {

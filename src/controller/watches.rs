@@ -44,6 +44,14 @@ pub(super) struct Wakers {
     cluster_issuers: UnboundedSender<ObjectRef<Guarded<ClusterIssuer>>>,
 }
 
+/// An object that was deleted, and of which nothing is worth remembering.
+pub(super) enum Gone {
+    /// An issuer.
+    Issuer(IssuerKey),
+    /// A request, by uid.
+    Request(String),
+}
+
 /// Everything that [`start`] starts.
 pub(super) struct Watches {
     pub(super) stores: Stores,
@@ -57,11 +65,11 @@ pub(super) struct Watches {
 
 /// Starts all watches.
 ///
-/// `issuer_gone` is told of each issuer that was deleted.
+/// `gone` is told of each issuer and each request that was deleted.
 pub(super) fn start(
     client: &Client,
     operator_namespace: &str,
-    issuer_gone: impl Fn(&IssuerKey) + Clone + Send + 'static,
+    gone: impl Fn(Gone) + Clone + Send + 'static,
 ) -> Watches {
     let (requests, requests_writer) = store();
     let (issuers, issuers_writer) = store();
@@ -83,18 +91,23 @@ pub(super) fn start(
 
     let routes = Routes { stores: stores.clone(), wakers: wakers.clone() };
     tasks.spawn(follow(Api::all(client.clone()), all.clone(), requests_writer, {
-        let routes = routes.clone();
-        move |request, is_gone| routes.request(request, is_gone)
+        let (routes, gone) = (routes.clone(), gone.clone());
+        move |request: &Guarded<CertificateRequest>, is_gone| {
+            if let (true, Some(uid)) = (is_gone, request.uid()) {
+                gone(Gone::Request(uid));
+            }
+            routes.request(request, is_gone);
+        }
     }));
     tasks.spawn(follow(Api::all(client.clone()), all.clone(), issuers_writer, {
-        let (routes, issuer_gone) = (routes.clone(), issuer_gone.clone());
+        let (routes, gone) = (routes.clone(), gone.clone());
         move |issuer: &Guarded<Issuer>, is_gone| {
             if is_gone {
-                issuer_gone(&IssuerKey {
+                gone(Gone::Issuer(IssuerKey {
                     kind: IssuerKind::Issuer,
                     namespace: issuer.namespace(),
                     name: issuer.name_any(),
-                });
+                }));
             }
             let _ = routes.wakers.issuers.send(ObjectRef::from_obj(issuer));
             routes.issuer(
@@ -108,11 +121,11 @@ pub(super) fn start(
         let routes = routes.clone();
         move |issuer: &Guarded<ClusterIssuer>, is_gone| {
             if is_gone {
-                issuer_gone(&IssuerKey {
+                gone(Gone::Issuer(IssuerKey {
                     kind: IssuerKind::ClusterIssuer,
                     namespace: None,
                     name: issuer.name_any(),
-                });
+                }));
             }
             let _ = routes.wakers.cluster_issuers.send(ObjectRef::from_obj(issuer));
             routes.issuer(IssuerKind::ClusterIssuer, None, &issuer.name_any());

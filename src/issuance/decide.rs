@@ -143,7 +143,7 @@ impl Held {
 }
 
 impl Standing {
-    /// Whether what was obtained is there already: a delivery whose answer was lost.
+    /// Whether it is what was obtained.
     fn holds(&self, obtained: &Obtained) -> bool {
         self.held().is_some_and(|held| {
             let there = &held.certificate.fingerprint_sha256;
@@ -185,13 +185,12 @@ pub fn decide(seen: &Observation) -> Step {
         }
         (Standing::Absent, None) | (Standing::Broken(_) | Standing::Held(_), _) => {}
     }
-    if let Some(obtained) = &seen.obtained {
-        if !standing.holds(obtained) {
-            return match &seen.account {
-                Some(account) => deliver(seen, obtained, account),
-                None => Step::OpenAccount,
-            };
-        }
+    // A delivery whose answer was lost is there already.
+    if let Some(obtained) = seen.obtained.as_ref().filter(|obtained| !standing.holds(obtained)) {
+        return match &seen.account {
+            Some(account) => deliver(seen, obtained, account),
+            None => Step::OpenAccount,
+        };
     }
     match reissue(seen, &standing) {
         Some(reissue) => issue(seen, &standing, reissue),
@@ -377,7 +376,14 @@ fn keep(seen: &Observation, standing: &Standing) -> Step {
         Err(_) => return Step::Rest(Rest::Kept),
     };
     let delivery = seen.delivery(account, &chain, Arc::clone(key), false);
-    if delivery.is_in(target) { Step::Rest(Rest::Kept) } else { Step::Deliver(Box::new(delivery)) }
+    if delivery.is_in(target) {
+        return Step::Rest(Rest::Kept);
+    }
+    let pause = seen.repaired_at.and_then(|last| last.checked_add(REPAIR_PAUSE).ok());
+    match pause.filter(|until| *until > seen.now) {
+        Some(until) => Step::Rest(Rest::BackingOff { until, reissue: None }),
+        None => Step::Deliver(Box::new(delivery)),
+    }
 }
 
 impl Observation {

@@ -18,7 +18,6 @@ use super::observation::{
     Target, Template,
 };
 use super::{Description, RenewBefore, describe};
-use crate::api::condition::{self, ISSUING, STALLED};
 use crate::api::{CertificateRequestStatus, RotationPolicy};
 use crate::ca::Capabilities;
 use crate::pki::{Certificate, KeyKind, Names, PrivateKey};
@@ -178,11 +177,9 @@ pub(super) fn account() -> Account {
             names: true,
             key_kinds_field: "spec.houseCa.keyAlgorithms",
         },
-        account: "https://ca.example/ as house".to_owned(),
         anchors: vec![pki().root.certificate()],
         add_served_roots: false,
         credentials: None,
-        credentials_version: None,
     }
 }
 
@@ -204,6 +201,7 @@ pub(super) fn fresh() -> Observation {
         renewed: false,
         conflicts: 0,
         trouble: None,
+        repaired_at: None,
     }
 }
 
@@ -296,21 +294,7 @@ pub(super) fn cached(target: &Target) -> CachedTarget {
 
 /// What the next run finds in the status, through the JSON in which it is kept.
 pub(super) fn previous(status: &CertificateRequestStatus) -> Previous {
-    let status = stored(status);
-    let words = |found: &k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition| {
-        (found.reason.clone(), found.message.clone())
-    };
-    Previous {
-        observed_generation: status.observed_generation,
-        revision: status.revision.unwrap_or_default(),
-        certificate: status.certificate.clone(),
-        failed_attempts: status.failed_attempts.unwrap_or_default(),
-        last_failure: status.last_failure_time.as_ref().map(|time| time.0),
-        next_attempt: status.next_attempt_time.as_ref().map(|time| time.0),
-        last_attempt: status.last_attempt.clone(),
-        issuing: condition::find(&status.conditions, ISSUING).map(words),
-        stalled: condition::is_true(&status.conditions, STALLED),
-    }
+    Previous::from(&stored(status))
 }
 
 /// The status as it comes back from the API server: times are cut to whole seconds.

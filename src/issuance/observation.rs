@@ -7,7 +7,9 @@ use jiff::Timestamp;
 
 use super::renewal::RenewBefore;
 use super::requested::Requested;
-use crate::api::{AttemptInputs, DeliveredCertificate, RotationPolicy};
+use crate::api::{
+    AttemptInputs, CertificateRequestStatus, DeliveredCertificate, RotationPolicy, condition,
+};
 use crate::ca::credentials::Basic;
 use crate::ca::{self, Capabilities, Disposition};
 use crate::pki::{Certificate, KeyKind, Names, PrivateKey};
@@ -45,6 +47,8 @@ pub struct Observation {
     pub conflicts: u8,
     /// Why this run cannot go on.
     pub trouble: Option<Trouble>,
+    /// When this process last put the target in order.
+    pub repaired_at: Option<Timestamp>,
 }
 
 /// The answer of a read: unreadable is never absent.
@@ -123,8 +127,6 @@ pub enum IssuerState {
 /// What earlier runs wrote into the status.
 #[derive(Clone, Debug, Default)]
 pub struct Previous {
-    /// Generation the status speaks of.
-    pub observed_generation: i64,
     /// Certificates delivered so far.
     pub revision: i64,
     /// The certificate delivered last.
@@ -178,16 +180,12 @@ pub struct Target {
 pub struct Account {
     /// What the CA can do.
     pub capabilities: Capabilities,
-    /// The account in one line.
-    pub account: String,
     /// Trust anchors a chain must end at.
     pub anchors: Vec<Certificate>,
     /// The roots the CA serves go into `ca.crt` too.
     pub add_served_roots: bool,
     /// The request's own credentials.
     pub credentials: Option<Basic>,
-    /// resourceVersion of the Secret they were read from.
-    pub credentials_version: Option<String>,
 }
 
 /// What the CA issued, not yet verified.
@@ -210,6 +208,22 @@ pub struct Trouble {
     pub message: String,
     /// Counts as a failed attempt: the next one waits longer.
     pub counts: bool,
+}
+
+impl From<&CertificateRequestStatus> for Previous {
+    fn from(status: &CertificateRequestStatus) -> Self {
+        let issuing = condition::find(&status.conditions, condition::ISSUING);
+        Self {
+            revision: status.revision.unwrap_or_default(),
+            certificate: status.certificate.clone(),
+            failed_attempts: status.failed_attempts.unwrap_or_default(),
+            last_failure: status.last_failure_time.as_ref().map(|time| time.0),
+            next_attempt: status.next_attempt_time.as_ref().map(|time| time.0),
+            last_attempt: status.last_attempt.clone(),
+            issuing: issuing.map(|found| (found.reason.clone(), found.message.clone())),
+            stalled: condition::is_true(&status.conditions, condition::STALLED),
+        }
+    }
 }
 
 impl From<ca::Error> for Trouble {

@@ -127,7 +127,7 @@ mod tests {
             form.starts_with("certificate_request=-----BEGIN+CERTIFICATE+REQUEST-----%0A"),
             "{form}"
         );
-        assert!(form.contains("%2B%2B%2B%2F%2Fw%3D%3D%0A"), "{form}");
+        assert!(form.contains("%2B%2B%2B%2B%2Fw%3D%3D%0A"), "{form}");
     }
 
     #[test]

@@ -1078,3 +1078,38 @@ fn a_larger_key_in_the_target_is_told_by_its_kind() {
     let held = target.standing();
     assert_eq!(held.held().expect("a pair").certificate.private_key, "ECDSA P-384");
 }
+
+/// What an earlier run obtained and could not deliver, in the hands of a new run.
+fn in_hand(change: impl FnOnce(&mut Observation)) -> Observation {
+    let earlier = obtained();
+    with(Observation { obtained: earlier.obtained, ..absent() }, change)
+}
+
+#[test]
+fn what_was_obtained_is_delivered_later_and_not_asked_for_again() {
+    check([
+        ("the account tells whom to trust", in_hand(|_| {}), "OpenAccount"),
+        ("then it is delivered", in_hand(|seen| seen.account = Some(account())), "Deliver"),
+        (
+            "unless it is there already, because only the answer was lost",
+            in_hand(|seen| {
+                seen.account = Some(account());
+                seen.target = Some(Read::Present(delivered_target()));
+            }),
+            "Kept",
+        ),
+    ]);
+}
+
+#[test]
+fn a_fight_over_a_target_is_fought_slowly() {
+    let seen = altered_and_opened(|target| target.anchors.clear());
+    let at = seen.now;
+    let repaired =
+        |before: SignedDuration| with(seen.clone(), |seen| seen.repaired_at = Some(at - before));
+    check([
+        ("the first repair comes at once", seen.clone(), "Deliver"),
+        ("the second not before the pause is over", repaired(SignedDuration::from_secs(9)), &pause),
+        ("and then", repaired(SignedDuration::from_secs(10)), "Deliver"),
+    ]);
+}
