@@ -1105,11 +1105,13 @@ fn what_was_obtained_is_delivered_later_and_not_asked_for_again() {
 fn a_fight_over_a_target_is_fought_slowly() {
     let seen = altered_and_opened(|target| target.anchors.clear());
     let at = seen.now;
+    let waits =
+        format!("BackingOff {{ until: {}, reissue: None }}", at + SignedDuration::from_secs(1));
     let repaired =
         |before: SignedDuration| with(seen.clone(), |seen| seen.repaired_at = Some(at - before));
     check([
         ("the first repair comes at once", seen.clone(), "Deliver"),
-        ("the second not before the pause is over", repaired(SignedDuration::from_secs(9)), &pause),
+        ("the second not before the pause is over", repaired(SignedDuration::from_secs(9)), &waits),
         ("and then", repaired(SignedDuration::from_secs(10)), "Deliver"),
     ]);
 }
