@@ -4,18 +4,26 @@
 /// Longest excerpt, in characters.
 const LIMIT: usize = 200;
 
+/// So much of a body is looked at, in bytes.
+const HEAD: usize = 16 * 1024;
+
 /// A readable excerpt of an answer's body, or `None` where nothing readable is in it.
+///
+/// `scrub` takes known secrets out of a text. It sees the body as it came, before anything is cut
+/// that a secret could lie across, and the line once it reads as it will be shown: entities are
+/// resolved and control characters gone.
 #[must_use]
-pub fn excerpt(body: &[u8]) -> Option<String> {
-    let head = &body[..body.len().min(16 * 1024)];
-    let text = String::from_utf8_lossy(head);
-    let plain = without_blocks(&without_markup(&text));
+pub fn excerpt(body: &[u8], scrub: impl Fn(&str) -> String) -> Option<String> {
+    let text = scrub(&String::from_utf8_lossy(body));
+    let head = &text[..text.floor_char_boundary(HEAD)];
+    let plain = without_blocks(&without_markup(head));
     let mut line = plain
         .split_whitespace()
         .map(|word| if looks_like_a_token(word) { "[…]" } else { word })
         .collect::<Vec<_>>()
         .join(" ");
     line.retain(|c| !c.is_control());
+    line = scrub(&line);
     if line.chars().count() > LIMIT {
         line = line.chars().take(LIMIT - 1).chain(['…']).collect();
     }
@@ -96,25 +104,25 @@ mod tests {
             ("nothing readable is nothing", "<html></html>", None),
         ];
         for (name, body, expected) in cases {
-            assert_eq!(excerpt(body.as_bytes()).as_deref(), expected, "{name}");
+            assert_eq!(excerpt(body.as_bytes(), str::to_owned).as_deref(), expected, "{name}");
         }
     }
 
     #[test]
     fn long_bodies_are_cut() {
         let text = "word ".repeat(10_000);
-        assert_eq!(excerpt(text.as_bytes()).map(|line| line.chars().count()), Some(200));
+        assert_eq!(excerpt(text.as_bytes(), str::to_owned).map(|line| line.chars().count()), Some(200));
     }
 
     proptest::proptest! {
         #[test]
         fn no_body_makes_it_panic(body in proptest::collection::vec(proptest::num::u8::ANY, 0..2000)) {
-            let _ = excerpt(&body);
+            let _ = excerpt(&body, str::to_owned);
         }
 
         #[test]
         fn no_markup_makes_it_panic(body in "[<>a-z/é! -]{0,60}(-----BEGIN|-----END|<script|<HEAD|</head>)?[<>a-z/é -]{0,60}") {
-            let _ = excerpt(body.as_bytes());
+            let _ = excerpt(body.as_bytes(), str::to_owned);
         }
     }
 }

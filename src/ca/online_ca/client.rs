@@ -216,12 +216,11 @@ fn retry_after(headers: &HeaderMap) -> Option<Duration> {
 }
 
 fn quoted(body: &[u8], sent: Option<&Basic>) -> String {
-    let Some(mut text) = remote_text::excerpt(body) else {
+    let scrub =
+        |text: &str| sent.map_or_else(|| text.to_owned(), |credentials| credentials.scrub(text));
+    let Some(text) = remote_text::excerpt(body, scrub) else {
         return String::new();
     };
-    if let Some(credentials) = sent {
-        text = credentials.scrub(&text);
-    }
     format!(" (\"{text}\")")
 }
 
