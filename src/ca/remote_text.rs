@@ -55,16 +55,26 @@ fn without_markup(text: &str) -> String {
     plain.replace("&lt;", "<").replace("&gt;", ">").replace("&quot;", "\"").replace("&amp;", "&")
 }
 
-/// PEM blocks can be private keys: none is ever quoted.
+/// PEM blocks can be private keys: none is ever quoted, nor what is left of one whose beginning is
+/// missing.
 fn without_blocks(text: &str) -> String {
-    let Some(start) = text.find("-----BEGIN") else {
-        return text.to_owned();
+    let (begin, end) = (text.find("-----BEGIN"), text.find("-----END"));
+    let start = match (begin, end) {
+        (Some(begin), Some(end)) if begin < end => begin,
+        (Some(begin), None) => begin,
+        (_, Some(_)) => 0,
+        (None, None) => return text.to_owned(),
     };
-    let after = text[start..].find("-----END").map_or("", |end| {
-        let tail = &text[start + end + "-----END".len()..];
-        tail.find("-----").map_or("", |close| &tail[close + 5..])
-    });
+    let after = end_of_block(&text[start..]).unwrap_or_default();
     format!("{}[…]{}", &text[..start], without_blocks(after))
+}
+
+/// What follows the END line. Its dashes may be those of the next block, where a line end was lost.
+fn end_of_block(text: &str) -> Option<&str> {
+    let (_, label) = text.split_once("-----END")?;
+    let dashes = label.find("-----")?;
+    let (from_dashes, after) = (&label[dashes..], &label[dashes + 5..]);
+    Some(if after.starts_with("BEGIN") || after.starts_with("END") { from_dashes } else { after })
 }
 
 /// Long runs without a space are keys, hashes, tokens or base64: nothing a person reads.
