@@ -16,7 +16,8 @@ const HEAD: usize = 16 * 1024;
 pub fn excerpt(body: &[u8], scrub: impl Fn(&str) -> String) -> Option<String> {
     let text = scrub(&String::from_utf8_lossy(body));
     let head = &text[..text.floor_char_boundary(HEAD)];
-    let plain = without_blocks(&without_markup(head));
+    // Before the mark-up goes, which may take a marker with it, and after, when tags no longer hide one.
+    let plain = without_blocks(&without_markup(&without_blocks(head)));
     let mut line = plain
         .split_whitespace()
         .map(|word| if looks_like_a_token(word) { "[…]" } else { word })
@@ -77,9 +78,15 @@ fn end_of_block(text: &str) -> Option<&str> {
     Some(if after.starts_with("BEGIN") || after.starts_with("END") { from_dashes } else { after })
 }
 
-/// Long runs without a space are keys, hashes, tokens or base64: nothing a person reads.
+/// Long runs without a space are keys, hashes, tokens or base64: nothing a person reads. Shorter
+/// ones may be the last line of a key whose frame was lost.
 fn looks_like_a_token(word: &str) -> bool {
-    word.len() > 40 && !word.contains("://")
+    let is_base64 = |c: char| c.is_ascii_alphanumeric() || matches!(c, '+' | '/');
+    let is_mixed =
+        |run: &str| run.chars().skip(1).any(|c| c.is_ascii_uppercase() || c.is_ascii_digit());
+    !word.contains("://")
+        && (word.len() > 40
+            || word.split(|c| !is_base64(c)).any(|run| run.len() >= 20 && is_mixed(run)))
 }
 
 #[cfg(test)]
@@ -88,7 +95,7 @@ mod tests {
 
     #[test]
     fn bodies_become_one_readable_line() {
-        let cases: [(&str, &str, Option<&str>); 7] = [
+        let cases: [(&str, &str, Option<&str>); 10] = [
             ("plain text stays", "bad request\r\n\r\ndetail", Some("bad request detail")),
             (
                 "tags go, text stays",
@@ -111,6 +118,21 @@ mod tests {
                 "token eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9.eyJzdWIiOiIxMjM0NTY3ODkwIn0 end",
                 Some("token […] end"),
             ),
+            (
+                "so does the last line of a key",
+                "x qLoMNdvMrbrzPvQq9/VTjpWQ= y, detail=\"InvalidRequest\" at /online-ca/certificate/",
+                Some("x […] y, detail=\"InvalidRequest\" at /online-ca/certificate/"),
+            ),
+            (
+                "a key without a beginning takes what is before it",
+                "x\nqLoMN\n-----END RSA PRIVATE KEY----- y",
+                Some("[…] y"),
+            ),
+            (
+                "a block may begin where the last one lost its line end",
+                "x -----END-----BEGIN PRIVATE KEY-----\nMII\n-----END PRIVATE KEY----- y",
+                Some("[…][…] y"),
+            ),
             ("nothing readable is nothing", "<html></html>", None),
         ];
         for (name, body, expected) in cases {
@@ -121,7 +143,10 @@ mod tests {
     #[test]
     fn long_bodies_are_cut() {
         let text = "word ".repeat(10_000);
-        assert_eq!(excerpt(text.as_bytes(), str::to_owned).map(|line| line.chars().count()), Some(200));
+        assert_eq!(
+            excerpt(text.as_bytes(), str::to_owned).map(|line| line.chars().count()),
+            Some(200)
+        );
     }
 
     proptest::proptest! {
