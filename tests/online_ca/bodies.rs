@@ -21,8 +21,13 @@ use crate::bench::{PASSWORD, USER, basic, key, open, spec, submit};
 use crate::router_transport::Canned;
 
 /// Passwords of the kinds that a careless scrubber misses.
-const PASSWORDS: [&str; 5] =
-    [PASSWORD, "correct horse  battery", "p<b>w & \"q\"", " leading-and-trailing ", "Pässwört-ß日本"];
+const PASSWORDS: [&str; 5] = [
+    PASSWORD,
+    "correct horse  battery",
+    "p<b>w & \"q\"",
+    " leading-and-trailing ",
+    "Pässwört-ß日本",
+];
 
 fn runtime() -> &'static Runtime {
     static RUNTIME: OnceLock<Runtime> = OnceLock::new();
@@ -103,12 +108,14 @@ fn headers() -> impl Strategy<Value = HeaderMap> {
 fn case() -> impl Strategy<Value = Case> {
     select(PASSWORDS.to_vec()).prop_flat_map(|password| {
         let status = prop_oneof![2 => Just(200_u16), 3 => 100..=999_u16];
-        (status, headers(), vec(piece(password), 0..8)).prop_map(move |(status, headers, pieces)| {
-            let mut response = Response::new(Bytes::from(pieces.concat()));
-            *response.status_mut() = StatusCode::from_u16(status).unwrap();
-            *response.headers_mut() = headers;
-            Case { password, answer: Ok(response) }
-        })
+        (status, headers(), vec(piece(password), 0..8)).prop_map(
+            move |(status, headers, pieces)| {
+                let mut response = Response::new(Bytes::from(pieces.concat()));
+                *response.status_mut() = StatusCode::from_u16(status).unwrap();
+                *response.headers_mut() = headers;
+                Case { password, answer: Ok(response) }
+            },
+        )
     })
 }
 
@@ -121,17 +128,18 @@ fn long_url(operation: &str) -> String {
 
 fn client(case: Case) -> Arc<dyn chancery::ca::CertificateAuthority> {
     let spec = spec(&long_url("certificate"), &long_url("trustroots"));
-    let spec = chancery::api::OnlineCa {
-        basic_split: chancery::api::BasicSplit::FirstColon,
-        ..spec
-    };
+    let spec =
+        chancery::api::OnlineCa { basic_split: chancery::api::BasicSplit::FirstColon, ..spec };
     open(spec, Some(basic(USER, case.password)), Arc::new(Canned(case.answer)))
 }
 
 /// What must hold for every text that can get into a condition, an event or a log.
 fn is_fit(text: &str, password: &str) -> Result<(), TestCaseError> {
     prop_assert!(text.len() <= 2048, "{} bytes: {text}", text.len());
-    prop_assert!(!text.contains(|c: char| c.is_control() || "\u{2028}\u{2029}".contains(c)), "{text:?}");
+    prop_assert!(
+        !text.contains(|c: char| c.is_control() || "\u{2028}\u{2029}".contains(c)),
+        "{text:?}"
+    );
     let collapsed = password.split_whitespace().collect::<Vec<_>>().join(" ");
     for secret in [password, &collapsed, &STANDARD.encode(format!("{USER}:{password}"))] {
         prop_assert!(!text.contains(secret), "gives away {secret:?}: {text}");
@@ -159,6 +167,9 @@ fn is_fit_error(error: &Error, password: &str) -> Result<(), TestCaseError> {
     is_fit(&error.message, password)
 }
 
+/// Nothing secret is sent with a check, so only private keys can come back.
+const UNSENT: &str = "a password that no body holds";
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
 
@@ -183,18 +194,16 @@ proptest! {
 
     #[test]
     fn no_answer_to_a_check_gets_more_than_readable_lines_into_errors_and_remarks(case in case()) {
-        let password = case.password;
-        // Nothing secret was sent, so the password cannot be known; a private key can.
         match runtime().block_on(client(case).check()) {
             Ok(report) => {
                 let remarks = report.remarks.join("; ");
                 prop_assert!(remarks.len() <= 2048, "{} bytes of remarks", remarks.len());
-                is_fit(&remarks, password)?;
+                is_fit(&remarks, UNSENT)?;
             }
             Err(error) => {
                 prop_assert!(error.message.len() <= 2048);
                 prop_assert!(!error.message.contains(char::is_control), "{error}");
-                is_fit(&error.message, "a password that no body holds")?;
+                is_fit(&error.message, UNSENT)?;
             }
         }
     }

@@ -54,7 +54,9 @@ impl Fixture for OnlineCa {
             Trouble::RequestRefused => status(400, None),
             Trouble::UnknownAddress => status(404, None),
             Trouble::TooManyRequests => status(429, None),
-            Trouble::Redirect => Kind::Redirect { location: "https://elsewhere.example/".to_owned() },
+            Trouble::Redirect => {
+                Kind::Redirect { location: "https://elsewhere.example/".to_owned() }
+            }
             Trouble::ServerError => status(503, None),
             Trouble::UnexpectedSuccess => status(202, None),
             Trouble::LostBeforeCommit => Kind::DropBeforeCommit,
