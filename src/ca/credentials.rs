@@ -34,24 +34,33 @@ impl Basic {
         self.password.expose_secret().contains(':')
     }
 
-    /// `text` without the password, should a server repeat it.
+    /// `text` without the password, should a server repeat it: as it is, with its white space
+    /// collapsed, or in the header that carried it.
     #[must_use]
     pub fn scrub(&self, text: &str) -> String {
         let password = self.password.expose_secret();
-        if password.is_empty() { text.to_owned() } else { text.replace(password, "[…]") }
+        let words = password.split_whitespace().collect::<Vec<_>>().join(" ");
+        let words = zeroize::Zeroizing::new(words);
+        let encoded = self.encoded();
+        [encoded.as_str(), password, words.as_str()]
+            .into_iter()
+            .filter(|secret| !secret.trim().is_empty())
+            .fold(text.to_owned(), |text, secret| text.replace(secret, "[…]"))
     }
 
     /// The value of the header `Authorization`, marked as sensitive.
     pub fn header(&self) -> Result<http::HeaderValue, http::header::InvalidHeaderValue> {
-        use base64::Engine as _;
-        let joined =
-            zeroize::Zeroizing::new(format!("{}:{}", self.username, self.password.expose_secret()));
-        let value = zeroize::Zeroizing::new(format!(
-            "Basic {}",
-            base64::engine::general_purpose::STANDARD.encode(joined.as_bytes())
-        ));
+        let value = zeroize::Zeroizing::new(format!("Basic {}", self.encoded().as_str()));
         let mut header = http::HeaderValue::from_str(&value)?;
         header.set_sensitive(true);
         Ok(header)
+    }
+
+    fn encoded(&self) -> zeroize::Zeroizing<String> {
+        use base64::Engine as _;
+        let joined =
+            zeroize::Zeroizing::new(format!("{}:{}", self.username, self.password.expose_secret()));
+        let encoded = base64::engine::general_purpose::STANDARD.encode(joined.as_bytes());
+        zeroize::Zeroizing::new(encoded)
     }
 }

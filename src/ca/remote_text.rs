@@ -4,18 +4,27 @@
 /// Longest excerpt, in characters.
 const LIMIT: usize = 200;
 
+/// So much of a body is looked at, in bytes.
+const HEAD: usize = 16 * 1024;
+
 /// A readable excerpt of an answer's body, or `None` where nothing readable is in it.
+///
+/// `scrub` takes known secrets out of a text. It sees the body as it came, before anything is cut
+/// that a secret could lie across, and the line once it reads as it will be shown: entities are
+/// resolved and control characters gone.
 #[must_use]
-pub fn excerpt(body: &[u8]) -> Option<String> {
-    let head = &body[..body.len().min(16 * 1024)];
-    let text = String::from_utf8_lossy(head);
-    let plain = without_blocks(&without_markup(&text));
+pub fn excerpt(body: &[u8], scrub: impl Fn(&str) -> String) -> Option<String> {
+    let text = scrub(&String::from_utf8_lossy(body));
+    let head = &text[..text.floor_char_boundary(HEAD)];
+    // Before the mark-up goes, which may take a marker with it, and after, when tags no longer hide one.
+    let plain = without_blocks(&without_markup(&without_blocks(head)));
     let mut line = plain
         .split_whitespace()
         .map(|word| if looks_like_a_token(word) { "[…]" } else { word })
         .collect::<Vec<_>>()
         .join(" ");
     line.retain(|c| !c.is_control());
+    line = scrub(&line);
     if line.chars().count() > LIMIT {
         line = line.chars().take(LIMIT - 1).chain(['…']).collect();
     }
@@ -47,21 +56,37 @@ fn without_markup(text: &str) -> String {
     plain.replace("&lt;", "<").replace("&gt;", ">").replace("&quot;", "\"").replace("&amp;", "&")
 }
 
-/// PEM blocks can be private keys: none is ever quoted.
+/// PEM blocks can be private keys: none is ever quoted, nor what is left of one whose beginning is
+/// missing.
 fn without_blocks(text: &str) -> String {
-    let Some(start) = text.find("-----BEGIN") else {
-        return text.to_owned();
+    let (begin, end) = (text.find("-----BEGIN"), text.find("-----END"));
+    let start = match (begin, end) {
+        (Some(begin), Some(end)) if begin < end => begin,
+        (Some(begin), None) => begin,
+        (_, Some(_)) => 0,
+        (None, None) => return text.to_owned(),
     };
-    let after = text[start..].find("-----END").map_or("", |end| {
-        let tail = &text[start + end + "-----END".len()..];
-        tail.find("-----").map_or("", |close| &tail[close + 5..])
-    });
+    let after = end_of_block(&text[start..]).unwrap_or_default();
     format!("{}[…]{}", &text[..start], without_blocks(after))
 }
 
-/// Long runs without a space are keys, hashes, tokens or base64: nothing a person reads.
+/// What follows the END line. Its dashes may be those of the next block, where a line end was lost.
+fn end_of_block(text: &str) -> Option<&str> {
+    let (_, label) = text.split_once("-----END")?;
+    let dashes = label.find("-----")?;
+    let (from_dashes, after) = (&label[dashes..], &label[dashes + 5..]);
+    Some(if after.starts_with("BEGIN") || after.starts_with("END") { from_dashes } else { after })
+}
+
+/// Long runs without a space are keys, hashes, tokens or base64: nothing a person reads. Shorter
+/// ones may be the last line of a key whose frame was lost.
 fn looks_like_a_token(word: &str) -> bool {
-    word.len() > 40 && !word.contains("://")
+    let is_base64 = |c: char| c.is_ascii_alphanumeric() || matches!(c, '+' | '/');
+    let is_mixed =
+        |run: &str| run.chars().skip(1).any(|c| c.is_ascii_uppercase() || c.is_ascii_digit());
+    !word.contains("://")
+        && (word.len() > 40
+            || word.split(|c| !is_base64(c)).any(|run| run.len() >= 20 && is_mixed(run)))
 }
 
 #[cfg(test)]
@@ -70,7 +95,7 @@ mod tests {
 
     #[test]
     fn bodies_become_one_readable_line() {
-        let cases: [(&str, &str, Option<&str>); 7] = [
+        let cases: [(&str, &str, Option<&str>); 10] = [
             ("plain text stays", "bad request\r\n\r\ndetail", Some("bad request detail")),
             (
                 "tags go, text stays",
@@ -93,28 +118,46 @@ mod tests {
                 "token eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9.eyJzdWIiOiIxMjM0NTY3ODkwIn0 end",
                 Some("token […] end"),
             ),
+            (
+                "so does the last line of a key",
+                "x qLoMNdvMrbrzPvQq9/VTjpWQ= y, detail=\"InvalidRequest\" at /online-ca/certificate/",
+                Some("x […] y, detail=\"InvalidRequest\" at /online-ca/certificate/"),
+            ),
+            (
+                "a key without a beginning takes what is before it",
+                "x\nqLoMN\n-----END RSA PRIVATE KEY----- y",
+                Some("[…] y"),
+            ),
+            (
+                "a block may begin where the last one lost its line end",
+                "x -----END-----BEGIN PRIVATE KEY-----\nMII\n-----END PRIVATE KEY----- y",
+                Some("[…][…] y"),
+            ),
             ("nothing readable is nothing", "<html></html>", None),
         ];
         for (name, body, expected) in cases {
-            assert_eq!(excerpt(body.as_bytes()).as_deref(), expected, "{name}");
+            assert_eq!(excerpt(body.as_bytes(), str::to_owned).as_deref(), expected, "{name}");
         }
     }
 
     #[test]
     fn long_bodies_are_cut() {
         let text = "word ".repeat(10_000);
-        assert_eq!(excerpt(text.as_bytes()).map(|line| line.chars().count()), Some(200));
+        assert_eq!(
+            excerpt(text.as_bytes(), str::to_owned).map(|line| line.chars().count()),
+            Some(200)
+        );
     }
 
     proptest::proptest! {
         #[test]
         fn no_body_makes_it_panic(body in proptest::collection::vec(proptest::num::u8::ANY, 0..2000)) {
-            let _ = excerpt(&body);
+            let _ = excerpt(&body, str::to_owned);
         }
 
         #[test]
         fn no_markup_makes_it_panic(body in "[<>a-z/é! -]{0,60}(-----BEGIN|-----END|<script|<HEAD|</head>)?[<>a-z/é -]{0,60}") {
-            let _ = excerpt(body.as_bytes());
+            let _ = excerpt(body.as_bytes(), str::to_owned);
         }
     }
 }

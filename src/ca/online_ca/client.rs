@@ -146,11 +146,12 @@ fn read_certificate(
     let status = response.status();
     if status != StatusCode::OK {
         let error = answered(response, url, Some(credentials));
-        // A server error may come after the certificate was made.
-        return if status.is_server_error() {
-            Submitted::Unknown(error)
-        } else {
+        // A server error may come after the certificate was made, and a success of another kind
+        // proves nothing either.
+        return if status.is_redirection() || status.is_client_error() {
             Submitted::Refused(error)
+        } else {
+            Submitted::Unknown(error)
         };
     }
     match wire::certificates(response.body()) {
@@ -180,9 +181,11 @@ fn answered(response: &http::Response<Bytes>, url: &http::Uri, sent: Option<&Bas
             "AddressUnknown",
             "check the addresses in spec.onlineCa of the issuer; the trailing slash counts",
         ),
+        408 | 425 => ("NoAnswer", "asked again later"),
         429 => ("TooManyRequests", "asked again later"),
         500..=599 => ("ServerError", "asked again later"),
-        _ => ("Refused", "the CA does not take this request"),
+        400..=499 => ("Refused", "the CA does not take this request"),
+        _ => ("UnexpectedAnswer", "the service answers 200, or says why not"),
     };
     Error {
         disposition,
@@ -213,12 +216,11 @@ fn retry_after(headers: &HeaderMap) -> Option<Duration> {
 }
 
 fn quoted(body: &[u8], sent: Option<&Basic>) -> String {
-    let Some(mut text) = remote_text::excerpt(body) else {
+    let scrub =
+        |text: &str| sent.map_or_else(|| text.to_owned(), |credentials| credentials.scrub(text));
+    let Some(text) = remote_text::excerpt(body, scrub) else {
         return String::new();
     };
-    if let Some(credentials) = sent {
-        text = credentials.scrub(&text);
-    }
     format!(" (\"{text}\")")
 }
 

@@ -1,0 +1,22 @@
+//! The client of the Online CA, in process: against the simulator's router where sockets do not
+//! matter, through the real transport where they do.
+//!
+//! [`contract`] is what every certificate authority must keep; the rest is the Online CA's own.
+
+#![allow(
+    clippy::disallowed_methods,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "tests play the world outside, with its clocks, and tell by failing"
+)]
+
+mod bench;
+mod bodies;
+mod conditions;
+mod contract;
+mod fixture;
+mod network;
+mod peer;
+mod router_transport;
+mod trust_roots;
+mod wire;
