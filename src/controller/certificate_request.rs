@@ -280,7 +280,8 @@ fn observe(
     Observation {
         now,
         issuer: issuer.state(),
-        rival: rival(context, request),
+        // Whoever has the target has it; looking through all requests is for those without.
+        rival: if cached.is_none() { rival(context, request) } else { None },
         previous: request.status.as_ref().map(Previous::from).unwrap_or_default(),
         request: request_values,
         cached,
