@@ -12,4 +12,5 @@
 mod support;
 mod world;
 
+mod admission;
 mod issuing;
