@@ -554,7 +554,12 @@ async fn the_columns_tell_who_when_and_why() {
     let wide = test.kubectl(&["get", "chreq", "-o", "wide"]);
     assert_says(
         &wide,
-        &["REVISION", "MESSAGE", "Issuer nobody does not exist in namespace admission-columns: create it", "valid until"],
+        &[
+            "REVISION",
+            "MESSAGE",
+            "Issuer nobody does not exist in namespace admission-columns: create it",
+            "valid until",
+        ],
     );
     let issuers = test.kubectl(&["get", "chiss", "-o", "wide"]);
     assert_says(

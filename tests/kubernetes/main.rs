@@ -13,4 +13,5 @@ mod support;
 mod world;
 
 mod admission;
+mod issuers;
 mod issuing;

@@ -329,6 +329,16 @@ impl Test {
         issuing(&request).map(|(_, message)| message).unwrap_or_default()
     }
 
+    /// Waits until the condition `Issuing` has that reason and its message says all of that.
+    pub async fn until_issuing_says(&self, name: &str, reason: &str, parts: &[&str]) {
+        let says = |request: &CertificateRequest| {
+            issuing(request).is_some_and(|(is, message)| {
+                is == reason && parts.iter().all(|part| message.contains(part))
+            })
+        };
+        self.until(name, &format!("Issuing for reason {reason} saying {parts:?}"), says).await;
+    }
+
     /// Waits until the Issuer's condition `Ready` has a status, reason and message as wished.
     pub async fn issuer_condition(
         &self,
