@@ -8,6 +8,8 @@
     reason = "tests wait for real processes in real time and tell by failing"
 )]
 
+mod repairs;
+mod requests;
 #[path = "../support/mod.rs"]
 mod support;
 mod world;

@@ -366,13 +366,31 @@ impl Test {
 
     /// Events about an object, by reason.
     pub async fn events(&self, object: &str) -> Vec<String> {
+        self.told(object).await.into_iter().map(|(reason, _)| reason).collect()
+    }
+
+    /// Events about an object: reason and note.
+    pub async fn told(&self, object: &str) -> Vec<(String, String)> {
         let events: Api<Event> = Api::namespaced(self.client.clone(), &self.namespace);
         let list = events.list(&kube::api::ListParams::default()).await.expect("a list");
         list.items
             .into_iter()
             .filter(|event| event.involved_object.name.as_deref() == Some(object))
-            .filter_map(|event| event.reason)
+            .map(|event| (event.reason.unwrap_or_default(), event.message.unwrap_or_default()))
             .collect()
+    }
+
+    /// Waits until an Event of that reason says that.
+    pub async fn until_told(&self, object: &str, reason: &str, part: &str) {
+        let until = Instant::now() + PATIENCE;
+        loop {
+            let told = self.told(object).await;
+            if told.iter().any(|(is, note)| is == reason && note.contains(part)) {
+                return;
+            }
+            assert!(Instant::now() < until, "no Event {reason} says {part}: {told:#?}");
+            tokio::time::sleep(BETWEEN_LOOKS).await;
+        }
     }
 
     /// Audit events of the operator in this namespace, apart from those about Events: verb and
