@@ -10,10 +10,12 @@
 
 mod repairs;
 mod requests;
+mod secrecy;
 #[path = "../support/mod.rs"]
 mod support;
 mod world;
 
 mod admission;
+mod ca_faults;
 mod issuers;
 mod issuing;
