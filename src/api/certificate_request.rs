@@ -183,12 +183,21 @@ pub enum RotationPolicy {
 pub struct SecretTemplate {
     /// Labels; keys under `chancery.dev/` are ours.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    #[schemars(extend("maxProperties" = 64))]
+    #[schemars(extend(
+        "maxProperties" = 64,
+        "additionalProperties" = {
+            "type": "string",
+            "maxLength": 63,
+            "pattern": "^([A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?)?$",
+        },
+    ))]
+    #[x_kube(validation = Rule::new(r"self.all(key, key.matches('^([a-z0-9]([-a-z0-9]*[a-z0-9])?([.][a-z0-9]([-a-z0-9]*[a-z0-9])?)*/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?$'))").message("keys of labels must be such as app or example.org/app: letters, digits, '-', '_' and '.', at most 63 after the '/'"))]
     #[x_kube(validation = Rule::new("self.all(key, !key.startsWith('chancery.dev/'))").message("labels under chancery.dev/ belong to Chancery: choose another key"))]
     pub labels: BTreeMap<String, String>,
     /// Annotations; keys under `chancery.dev/` are ours.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(extend("maxProperties" = 64))]
+    #[x_kube(validation = Rule::new(r"self.all(key, key.matches('^([a-z0-9]([-a-z0-9]*[a-z0-9])?([.][a-z0-9]([-a-z0-9]*[a-z0-9])?)*/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?$'))").message("keys of annotations must be such as owner or example.org/owner: letters, digits, '-', '_' and '.', at most 63 after the '/'"))]
     #[x_kube(validation = Rule::new("self.all(key, !key.startsWith('chancery.dev/'))").message("annotations under chancery.dev/ belong to Chancery: choose another key"))]
     pub annotations: BTreeMap<String, String>,
 }
