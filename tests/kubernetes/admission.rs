@@ -85,6 +85,7 @@ async fn requests_that_make_no_sense_are_refused_with_what_to_write_instead() {
     let renew = |before: &str| json!({"renewBefore": before});
     let key =
         |algorithm: &str, size: i32| json!({"privateKey": {"algorithm": algorithm, "size": size}});
+    let label = |key: &str, value: &str| json!({"secretTemplate": {"labels": {key: value}}});
     let many: Vec<String> = (0..101).map(|n| format!("{n}.example")).collect();
     let labels: serde_json::Map<String, Value> =
         (0..65).map(|n| (format!("l{n}"), json!("x"))).collect();
@@ -181,6 +182,31 @@ async fn requests_that_make_no_sense_are_refused_with_what_to_write_instead() {
         (
             "a label",
             json!({"secretTemplate": {"labels": {"app": "a"}, "annotations": {"example.org/a": "b"}}}),
+            None,
+        ),
+        (
+            "a label no Secret can have",
+            label("a b", "x"),
+            Some("keys of labels must be such as app"),
+        ),
+        (
+            "a prefix in upper case",
+            label("A.example/b", "x"),
+            Some("keys of labels must be such as"),
+        ),
+        ("a long key", label(&"k".repeat(64), "x"), Some("keys of labels must be such as")),
+        ("a value no label can have", label("app", "a b"), Some("spec.secretTemplate.labels.app")),
+        ("a long value", label("app", &"v".repeat(64)), Some("spec.secretTemplate.labels.app")),
+        ("an empty value", label("app", ""), None),
+        ("a full key", label("example.org/a-b_c.d", "V.1_2-x"), None),
+        (
+            "an annotation no Secret can have",
+            json!({"secretTemplate": {"annotations": {"a b": "x"}}}),
+            Some("keys of annotations must be such as owner"),
+        ),
+        (
+            "any words in an annotation",
+            json!({"secretTemplate": {"annotations": {"example.org/a": "some words: {}"}}}),
             None,
         ),
         (
