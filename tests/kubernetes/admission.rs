@@ -656,3 +656,16 @@ fn the_definitions_can_be_applied_by_an_ordinary_kubectl() {
         .any(|one| one["type"] == "Established" && one["status"] == "True");
     assert!(established);
 }
+
+#[test]
+fn the_examples_are_taken_as_they_are() {
+    let plane = &world().plane;
+    let mut count = 0;
+    for entry in std::fs::read_dir(root().join("deploy/examples")).expect("a directory") {
+        let file = entry.expect("an entry").path().display().to_string();
+        let args = ["apply", "--dry-run=server", "--validate=strict", "-f", file.as_str()];
+        plane.kubectl(args).unwrap_or_else(|error| panic!("{file}: {error}"));
+        count += 1;
+    }
+    assert!(count >= 4, "{count} examples");
+}

@@ -68,20 +68,15 @@ async fn an_altered_anchor_is_put_right_without_the_ca() {
     test.until_ready("portal").await;
     let before = test.secret("portal-tls").await;
     let calls = test.certificate_calls().await;
-    for wrong in [test.world.simulator.tls_root(), "", "words"] {
-        change(&test, &[("ca.crt", wrong)]).await;
-        let after = until_secret(&test, "repaired", |secret| {
-            data(secret, "ca.crt") == data(&before, "ca.crt")
-        })
-        .await;
-        assert_eq!(after.data, before.data);
-    }
+    change(&test, &[("ca.crt", test.world.simulator.tls_root())]).await;
+    until_secret(&test, "repaired", |secret| secret.data == before.data).await;
+    test.until_told("portal", "Repaired", "Secret portal-tls brought back in order").await;
+    // The next repair follows at a distance.
     test.patch("Secret", "portal-tls", json!({"data": {"ca.crt": null}})).await;
     until_secret(&test, "whole again", |secret| secret.data == before.data).await;
     let status = test.until_ready("portal").await.status.expect("a status");
     assert_eq!(status.revision, Some(1));
     assert_eq!(test.certificate_calls().await, calls);
-    test.until_told("portal", "Repaired", "Secret portal-tls brought back in order").await;
 }
 
 #[tokio::test]

@@ -257,9 +257,8 @@ async fn a_secret_that_is_not_ours_is_never_touched() {
         assert_eq!(version(&test, &format!("{name}-tls")).await, before, "{name}");
     }
     assert_eq!(test.certificate_calls().await, 0);
-    // One that does not carry our label wakes nobody when it goes; a touch of the request does.
+    // The message says what to do, and doing it is enough.
     test.delete("Secret", "tls-tls").await;
-    test.renew("tls", "1").await;
     test.until_ready("tls").await;
 }
 
@@ -531,6 +530,26 @@ async fn a_renewal_time_beyond_the_lifetime_falls_back_and_says_so() {
         request.status.and_then(|status| status.renewal_time).expect("a time").0.as_second();
     assert!((3600..3600 + (end - start) / 20 + 1).contains(&(end - renews)));
     assert_eq!(test.site.issued().await.len(), 1);
+}
+
+#[tokio::test]
+async fn a_certificate_that_ends_while_suspended_is_no_longer_ready() {
+    let test = Test::with_fast_issuer("expired").await;
+    test.site.configure(json!({"minKeyBits": 256, "lifetimeSeconds": 6})).await;
+    test.put(test.request("portal")).await;
+    test.until_ready("portal").await;
+    test.patch("CertificateRequest", "portal", json!({"spec": {"suspend": true}})).await;
+    let request = test
+        .until("portal", "Expired", |request| {
+            condition(request, "Ready").is_some_and(|(_, reason, _)| reason == "Expired")
+        })
+        .await;
+    let (holds, _, message) = condition(&request, "Ready").expect("a condition");
+    assert_eq!(holds, "False");
+    assert_says(&message, &["the certificate expired at", "spec.suspend is true"]);
+    test.site.configure(json!({"minKeyBits": 256})).await;
+    test.patch("CertificateRequest", "portal", json!({"spec": {"suspend": false}})).await;
+    test.until_ready("portal").await;
 }
 
 #[tokio::test]
