@@ -87,7 +87,7 @@ fn cases() -> Vec<Case> {
             0,
             &["503 Service Unavailable"],
         ),
-        case("f-204", status(204, ""), "Refused", Later(60), 0, &["204 No Content"]),
+        case("f-204", status(204, ""), "UnexpectedAnswer", Later(60), 0, &["204 No Content"]),
         case(
             "f-html",
             kind("htmlBody"),
