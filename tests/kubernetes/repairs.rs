@@ -40,10 +40,10 @@ async fn change(test: &Test, entries: &[(&str, &str)]) {
 /// Waits until the Secret is as wished.
 async fn until_secret(test: &Test, wish: &str, is_so: impl Fn(&Secret) -> bool) -> Secret {
     for _ in 0..400 {
-        if let Ok(Some(secret)) = test.secrets().get_opt("portal-tls").await {
-            if is_so(&secret) {
-                return secret;
-            }
+        if let Ok(Some(secret)) = test.secrets().get_opt("portal-tls").await
+            && is_so(&secret)
+        {
+            return secret;
         }
         tokio::time::sleep(Duration::from_millis(100)).await;
     }

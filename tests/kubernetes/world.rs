@@ -158,9 +158,11 @@ impl Test {
     }
 
     async fn send(&self, request: http::Request<Vec<u8>>) -> Result<Value, String> {
-        self.client.request(request).await.map_err(|error| match error {
-            kube::Error::Api(status) => status.message.clone(),
-            other => panic!("the API server does not answer: {other}"),
+        self.client.request(request).await.map_err(|error| {
+            let kube::Error::Api(status) = error else {
+                panic!("the API server does not answer: {error}");
+            };
+            status.message.clone()
         })
     }
 
@@ -350,12 +352,11 @@ impl Test {
         loop {
             let issuer = issuers.get(name).await.expect("the issuer");
             let status = issuer.status.unwrap_or_default();
-            if issuer.metadata.generation == Some(status.observed_generation) {
-                if let Some(ready) = condition::find(&status.conditions, "Ready") {
-                    if is_so(&ready.status, &ready.reason, &ready.message) {
-                        return ready.message.clone();
-                    }
-                }
+            if issuer.metadata.generation == Some(status.observed_generation)
+                && let Some(ready) = condition::find(&status.conditions, "Ready")
+                && is_so(&ready.status, &ready.reason, &ready.message)
+            {
+                return ready.message.clone();
             }
             if Instant::now() > until {
                 panic!("the issuer never was as wished: {status:#?}\n{}", self.operator_log());
