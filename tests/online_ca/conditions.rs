@@ -108,11 +108,9 @@ impl World {
         };
         Outcome::Opened(issuance::Account {
             capabilities: ca.capabilities().clone(),
-            account: kind.account(None),
             anchors: self.anchors.clone(),
             add_served_roots: self.add_served_roots,
             credentials: self.credentials.clone(),
-            credentials_version: Some(self.credentials_version.to_string()),
         })
     }
 
@@ -169,6 +167,7 @@ impl World {
             renewed: false,
             conflicts: 0,
             trouble: None,
+            repaired_at: None,
         }
     }
 
@@ -196,7 +195,6 @@ impl World {
     fn previous(&self) -> Previous {
         let status = &self.status;
         Previous {
-            observed_generation: status.observed_generation,
             revision: status.revision.unwrap_or_default(),
             certificate: status.certificate.clone(),
             failed_attempts: status.failed_attempts.unwrap_or_default(),

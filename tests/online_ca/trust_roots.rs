@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use chancery::ca::{CertificateAuthority, Disposition};
+use chancery::ca::Disposition;
 use chancery::pki::Certificate;
 use chancery::simulator::online_ca::{Flavour, Manifest, TrustRoots};
 use http::Response;
