@@ -214,13 +214,14 @@ async fn what_is_no_list_of_files_is_told() {
 /// status without end.
 #[tokio::test]
 async fn a_hostile_list_costs_little_time_and_few_words() {
+    let key = STANDARD.encode("-----BEGIN PRIVATE KEY-----");
     let bad_names = "/=x\n".repeat(200_000);
     let bad_values: String = (0..100_000).map(|n| format!("f{n}=%\n")).collect();
     let listed: String = (0..300_000).map(|n| format!("m{n},")).collect();
     let many: String = (0..200_000).map(|n| format!("f{n}=\n")).collect();
     for (name, body) in [
         ("names", format!("a.0=eA==\n{bad_names}")),
-        ("values", bad_values),
+        ("values", format!("{bad_values}ca.key={key}")),
         ("a list", format!("TRUSTED_CERTS={listed}\n{many}")),
     ] {
         assert!(body.len() <= 5 * 1024 * 1024);
@@ -231,6 +232,8 @@ async fn a_hostile_list_costs_little_time_and_few_words() {
         let words = remarks.join("; ");
         assert!(words.len() <= 1024, "{name}: {} bytes of remarks", words.len());
         assert!(!remarks.is_empty(), "{name}");
+        let told_first = remarks[0].starts_with("ca.key holds a PRIVATE KEY");
+        assert_eq!(told_first, name == "values", "{name}: {remarks:?}");
     }
 }
 
