@@ -141,25 +141,27 @@ async fn exchange(
     Ok(whole)
 }
 
+/// What happened before there was a connection sent nothing; everything later may have.
 #[expect(clippy::wildcard_enum_match_arm, reason = "the errors of rustls are open-ended")]
 fn failure(error: &reqwest::Error) -> Failure {
-    if let Some(tls) = tls_error(error) {
+    let tls = tls_error(error);
+    if !error.is_connect() && !error.is_builder() {
         // Alerts about our own certificate arrive after the request was written.
-        return match tls {
-            rustls::Error::AlertReceived(alert) if !error.is_connect() => {
-                Failure::Unknown(format!("the server ended TLS with {alert:?}"))
+        return Failure::Unknown(match tls {
+            Some(rustls::Error::AlertReceived(alert)) => {
+                format!("the server ended TLS with {alert:?}")
             }
-            rustls::Error::InvalidCertificate(reason) => Failure::Untrusted(format!(
-                "the server's certificate was not accepted: {}",
-                certificate_fault(reason)
-            )),
-            other => Failure::Untrusted(format!("TLS failed: {other}")),
-        };
+            Some(other) => format!("TLS broke: {other}"),
+            None => innermost(error),
+        });
     }
-    if error.is_connect() || error.is_builder() {
-        Failure::NotSent(innermost(error))
-    } else {
-        Failure::Unknown(innermost(error))
+    match tls {
+        Some(rustls::Error::InvalidCertificate(reason)) => Failure::Untrusted(format!(
+            "the server's certificate was not accepted: {}",
+            certificate_fault(reason)
+        )),
+        Some(other) => Failure::Untrusted(format!("TLS failed: {other}")),
+        None => Failure::NotSent(innermost(error)),
     }
 }
 
