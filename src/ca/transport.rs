@@ -151,7 +151,7 @@ fn failure(error: &reqwest::Error) -> Failure {
             Some(rustls::Error::AlertReceived(alert)) => {
                 format!("the server ended TLS with {alert:?}")
             }
-            Some(other) => format!("TLS broke: {other}"),
+            Some(other) => brief(&format!("TLS broke: {other}")),
             None => innermost(error),
         });
     }
@@ -160,19 +160,53 @@ fn failure(error: &reqwest::Error) -> Failure {
             "the server's certificate was not accepted: {}",
             certificate_fault(reason)
         )),
-        Some(other) => Failure::Untrusted(format!("TLS failed: {other}")),
+        Some(other) => Failure::Untrusted(brief(&format!("TLS failed: {other}"))),
         None => Failure::NotSent(innermost(error)),
     }
 }
 
+/// What is wrong with the server's certificate, and what mends it.
 #[expect(clippy::wildcard_enum_match_arm, reason = "the errors of rustls are open-ended")]
 fn certificate_fault(reason: &rustls::CertificateError) -> String {
+    use rustls::CertificateError::{
+        BadSignature, ExpiredContext, NotValidForNameContext, NotValidYetContext, UnknownIssuer,
+    };
     match reason {
-        rustls::CertificateError::UnknownIssuer => {
-            "it does not end at a trusted root (UnknownIssuer)".to_owned()
+        UnknownIssuer | BadSignature => format!(
+            "it does not end at a trusted root ({reason:?}); put the CA's TLS root into spec.tls.caBundle of the issuer"
+        ),
+        ExpiredContext { not_after, .. } => format!(
+            "it expired at {}; the operator of the server has to renew it",
+            spoken(*not_after)
+        ),
+        NotValidYetContext { not_before, .. } => {
+            format!("it becomes valid only at {}; compare the clocks", spoken(*not_before))
         }
-        other => other.to_string(),
+        NotValidForNameContext { expected, presented } => format!(
+            "it is not for {}, but for {}; check the addresses in the issuer",
+            expected.to_str(),
+            brief(&presented.join(", "))
+        ),
+        other => brief(&other.to_string()),
     }
+}
+
+fn spoken(time: rustls_pki_types::UnixTime) -> String {
+    i64::try_from(time.as_secs())
+        .ok()
+        .and_then(|seconds| jiff::Timestamp::from_second(seconds).ok())
+        .map_or_else(|| "a time far away".to_owned(), |time| time.to_string())
+}
+
+/// Such texts may hold what the server sent, names without end among it.
+fn brief(text: &str) -> String {
+    const LIMIT: usize = 300;
+    let mut brief: String =
+        text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(LIMIT).collect();
+    if text.chars().nth(LIMIT).is_some() {
+        brief.push('…');
+    }
+    brief
 }
 
 /// rustls wraps its errors into I/O errors, which hide them from `source`.
@@ -198,5 +232,5 @@ fn innermost(error: &reqwest::Error) -> String {
         innermost = cause;
         source = cause.source();
     }
-    innermost.to_string()
+    brief(&innermost.to_string())
 }
