@@ -215,10 +215,10 @@ async fn what_is_no_list_of_files_is_told() {
 #[tokio::test]
 async fn a_hostile_list_costs_little_time_and_few_words() {
     let key = STANDARD.encode("-----BEGIN PRIVATE KEY-----");
-    let bad_names = "/=x\n".repeat(200_000);
-    let bad_values: String = (0..100_000).map(|n| format!("f{n}=%\n")).collect();
-    let listed: String = (0..300_000).map(|n| format!("m{n},")).collect();
-    let many: String = (0..200_000).map(|n| format!("f{n}=\n")).collect();
+    let bad_names = "/=x\n".repeat(50_000);
+    let bad_values: String = (0..50_000).map(|n| format!("f{n}=%\n")).collect();
+    let listed: String = (0..60_000).map(|n| format!("m{n},")).collect();
+    let many: String = (0..60_000).map(|n| format!("f{n}=\n")).collect();
     for (name, body) in [
         ("names", format!("a.0=eA==\n{bad_names}")),
         ("values", format!("{bad_values}ca.key={key}")),
@@ -228,7 +228,7 @@ async fn a_hostile_list_costs_little_time_and_few_words() {
         let start = Instant::now();
         let (certificates, remarks) = canned(body).await.unwrap();
         assert!(certificates.is_empty());
-        assert!(start.elapsed() < Duration::from_secs(20), "{name}: {:?}", start.elapsed());
+        assert!(start.elapsed() < Duration::from_secs(10), "{name}: {:?}", start.elapsed());
         let words = remarks.join("; ");
         assert!(words.len() <= 1024, "{name}: {} bytes of remarks", words.len());
         assert!(!remarks.is_empty(), "{name}");
