@@ -142,7 +142,6 @@ async fn exchange(
 }
 
 /// What happened before there was a connection sent nothing; everything later may have.
-#[expect(clippy::wildcard_enum_match_arm, reason = "the errors of rustls are open-ended")]
 fn failure(error: &reqwest::Error) -> Failure {
     let tls = tls_error(error);
     if !error.is_connect() && !error.is_builder() {
