@@ -141,36 +141,71 @@ async fn exchange(
     Ok(whole)
 }
 
-#[expect(clippy::wildcard_enum_match_arm, reason = "the errors of rustls are open-ended")]
+/// What happened before there was a connection sent nothing; everything later may have.
 fn failure(error: &reqwest::Error) -> Failure {
-    if let Some(tls) = tls_error(error) {
+    let tls = tls_error(error);
+    if !error.is_connect() && !error.is_builder() {
         // Alerts about our own certificate arrive after the request was written.
-        return match tls {
-            rustls::Error::AlertReceived(alert) if !error.is_connect() => {
-                Failure::Unknown(format!("the server ended TLS with {alert:?}"))
+        return Failure::Unknown(match tls {
+            Some(rustls::Error::AlertReceived(alert)) => {
+                format!("the server ended TLS with {alert:?}")
             }
-            rustls::Error::InvalidCertificate(reason) => Failure::Untrusted(format!(
-                "the server's certificate was not accepted: {}",
-                certificate_fault(reason)
-            )),
-            other => Failure::Untrusted(format!("TLS failed: {other}")),
-        };
+            Some(other) => brief(&format!("TLS broke: {other}")),
+            None => innermost(error),
+        });
     }
-    if error.is_connect() || error.is_builder() {
-        Failure::NotSent(innermost(error))
-    } else {
-        Failure::Unknown(innermost(error))
+    match tls {
+        Some(rustls::Error::InvalidCertificate(reason)) => Failure::Untrusted(format!(
+            "the server's certificate was not accepted: {}",
+            certificate_fault(reason)
+        )),
+        Some(other) => Failure::Untrusted(brief(&format!("TLS failed: {other}"))),
+        None => Failure::NotSent(innermost(error)),
     }
 }
 
+/// What is wrong with the server's certificate, and what mends it.
 #[expect(clippy::wildcard_enum_match_arm, reason = "the errors of rustls are open-ended")]
 fn certificate_fault(reason: &rustls::CertificateError) -> String {
+    use rustls::CertificateError::{
+        BadSignature, ExpiredContext, NotValidForNameContext, NotValidYetContext, UnknownIssuer,
+    };
     match reason {
-        rustls::CertificateError::UnknownIssuer => {
-            "it does not end at a trusted root (UnknownIssuer)".to_owned()
+        UnknownIssuer | BadSignature => format!(
+            "it does not end at a trusted root ({reason:?}); put the CA's TLS root into spec.tls.caBundle of the issuer"
+        ),
+        ExpiredContext { not_after, .. } => format!(
+            "it expired at {}; the operator of the server has to renew it",
+            spoken(*not_after)
+        ),
+        NotValidYetContext { not_before, .. } => {
+            format!("it becomes valid only at {}; compare the clocks", spoken(*not_before))
         }
-        other => other.to_string(),
+        NotValidForNameContext { expected, presented } => format!(
+            "it is not for {}, but for {}; check the addresses in the issuer",
+            expected.to_str(),
+            brief(&presented.join(", "))
+        ),
+        other => brief(&other.to_string()),
     }
+}
+
+fn spoken(time: rustls_pki_types::UnixTime) -> String {
+    i64::try_from(time.as_secs())
+        .ok()
+        .and_then(|seconds| jiff::Timestamp::from_second(seconds).ok())
+        .map_or_else(|| "a time far away".to_owned(), |time| time.to_string())
+}
+
+/// Such texts may hold what the server sent, names without end among it.
+fn brief(text: &str) -> String {
+    const LIMIT: usize = 300;
+    let mut brief: String =
+        text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(LIMIT).collect();
+    if text.chars().nth(LIMIT).is_some() {
+        brief.push('…');
+    }
+    brief
 }
 
 /// rustls wraps its errors into I/O errors, which hide them from `source`.
@@ -196,5 +231,5 @@ fn innermost(error: &reqwest::Error) -> String {
         innermost = cause;
         source = cause.source();
     }
-    innermost.to_string()
+    brief(&innermost.to_string())
 }

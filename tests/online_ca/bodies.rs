@@ -171,7 +171,7 @@ fn is_fit_error(error: &Error, password: &str) -> Result<(), TestCaseError> {
 const UNSENT: &str = "a password that no body holds";
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn no_answer_to_a_submit_gets_more_than_a_readable_line_into_an_error(case in case()) {

@@ -64,9 +64,15 @@ impl Client {
             .body(Bytes::from(wire::certificate_form(csr_der)));
         match self.send(request, CERTIFICATE_LIMIT).await {
             Ok(response) => read_certificate(&response, &self.certificate_url, credentials),
-            Err(Failure::Unknown(why)) => Submitted::Unknown(self.unanswered(&why)),
-            Err(Failure::NotSent(why)) => Submitted::Refused(self.unreachable(&why)),
-            Err(Failure::Untrusted(why)) => Submitted::Refused(self.untrusted(&why)),
+            Err(Failure::Unknown(why)) => {
+                Submitted::Unknown(unanswered(&self.certificate_url, &why))
+            }
+            Err(Failure::NotSent(why)) => {
+                Submitted::Refused(unreachable(&self.certificate_url, &why))
+            }
+            Err(Failure::Untrusted(why)) => {
+                Submitted::Refused(untrusted(&self.certificate_url, &why))
+            }
         }
     }
 
@@ -79,9 +85,9 @@ impl Client {
             .body(Bytes::new());
         let response = match self.send(request, TRUST_ROOTS_LIMIT).await {
             Ok(response) => response,
-            Err(Failure::Unknown(why)) => return Err(self.unanswered(&why)),
-            Err(Failure::NotSent(why)) => return Err(self.unreachable(&why)),
-            Err(Failure::Untrusted(why)) => return Err(self.untrusted(&why)),
+            Err(Failure::Unknown(why)) => return Err(unanswered(&self.trust_roots_url, &why)),
+            Err(Failure::NotSent(why)) => return Err(unreachable(&self.trust_roots_url, &why)),
+            Err(Failure::Untrusted(why)) => return Err(untrusted(&self.trust_roots_url, &why)),
         };
         if response.status() != StatusCode::OK {
             return Err(answered(&response, &self.trust_roots_url, None));
@@ -105,37 +111,34 @@ impl Client {
         let request = request.map_err(|error| Failure::NotSent(error.to_string()))?;
         self.transport.send(Call { request, deadline: self.deadline, body_limit }).await
     }
+}
 
-    fn host(&self) -> &str {
-        self.certificate_url.host().unwrap_or_default()
+fn unreachable(url: &http::Uri, why: &str) -> Error {
+    Error {
+        disposition: Disposition::Retry { after: None },
+        reason: "Unreachable",
+        message: format!("{} could not be reached: {why}", host(url)),
     }
+}
 
-    fn unreachable(&self, why: &str) -> Error {
-        Error {
-            disposition: Disposition::Retry { after: None },
-            reason: "Unreachable",
-            message: format!("{} could not be reached: {why}", self.host()),
-        }
+fn untrusted(url: &http::Uri, why: &str) -> Error {
+    Error {
+        disposition: Disposition::BlameIssuer,
+        reason: "ServerNotTrusted",
+        message: format!("{}: {why}", host(url)),
     }
+}
 
-    fn untrusted(&self, why: &str) -> Error {
-        Error {
-            disposition: Disposition::BlameIssuer,
-            reason: "ServerNotTrusted",
-            message: format!(
-                "{}: {why}; put the CA's TLS root into spec.tls.caBundle of the issuer",
-                self.host()
-            ),
-        }
+fn unanswered(url: &http::Uri, why: &str) -> Error {
+    Error {
+        disposition: Disposition::Retry { after: None },
+        reason: "NoAnswer",
+        message: format!("{} was asked, and {why}", host(url)),
     }
+}
 
-    fn unanswered(&self, why: &str) -> Error {
-        Error {
-            disposition: Disposition::Retry { after: None },
-            reason: "NoAnswer",
-            message: format!("{} was asked, and {why}", self.host()),
-        }
-    }
+fn host(url: &http::Uri) -> &str {
+    url.host().unwrap_or_default()
 }
 
 fn read_certificate(

@@ -1,5 +1,7 @@
 //! The bodies as the service spells them.
 
+use std::collections::HashSet;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
@@ -41,7 +43,7 @@ pub(super) fn trust_roots(body: &[u8]) -> Option<TrustRoots> {
     let text = std::str::from_utf8(body).ok()?;
     let mut roots = TrustRoots::default();
     let mut manifest: Vec<String> = Vec::new();
-    let mut names: Vec<&str> = Vec::new();
+    let mut names: HashSet<&str> = HashSet::new();
     for line in text.lines().map(str::trim).filter(|line| !line.is_empty()) {
         // Padding is made of the same character: the first one separates.
         let (name, value) = line.split_once('=')?;
@@ -55,18 +57,37 @@ pub(super) fn trust_roots(body: &[u8]) -> Option<TrustRoots> {
             roots.remarks.push("an entry has a file name that is not allowed".to_owned());
             continue;
         }
-        names.push(name);
+        names.insert(name);
         match STANDARD.decode(value) {
             Ok(content) => add_file(&mut roots, name, &content),
             Err(_) => roots.remarks.push(format!("{name} is not base64")),
         }
     }
-    for name in manifest.iter().filter(|listed| !names.contains(&listed.as_str())) {
+    for name in manifest.iter().filter(|listed| !names.contains(listed.as_str())) {
         if is_safe_name(name) {
             roots.remarks.push(format!("{name} is listed and not served"));
         }
     }
+    roots.remarks = in_few_words(roots.remarks);
     (!names.is_empty()).then_some(roots)
+}
+
+/// So many remarks are worth reading.
+const REMARKS: usize = 5;
+
+/// Each remark once, leaked keys first, and no more than fit into a condition: a hostile server
+/// could cause hundreds of thousands.
+fn in_few_words(remarks: Vec<String>) -> Vec<String> {
+    let mut seen = HashSet::new();
+    let mut few: Vec<String> =
+        remarks.into_iter().filter(|remark| seen.insert(remark.clone())).collect();
+    few.sort_by_key(|remark| !remark.contains("PRIVATE KEY"));
+    if few.len() > REMARKS {
+        let more = few.len() - REMARKS;
+        few.truncate(REMARKS);
+        few.push(format!("{more} more remarks"));
+    }
+    few
 }
 
 /// The manifest is a comma list, plain or in base64.
