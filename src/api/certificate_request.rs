@@ -76,7 +76,7 @@ pub struct CertificateRequestSpec {
     /// never touched. It stays when the request is deleted.
     #[schemars(length(min = 1, max = 253))]
     #[x_kube(
-        validation = Rule::new("self.matches('^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$')").message("secretName must be the name of a Secret: lower-case letters, digits, '-' and '.', such as shop-tls"),
+        validation = Rule::new("self.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?([.][a-z0-9]([-a-z0-9]*[a-z0-9])?)*$')").message("secretName must be the name of a Secret: lower-case letters, digits, '-' and '.', such as shop-tls"),
         validation = Rule::new("self == oldSelf").message("secretName cannot be changed: create another request for another Secret"),
     )]
     pub secret_name: String,
@@ -102,7 +102,7 @@ pub struct CertificateRequestSpec {
     /// then the default applies and the `Ready` message says so.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 2, max = 32))]
-    #[x_kube(validation = Rule::new("self.matches('^([0-9]+(h|m|s))+$') && duration(self) >= duration('1m')").message("renewBefore must be a duration of a minute or more in hours, minutes and seconds, such as 720h or 90m"))]
+    #[x_kube(validation = Rule::new("self.matches('^([0-9]{1,6}h)?([0-9]{1,6}m)?([0-9]{1,8}s)?$') && duration(self) >= duration('1m')").message("renewBefore must be a duration of a minute or more in hours, minutes and seconds, such as 720h or 90m"))]
     pub renew_before: Option<String>,
     /// The same as a share of the real lifetime that is left, in per cent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -183,12 +183,21 @@ pub enum RotationPolicy {
 pub struct SecretTemplate {
     /// Labels; keys under `chancery.dev/` are ours.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    #[schemars(extend("maxProperties" = 64))]
+    #[schemars(extend(
+        "maxProperties" = 64,
+        "additionalProperties" = {
+            "type": "string",
+            "maxLength": 63,
+            "pattern": "^([A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?)?$",
+        },
+    ))]
+    #[x_kube(validation = Rule::new(r"self.all(key, key.matches('^([a-z0-9]([-a-z0-9]*[a-z0-9])?([.][a-z0-9]([-a-z0-9]*[a-z0-9])?)*/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?$'))").message("keys of labels must be such as app or example.org/app: letters, digits, '-', '_' and '.', at most 63 after the '/'"))]
     #[x_kube(validation = Rule::new("self.all(key, !key.startsWith('chancery.dev/'))").message("labels under chancery.dev/ belong to Chancery: choose another key"))]
     pub labels: BTreeMap<String, String>,
     /// Annotations; keys under `chancery.dev/` are ours.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(extend("maxProperties" = 64))]
+    #[x_kube(validation = Rule::new(r"self.all(key, key.matches('^([a-z0-9]([-a-z0-9]*[a-z0-9])?([.][a-z0-9]([-a-z0-9]*[a-z0-9])?)*/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?$'))").message("keys of annotations must be such as owner or example.org/owner: letters, digits, '-', '_' and '.', at most 63 after the '/'"))]
     #[x_kube(validation = Rule::new("self.all(key, !key.startsWith('chancery.dev/'))").message("annotations under chancery.dev/ belong to Chancery: choose another key"))]
     pub annotations: BTreeMap<String, String>,
 }

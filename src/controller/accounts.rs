@@ -5,6 +5,7 @@
 //! - Credentials are held in memory only, and for as long as the account is.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -55,10 +56,34 @@ pub(super) struct Account {
     pub(super) add_served_roots: bool,
     /// Permits for requests to the CA.
     pub(super) permits: Semaphore,
+    trial: Trial,
     served: tokio::sync::Mutex<Option<Vec<Certificate>>>,
 }
 
+/// Credentials that the CA has not seen yet are tried by one request alone: CAs lock accounts after
+/// a few wrong passwords, and one for each request that waits would be too many.
+#[derive(Default)]
+struct Trial {
+    turn: tokio::sync::Mutex<()>,
+    passed: AtomicBool,
+}
+
 impl Account {
+    /// Waits until the account's credentials may be sent; while they are on trial, nobody else may
+    /// send them before the guard is gone.
+    pub(super) async fn turn(&self) -> Option<tokio::sync::MutexGuard<'_, ()>> {
+        if self.trial.passed.load(Ordering::Acquire) {
+            return None;
+        }
+        let guard = self.trial.turn.lock().await;
+        Some(guard).filter(|_| !self.trial.passed.load(Ordering::Acquire))
+    }
+
+    /// The CA did not refuse the account's credentials.
+    pub(super) fn passed(&self) {
+        self.trial.passed.store(true, Ordering::Release);
+    }
+
     /// The certificates the CA serves, asked for once.
     pub(super) async fn served_roots(&self) -> Result<Vec<Certificate>, Error> {
         let mut served = self.served.lock().await;
@@ -180,6 +205,7 @@ impl Accounts {
                 .await?,
             add_served_roots: trust.add_served_roots.unwrap_or(false),
             permits: Semaphore::new(PARALLEL),
+            trial: Trial::default(),
             served: tokio::sync::Mutex::new(None),
         })
     }

@@ -84,16 +84,26 @@ pub(super) async fn submit(
     };
     kill_point("before-submit");
     let credentials = seen.account.as_ref().and_then(|account| account.credentials.clone());
+    let are_own = credentials.is_some();
+    let _turn = if are_own { None } else { account.turn().await };
+    // Whoever went first may have been refused.
+    if let Some(error) = context.accounts.blamed(issuer).filter(|_| !are_own) {
+        return Outcome::Failed(Trouble { counts: false, ..error.into() });
+    }
     let parameters = Parameters::OnlineCa { credentials };
     let order = Order { csr_der: &csr_der, parameters: &parameters };
     let submitted = timed(context, &account, issuer, &order).await;
     kill_point("after-submit");
-    match submitted {
+    let outcome = match submitted {
         Submitted::Issued(candidates) => Outcome::Issued(Obtained { key, candidates }),
         Submitted::Refused(error) | Submitted::Unknown(error) => {
             Outcome::Failed(refused(context, seen, issuer, error))
         }
+    };
+    if !are_own && context.accounts.blamed(issuer).is_none() {
+        account.passed();
     }
+    outcome
 }
 
 /// Sends the order once one of the account's permits is free, and measures the answer.

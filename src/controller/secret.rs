@@ -133,11 +133,18 @@ fn opted_in(secret: &Secret, namespace: &str, name: &str, host: &str) -> Result<
         )));
     }
     let hosts = secret.annotations().get(annotation::HOSTS).map_or("", String::as_str);
-    if !hosts.split(',').any(|allowed| allowed.trim().eq_ignore_ascii_case(host)) {
+    let mut hosts: Vec<&str> =
+        hosts.split(',').map(str::trim).filter(|allowed| !allowed.is_empty()).collect();
+    if !hosts.iter().any(|allowed| allowed.eq_ignore_ascii_case(host)) {
+        // The line is for a shell: what is no host is left out.
+        hosts.retain(|allowed| {
+            allowed.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b':'))
+        });
+        hosts.push(host);
         return Err(unusable(format!(
             "Secret {namespace}/{name} does not allow its content to be sent to {host}: kubectl annotate secret -n {namespace} {name} --overwrite {}={}",
             annotation::HOSTS,
-            if hosts.is_empty() { host.to_owned() } else { format!("{hosts},{host}") }
+            hosts.join(",")
         )));
     }
     Ok(())

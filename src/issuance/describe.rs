@@ -42,7 +42,8 @@ pub enum Requeue {
 
 /// No run follows another by itself faster than this.
 const SHORTEST_PAUSE: SignedDuration = SignedDuration::from_secs(1);
-/// A Secret that cannot be read is tried again so often.
+/// A Secret that cannot be read, or that is in the way, is looked at again so often: nobody tells
+/// when it can be read again, or when one without our label goes away.
 const UNREADABLE_PAUSE: SignedDuration = SignedDuration::from_secs(15);
 
 /// The status after a run that ended with `rest`. `before` are the conditions so far.
@@ -462,13 +463,12 @@ fn requeue(
             Some(next) => next.at,
             None => pause_after(trouble.disposition, 1).and_then(later),
         },
-        Rest::TargetUnreadable(_) => later(UNREADABLE_PAUSE),
+        Rest::SecretNotOurs(_) | Rest::TargetUnreadable(_) => later(UNREADABLE_PAUSE),
         Rest::AwaitingChange
         | Rest::Deleted
         | Rest::IssuerMissing
         | Rest::IssuerNotReady(_)
         | Rest::SecretNameTaken(_)
-        | Rest::SecretNotOurs(_)
         | Rest::Suspended(_) => None,
     };
     // Ready has to turn False at the end, whatever is waited for.

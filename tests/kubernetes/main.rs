@@ -8,8 +8,14 @@
     reason = "tests wait for real processes in real time and tell by failing"
 )]
 
+mod repairs;
+mod requests;
+mod secrecy;
 #[path = "../support/mod.rs"]
 mod support;
 mod world;
 
+mod admission;
+mod ca_faults;
+mod issuers;
 mod issuing;

@@ -21,6 +21,8 @@ pub struct World {
 
 /// Longer than the API server, the operator and a CA that answers need, also on a busy machine.
 pub const PATIENCE: Duration = Duration::from_secs(40);
+/// Many tests look at the same API server.
+const BETWEEN_LOOKS: Duration = Duration::from_millis(100);
 /// How long the operator of these tests waits for a CA.
 pub const CA_TIMEOUT: &str = "4s";
 
@@ -48,23 +50,151 @@ impl Test {
     /// A namespace with `name`, and a CA that nobody else uses.
     pub async fn new(name: &str) -> Self {
         let world = world();
-        world.plane.kubectl(["create", "namespace", name]).expect("a new namespace");
-        Self {
+        let test = Self {
             world,
             namespace: name.to_owned(),
             site: world.simulator.online_ca(name),
             client: world.plane.client().await,
-        }
+        };
+        let namespace =
+            json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}});
+        test.create(namespace).await.expect("a new namespace");
+        test
     }
 
     /// The same with an Issuer `ca` that is ready, with credentials in Secret `credentials`.
     pub async fn with_issuer(name: &str) -> Self {
         let test = Self::new(name).await;
-        test.apply(test.credentials("credentials", "testuser", "changeme"));
-        let issuer = test.issuer().await;
-        test.apply(issuer);
-        test.issuer_condition("ca", |status, _, _| status == "True").await;
+        test.put(test.credentials("credentials", "testuser", "changeme")).await;
+        test.put(test.issuer().await).await;
+        test.until_issuer_ready("ca").await;
         test
+    }
+
+    /// The same with an issuer that also signs elliptic curve keys, which are made faster.
+    pub async fn with_fast_issuer(name: &str) -> Self {
+        let test = Self::new(name).await;
+        test.site.configure(json!({"minKeyBits": 256})).await;
+        test.put(test.credentials("credentials", "testuser", "changeme")).await;
+        let mut issuer = test.issuer().await;
+        issuer["spec"]["onlineCa"]["keyAlgorithms"] = json!(["ECDSA", "RSA"]);
+        test.put(issuer).await;
+        test.until_issuer_ready("ca").await;
+        test
+    }
+
+    /// Applies an object as controllers do: what it says is so afterwards, the rest stays.
+    pub async fn put(&self, object: Value) -> Value {
+        let url = format!(
+            "{}/{}?fieldManager=test&force=true",
+            self.collection(&object),
+            text(&object["metadata"]["name"])
+        );
+        let request = http::Request::patch(url)
+            .header("content-type", "application/apply-patch+yaml")
+            .body(object.to_string().into_bytes())
+            .expect("a request");
+        self.send(request).await.expect("the object is taken")
+    }
+
+    /// Creates an object, which may be refused: with what then.
+    pub async fn create(&self, object: Value) -> Result<Value, String> {
+        self.post(&object, "").await
+    }
+
+    /// What the API server would answer if the object were created.
+    pub async fn dry_run(&self, object: &Value) -> Result<Value, String> {
+        self.post(object, "?dryRun=All&fieldValidation=Strict").await
+    }
+
+    async fn post(&self, object: &Value, query: &str) -> Result<Value, String> {
+        let request = http::Request::post(format!("{}{query}", self.collection(object)))
+            .header("content-type", "application/json")
+            .body(object.to_string().into_bytes())
+            .expect("a request");
+        self.send(request).await
+    }
+
+    /// Changes an object by a merge patch, which may be refused.
+    pub async fn try_patch(&self, kind: &str, name: &str, patch: Value) -> Result<Value, String> {
+        let request = http::Request::patch(self.path(kind, name))
+            .header("content-type", "application/merge-patch+json")
+            .body(patch.to_string().into_bytes())
+            .expect("a request");
+        self.send(request).await
+    }
+
+    /// Changes an object by a merge patch.
+    pub async fn patch(&self, kind: &str, name: &str, patch: Value) -> Value {
+        self.try_patch(kind, name, patch).await.expect("the change is taken")
+    }
+
+    /// Sets the renewal nonce of a request.
+    pub async fn renew(&self, name: &str, nonce: &str) {
+        let patch = json!({"metadata": {"annotations": {"chancery.dev/renew": nonce}}});
+        self.patch("CertificateRequest", name, patch).await;
+    }
+
+    /// Deletes an object.
+    pub async fn delete(&self, kind: &str, name: &str) {
+        let request =
+            http::Request::delete(self.path(kind, name)).body(Vec::new()).expect("a request");
+        self.send(request).await.expect("the object goes");
+    }
+
+    /// An object, or nothing where there is none.
+    pub async fn read(&self, kind: &str, name: &str) -> Option<Value> {
+        let request =
+            http::Request::get(self.path(kind, name)).body(Vec::new()).expect("a request");
+        self.send(request).await.ok()
+    }
+
+    fn collection(&self, object: &Value) -> String {
+        collection(text(&object["kind"]), object["metadata"]["namespace"].as_str())
+    }
+
+    fn path(&self, kind: &str, name: &str) -> String {
+        format!("{}/{name}", collection(kind, Some(&self.namespace)))
+    }
+
+    async fn send(&self, request: http::Request<Vec<u8>>) -> Result<Value, String> {
+        self.client.request(request).await.map_err(|error| {
+            let kube::Error::Api(status) = error else {
+                panic!("the API server does not answer: {error}");
+            };
+            status.message.clone()
+        })
+    }
+
+    /// How many requests for a certificate the CA has answered, in whatever way.
+    pub async fn certificate_calls(&self) -> u64 {
+        let requests = self.site.requests().await;
+        requests["operations"]["certificate"]
+            .as_object()
+            .map_or(0, |outcomes| outcomes.values().filter_map(Value::as_u64).sum())
+    }
+
+    /// A moment in which what must not happen would happen.
+    pub async fn a_moment_passes(&self) {
+        tokio::time::sleep(Duration::from_millis(700)).await;
+    }
+
+    /// Waits until the Issuer works.
+    pub async fn until_issuer_ready(&self, name: &str) -> String {
+        self.issuer_condition(name, |status, _, _| status == "True").await
+    }
+
+    /// Waits until the Issuer does not work for that reason; returns the message.
+    pub async fn until_issuer_fails(&self, name: &str, reason: &str) -> String {
+        self.issuer_condition(name, |status, is, _| status == "False" && is == reason).await
+    }
+
+    /// Whether the Issuer says that a person must act.
+    pub async fn issuer_is_stalled(&self, name: &str) -> bool {
+        let issuer = self.read("Issuer", name).await.expect("the issuer");
+        issuer["status"]["conditions"]
+            .as_array()
+            .is_some_and(|all| all.iter().any(|one| one["type"] == "Stalled"))
     }
 
     /// Applies an object as users do.
@@ -169,7 +299,7 @@ impl Test {
                 let status = found.map(|found| serde_json::to_string_pretty(&found.status));
                 panic!("{name} never was {wish}: {status:#?}\n{}", self.operator_log());
             }
-            tokio::time::sleep(Duration::from_millis(50)).await;
+            tokio::time::sleep(BETWEEN_LOOKS).await;
         }
     }
 
@@ -201,6 +331,16 @@ impl Test {
         issuing(&request).map(|(_, message)| message).unwrap_or_default()
     }
 
+    /// Waits until the condition `Issuing` has that reason and its message says all of that.
+    pub async fn until_issuing_says(&self, name: &str, reason: &str, parts: &[&str]) {
+        let says = |request: &CertificateRequest| {
+            issuing(request).is_some_and(|(is, message)| {
+                is == reason && parts.iter().all(|part| message.contains(part))
+            })
+        };
+        self.until(name, &format!("Issuing for reason {reason} saying {parts:?}"), says).await;
+    }
+
     /// Waits until the Issuer's condition `Ready` has a status, reason and message as wished.
     pub async fn issuer_condition(
         &self,
@@ -212,29 +352,46 @@ impl Test {
         loop {
             let issuer = issuers.get(name).await.expect("the issuer");
             let status = issuer.status.unwrap_or_default();
-            if issuer.metadata.generation == Some(status.observed_generation) {
-                if let Some(ready) = condition::find(&status.conditions, "Ready") {
-                    if is_so(&ready.status, &ready.reason, &ready.message) {
-                        return ready.message.clone();
-                    }
-                }
+            if issuer.metadata.generation == Some(status.observed_generation)
+                && let Some(ready) = condition::find(&status.conditions, "Ready")
+                && is_so(&ready.status, &ready.reason, &ready.message)
+            {
+                return ready.message.clone();
             }
             if Instant::now() > until {
                 panic!("the issuer never was as wished: {status:#?}\n{}", self.operator_log());
             }
-            tokio::time::sleep(Duration::from_millis(50)).await;
+            tokio::time::sleep(BETWEEN_LOOKS).await;
         }
     }
 
     /// Events about an object, by reason.
     pub async fn events(&self, object: &str) -> Vec<String> {
+        self.told(object).await.into_iter().map(|(reason, _)| reason).collect()
+    }
+
+    /// Events about an object: reason and note.
+    pub async fn told(&self, object: &str) -> Vec<(String, String)> {
         let events: Api<Event> = Api::namespaced(self.client.clone(), &self.namespace);
         let list = events.list(&kube::api::ListParams::default()).await.expect("a list");
         list.items
             .into_iter()
             .filter(|event| event.involved_object.name.as_deref() == Some(object))
-            .filter_map(|event| event.reason)
+            .map(|event| (event.reason.unwrap_or_default(), event.message.unwrap_or_default()))
             .collect()
+    }
+
+    /// Waits until an Event of that reason says that.
+    pub async fn until_told(&self, object: &str, reason: &str, part: &str) {
+        let until = Instant::now() + PATIENCE;
+        loop {
+            let told = self.told(object).await;
+            if told.iter().any(|(is, note)| is == reason && note.contains(part)) {
+                return;
+            }
+            assert!(Instant::now() < until, "no Event {reason} says {part}: {told:#?}");
+            tokio::time::sleep(BETWEEN_LOOKS).await;
+        }
     }
 
     /// Audit events of the operator in this namespace, apart from those about Events: verb and
@@ -267,6 +424,42 @@ impl Test {
         let log = self.world.operator.process.log();
         let lines: Vec<&str> = log.lines().filter(|line| line.contains(&self.namespace)).collect();
         lines[lines.len().saturating_sub(20)..].join("\n")
+    }
+}
+
+/// Where objects of a kind are.
+fn collection(kind: &str, namespace: Option<&str>) -> String {
+    let in_namespace = |group: &str, plural: &str| {
+        let namespace = namespace.unwrap_or_else(|| panic!("{kind} needs a namespace"));
+        format!("/{group}/namespaces/{namespace}/{plural}")
+    };
+    match kind {
+        "CertificateRequest" => in_namespace("apis/chancery.dev/v1alpha1", "certificaterequests"),
+        "ClusterIssuer" => "/apis/chancery.dev/v1alpha1/clusterissuers".to_owned(),
+        "ConfigMap" => in_namespace("api/v1", "configmaps"),
+        "Issuer" => in_namespace("apis/chancery.dev/v1alpha1", "issuers"),
+        "Namespace" => "/api/v1/namespaces".to_owned(),
+        "Secret" => in_namespace("api/v1", "secrets"),
+        other => panic!("no test uses {other}"),
+    }
+}
+
+/// The text that a value is.
+pub fn text(value: &Value) -> &str {
+    value.as_str().unwrap_or_else(|| panic!("{value} is no text"))
+}
+
+/// Status, reason and message of a condition of a request.
+pub fn condition(request: &CertificateRequest, kind: &str) -> Option<(String, String, String)> {
+    let found = condition::find(&request.status.as_ref()?.conditions, kind)?;
+    Some((found.status.clone(), found.reason.clone(), found.message.clone()))
+}
+
+/// Fails where a part is missing, and shows the whole.
+#[track_caller]
+pub fn assert_says(message: &str, parts: &[&str]) {
+    for part in parts {
+        assert!(message.contains(part), "\"{part}\" is not in: {message}");
     }
 }
 

@@ -34,8 +34,13 @@ impl Simulator {
         let tls_root = std::fs::read_to_string(tls_dir.join("tls-root.crt")).expect("written");
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
         let root = reqwest::Certificate::from_pem(tls_root.as_bytes()).expect("a certificate");
-        let http =
-            reqwest::Client::builder().tls_certs_only([root]).no_proxy().build().expect("a client");
+        // A kept connection lives in the runtime of the test that opened it, and dies with it.
+        let http = reqwest::Client::builder()
+            .tls_certs_only([root])
+            .no_proxy()
+            .pool_max_idle_per_host(0)
+            .build()
+            .expect("a client");
         Self { process, url: format!("https://localhost:{port}"), tls_root, http }
     }
 

@@ -230,7 +230,7 @@ fn without_a_certificate_ready_says_why_in_the_same_words() {
             altered(|target| target.metadata.annotations.clear()),
             Rest::SecretNotOurs(foreign),
             "SecretNotOurs",
-            Requeue::AwaitChange,
+            Requeue::At(now() + SignedDuration::from_secs(15)),
         ),
         (
             with(kept(), |seen| seen.target = Some(Read::Absent)),

@@ -1,0 +1,671 @@
+//! What the API server lets in, how the definitions look to a user, and what it says otherwise.
+
+use std::collections::BTreeSet;
+
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
+    JSONSchemaProps, JSONSchemaPropsOrArray,
+};
+use serde_json::{Value, json};
+
+use crate::support::{program, root};
+use crate::world::{Test, assert_says, text, world};
+
+/// In a patch: the field goes.
+const GONE: &str = "(gone)";
+
+/// `base` with `patch` merged in; null is a value here.
+fn with(base: &Value, patch: &Value) -> Value {
+    let (Value::Object(fields), Value::Object(changes)) = (base, patch) else {
+        return patch.clone();
+    };
+    let mut fields = fields.clone();
+    for (key, change) in changes {
+        if change == GONE {
+            fields.remove(key);
+        } else {
+            let old = fields.get(key).cloned().unwrap_or_else(|| json!({}));
+            fields.insert(key.clone(), with(&old, change));
+        }
+    }
+    Value::Object(fields)
+}
+
+fn request(namespace: &str, spec: &Value) -> Value {
+    let base = json!({"issuerRef": {"name": "ca"}, "secretName": "portal-tls", "onlineCa": {}});
+    json!({
+        "apiVersion": "chancery.dev/v1alpha1", "kind": "CertificateRequest",
+        "metadata": {"name": "portal", "namespace": namespace},
+        "spec": with(&base, spec),
+    })
+}
+
+fn issuer(kind: &str, namespace: &str, spec: &Value) -> Value {
+    let base = json!({"onlineCa": {
+        "certificateUrl": "https://ca.example.org/certificate/",
+        "trustRootsUrl": "https://ca.example.org/trustroots/",
+    }});
+    let mut metadata = json!({"name": "ca"});
+    if kind == "Issuer" {
+        metadata["namespace"] = json!(namespace);
+    }
+    json!({
+        "apiVersion": "chancery.dev/v1alpha1", "kind": kind,
+        "metadata": metadata,
+        "spec": with(&base, spec),
+    })
+}
+
+/// Fails with all rows that are not as they should be: `None` is taken, text is in the refusal.
+async fn check(
+    test: &Test,
+    rows: &[(&str, Value, Option<&str>)],
+    object: impl Fn(&Value) -> Value,
+) {
+    let mut wrong = Vec::new();
+    for (name, spec, expected) in rows {
+        let answer = test.dry_run(&object(spec)).await;
+        match (answer, expected) {
+            (Ok(_), None) => {}
+            (Err(message), Some(part)) if message.contains(part) => {}
+            (answer, _) => wrong.push(format!("{name}: expected {expected:?}, got {answer:?}")),
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[tokio::test]
+async fn requests_that_make_no_sense_are_refused_with_what_to_write_instead() {
+    let identity = Some("say who the certificate is for: commonName, dnsNames, or onlineCa");
+    let ignores = Some("an Online CA issues to a user and ignores names");
+    let dns = Some("each of dnsNames must be a DNS name such as shop.example.org");
+    let secret = Some("secretName must be the name of a Secret");
+    let duration = Some("renewBefore must be a duration of a minute or more");
+    let size = Some("size must be 2048, 3072 or 4096 for RSA, 256 or 384 for ECDSA");
+    let names = |names: &[&str]| json!({"onlineCa": GONE, "dnsNames": names});
+    let renew = |before: &str| json!({"renewBefore": before});
+    let key =
+        |algorithm: &str, size: i32| json!({"privateKey": {"algorithm": algorithm, "size": size}});
+    let label = |key: &str, value: &str| json!({"secretTemplate": {"labels": {key: value}}});
+    let many: Vec<String> = (0..101).map(|n| format!("{n}.example")).collect();
+    let labels: serde_json::Map<String, Value> =
+        (0..65).map(|n| (format!("l{n}"), json!("x"))).collect();
+    let rows = [
+        ("the least", json!({}), None),
+        ("nobody", json!({"onlineCa": GONE}), identity),
+        ("a common name alone", json!({"onlineCa": GONE, "commonName": "a"}), None),
+        ("a DNS name alone", names(&["shop.example.org"]), None),
+        ("a user and a common name", json!({"commonName": "a"}), ignores),
+        ("a user and a DNS name", json!({"dnsNames": ["a.example"]}), ignores),
+        (
+            "an empty common name",
+            json!({"onlineCa": GONE, "commonName": ""}),
+            Some("spec.commonName"),
+        ),
+        ("64 characters", json!({"onlineCa": GONE, "commonName": "x".repeat(64)}), None),
+        (
+            "65 characters",
+            json!({"onlineCa": GONE, "commonName": "x".repeat(65)}),
+            Some("may not be more than 64"),
+        ),
+        ("no names", names(&[]), Some("should have at least 1 items")),
+        (
+            "101 names",
+            json!({"onlineCa": GONE, "dnsNames": many}),
+            Some("must have at most 100 items"),
+        ),
+        ("the same name twice", names(&["a.example", "a.example"]), Some("Duplicate value")),
+        ("an empty name", names(&[""]), Some("spec.dnsNames[0]")),
+        ("a wildcard", names(&["*.example.org", "_acme.example.org", "Shop.example.org"]), None),
+        ("a star alone", names(&["*"]), dns),
+        ("a star inside", names(&["a.*.example"]), dns),
+        ("an empty label", names(&["a..example"]), dns),
+        ("a hyphen first", names(&["-a.example"]), dns),
+        ("a hyphen last", names(&["a-.example"]), dns),
+        ("a space", names(&["a b.example"]), dns),
+        ("a URL", names(&["https://a.example/"]), dns),
+        ("one good and one bad name", names(&["a.example", "b_/.example"]), dns),
+        ("an upper case secretName", json!({"secretName": "Portal"}), secret),
+        ("a secretName with a path", json!({"secretName": "a/b"}), secret),
+        ("a secretName that ends in a hyphen", json!({"secretName": "a-"}), secret),
+        ("a secretName no Secret can have", json!({"secretName": "a..b"}), secret),
+        ("another secretName no Secret can have", json!({"secretName": "a.-b"}), secret),
+        ("an empty secretName", json!({"secretName": ""}), Some("spec.secretName")),
+        (
+            "a secretName of 254",
+            json!({"secretName": "a".repeat(254)}),
+            Some("may not be more than 253"),
+        ),
+        ("no secretName", json!({"secretName": GONE}), Some("spec.secretName: Required value")),
+        ("a secretName with dots", json!({"secretName": "a-1.b.c"}), None),
+        ("hours", renew("720h"), None),
+        ("hours and minutes", renew("1h30m"), None),
+        ("a minute in seconds", renew("60s"), None),
+        ("days", renew("30d"), duration),
+        ("less than a minute", renew("59s"), duration),
+        ("a bare number", renew("720"), duration),
+        ("a negative time", renew("-1h"), duration),
+        ("an order nobody reads", renew("30m1h"), duration),
+        ("longer than time itself", renew("9999999999999h"), duration),
+        ("an empty time", renew(""), Some("spec.renewBefore")),
+        ("a percentage", json!({"renewBeforePercentage": 40}), None),
+        ("none left", json!({"renewBeforePercentage": 0}), Some("spec.renewBeforePercentage")),
+        ("all left", json!({"renewBeforePercentage": 91}), Some("spec.renewBeforePercentage")),
+        (
+            "a time and a percentage",
+            json!({"renewBefore": "1h", "renewBeforePercentage": 40}),
+            Some("set renewBefore or renewBeforePercentage, not both"),
+        ),
+        ("RSA 2048", key("RSA", 2048), None),
+        ("RSA 3072", key("RSA", 3072), None),
+        ("RSA 4096", key("RSA", 4096), None),
+        ("ECDSA 256", key("ECDSA", 256), None),
+        ("ECDSA 384", key("ECDSA", 384), None),
+        ("RSA 1024", key("RSA", 1024), size),
+        ("RSA with a size of ECDSA", key("RSA", 256), size),
+        ("ECDSA with a size of RSA", key("ECDSA", 2048), size),
+        ("ECDSA 521", key("ECDSA", 521), size),
+        (
+            "an unknown algorithm",
+            json!({"privateKey": {"algorithm": "Ed25519"}}),
+            Some("supported values: \"RSA\", \"ECDSA\""),
+        ),
+        (
+            "no algorithm",
+            json!({"privateKey": {"size": 2048}}),
+            Some("spec.privateKey.algorithm: Required value"),
+        ),
+        (
+            "an unknown policy",
+            json!({"privateKey": {"algorithm": "RSA", "rotationPolicy": "Sometimes"}}),
+            Some("supported values: \"Always\", \"Never\""),
+        ),
+        (
+            "a label",
+            json!({"secretTemplate": {"labels": {"app": "a"}, "annotations": {"example.org/a": "b"}}}),
+            None,
+        ),
+        (
+            "a label no Secret can have",
+            label("a b", "x"),
+            Some("keys of labels must be such as app"),
+        ),
+        (
+            "a prefix in upper case",
+            label("A.example/b", "x"),
+            Some("keys of labels must be such as"),
+        ),
+        ("a long key", label(&"k".repeat(64), "x"), Some("keys of labels must be such as")),
+        ("a value no label can have", label("app", "a b"), Some("spec.secretTemplate.labels.app")),
+        ("a long value", label("app", &"v".repeat(64)), Some("spec.secretTemplate.labels.app")),
+        ("an empty value", label("app", ""), None),
+        ("a full key", label("example.org/a-b_c.d", "V.1_2-x"), None),
+        (
+            "an annotation no Secret can have",
+            json!({"secretTemplate": {"annotations": {"a b": "x"}}}),
+            Some("keys of annotations must be such as owner"),
+        ),
+        (
+            "any words in an annotation",
+            json!({"secretTemplate": {"annotations": {"example.org/a": "some words: {}"}}}),
+            None,
+        ),
+        (
+            "a label of ours",
+            json!({"secretTemplate": {"labels": {"chancery.dev/managed": "false"}}}),
+            Some("labels under chancery.dev/ belong to Chancery"),
+        ),
+        (
+            "an annotation of ours",
+            json!({"secretTemplate": {"annotations": {"chancery.dev/x": "y"}}}),
+            Some("annotations under chancery.dev/ belong to Chancery"),
+        ),
+        (
+            "too many labels",
+            json!({"secretTemplate": {"labels": labels}}),
+            Some("must have at most 64"),
+        ),
+        (
+            "an unknown kind of issuer",
+            json!({"issuerRef": {"kind": "AwsIssuer"}}),
+            Some("supported values: \"Issuer\", \"ClusterIssuer\""),
+        ),
+        ("a ClusterIssuer", json!({"issuerRef": {"kind": "ClusterIssuer"}}), None),
+        (
+            "an issuer without a name",
+            json!({"issuerRef": {"name": ""}}),
+            Some("spec.issuerRef.name"),
+        ),
+        ("no issuer", json!({"issuerRef": GONE}), Some("spec.issuerRef: Required value")),
+        (
+            "credentials without a name",
+            json!({"onlineCa": {"credentialsSecretRef": {"name": ""}}}),
+            Some("spec.onlineCa.credentialsSecretRef.name"),
+        ),
+        (
+            "a field that does not exist",
+            json!({"username": "ada"}),
+            Some("unknown field \"spec.username\""),
+        ),
+    ];
+    let test = Test::new("admission-requests").await;
+    check(&test, &rows, |spec| request("admission-requests", spec)).await;
+}
+
+#[tokio::test]
+async fn issuers_that_make_no_sense_are_refused_with_what_to_write_instead() {
+    let certificate = Some("certificateUrl must be an https URL with a path");
+    let roots = Some("trustRootsUrl must be an https URL with a path");
+    let trust = Some("trust must name anchors: set bundle, or systemRoots: true, or both");
+    let once = Some("give the certificates exactly once: as pem, secretRef or configMapRef");
+    let pem = "-----BEGIN CERTIFICATE-----\n";
+    let ca = |field: &str, value: Value| json!({"onlineCa": {field: value}});
+    let rows = [
+        ("the least", json!({}), None),
+        (
+            "no CA",
+            json!({"onlineCa": GONE}),
+            Some("name the kind of CA with exactly one block: onlineCa"),
+        ),
+        ("a port", ca("certificateUrl", json!("https://ca.example.org:8443/certificate/")), None),
+        ("no encryption", ca("certificateUrl", json!("http://ca.example.org/c/")), certificate),
+        (
+            "a user in the URL",
+            ca("certificateUrl", json!("https://u:p@ca.example.org/c/")),
+            certificate,
+        ),
+        ("a query", ca("certificateUrl", json!("https://ca.example.org/c/?a=b")), certificate),
+        ("a fragment", ca("certificateUrl", json!("https://ca.example.org/c/#a")), certificate),
+        ("no path", ca("certificateUrl", json!("https://ca.example.org")), certificate),
+        ("a space", ca("certificateUrl", json!("https://ca.example.org/a b")), certificate),
+        ("no host", ca("certificateUrl", json!("https:///certificate/")), certificate),
+        (
+            "an endless URL",
+            ca("certificateUrl", json!(format!("https://a/{}", "x".repeat(1024)))),
+            Some("may not be more than 1024"),
+        ),
+        ("trust roots without encryption", ca("trustRootsUrl", json!("http://a/")), roots),
+        ("trust roots with a query", ca("trustRootsUrl", json!("https://a/?b")), roots),
+        ("trust roots without a path", ca("trustRootsUrl", json!("https://a")), roots),
+        (
+            "no trust roots",
+            ca("trustRootsUrl", json!(GONE)),
+            Some("spec.onlineCa.trustRootsUrl: Required value"),
+        ),
+        ("two algorithms", ca("keyAlgorithms", json!(["RSA", "ECDSA"])), None),
+        ("no algorithm", ca("keyAlgorithms", json!([])), Some("should have at least 1 items")),
+        (
+            "one algorithm twice",
+            ca("keyAlgorithms", json!(["RSA", "RSA"])),
+            Some("Duplicate value"),
+        ),
+        (
+            "an unknown algorithm",
+            ca("keyAlgorithms", json!(["DSA"])),
+            Some("supported values: \"RSA\", \"ECDSA\""),
+        ),
+        ("the first colon", ca("basicSplit", json!("FirstColon")), None),
+        (
+            "some colon",
+            ca("basicSplit", json!("Middle")),
+            Some("supported values: \"FirstColon\", \"LastColon\""),
+        ),
+        (
+            "credentials without a name",
+            ca("credentialsSecretRef", json!({"name": ""})),
+            Some("spec.onlineCa.credentialsSecretRef.name"),
+        ),
+        ("empty trust", json!({"trust": {}}), trust),
+        ("trust in nothing", json!({"trust": {"systemRoots": false}}), trust),
+        ("served roots alone", json!({"trust": {"addServedRoots": true}}), trust),
+        ("system roots", json!({"trust": {"systemRoots": true}}), None),
+        ("a bundle", json!({"trust": {"bundle": {"pem": pem}}}), None),
+        (
+            "both",
+            json!({"trust": {"systemRoots": true, "bundle": {"secretRef": {"name": "a"}}}}),
+            None,
+        ),
+        ("an empty bundle", json!({"trust": {"bundle": {}}}), once),
+        (
+            "two bundles",
+            json!({"trust": {"bundle": {"pem": pem, "secretRef": {"name": "a"}}}}),
+            once,
+        ),
+        (
+            "two more",
+            json!({"tls": {"caBundle": {"configMapRef": {"name": "b"}, "secretRef": {"name": "a"}}}}),
+            once,
+        ),
+        (
+            "a bundle that is no PEM",
+            json!({"tls": {"caBundle": {"pem": "ca.crt"}}}),
+            Some("pem must hold at least one block BEGIN CERTIFICATE"),
+        ),
+        (
+            "a huge bundle",
+            json!({"tls": {"caBundle": {"pem": format!("{pem}{}", "x".repeat(65536))}}}),
+            Some("65536"),
+        ),
+        (
+            "a bundle without a name",
+            json!({"tls": {"caBundle": {"configMapRef": {"name": ""}}}}),
+            Some("configMapRef.name"),
+        ),
+        ("empty tls", json!({"tls": {}}), Some("spec.tls.caBundle: Required value")),
+    ];
+    let test = Test::new("admission-issuers").await;
+    for kind in ["Issuer", "ClusterIssuer"] {
+        check(&test, &rows, |spec| issuer(kind, "admission-issuers", spec)).await;
+    }
+}
+
+#[tokio::test]
+async fn what_names_the_account_or_the_target_cannot_be_changed() {
+    let test = Test::new("admission-immutable").await;
+    // One that nothing answers for: the rules are looked at, not the CA.
+    let url = "https://localhost:1/certificate/";
+    test.create(issuer("Issuer", &test.namespace, &json!({"onlineCa": {"certificateUrl": url}})))
+        .await
+        .expect("taken");
+    test.create(request(&test.namespace, &json!({}))).await.expect("taken");
+    let refusal = test
+        .try_patch("CertificateRequest", "portal", json!({"spec": {"secretName": "other"}}))
+        .await
+        .expect_err("secretName stays");
+    assert_says(&refusal, &["secretName cannot be changed: create another request"]);
+    let refusal = test
+        .try_patch(
+            "Issuer",
+            "ca",
+            json!({"spec": {"onlineCa": {"certificateUrl": "https://b.example/c/"}}}),
+        )
+        .await
+        .expect_err("certificateUrl stays");
+    assert_says(
+        &refusal,
+        &["certificateUrl names the account and cannot be changed", "create another Issuer"],
+    );
+    test.patch(
+        "Issuer",
+        "ca",
+        json!({"spec": {"onlineCa": {"trustRootsUrl": "https://localhost:1/roots/"}}}),
+    )
+    .await;
+    test.patch("CertificateRequest", "portal", json!({"spec": {"issuerRef": {"name": "b"}}})).await;
+}
+
+#[tokio::test]
+async fn an_explicit_null_is_an_absent_field() {
+    let test = Test::new("admission-nulls").await;
+    let at = |spec: Value| request("admission-nulls", &spec);
+    let refusal = test.dry_run(&at(json!({"onlineCa": null}))).await.expect_err("nobody");
+    assert_says(&refusal, &["say who the certificate is for"]);
+    let taken = [
+        json!({"onlineCa": null, "commonName": "a", "dnsNames": null}),
+        json!({"renewBefore": null, "renewBeforePercentage": 40}),
+        json!({"commonName": null, "dnsNames": null, "privateKey": null, "secretTemplate": null}),
+        json!({"suspend": null, "issuerRef": {"kind": null}}),
+        json!({"privateKey": {"algorithm": "RSA", "size": null, "rotationPolicy": null}}),
+        json!({"onlineCa": {"credentialsSecretRef": null}}),
+        json!({"secretTemplate": {"labels": null, "annotations": null}}),
+    ];
+    for spec in taken {
+        let object = test.dry_run(&at(spec.clone())).await;
+        let object = object.unwrap_or_else(|refusal| panic!("{spec}: {refusal}"));
+        let kept = object["spec"].to_string();
+        assert!(!kept.contains("null"), "{spec} became {kept}");
+        assert_eq!(object["spec"]["issuerRef"]["kind"], "Issuer");
+    }
+    let spec = json!({
+        "onlineCa": {"keyAlgorithms": null, "basicSplit": null, "credentialsSecretRef": null},
+        "tls": null, "trust": {"bundle": null, "systemRoots": true, "addServedRoots": null},
+    });
+    let object =
+        test.dry_run(&issuer("Issuer", "admission-nulls", &spec)).await.expect("it is taken");
+    assert_eq!(object["spec"]["onlineCa"]["keyAlgorithms"], json!(["RSA"]));
+    assert_eq!(object["spec"]["onlineCa"]["basicSplit"], "LastColon");
+    assert_eq!(object["spec"]["trust"], json!({"systemRoots": true}));
+}
+
+#[tokio::test]
+async fn a_fresh_object_counts_as_not_yet_looked_at() {
+    let test = Test::new("admission-fresh").await;
+    let fresh = test.create(request(&test.namespace, &json!({}))).await.expect("taken");
+    assert_eq!(fresh["status"], json!({"observedGeneration": -1}));
+    let spec = json!({"onlineCa": {"certificateUrl": "https://localhost:1/c/"}});
+    let fresh = test.create(issuer("Issuer", &test.namespace, &spec)).await.expect("taken");
+    assert_eq!(fresh["status"], json!({"observedGeneration": -1}));
+    // What a user writes into the status is not believed.
+    let mut forged = request(&test.namespace, &json!({"secretName": "forged-tls"}));
+    forged["metadata"]["name"] = json!("forged");
+    forged["status"] = json!({"observedGeneration": 1, "revision": 7});
+    let fresh = test.create(forged).await.expect("taken");
+    assert_eq!(fresh["status"], json!({"observedGeneration": -1}));
+}
+
+#[test]
+fn the_definitions_in_the_repository_are_those_of_the_types() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let output = std::process::Command::new(program("chancery"))
+        .args(["crds", "--dir"])
+        .arg(dir.path())
+        .output()
+        .expect("chancery starts");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let read = |path: std::path::PathBuf| {
+        std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{path:?}: {error}"))
+    };
+    let mut names = BTreeSet::new();
+    for (name, _) in chancery::api::crds() {
+        let (kept, made) = (read(root().join("crds").join(name)), read(dir.path().join(name)));
+        assert!(kept == made, "crds/{name} is stale: run `make crds` and commit what it wrote");
+        names.insert(name.to_owned());
+    }
+    let kustomization = read(root().join("crds/kustomization.yaml"));
+    for entry in std::fs::read_dir(root().join("crds")).expect("a directory") {
+        let name = entry.expect("an entry").file_name().into_string().expect("text");
+        let is_known = name == "kustomization.yaml" || names.contains(&name);
+        assert!(is_known, "crds/{name} belongs to no kind: delete it");
+    }
+    names.iter().for_each(|name| assert_says(&kustomization, &[name]));
+}
+
+#[test]
+fn each_definition_fits_into_an_annotation_and_describes_every_field() {
+    for (name, crd) in chancery::api::crds() {
+        let size = serde_json::to_string(&crd).expect("JSON").len();
+        assert!(size < 262_144, "{name} has {size} bytes: kubectl apply cannot store them");
+        let mut silent = Vec::new();
+        for version in &crd.spec.versions {
+            let schema =
+                version.schema.as_ref().and_then(|schema| schema.open_api_v3_schema.as_ref());
+            collect_silent(schema.expect("a schema"), "", &mut silent);
+        }
+        assert!(silent.is_empty(), "{name}: no description of {silent:?}");
+    }
+}
+
+fn collect_silent(schema: &JSONSchemaProps, path: &str, silent: &mut Vec<String>) {
+    for (name, property) in schema.properties.iter().flatten() {
+        let path = format!("{path}.{name}");
+        // metadata is described by Kubernetes itself.
+        if property.description.as_ref().is_none_or(|text| text.trim().len() < 8)
+            && path != ".metadata"
+        {
+            silent.push(path.clone());
+        }
+        collect_silent(property, &path, silent);
+    }
+    if let Some(JSONSchemaPropsOrArray::Schema(items)) = &schema.items {
+        collect_silent(items, &format!("{path}[]"), silent);
+    }
+}
+
+#[tokio::test]
+async fn short_names_and_the_category_work_and_are_nobody_elses() {
+    let test = Test::new("admission-names").await;
+    test.create(request(&test.namespace, &json!({}))).await.expect("taken");
+    let spec = json!({"onlineCa": {"certificateUrl": "https://localhost:1/c/"}});
+    test.create(issuer("Issuer", &test.namespace, &spec)).await.expect("taken");
+    assert_says(
+        &test.kubectl(&["get", "chreq", "-o", "name"]),
+        &["certificaterequest.chancery.dev/portal"],
+    );
+    assert_says(&test.kubectl(&["get", "chiss", "-o", "name"]), &["issuer.chancery.dev/ca"]);
+    test.kubectl(&["get", "chciss", "-o", "name"]);
+    assert_says(
+        &test.kubectl(&["get", "chancery", "-o", "name"]),
+        &["certificaterequest.chancery.dev/portal", "issuer.chancery.dev/ca"],
+    );
+    // Short names and categories of cert-manager 1.18.
+    let theirs = ["cert", "certs", "cr", "crs", "iss", "ciss", "cert-manager", "cert-manager-acme"];
+    let builtin = test.kubectl(&["api-resources", "--no-headers", "-o", "wide"]);
+    for (_, crd) in chancery::api::crds() {
+        let names = crd.spec.names;
+        assert_eq!(names.categories, Some(vec!["chancery".to_owned()]));
+        for short in names.short_names.expect("short names") {
+            assert!(!theirs.contains(&short.as_str()), "{short} is cert-manager's");
+            let takers = builtin
+                .lines()
+                .filter(|line| {
+                    let second = line.split_whitespace().nth(1).unwrap_or_default();
+                    second.split(',').any(|name| name == short)
+                })
+                .count();
+            assert_eq!(takers, 1, "{short} is taken once:\n{builtin}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_columns_tell_who_when_and_why() {
+    let test = Test::with_fast_issuer("admission-columns").await;
+    test.put(test.request("portal")).await;
+    let mut waiting = test.request("waiting");
+    waiting["spec"]["issuerRef"]["name"] = json!("nobody");
+    test.put(waiting).await;
+    test.until_issuing("waiting", "IssuerNotFound").await;
+    let status = test.until_ready("portal").await.status.expect("a status");
+    let table = test.kubectl(&["get", "chreq"]);
+    let rows: Vec<Vec<&str>> = table
+        .lines()
+        .map(|line| line.split("  ").map(str::trim).filter(|cell| !cell.is_empty()).collect())
+        .collect();
+    assert_eq!(
+        rows[0],
+        [
+            "NAME",
+            "READY",
+            "REASON",
+            "ISSUING",
+            "ISSUER",
+            "SECRET",
+            "COMMON NAME",
+            "EXPIRES",
+            "RENEWS",
+            "AGE"
+        ]
+    );
+    let time = |time: jiff::Timestamp| time.to_string()[..19].to_owned();
+    let certificate = status.certificate.expect("a certificate");
+    assert_eq!(
+        rows[1][..7],
+        ["portal", "True", "Issued", "Issued", "ca", "portal-tls", "testuser"]
+    );
+    assert!(rows[1][7].starts_with(&time(certificate.not_after.0)), "{table}");
+    assert!(rows[1][8].starts_with(&time(status.renewal_time.expect("a time").0)), "{table}");
+    assert_eq!(
+        rows[2][..6],
+        ["waiting", "False", "IssuerNotFound", "IssuerNotFound", "nobody", "waiting-tls"]
+    );
+    let wide = test.kubectl(&["get", "chreq", "-o", "wide"]);
+    assert_says(
+        &wide,
+        &[
+            "REVISION",
+            "MESSAGE",
+            "Issuer nobody does not exist in namespace admission-columns: create it",
+            "valid until",
+        ],
+    );
+    let issuers = test.kubectl(&["get", "chiss", "-o", "wide"]);
+    assert_says(
+        &issuers,
+        &[
+            "NAME",
+            "READY",
+            "REASON",
+            "ACCOUNT",
+            "MESSAGE",
+            "AGE",
+            "Checked",
+            " as testuser answers",
+        ],
+    );
+}
+
+#[test]
+fn explain_lists_every_field() {
+    let explain = |what: &str| {
+        world()
+            .plane
+            .kubectl(["explain", what, "--api-version=chancery.dev/v1alpha1"])
+            .unwrap_or_else(|error| panic!("{what}: {error}"))
+    };
+    let (_, crd) = chancery::api::crds()
+        .into_iter()
+        .find(|(name, _)| *name == "certificaterequests.yaml")
+        .expect("there");
+    let schema = serde_json::to_value(&crd.spec.versions[0].schema).expect("JSON");
+    for part in ["spec", "status"] {
+        let shown = explain(&format!("certificaterequest.{part}"));
+        let fields = schema["openAPIV3Schema"]["properties"][part]["properties"]
+            .as_object()
+            .expect("fields");
+        for field in fields.keys() {
+            assert_says(&shown, &[&format!("  {field}\t<")]);
+        }
+    }
+    assert_says(
+        &explain("certificaterequest.spec.secretName"),
+        &["It stays when the request is deleted"],
+    );
+    assert_says(&explain("certificaterequest"), &["this one is long-lived"]);
+    assert_says(&explain("clusterissuer"), &["in the namespace of the operator"]);
+}
+
+#[test]
+fn the_definitions_can_be_applied_by_an_ordinary_kubectl() {
+    let plane = &world().plane;
+    for (name, _) in chancery::api::crds() {
+        let file = format!("crds/{name}");
+        plane.kubectl(["apply", "-f", &file]).unwrap_or_else(|error| panic!("{name}: {error}"));
+        // As an API server that has never seen them: that is where the annotation gets too long.
+        let shown = plane.kubectl(["create", "--dry-run=server", "--save-config", "-f", &file]);
+        let refusal = shown.expect_err("it exists already");
+        assert_says(&refusal, &["already exists"]);
+    }
+    let yaml = plane.kubectl(["get", "crd", "issuers.chancery.dev", "-o", "json"]).expect("there");
+    let crd: Value = serde_json::from_str(&yaml).expect("JSON");
+    let kept =
+        text(&crd["metadata"]["annotations"]["kubectl.kubernetes.io/last-applied-configuration"]);
+    assert!(kept.len() < 262_144);
+    let established = crd["status"]["conditions"]
+        .as_array()
+        .expect("conditions")
+        .iter()
+        .any(|one| one["type"] == "Established" && one["status"] == "True");
+    assert!(established);
+}
+
+#[test]
+fn the_examples_are_taken_as_they_are() {
+    let plane = &world().plane;
+    let mut count = 0;
+    for entry in std::fs::read_dir(root().join("deploy/examples")).expect("a directory") {
+        let file = entry.expect("an entry").path().display().to_string();
+        let args = ["apply", "--dry-run=server", "--validate=strict", "-f", file.as_str()];
+        plane.kubectl(args).unwrap_or_else(|error| panic!("{file}: {error}"));
+        count += 1;
+    }
+    assert!(count >= 4, "{count} examples");
+}
