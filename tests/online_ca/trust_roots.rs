@@ -85,9 +85,10 @@ async fn only_ca_certificates_are_taken() {
     let leaf = rcgen::generate_simple_self_signed(["a.example".to_owned()]).unwrap().cert.pem();
     let crl = "-----BEGIN X509 CRL-----\nMIIB\n-----END X509 CRL-----\n";
     let key = "-----BEGIN RSA PRIVATE KEY-----\nMIIB\n-----END RSA PRIVATE KEY-----\n";
-    let key_told =
+    const KEY_TOLD: &str =
         "b.0 holds a PRIVATE KEY, served to anybody who asks: tell the operator of the CA";
-    let cases: [(&str, &str, String, &[&str], &[&str]); 11] = [
+    type Words = &'static [&'static str];
+    let cases: [(&str, &str, String, Words, Words); 11] = [
         ("a server's certificate", "b.0", leaf.clone(), &[], &[]),
         ("a revocation list", "b.r0", crl.to_owned(), &[], &[]),
         ("an address", "b.crl_url", "http://ca.example/ca.crl\n".to_owned(), &[], &[]),
@@ -107,8 +108,8 @@ async fn only_ca_certificates_are_taken() {
             &["demo Issuing CA", "demo Root CA"],
             &[],
         ),
-        ("a key behind a certificate", "b.0", format!("{root}{key}"), &[], &[key_told]),
-        ("an encrypted key", "b.0", key.replace("RSA", "ENCRYPTED"), &[], &[key_told]),
+        ("a key behind a certificate", "b.0", format!("{root}{key}"), &[], &[KEY_TOLD]),
+        ("an encrypted key", "b.0", key.replace("RSA", "ENCRYPTED"), &[], &[KEY_TOLD]),
         ("half a certificate", "b.0", root[..200].to_owned(), &[], &["b.0 cannot be read as PEM"]),
         (
             "no certificate in the frame",
