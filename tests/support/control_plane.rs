@@ -55,6 +55,7 @@ impl ControlPlane {
             controller_args(at, &kubeconfig),
             &[],
         );
+        janitor(at);
         let plane = Self { _controllers: controllers, api_server, etcd, assets, url, dir };
         plane.wait_until_ready();
         plane
@@ -181,6 +182,19 @@ fn free_port() -> u16 {
             return port;
         }
     }
+}
+
+/// Removes the directory when this process is gone: what is kept in a static is never dropped.
+fn janitor(at: &Path) {
+    let child = Command::new("sh")
+        .args(["-c", "cat > /dev/null; sleep 3; rm -rf -- \"$1\"", "janitor"])
+        .arg(at)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn();
+    // Its end of the pipe closes with the process.
+    std::mem::forget(child);
 }
 
 /// Keys, tokens and policies.
