@@ -44,5 +44,5 @@ controlplane: tools ## Run a real API server with the definitions and RBAC insta
 	$(CARGO) run --quiet --all-features --example controlplane
 
 .PHONY: bench
-bench: tools ## Measure against a bare client; prints a table and writes target/bench/summary.json
-	$(CARGO) bench --all-features --bench issuance
+bench: tools ## Measure against a bare client, and with PEER=1 cert-manager; prints a table and writes target/bench/summary.json
+	$(if $(filter 1,$(PEER)),CHANCERY_BENCH_PEER=1) $(CARGO) bench --all-features --bench issuance

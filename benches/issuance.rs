@@ -7,6 +7,9 @@
 //! CertificateRequest to the last one Ready. The bare client does, for each: POST the request, GET
 //! the Secret, make key and CSR, ask the CA, POST the Secret, PUT the status; 64 in flight. It keeps
 //! nothing in mind, watches nothing, verifies nothing and publishes no Events.
+//!
+//! *peer*, with `make bench PEER=1`: as many Certificates from cert-manager's controllers and an
+//! external issuer made with issuer-lib, in the same rounds, counted in the same way.
 
 #![allow(
     clippy::disallowed_methods,
@@ -16,10 +19,13 @@
     reason = "a bench measures real time and prints"
 )]
 
+mod peer;
 #[path = "../tests/support/mod.rs"]
 mod support;
 
 use std::collections::BTreeMap;
+use std::fmt::Debug;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use chancery::api::{CertificateRequest, CertificateRequestStatus, condition};
@@ -31,8 +37,11 @@ use kube::api::{DeleteParams, PostParams};
 use kube::runtime::{WatchStreamExt as _, watcher};
 use kube::{Api, Client};
 use secrecy::ExposeSecret as _;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
+use peer::Peer;
 use support::control_plane::ControlPlane;
 use support::operator::{self, Operator};
 use support::simulator::{Simulator, Site};
@@ -41,30 +50,46 @@ const CERTIFICATES: usize = 500;
 const ROUNDS: usize = 3;
 const IN_FLIGHT: usize = 64;
 
+/// Whom the audit log names.
+const USER: &str = "system:serviceaccount:chancery:chancery";
+
 fn main() {
     // `cargo test --benches` and the like only want to know that it starts.
     if std::env::args().any(|argument| argument == "--test") {
         return;
     }
+    let peer_assets = peer::is_wanted().then(peer::assets);
     let plane = ControlPlane::start();
     operator::install(&plane);
     let simulator = Simulator::start(plane.dir());
     let runtime =
         tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime");
-    let rounds = runtime.block_on(measure(&plane, &simulator));
+    let rounds = runtime.block_on(measure(&plane, &simulator, peer_assets.as_deref()));
     report(&rounds, webhook_calls(&plane));
 }
 
-/// One measurement of both.
+/// One measurement of all.
 struct Round {
     bare_seconds: f64,
+    ours: Side,
+    peer: Option<Side>,
+}
+
+impl Round {
+    fn peer(&self) -> &Side {
+        self.peer.as_ref().expect("the peer was measured")
+    }
+}
+
+/// One measurement of the operator, or of the peer.
+struct Side {
     seconds: f64,
     counts: Counts,
     memory_kib: u64,
     cpu_seconds: f64,
 }
 
-/// What the audit log says of the operator in one namespace.
+/// What the audit log says of one user in one namespace.
 #[derive(Default)]
 struct Counts {
     requests: usize,
@@ -75,7 +100,11 @@ struct Counts {
     by_call: BTreeMap<String, usize>,
 }
 
-async fn measure(plane: &ControlPlane, simulator: &Simulator) -> Vec<Round> {
+async fn measure(
+    plane: &ControlPlane,
+    simulator: &Simulator,
+    peer_assets: Option<&Path>,
+) -> Vec<Round> {
     let client = plane.client().await;
     let mut rounds = Vec::new();
     for round in 1..=ROUNDS {
@@ -91,20 +120,44 @@ async fn measure(plane: &ControlPlane, simulator: &Simulator) -> Vec<Round> {
         let operator = Operator::start(plane, &[]);
         set_up_issuer(plane, simulator, &site, &namespace).await;
         let before = site.issued().await.len();
-        let seconds = ours(&client, &namespace).await;
+        let api: Api<CertificateRequest> = Api::namespaced(client.clone(), &namespace);
+        let requests = (0..CERTIFICATES).map(|number| request(&namespace, number));
+        let seconds = until_all_are_ready(api, requests.collect(), is_ready).await;
         // Events follow the status they speak of.
         tokio::time::sleep(Duration::from_secs(2)).await;
         let (cpu_seconds, memory_kib) = operator.process.usage();
-        let mut counts = count(&plane.audit_log(), &namespace);
+        let mut counts = count(&plane.audit_log(), USER, &namespace);
         counts.issued = site.issued().await.len() - before;
         if counts.issued != CERTIFICATES {
             tell(&operator.process.log());
         }
         drop(operator);
         plane.kubectl(["delete", "namespace", &namespace]).expect("it goes");
-        rounds.push(Round { bare_seconds, seconds, counts, memory_kib, cpu_seconds });
+        let ours = Side { seconds, counts, memory_kib, cpu_seconds };
+        let peer = match peer_assets {
+            Some(assets) => {
+                println!("round {round} of {ROUNDS}: peer");
+                Some(theirs(plane, &client, assets, &format!("peer-{round}")).await)
+            }
+            None => None,
+        };
+        rounds.push(Round { bare_seconds, ours, peer });
     }
     rounds
+}
+
+/// The same number of certificates from the peer.
+async fn theirs(plane: &ControlPlane, client: &Client, assets: &Path, namespace: &str) -> Side {
+    plane.kubectl(["create", "namespace", namespace]).expect("a namespace");
+    let peer = Peer::start(plane, assets, namespace);
+    let api = peer::certificates(client, namespace);
+    let certificates = (0..CERTIFICATES).map(peer::certificate).collect();
+    let seconds = until_all_are_ready(api, certificates, peer::is_ready).await;
+    let counts = when_quiet(plane, peer::USER, namespace).await;
+    let (cpu_seconds, memory_kib) = peer.process.usage();
+    let counts = Counts { issued: peer.stop(), ..counts };
+    plane.kubectl(["delete", "namespace", namespace]).expect("it goes");
+    Side { seconds, counts, memory_kib, cpu_seconds }
 }
 
 async fn set_up_issuer(
@@ -150,6 +203,22 @@ async fn set_up_issuer(
         .expect("a ready issuer");
 }
 
+/// Counts once five seconds went by without a call. The peer removes its temporary keys after the
+/// Certificate is Ready, and tries again some seconds later when a write was in conflict.
+async fn when_quiet(plane: &ControlPlane, user: &str, namespace: &str) -> Counts {
+    let until = Instant::now() + Duration::from_secs(120);
+    let mut last = Counts::default();
+    loop {
+        tokio::time::sleep(Duration::from_secs(5)).await;
+        let counts = count(&plane.audit_log(), user, namespace);
+        let is_quiet = (counts.requests, counts.events) == (last.requests, last.events);
+        if is_quiet || Instant::now() > until {
+            return counts;
+        }
+        last = counts;
+    }
+}
+
 fn request(namespace: &str, number: usize) -> CertificateRequest {
     serde_json::from_value(json!({
         "apiVersion": "chancery.dev/v1alpha1", "kind": "CertificateRequest",
@@ -163,19 +232,26 @@ fn request(namespace: &str, number: usize) -> CertificateRequest {
     .expect("a request")
 }
 
-/// Creates all requests, and waits for the last one to be Ready.
-async fn ours(client: &Client, namespace: &str) -> f64 {
-    let api: Api<CertificateRequest> = Api::namespaced(client.clone(), namespace);
+fn is_ready(request: &CertificateRequest) -> bool {
+    let status = request.status.as_ref();
+    status.is_some_and(|status| condition::is_true(&status.conditions, "Ready"))
+}
+
+/// Creates all of them, and waits for the last one to be Ready.
+async fn until_all_are_ready<K>(api: Api<K>, all: Vec<K>, is_ready: fn(&K) -> bool) -> f64
+where
+    K: kube::Resource + Clone + Debug + DeserializeOwned + Serialize + Send + Sync + 'static,
+{
     let events = watcher(api.clone(), watcher::Config::default()).applied_objects();
     let mut events = std::pin::pin!(events);
     let start = Instant::now();
     let create = tokio::spawn({
-        let (api, namespace) = (api.clone(), namespace.to_owned());
+        let api = api.clone();
         async move {
-            futures::stream::iter(0..CERTIFICATES)
-                .map(|number| {
-                    let (api, request) = (api.clone(), request(&namespace, number));
-                    async move { api.create(&PostParams::default(), &request).await }
+            futures::stream::iter(all)
+                .map(|one| {
+                    let api = api.clone();
+                    async move { api.create(&PostParams::default(), &one).await }
                 })
                 .buffer_unordered(IN_FLIGHT)
                 .try_collect::<Vec<_>>()
@@ -185,12 +261,9 @@ async fn ours(client: &Client, namespace: &str) -> f64 {
     let mut ready = std::collections::HashSet::new();
     while ready.len() < CERTIFICATES {
         let next = tokio::time::timeout(Duration::from_secs(120), events.next()).await;
-        let Ok(Some(Ok(request))) = next else {
-            panic!("{} of {CERTIFICATES} are Ready", ready.len())
-        };
-        let conditions = request.status.map(|status| status.conditions).unwrap_or_default();
-        if condition::is_true(&conditions, "Ready") {
-            ready.insert(request.metadata.name);
+        let Ok(Some(Ok(one))) = next else { panic!("{} of {CERTIFICATES} are Ready", ready.len()) };
+        if is_ready(&one) {
+            ready.insert(one.meta().name.clone());
         }
     }
     let seconds = start.elapsed().as_secs_f64();
@@ -270,13 +343,13 @@ fn tell(log: &str) {
         .for_each(|line| println!("  {line}"));
 }
 
-fn count(audit_log: &str, namespace: &str) -> Counts {
+fn count(audit_log: &str, user: &str, namespace: &str) -> Counts {
     let mut counts = Counts::default();
     for line in audit_log.lines() {
         let Ok(event) = serde_json::from_str::<Value>(line) else { continue };
-        let is_ours = event["user"]["username"] == "system:serviceaccount:chancery:chancery"
-            && event["objectRef"]["namespace"] == namespace;
-        if !is_ours {
+        let is_theirs =
+            event["user"]["username"] == user && event["objectRef"]["namespace"] == namespace;
+        if !is_theirs {
             continue;
         }
         let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
@@ -304,11 +377,13 @@ fn webhook_calls(plane: &ControlPlane) -> f64 {
         .lines()
         .filter(|line| line.starts_with("apiserver_admission_webhook_request_total"))
         .filter_map(|line| line.rsplit_once(' ')?.1.parse::<f64>().ok())
-        .sum()
+        .fold(0.0, |sum, calls| sum + calls)
 }
 
 fn report(rounds: &[Round], webhook_calls: f64) {
     let per = |count: usize| count as f64 / CERTIFICATES as f64;
+    // A median would hide the one round in which something went wrong.
+    let worst = |figure: &dyn Fn(&Round) -> f64| rounds.iter().map(figure).fold(0.0_f64, f64::max);
     let median = |figure: &dyn Fn(&Round) -> f64| {
         let mut all: Vec<f64> = rounds.iter().map(figure).collect();
         all.sort_by(f64::total_cmp);
@@ -329,33 +404,61 @@ fn report(rounds: &[Round], webhook_calls: f64) {
         );
     };
     let rate = |seconds: f64| CERTIFICATES as f64 / seconds;
-    row("seconds", &|round| round.seconds);
-    row("certificates per second", &|round| rate(round.seconds));
+    row("seconds", &|round| round.ours.seconds);
+    row("certificates per second", &|round| rate(round.ours.seconds));
     row("bare client, per second", &|round| rate(round.bare_seconds));
-    row("share of the bare client", &|round| round.bare_seconds / round.seconds);
-    row("API requests per certificate", &|round| per(round.counts.requests));
-    row("API writes per certificate", &|round| per(round.counts.writes));
-    row("Events per certificate", &|round| per(round.counts.events));
-    row("conflicts (409)", &|round| round.counts.conflicts as f64);
-    row("certificates the CA issued", &|round| round.counts.issued as f64);
-    row("operator: CPU seconds", &|round| round.cpu_seconds);
-    row("operator: resident MiB", &|round| round.memory_kib as f64 / 1024.0);
-    println!("\nCalls of the last round: {:?}", rounds[rounds.len() - 1].counts.by_call);
-    let summary = json!({
+    row("share of the bare client", &|round| round.bare_seconds / round.ours.seconds);
+    row("API requests per certificate", &|round| per(round.ours.counts.requests));
+    row("API writes per certificate", &|round| per(round.ours.counts.writes));
+    row("Events per certificate", &|round| per(round.ours.counts.events));
+    row("conflicts (409)", &|round| round.ours.counts.conflicts as f64);
+    row("certificates the CA issued", &|round| round.ours.counts.issued as f64);
+    row("operator: CPU seconds", &|round| round.ours.cpu_seconds);
+    row("operator: resident MiB", &|round| round.ours.memory_kib as f64 / 1024.0);
+    let has_peer = rounds.iter().all(|round| round.peer.is_some());
+    if has_peer {
+        row("peer: seconds", &|round| round.peer().seconds);
+        row("peer: certificates per second", &|round| rate(round.peer().seconds));
+        row("our rate / the peer's", &|round| round.peer().seconds / round.ours.seconds);
+        row("peer: API requests per certificate", &|round| per(round.peer().counts.requests));
+        row("peer: API writes per certificate", &|round| per(round.peer().counts.writes));
+        row("peer: Events per certificate", &|round| per(round.peer().counts.events));
+        row("peer: conflicts (409)", &|round| round.peer().counts.conflicts as f64);
+        row("peer: certificates its CA signed", &|round| round.peer().counts.issued as f64);
+        row("peer: CPU seconds", &|round| round.peer().cpu_seconds);
+        row("peer: resident MiB", &|round| round.peer().memory_kib as f64 / 1024.0);
+    }
+    println!("\nCalls of the last round: {:?}", rounds[rounds.len() - 1].ours.counts.by_call);
+    if has_peer {
+        println!("\nThe peer's: {:?}", rounds[rounds.len() - 1].peer().counts.by_call);
+    }
+    let mut summary = json!({
         "free": {
             "certificates": CERTIFICATES,
-            "seconds": median(&|round| round.seconds),
-            "rate_per_s": median(&|round| rate(round.seconds)),
-            "requests_per_certificate": median(&|round| per(round.counts.requests)),
-            "writes_per_certificate": median(&|round| per(round.counts.writes)),
-            "events_per_certificate": median(&|round| per(round.counts.events)),
-            "conflicts": median(&|round| round.counts.conflicts as f64),
+            "seconds": median(&|round| round.ours.seconds),
+            "rate_per_s": median(&|round| rate(round.ours.seconds)),
+            "requests_per_certificate": median(&|round| per(round.ours.counts.requests)),
+            "writes_per_certificate": median(&|round| per(round.ours.counts.writes)),
+            "events_per_certificate": median(&|round| per(round.ours.counts.events)),
+            "conflicts": worst(&|round| round.ours.counts.conflicts as f64),
             "webhook_calls": webhook_calls,
             "bare_client_rate_per_s": median(&|round| rate(round.bare_seconds)),
-            "share_of_bare_client": median(&|round| round.bare_seconds / round.seconds),
-            "certificates_at_ca": median(&|round| round.counts.issued as f64),
+            "share_of_bare_client": median(&|round| round.bare_seconds / round.ours.seconds),
+            "certificates_at_ca": worst(&|round| round.ours.counts.issued as f64),
         },
     });
+    if has_peer {
+        summary["peer"] = json!({
+            "certificates": CERTIFICATES,
+            "seconds": median(&|round| round.peer().seconds),
+            "rate_per_s": median(&|round| rate(round.peer().seconds)),
+            "requests_per_certificate": median(&|round| per(round.peer().counts.requests)),
+            "writes_per_certificate": median(&|round| per(round.peer().counts.writes)),
+            "events_per_certificate": median(&|round| per(round.peer().counts.events)),
+            "conflicts": worst(&|round| round.peer().counts.conflicts as f64),
+            "signatures": worst(&|round| round.peer().counts.issued as f64),
+        });
+    }
     let dir = support::root().join("target/bench");
     std::fs::create_dir_all(&dir).expect("a directory");
     let file = dir.join("summary.json");

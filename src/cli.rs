@@ -197,11 +197,16 @@ async fn client() -> Result<kube::Client, Fatal> {
         kube::Config::infer().await.map_err(|error| format!("no access to a cluster: {error}"))?;
     // A repeated write would be one we do not know of.
     config.default_retry = false;
+    config.headers.push((http::header::USER_AGENT, USER_AGENT));
     // Without it a peer that falls silent would hang a watch for ever. Longer than the 290 s after
     // which the API server ends each watch itself.
     config.read_timeout = Some(Duration::from_secs(295));
     Ok(kube::Client::try_from(config)?)
 }
+
+/// So that an audit log tells who it was.
+const USER_AGENT: http::HeaderValue =
+    http::HeaderValue::from_static(concat!("chancery/", env!("CARGO_PKG_VERSION")));
 
 /// Without its definitions the operator would wait for ever without a word.
 async fn check_crds(client: &kube::Client) -> Result<(), Fatal> {

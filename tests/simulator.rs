@@ -2,7 +2,12 @@
 //! matter, over TLS with curl and openssl where it does.
 
 #![cfg(feature = "simulator")]
-#![expect(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on has failed")]
+#![expect(
+    clippy::disallowed_methods,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "tests of a server run in real time, and one that cannot go on has failed"
+)]
 
 use std::collections::BTreeMap;
 use std::fs;
