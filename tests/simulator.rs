@@ -4,7 +4,6 @@
 #![cfg(feature = "simulator")]
 #![expect(
     clippy::disallowed_methods,
-    clippy::panic,
     clippy::unwrap_used,
     reason = "tests of a server run in real time, and one that cannot go on has failed"
 )]

@@ -187,6 +187,9 @@ pub fn decide(seen: &Observation) -> Step {
     }
     // A delivery whose answer was lost is there already.
     if let Some(obtained) = seen.obtained.as_ref().filter(|obtained| !standing.holds(obtained)) {
+        if let Some(rest) = seen.fixed() {
+            return Step::Rest(rest);
+        }
         return match &seen.account {
             Some(account) => deliver(seen, obtained, account),
             None => Step::OpenAccount,
@@ -216,6 +219,9 @@ fn issue(seen: &Observation, standing: &Standing, reissue: Reissue) -> Step {
     }
     if seen.target.is_none() {
         return Step::ReadTarget;
+    }
+    if let Some(rest) = seen.fixed() {
+        return Step::Rest(rest);
     }
     let Some(account) = &seen.account else {
         return Step::OpenAccount;
@@ -376,7 +382,7 @@ fn keep(seen: &Observation, standing: &Standing) -> Step {
         Err(_) => return Step::Rest(Rest::Kept),
     };
     let delivery = seen.delivery(account, &chain, Arc::clone(key), false);
-    if delivery.is_in(target) {
+    if target.immutable || delivery.is_in(target) {
         return Step::Rest(Rest::Kept);
     }
     let pause = seen.repaired_at.and_then(|last| last.checked_add(REPAIR_PAUSE).ok());
@@ -490,11 +496,20 @@ impl Observation {
             Some(owner) if *owner != self.request.name => Some(format!(
                 "Secret {name} holds the certificate of CertificateRequest {owner}: {advice}"
             )),
-            Some(_) if target.immutable => {
-                Some(format!("Secret {name} is immutable and cannot be renewed: {advice}"))
-            }
             Some(_) => None,
         }
+    }
+
+    /// The target is ours and somebody made it immutable: what is in it counts, and nothing new can
+    /// be put there.
+    fn fixed(&self) -> Option<Rest> {
+        let is_fixed = self.live_target().is_some_and(|target| target.immutable);
+        is_fixed.then(|| {
+            Rest::SecretNotOurs(format!(
+                "Secret {} is immutable and cannot be renewed: delete it, and it is created again with a new certificate",
+                self.request.secret_name
+            ))
+        })
     }
 
     /// The target as read in this run.

@@ -500,11 +500,6 @@ fn a_target_that_is_not_ours_is_left_alone() {
             not_ours(|target| target.kind = "Opaque".to_owned()),
             "Secret web-tls exists with type Opaque, not kubernetes.io/tls",
         ),
-        (
-            "immutable",
-            not_ours(|target| target.immutable = true),
-            "Secret web-tls is immutable and cannot be renewed",
-        ),
     ];
     for (name, seen, why) in cases {
         let expected = Rest::SecretNotOurs(format!("{why}: {advice}"));
@@ -512,8 +507,21 @@ fn a_target_that_is_not_ours_is_left_alone() {
         let late = with(seen, |seen| seen.obtained = obtained().obtained);
         assert_eq!(rest(&late), expected, "{name}, even with a certificate in hand");
     }
+    let fixed = "Secret web-tls is immutable and cannot be renewed: delete it, and it is created again with a new certificate";
+    let immutable = not_ours(|target| target.immutable = true);
+    assert_eq!(rest(&immutable), Rest::SecretNotOurs(fixed.to_owned()), "a renewal is due");
+    let late = with(immutable, |seen| seen.obtained = obtained().obtained);
+    assert_eq!(rest(&late), Rest::SecretNotOurs(fixed.to_owned()), "a certificate is in hand");
     let unreadable = Some(Read::Unreadable("get secrets web-tls: 403".to_owned()));
     check([
+        (
+            "an immutable one is as good as any while nothing new is needed",
+            altered_and_opened(|target| {
+                target.immutable = true;
+                target.anchors.clear();
+            }),
+            "Kept",
+        ),
         (
             "unreadable is not absent",
             with(opened(), |seen| seen.target.clone_from(&unreadable)),
