@@ -14,9 +14,7 @@ async fn a_secret_that_may_not_be_read_costs_no_certificate_and_recovers_by_itse
     let pair = test.good_pair("before").await;
     let ca_calls = test.ca_calls().await;
 
-    for verb in ["create", "get", "list", "patch", "watch"] {
-        test.forbid(verb, "secrets");
-    }
+    test.forbid(&["create", "get", "list", "patch", "watch"], "secrets");
     test.apply(test.request("after"));
     let request = test
         .until(&operator, "after", "unable to read its Secret", |request| {
@@ -48,7 +46,8 @@ async fn a_secret_that_may_not_be_read_costs_no_certificate_and_recovers_by_itse
     test.until_ready(&operator, "after").await;
     println!("issued {:.1} s after the rights came back", begun.elapsed().as_secs_f64());
     test.good_pair("after").await;
-    test.until(&operator, "before", "renewed", |request| crate::world::revision(request) == 2).await;
+    test.until(&operator, "before", "renewed", |request| crate::world::revision(request) == 2)
+        .await;
     test.until_idle(&operator);
     assert_eq!(test.issued().await, 3);
 }
@@ -58,7 +57,7 @@ async fn a_secret_that_may_not_be_created_is_tried_at_growing_distances() {
     let test = Test::new("may-not-create").await;
     let operator = test.start();
     test.with_issuer(&["RSA", "ECDSA"]).await;
-    test.forbid("create", "secrets");
+    test.forbid(&["create"], "secrets");
     test.apply(test.request("portal"));
     let first = test
         .until(&operator, "portal", "unable to create its Secret", |request| {

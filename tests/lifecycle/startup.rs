@@ -70,6 +70,16 @@ async fn an_api_server_that_never_answers() {
 }
 
 #[tokio::test]
+async fn credentials_that_the_api_server_does_not_know() {
+    let test = Test::new("no-credentials").await;
+    let good = std::fs::read_to_string(test.world.plane.kubeconfig()).expect("a kubeconfig");
+    let path = test.world.plane.dir().join("stranger.kubeconfig");
+    std::fs::write(&path, good.replace("admin-of-a-test", "stranger")).expect("writes");
+    let line = fails(&test, &[("KUBECONFIG", &path.display().to_string())]);
+    says(&line, &["https://127.0.0.1:", "refuses to answer", "Unauthorized", "credentials"]);
+}
+
+#[tokio::test]
 async fn definitions_that_are_not_installed() {
     let test = Test::new("no-definitions").await;
     let (code, log) = &test.world.without_definitions;
@@ -107,7 +117,7 @@ async fn a_port_that_is_taken() {
 #[tokio::test]
 async fn sigterm_ends_it_also_before_it_is_ready() {
     let test = Test::new("early-sigterm").await;
-    test.forbid("list", "secrets");
+    test.forbid(&["list"], "secrets");
     let operator: Operator = Operator::spawn(&test.world.plane, &program("chancery"), &[]);
     crate::world::until("it serves", || operator.get("/livez").is_some());
     let begun = Instant::now();

@@ -52,15 +52,8 @@ impl ControlPlane {
             controller_args(at, &kubeconfig),
             &[],
         );
-        let plane = Self {
-            _controllers: controllers,
-            api_server,
-            etcd,
-            assets,
-            api_server_args,
-            url,
-            dir,
-        };
+        let plane =
+            Self { _controllers: controllers, api_server, etcd, assets, api_server_args, url, dir };
         plane.wait_until_ready();
         plane
     }
