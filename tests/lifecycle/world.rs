@@ -327,7 +327,9 @@ impl Test {
         let role = role.to_string();
         self.world.plane.kubectl_stdin(&["replace", "-f", "-"], &role).expect("a smaller role");
         for verb in verbs {
-            self.until_allowed(verb, resource, false);
+            let group = if resource == "secrets" { "" } else { ".chancery.dev" };
+            let (plural, subresource) = resource.split_once('/').unwrap_or((resource, ""));
+            self.until_allowed(verb, &format!("{plural}{group}/{subresource}"), false);
         }
     }
 
@@ -337,13 +339,16 @@ impl Test {
         for verb in ["create", "get", "list", "patch", "watch"] {
             self.until_allowed(verb, "secrets", true);
         }
+        self.until_allowed("update", "certificaterequests.chancery.dev/status", true);
     }
 
-    fn until_allowed(&self, verb: &str, resource: &str, is_allowed: bool) {
+    pub fn until_allowed(&self, verb: &str, resource: &str, is_allowed: bool) {
         let who = format!("--as={OPERATOR}");
         until(&format!("{verb} {resource} is allowed: {is_allowed}"), || {
             // A "no" is a failure for kubectl.
-            let args = ["auth", "can-i", verb, resource, "-n", &self.namespace, &who];
+            let (resource, subresource) = resource.split_once('/').unwrap_or((resource, ""));
+            let sub = format!("--subresource={subresource}");
+            let args = ["auth", "can-i", verb, resource, "-n", &self.namespace, &who, &sub];
             self.world.plane.kubectl(args).is_ok() == is_allowed
         });
     }
