@@ -97,9 +97,6 @@ async fn metrics_tell_what_happened() {
         assert_eq!(renewal, Some(renewal_time.as_second() as f64), "{text}");
         assert!(renewal < not_after);
     }
-    if let Some(path) = std::env::var_os("CHANCERY_TEST_KEEP_METRICS") {
-        std::fs::write(path, &text).expect("writes");
-    }
     promtool(&text);
 
     // What is gone is no longer told of.
