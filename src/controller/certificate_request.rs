@@ -91,7 +91,7 @@ async fn run(context: &Context, request: &CertificateRequest) -> Action {
         seen.now = (context.clock)();
         seen = seen.after(outcome);
     };
-    context.memory.undelivered.keep(&seen);
+    context.memory.undelivered.keep(&seen, &rest);
     context.memory.repairs.note(&seen);
     finish(context, request, &seen, &rest).await
 }
