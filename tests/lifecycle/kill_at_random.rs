@@ -26,7 +26,7 @@ async fn killed_six_times_under_load_it_loses_only_what_was_in_flight() {
         let mut operator = test.start();
         let requests = (asked..asked + A_ROUND).map(|at| test.request(&format!("r{at}")));
         asked += A_ROUND;
-        let moment = Duration::from_millis(RandomState::new().hash_one(round) % 600);
+        let moment = Duration::from_millis(RandomState::new().hash_one(round) % 1000);
         tokio::join!(test.create(requests), tokio::time::sleep(moment));
         operator.process.signal("KILL");
         operator.process.wait(Duration::from_secs(10)).expect("it is gone");
