@@ -139,8 +139,8 @@ fn log(args: &OperatorArgs) -> Result<(), Fatal> {
 }
 
 async fn serve(args: OperatorArgs) -> Result<(), Fatal> {
-    let client = client().await?;
-    check_crds(&client).await?;
+    let (client, url) = client().await?;
+    check_crds(&client, &url).await?;
     let metrics = Arc::new(Metrics::default());
     let readiness = Readiness::default();
     let listener = TcpListener::bind(args.http_address)
@@ -192,30 +192,39 @@ async fn serve(args: OperatorArgs) -> Result<(), Fatal> {
     Ok(())
 }
 
-async fn client() -> Result<kube::Client, Fatal> {
-    let mut config =
-        kube::Config::infer().await.map_err(|error| format!("no access to a cluster: {error}"))?;
+/// Access to the API server, and its address for messages.
+async fn client() -> Result<(kube::Client, String), Fatal> {
+    let mut config = kube::Config::infer().await.map_err(|error| {
+        format!(
+            "no access to a cluster: {error}; set KUBECONFIG, or run in a pod with a ServiceAccount"
+        )
+    })?;
+    let url = config.cluster_url.to_string();
     // A repeated write would be one we do not know of.
     config.default_retry = false;
     config.headers.push((http::header::USER_AGENT, USER_AGENT));
     // Without it a peer that falls silent would hang a watch for ever. Longer than the 290 s after
     // which the API server ends each watch itself.
     config.read_timeout = Some(Duration::from_secs(295));
-    Ok(kube::Client::try_from(config)?)
+    Ok((kube::Client::try_from(config)?, url))
 }
 
 /// So that an audit log tells who it was.
 const USER_AGENT: http::HeaderValue =
     http::HeaderValue::from_static(concat!("chancery/", env!("CARGO_PKG_VERSION")));
 
+/// The API server answers within milliseconds or is in trouble.
+const START_TIMEOUT: Duration = Duration::from_secs(10);
+
 /// Without its definitions the operator would wait for ever without a word.
-async fn check_crds(client: &kube::Client) -> Result<(), Fatal> {
-    let group = kube::discovery::pinned_group(
-        client,
-        &kube::core::GroupVersion::gv(api::GROUP, api::VERSION),
-    )
-    .await;
-    match group {
+async fn check_crds(client: &kube::Client, url: &str) -> Result<(), Fatal> {
+    let version = kube::core::GroupVersion::gv(api::GROUP, api::VERSION);
+    let group = kube::discovery::pinned_group(client, &version);
+    let found = tokio::time::timeout(START_TIMEOUT, group).await.map_err(|_elapsed| {
+        let seconds = START_TIMEOUT.as_secs();
+        format!("the API server at {url} does not answer within {seconds} s: is that its address?")
+    })?;
+    match found {
         Ok(_) => Ok(()),
         Err(kube::Error::Api(status)) if status.code == 404 => Err(format!(
             "the API server does not know {}/{}: kubectl apply -f crds/",
@@ -223,6 +232,24 @@ async fn check_crds(client: &kube::Client) -> Result<(), Fatal> {
             api::VERSION
         )
         .into()),
-        Err(error) => Err(format!("the API server does not answer: {error}").into()),
+        Err(kube::Error::Api(status)) => Err(format!(
+            "the API server at {url} refuses to answer: {}; check the credentials it is asked with",
+            status.message
+        )
+        .into()),
+        Err(error) => Err(format!(
+            "the API server at {url} does not answer: {}; is that its address?",
+            innermost(&error)
+        )
+        .into()),
     }
+}
+
+/// The cause at the bottom says what happened; the layers above only that something did.
+fn innermost(error: &kube::Error) -> String {
+    let mut innermost: &dyn std::error::Error = error;
+    while let Some(cause) = innermost.source() {
+        innermost = cause;
+    }
+    innermost.to_string()
 }

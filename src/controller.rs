@@ -21,6 +21,7 @@ mod perform;
 mod repairs;
 mod secret;
 mod undelivered;
+mod unwritten;
 mod watches;
 
 use std::sync::Arc;

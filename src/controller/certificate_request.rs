@@ -13,6 +13,7 @@ use super::cluster::ErrorKind;
 use super::issuer::IssuerObject;
 use super::kill_point::kill_point;
 use super::perform;
+use super::unwritten::Untold;
 use super::watches::Guarded;
 use crate::api::condition::{self, ISSUING, READY};
 use crate::api::{
@@ -20,8 +21,8 @@ use crate::api::{
     KeyAlgorithm, PrivateKeySpec, annotation,
 };
 use crate::issuance::{
-    CachedTarget, Description, IssuerState, Observation, Outcome, Previous, RenewBefore, Request,
-    Requeue, Rest, Step, Template, decide, describe,
+    CachedTarget, Description, IssuerState, Notice, Observation, Outcome, Previous, RenewBefore,
+    Request, Requeue, Rest, Step, Template, decide, describe,
 };
 use crate::pki::{KeyKind, Names};
 
@@ -67,7 +68,12 @@ async fn run(context: &Context, request: &CertificateRequest) -> Action {
     }
     let issuer = FoundIssuer::of(context, request);
     let now = (context.clock)();
-    let mut seen = observe(context, request, &issuer, target, now);
+    let (known, owed) = match context.memory.unwritten.recall(request) {
+        Some(untold) => (Some(untold.status), untold.notices),
+        None => (request.status.clone(), Vec::new()),
+    };
+    let previous = known.as_ref().map(Previous::from).unwrap_or_default();
+    let mut seen = observe(context, request, previous, &issuer, target, now);
     seen.obtained = context.memory.undelivered.take(&seen);
     let rest = loop {
         let outcome = match decide(&seen) {
@@ -91,33 +97,37 @@ async fn run(context: &Context, request: &CertificateRequest) -> Action {
         seen.now = (context.clock)();
         seen = seen.after(outcome);
     };
-    context.memory.undelivered.keep(&seen);
+    context.memory.undelivered.keep(&seen, &rest);
     context.memory.repairs.note(&seen);
-    finish(context, request, &seen, &rest).await
+    finish(context, request, known.unwrap_or_default(), owed, &seen, &rest).await
 }
 
 /// Writes the status if it differs, tells of transitions, and says when to look again.
+///
+/// `before` is the status so far; `owed` are the notices of a run whose status was not written.
 async fn finish(
     context: &Context,
     request: &CertificateRequest,
+    before: CertificateRequestStatus,
+    mut owed: Vec<Notice>,
     seen: &Observation,
     rest: &Rest,
 ) -> Action {
     if *rest == Rest::Deleted {
         return Action::await_change();
     }
-    let before = request.status.clone().unwrap_or_default();
     let Description { status, notices, requeue } = describe(seen, &before.conditions, rest);
     let delivered = status
         .certificate
         .as_ref()
         .filter(|_| seen.delivered.is_some())
         .map(|certificate| certificate.secret_resource_version.clone());
-    if status == before {
+    if Some(&status) == request.status.as_ref() {
         return action(context, requeue);
     }
     log(&before, &status);
-    let written = put_status(context, request, status).await;
+    owed.extend(notices);
+    let written = put_status(context, request, status.clone()).await;
     kill_point("after-status");
     let version = match written {
         Ok(version) => version,
@@ -126,19 +136,21 @@ async fn finish(
             context.memory.gate.expect(&seen.request.uid, None, delivered.as_deref());
             if error.kind != ErrorKind::Conflict && error.kind != ErrorKind::NotFound {
                 tracing::warn!(%error, "the status was not written");
+                context.memory.unwritten.keep(request, Untold { status, notices: owed });
             }
             return Action::requeue(RETRY);
         }
     };
+    context.memory.unwritten.forget(&seen.request.uid);
     context.memory.gate.expect(&seen.request.uid, version.as_deref(), delivered.as_deref());
     if seen.renewed {
         measure(context, request, seen);
     }
-    context.events.publish(&request.object_ref(&()), notices).await;
+    context.events.publish(&request.object_ref(&()), owed).await;
     action(context, requeue)
 }
 
-/// A status that could not be written is decided anew.
+/// A status that could not be written is written again, or decided anew where the object moved.
 const RETRY: std::time::Duration = std::time::Duration::from_secs(2);
 
 async fn put_status(
@@ -272,6 +284,7 @@ impl FoundIssuer {
 fn observe(
     context: &Context,
     request: &CertificateRequest,
+    previous: Previous,
     issuer: &FoundIssuer,
     cached: Option<CachedTarget>,
     now: jiff::Timestamp,
@@ -282,7 +295,7 @@ fn observe(
         issuer: issuer.state(),
         // Whoever has the target has it; looking through all requests is for those without.
         rival: if cached.is_none() { rival(context, request) } else { None },
-        previous: request.status.as_ref().map(Previous::from).unwrap_or_default(),
+        previous,
         request: request_values,
         cached,
         target: None,

@@ -3,12 +3,14 @@
 use super::gate::Gate;
 use super::repairs::Repairs;
 use super::undelivered::Undelivered;
+use super::unwritten::Unwritten;
 
 #[derive(Default)]
 pub(super) struct Memory {
     pub(super) gate: Gate,
     pub(super) repairs: Repairs,
     pub(super) undelivered: Undelivered,
+    pub(super) unwritten: Unwritten,
 }
 
 impl Memory {
@@ -17,5 +19,6 @@ impl Memory {
         self.gate.forget(uid);
         self.repairs.forget(uid);
         self.undelivered.forget(uid);
+        self.unwritten.forget(uid);
     }
 }

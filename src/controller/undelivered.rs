@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 
 use crate::api::AttemptInputs;
-use crate::issuance::{Observation, Obtained};
+use crate::issuance::{Observation, Obtained, Rest};
 
 #[derive(Default)]
 pub(super) struct Undelivered(Mutex<HashMap<String, (AttemptInputs, Obtained)>>);
@@ -23,10 +23,11 @@ impl Undelivered {
         (inputs == seen.attempt()).then_some(obtained)
     }
 
-    /// Keeps what a run obtained and could not deliver because an effect failed; a certificate that
-    /// does not fit is not kept.
-    pub(super) fn keep(&self, seen: &Observation) {
-        if let (Some(obtained), Some(_)) = (&seen.obtained, &seen.trouble) {
+    /// Keeps what a run obtained and could not deliver because an effect failed or the target could
+    /// not be read; a certificate that does not fit is not kept.
+    pub(super) fn keep(&self, seen: &Observation, rest: &Rest) {
+        let may_still_be = seen.trouble.is_some() || matches!(rest, Rest::TargetUnreadable(_));
+        if let Some(obtained) = seen.obtained.as_ref().filter(|_| may_still_be) {
             let entry = (seen.attempt(), obtained.clone());
             self.entries().insert(seen.request.uid.clone(), entry);
         }

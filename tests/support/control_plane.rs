@@ -4,6 +4,7 @@
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
@@ -18,9 +19,10 @@ use super::root;
 pub struct ControlPlane {
     // Dropped in this order: the API server before its store, the directory last.
     _controllers: Process,
-    pub api_server: Process,
+    api_server: Mutex<Process>,
     pub etcd: Process,
     assets: PathBuf,
+    api_server_args: Vec<String>,
     url: String,
     dir: TempDir,
 }
@@ -37,13 +39,8 @@ impl ControlPlane {
         let (etcd_port, port) = (free_port(), free_port());
         let etcd_url = format!("http://127.0.0.1:{etcd_port}");
         let etcd = Process::start(at, "etcd", &assets.join("etcd"), etcd_args(at, &etcd_url), &[]);
-        let api_server = Process::start(
-            at,
-            "kube-apiserver",
-            &assets.join("kube-apiserver"),
-            api_server_args(at, &etcd_url, port),
-            &[],
-        );
+        let api_server_args = api_server_args(at, &etcd_url, port);
+        let api_server = Mutex::new(start_api_server(at, &assets, &api_server_args));
         let url = format!("https://127.0.0.1:{port}");
         let kubeconfig = at.join("admin.kubeconfig");
         std::fs::write(&kubeconfig, kubeconfig_for(at, &url, ADMIN_TOKEN, "admin"))
@@ -56,7 +53,8 @@ impl ControlPlane {
             &[],
         );
         janitor(at);
-        let plane = Self { _controllers: controllers, api_server, etcd, assets, url, dir };
+        let plane =
+            Self { _controllers: controllers, api_server, etcd, assets, api_server_args, url, dir };
         plane.wait_until_ready();
         plane
     }
@@ -130,6 +128,20 @@ impl ControlPlane {
         std::fs::read_to_string(self.dir().join("audit.log")).unwrap_or_default()
     }
 
+    /// Ends the API server as a crash would. The store stays.
+    pub fn kill_api_server(&self) {
+        let mut api_server = self.api_server.lock().expect("nobody failed with it");
+        api_server.signal("KILL");
+        api_server.wait(Duration::from_secs(10)).expect("it is gone");
+    }
+
+    /// Starts the API server again, as it was, and waits until it is ready.
+    pub fn restart_api_server(&self) {
+        let again = start_api_server(self.dir(), &self.assets, &self.api_server_args);
+        *self.api_server.lock().expect("nobody failed with it") = again;
+        self.wait_until_ready();
+    }
+
     fn wait_until_ready(&self) {
         let until = Instant::now() + Duration::from_secs(90);
         let mut last = String::new();
@@ -142,7 +154,7 @@ impl ControlPlane {
         }
         panic!(
             "the API server did not become ready: {last}\n{}\n{}",
-            tail(&self.api_server.log()),
+            tail(&self.api_server.lock().expect("nobody failed with it").log()),
             tail(&self.etcd.log())
         );
     }
@@ -168,6 +180,10 @@ fn assets() -> PathBuf {
         .expect("tests/controlplane/build starts");
     assert!(output.status.success(), "tests/controlplane/build failed: see above");
     PathBuf::from(String::from_utf8_lossy(&output.stdout).trim())
+}
+
+fn start_api_server(at: &Path, assets: &Path, args: &[String]) -> Process {
+    Process::start(at, "kube-apiserver", &assets.join("kube-apiserver"), args, &[])
 }
 
 /// Below the range from which the system takes ports for connections by itself: such a one may be
