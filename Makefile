@@ -14,6 +14,7 @@ help: ## Say what there is
 tools:
 	@command -v cargo > /dev/null || { echo "cargo is missing. Install Rust 1.95 or newer: apt-get install -y rustup && rustup default stable (or see rustup.rs)" >&2; exit 1; }
 	@command -v cc > /dev/null || { echo "a C compiler is missing: apt-get install -y gcc" >&2; exit 1; }
+	@command -v curl > /dev/null || { echo "curl is missing: apt-get install -y curl" >&2; exit 1; }
 	@command -v openssl > /dev/null || { echo "openssl is missing: apt-get install -y openssl" >&2; exit 1; }
 
 .PHONY: demo

@@ -25,6 +25,7 @@ mod unwritten;
 mod watches;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures::FutureExt as _;
@@ -75,8 +76,16 @@ struct Context {
     keygen: Semaphore,
     clock: fn() -> Timestamp,
     metrics: Arc<Metrics>,
-    checks: issuer::Checks,
+    checks: Arc<issuer::Checks>,
+    stopping: Arc<AtomicBool>,
     wake: watches::Wakers,
+}
+
+impl Context {
+    /// The process is ending: what is under way is ended, and nothing new is asked of a CA.
+    fn is_stopping(&self) -> bool {
+        self.stopping.load(Ordering::Acquire)
+    }
 }
 
 /// Runs until `shutdown` completes; runs that are under way then end first.
@@ -89,10 +98,16 @@ pub async fn run(
 ) {
     let accounts = Arc::new(Accounts::new(operator.connector, operator.ca_timeout));
     let memory = Arc::new(Memory::default());
+    let checks = Arc::new(issuer::Checks::default());
+    let stopping = Arc::new(AtomicBool::new(false));
     let forget = {
         let (accounts, memory) = (Arc::clone(&accounts), Arc::clone(&memory));
+        let checks = Arc::clone(&checks);
         move |gone: Gone| match gone {
-            Gone::Issuer(key) => accounts.close(&key),
+            Gone::Issuer(key) => {
+                accounts.close(&key);
+                checks.forget(&key);
+            }
             Gone::Request(uid) => memory.forget(&uid),
         }
     };
@@ -110,11 +125,13 @@ pub async fn run(
         keygen: Semaphore::new(cores),
         clock: operator.clock,
         metrics: operator.metrics,
-        checks: issuer::Checks::default(),
+        checks,
+        stopping: Arc::clone(&stopping),
         wake: wakers,
         stores,
     });
-    let shutdown = shutdown.shared();
+    let shutdown =
+        shutdown.inspect(move |()| stopping.store(true, Ordering::Release)).boxed().shared();
     // Without the first answer of a watch, "not in the cache" would be taken for "does not exist".
     tokio::select! {
         biased;

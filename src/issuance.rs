@@ -10,7 +10,7 @@
 //! 2. *Open the account* (credentials and trust bundles are read). Nothing.
 //! 3. *Submit.* At a free CA, a certificate nobody has the key for. The target is still absent, or
 //!    still holds the old pair: the next run submits again. This is the one step that can cost a
-//!    certificate, at most one per crash.
+//!    certificate: at most one per crash for each request that was under way.
 //! 4. *Read the roots the CA serves* (only to complete a chain, or by opt-in). As after 3.
 //! 5. *Deliver*: create the target, or change it on the condition of uid and resourceVersion. The
 //!    next run reads it, finds the marker, the pair and what it was requested with, and only
@@ -32,7 +32,7 @@ mod requested;
 #[cfg(test)]
 mod world;
 
-pub use self::decide::{Delivery, KeyPlan, Rest, Step, decide};
+pub use self::decide::{Delivery, KeyPlan, Rest, Step, decide, repair_pause};
 pub use self::describe::{Description, Notice, Requeue, describe};
 pub use self::observation::{
     Account, CachedTarget, IssuerState, Observation, Obtained, Outcome, Previous, Read, Request,

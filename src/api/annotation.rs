@@ -12,6 +12,10 @@ pub const REQUESTED: &str = "chancery.dev/requested";
 /// Annotation on a delivered Secret: the keys that came from `secretTemplate`, as JSON, so that a
 /// key which leaves the template leaves the Secret too.
 pub const TEMPLATE_KEYS: &str = "chancery.dev/template-keys";
+/// Annotation on a delivered Secret: SHA-256 of the certificate that was delivered, hexadecimal. A
+/// certificate that is neither this one nor the one in the request's status was put there by
+/// somebody else, however good its chain.
+pub const FINGERPRINT: &str = "chancery.dev/certificate-sha256";
 /// Annotation on a `CertificateRequest`: any new value asks for one renewal. A value in Git asks
 /// once, however often it is applied.
 pub const RENEW: &str = "chancery.dev/renew";
@@ -19,5 +23,3 @@ pub const RENEW: &str = "chancery.dev/renew";
 pub const CREDENTIALS_LABEL: &str = "chancery.dev/credentials";
 /// Annotation on a credentials Secret: the hosts its content may be sent to, separated by commas.
 pub const HOSTS: &str = "chancery.dev/hosts";
-/// Everything under this prefix is ours and not available to `secretTemplate`.
-pub const RESERVED_PREFIX: &str = "chancery.dev/";

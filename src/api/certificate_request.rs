@@ -273,8 +273,8 @@ pub struct DeliveredCertificate {
 pub struct AttemptInputs {
     /// Generation of the request.
     pub generation: i64,
-    /// Generation of the issuer.
-    pub issuer_generation: i64,
+    /// Uid and generation of the issuer.
+    pub issuer_version: String,
     /// Value of the annotation `chancery.dev/renew`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub renew: Option<String>,

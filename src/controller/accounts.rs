@@ -23,6 +23,9 @@ use crate::pki::{self, Certificate};
 /// Bundles in ConfigMaps and Secrets change without telling anybody: they are read again after
 /// this time.
 const LIFETIME: Duration = Duration::from_secs(600);
+/// A CA refuses a password at once; one that has not answered after this time is slow, and the others
+/// need not wait for it.
+const TRIAL: Duration = Duration::from_secs(1);
 /// So many requests are under way to one CA at once.
 const PARALLEL: usize = 32;
 
@@ -38,7 +41,8 @@ pub(super) struct IssuerKey {
 pub(super) struct IssuerNow<'a> {
     pub(super) key: IssuerKey,
     pub(super) spec: &'a IssuerSpec,
-    pub(super) generation: i64,
+    /// Its uid with the generation of its spec.
+    pub(super) version: String,
     /// Namespace in which its references resolve.
     pub(super) namespace: String,
     /// resourceVersion of its credentials Secret, from the watch.
@@ -56,34 +60,10 @@ pub(super) struct Account {
     pub(super) add_served_roots: bool,
     /// Permits for requests to the CA.
     pub(super) permits: Semaphore,
-    trial: Trial,
     served: tokio::sync::Mutex<Option<Vec<Certificate>>>,
 }
 
-/// Credentials that the CA has not seen yet are tried by one request alone: CAs lock accounts after
-/// a few wrong passwords, and one for each request that waits would be too many.
-#[derive(Default)]
-struct Trial {
-    turn: tokio::sync::Mutex<()>,
-    passed: AtomicBool,
-}
-
 impl Account {
-    /// Waits until the account's credentials may be sent; while they are on trial, nobody else may
-    /// send them before the guard is gone.
-    pub(super) async fn turn(&self) -> Option<tokio::sync::MutexGuard<'_, ()>> {
-        if self.trial.passed.load(Ordering::Acquire) {
-            return None;
-        }
-        let guard = self.trial.turn.lock().await;
-        Some(guard).filter(|_| !self.trial.passed.load(Ordering::Acquire))
-    }
-
-    /// The CA did not refuse the account's credentials.
-    pub(super) fn passed(&self) {
-        self.trial.passed.store(true, Ordering::Release);
-    }
-
     /// The certificates the CA serves, asked for once.
     pub(super) async fn served_roots(&self) -> Result<Vec<Certificate>, Error> {
         let mut served = self.served.lock().await;
@@ -96,9 +76,9 @@ impl Account {
 }
 
 /// What an account was opened with.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
 struct Basis {
-    generation: i64,
+    version: String,
     credentials_version: Option<String>,
 }
 
@@ -122,11 +102,43 @@ pub(super) struct Accounts {
     deadline: Duration,
     slots: Mutex<HashMap<IssuerKey, Slot>>,
     blamed: Mutex<HashMap<IssuerKey, (Basis, Error)>>,
+    trials: Mutex<HashMap<IssuerKey, (Basis, Arc<Trial>)>>,
+}
+
+/// Credentials that the CA has not accepted yet are tried by one request alone: CAs lock accounts
+/// after a few wrong passwords, and one for each request that waits would be too many.
+#[derive(Default)]
+pub(super) struct Trial {
+    turn: tokio::sync::Mutex<()>,
+    passed: AtomicBool,
+}
+
+impl Trial {
+    /// Waits until the credentials may be sent; while they are on trial, nobody else may send them
+    /// before the guard is gone, or before [`TRIAL`] is over.
+    pub(super) async fn turn(&self) -> Option<tokio::sync::MutexGuard<'_, ()>> {
+        if self.passed.load(Ordering::Acquire) {
+            return None;
+        }
+        let guard = tokio::time::timeout(TRIAL, self.turn.lock()).await.ok()?;
+        Some(guard).filter(|_| !self.passed.load(Ordering::Acquire))
+    }
+
+    /// The CA issued for these credentials.
+    pub(super) fn passed(&self) {
+        self.passed.store(true, Ordering::Release);
+    }
 }
 
 impl Accounts {
     pub(super) fn new(connector: Arc<dyn Connector>, deadline: Duration) -> Self {
-        Self { connector, deadline, slots: Mutex::default(), blamed: Mutex::default() }
+        Self {
+            connector,
+            deadline,
+            slots: Mutex::default(),
+            blamed: Mutex::default(),
+            trials: Mutex::default(),
+        }
     }
 
     /// The account of `issuer`, opened if it is not open.
@@ -148,6 +160,22 @@ impl Accounts {
         let account = Arc::new(self.connect(cluster, issuer).await?);
         *slot = Some(Entry { basis, opened_at: Instant::now(), account: Arc::clone(&account) });
         Ok(account)
+    }
+
+    /// The trial of the credentials that `issuer` has now.
+    pub(super) fn trial(&self, issuer: &IssuerNow<'_>) -> Arc<Trial> {
+        let mut trials = lock(&self.trials);
+        let (basis, trial) = trials.entry(issuer.key.clone()).or_default();
+        if *basis != issuer.basis() {
+            *basis = issuer.basis();
+            *trial = Arc::default();
+        }
+        Arc::clone(trial)
+    }
+
+    /// Has the account opened anew: what it was opened with may have been mended since.
+    pub(super) fn reopen(&self, key: &IssuerKey) {
+        lock(&self.slots).remove(key);
     }
 
     /// Notes that the CA refused the credentials of `issuer`: they are not sent again before they
@@ -174,8 +202,9 @@ impl Accounts {
 
     /// Forgets an issuer that is gone.
     pub(super) fn close(&self, key: &IssuerKey) {
-        lock(&self.slots).remove(key);
+        self.reopen(key);
         self.forgive(key);
+        lock(&self.trials).remove(key);
     }
 
     async fn connect(&self, cluster: &Cluster, issuer: &IssuerNow<'_>) -> Result<Account, Error> {
@@ -205,7 +234,6 @@ impl Accounts {
                 .await?,
             add_served_roots: trust.add_served_roots.unwrap_or(false),
             permits: Semaphore::new(PARALLEL),
-            trial: Trial::default(),
             served: tokio::sync::Mutex::new(None),
         })
     }
@@ -215,8 +243,8 @@ impl<'a> IssuerNow<'a> {
     /// With what `credentials_version` says of the Secret it refers to.
     pub(super) fn new(
         key: IssuerKey,
+        version: String,
         spec: &'a IssuerSpec,
-        generation: i64,
         operator_namespace: &str,
         credentials_version: impl FnOnce(&str, &str) -> Option<String>,
     ) -> Self {
@@ -225,16 +253,19 @@ impl<'a> IssuerNow<'a> {
             .ok()
             .and_then(Kind::credentials)
             .and_then(|reference| credentials_version(&namespace, &reference.name));
-        Self { key, spec, generation, namespace, credentials_version }
+        Self { key, version, spec, namespace, credentials_version }
     }
 
     fn basis(&self) -> Basis {
-        Basis { generation: self.generation, credentials_version: self.credentials_version.clone() }
+        Basis {
+            version: self.version.clone(),
+            credentials_version: self.credentials_version.clone(),
+        }
     }
 }
 
 /// What chains must end at: the given bundle, the system roots, or both. System roots alone where
-/// nothing is given, and none is no error: the chain then says what to pin.
+/// nothing is given.
 async fn anchors(
     cluster: &Cluster,
     namespace: &str,
@@ -246,7 +277,17 @@ async fn anchors(
         None => Vec::new(),
     };
     if system_roots.unwrap_or_else(|| bundle.is_none()) {
-        anchors.extend(pki::system_roots().unwrap_or_default());
+        match pki::system_roots() {
+            Ok(roots) => anchors.extend(roots),
+            Err(error) if anchors.is_empty() => {
+                return Err(Error {
+                    disposition: Disposition::BlameIssuer,
+                    reason: "BundleUnusable",
+                    message: format!("{error}; or pin the CA's root in spec.trust.bundle"),
+                });
+            }
+            Err(error) => tracing::warn!(%error, "spec.trust.systemRoots adds nothing"),
+        }
     }
     Ok(anchors)
 }

@@ -75,8 +75,13 @@ async fn run(context: &Context, request: &CertificateRequest) -> Action {
     let previous = known.as_ref().map(Previous::from).unwrap_or_default();
     let mut seen = observe(context, request, previous, &issuer, target, now);
     seen.obtained = context.memory.undelivered.take(&seen);
+    let mut is_repair = false;
     let rest = loop {
-        let outcome = match decide(&seen) {
+        let step = decide(&seen);
+        if matches!(step, Step::Submit(_) | Step::Deliver(_)) {
+            is_repair |= seen.is_repair();
+        }
+        let outcome = match step {
             Step::Rest(rest) => break rest,
             Step::ReadTarget => perform::read_target(context, &seen).await,
             Step::OpenAccount => match issuer.now(context) {
@@ -98,8 +103,26 @@ async fn run(context: &Context, request: &CertificateRequest) -> Action {
         seen = seen.after(outcome);
     };
     context.memory.undelivered.keep(&seen, &rest);
-    context.memory.repairs.note(&seen);
-    finish(context, request, known.unwrap_or_default(), owed, &seen, &rest).await
+    if seen.delivered.is_some() && is_repair {
+        context.memory.repairs.note(&seen);
+    }
+    // Where the chain does not verify, the bundle may have been mended without a word.
+    if matches!(&rest, Rest::Failed(trouble) if trouble.reason == "ChainNotTrusted") {
+        issuer.now(context).iter().for_each(|issuer| context.accounts.reopen(&issuer.key));
+    }
+    let action = finish(context, request, known.unwrap_or_default(), owed, &seen, &rest).await;
+    if is_gone(context, &seen.request) {
+        context.memory.forget(&seen.request.uid);
+    }
+    action
+}
+
+/// The request was deleted while the run was under way; what the run noted is of no use.
+fn is_gone(context: &Context, request: &Request) -> bool {
+    context
+        .stores
+        .request(&request.namespace, &request.name)
+        .is_none_or(|cached| cached.uid().as_deref() != Some(&request.uid))
 }
 
 /// Writes the status if it differs, tells of transitions, and says when to look again.
@@ -137,6 +160,7 @@ async fn finish(
             if error.kind != ErrorKind::Conflict && error.kind != ErrorKind::NotFound {
                 tracing::warn!(%error, "the status was not written");
                 context.memory.unwritten.keep(request, Untold { status, notices: owed });
+                return Action::requeue(UNWRITABLE);
             }
             return Action::requeue(RETRY);
         }
@@ -150,6 +174,8 @@ async fn finish(
     action(context, requeue)
 }
 
+/// A status that the API server does not take is offered again so often.
+const UNWRITABLE: std::time::Duration = std::time::Duration::from_secs(10);
 /// A status that could not be written is written again, or decided anew where the object moved.
 const RETRY: std::time::Duration = std::time::Duration::from_secs(2);
 
@@ -211,7 +237,13 @@ fn measure(context: &Context, request: &CertificateRequest, seen: &Observation) 
 enum FoundIssuer {
     Missing,
     Unreadable(String),
-    Found { key: IssuerKey, spec: Box<IssuerSpec>, status: Box<IssuerStatus>, generation: i64 },
+    Found {
+        key: IssuerKey,
+        uid: String,
+        spec: Box<IssuerSpec>,
+        status: Box<IssuerStatus>,
+        generation: i64,
+    },
 }
 
 impl FoundIssuer {
@@ -240,6 +272,7 @@ impl FoundIssuer {
                     namespace: issuer.namespace(),
                     name: issuer.name_any(),
                 },
+                uid: issuer.uid().unwrap_or_default(),
                 spec: Box::new(issuer.spec().clone()),
                 status: Box::new(issuer.status().cloned().unwrap_or_default()),
                 generation: issuer.meta().generation.unwrap_or_default(),
@@ -253,14 +286,14 @@ impl FoundIssuer {
             Self::Unreadable(why) => {
                 IssuerState::NotReady(format!("this version of Chancery cannot read it: {why}"))
             }
-            Self::Found { status, generation, .. } => {
+            Self::Found { uid, status, generation, .. } => {
                 let ready = condition::find(&status.conditions, READY);
                 match ready {
                     Some(ready)
                         if ready.status == "True" && status.observed_generation == *generation =>
                     {
                         IssuerState::Ready {
-                            generation: *generation,
+                            version: format!("{uid}/{generation}"),
                             account: status.account.clone(),
                         }
                     }
@@ -274,10 +307,10 @@ impl FoundIssuer {
     }
 
     fn now<'a>(&'a self, context: &'a Context) -> Option<IssuerNow<'a>> {
-        let Self::Found { key, spec, generation, .. } = self else {
+        let Self::Found { key, uid, spec, generation, .. } = self else {
             return None;
         };
-        Some(super::issuer::now(context, key.clone(), spec, *generation))
+        Some(super::issuer::now(context, key.clone(), uid, spec, *generation))
     }
 }
 
@@ -307,7 +340,7 @@ fn observe(
         renewed: false,
         conflicts: 0,
         trouble: None,
-        repaired_at: context.memory.repairs.last(request),
+        repaired: context.memory.repairs.last(request),
     }
 }
 

@@ -57,17 +57,13 @@ impl Cluster {
     }
 
     /// A Secret, live.
-    pub(super) async fn secret(&self, namespace: &str, name: &str) -> Result<Read<Secret>, Error> {
+    pub(super) async fn secret(&self, namespace: &str, name: &str) -> Read<Secret> {
         let api: Api<Secret> = Api::namespaced(self.client.clone(), namespace);
         read(self.call("get", "secrets", namespace, name, || api.get(name)).await)
     }
 
     /// A ConfigMap, live.
-    pub(super) async fn config_map(
-        &self,
-        namespace: &str,
-        name: &str,
-    ) -> Result<Read<ConfigMap>, Error> {
+    pub(super) async fn config_map(&self, namespace: &str, name: &str) -> Read<ConfigMap> {
         let api: Api<ConfigMap> = Api::namespaced(self.client.clone(), namespace);
         read(self.call("get", "configmaps", namespace, name, || api.get(name)).await)
     }
@@ -153,11 +149,12 @@ impl Cluster {
 /// Field manager of everything Chancery writes.
 const MANAGER: &str = "chancery";
 
-fn read<T>(answer: Result<T, Error>) -> Result<Read<T>, Error> {
+/// Only 404 says that there is none.
+fn read<T>(answer: Result<T, Error>) -> Read<T> {
     match answer {
-        Ok(object) => Ok(Read::Present(object)),
-        Err(error) if error.kind == ErrorKind::NotFound => Ok(Read::Absent),
-        Err(error) => Err(error),
+        Ok(object) => Read::Present(object),
+        Err(error) if error.kind == ErrorKind::NotFound => Read::Absent,
+        Err(error) => Read::Unreadable(error.to_string()),
     }
 }
 

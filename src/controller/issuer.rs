@@ -88,6 +88,17 @@ impl Checks {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).get(key).copied()
     }
 
+    /// Has an issuer checked with the next look.
+    pub(super) fn due(&self, key: &IssuerKey, now: Timestamp) {
+        let failures = self.get(key).map_or(0, |(_, failures)| failures);
+        self.set(key.clone(), now, failures);
+    }
+
+    /// Forgets an issuer that is gone.
+    pub(super) fn forget(&self, key: &IssuerKey) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(key);
+    }
+
     fn set(&self, key: IssuerKey, next: Timestamp, failures: u32) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(key, (next, failures));
     }
@@ -97,12 +108,17 @@ impl Checks {
 pub(super) fn now<'a>(
     context: &'a Context,
     key: IssuerKey,
+    uid: &str,
     spec: &'a IssuerSpec,
     generation: i64,
 ) -> IssuerNow<'a> {
-    IssuerNow::new(key, spec, generation, &context.namespace, |namespace, name| {
-        context.stores.credentials_version(namespace, name)
-    })
+    IssuerNow::new(
+        key,
+        format!("{uid}/{generation}"),
+        spec,
+        &context.namespace,
+        |namespace, name| context.stores.credentials_version(namespace, name),
+    )
 }
 
 /// One run for one issuer.
@@ -140,7 +156,8 @@ async fn run<K: IssuerObject>(context: &Context, issuer: &K) -> Action {
         return Action::await_change();
     }
     let generation = issuer.meta().generation.unwrap_or_default();
-    let now = now(context, key.clone(), issuer.spec(), generation);
+    let now =
+        now(context, key.clone(), &issuer.uid().unwrap_or_default(), issuer.spec(), generation);
     let (next_check, failures) = context.checks.get(&key).unzip();
     let seen = IssuerObservation {
         now: (context.clock)(),
@@ -154,7 +171,12 @@ async fn run<K: IssuerObject>(context: &Context, issuer: &K) -> Action {
     };
     let result = match (decide(&seen), &seen.blamed) {
         (IssuerStep::Rest(_), Some(error)) => Err(error.clone()),
-        (IssuerStep::Rest(until), None) => return action(context, until),
+        (IssuerStep::Rest(until), None) => {
+            if next_check.is_none() {
+                context.checks.set(key, until, 0);
+            }
+            return action(context, until);
+        }
         (IssuerStep::Forgive, _) => {
             context.accounts.forgive(&key);
             check(context, &now).await
@@ -168,6 +190,10 @@ async fn check(context: &Context, issuer: &IssuerNow<'_>) -> Result<Checked, Err
     let account = context.accounts.open(&context.cluster, issuer).await?;
     let start = tokio::time::Instant::now();
     let result = account.ca.check().await;
+    if result.is_err() {
+        // The next check takes trust bundles and credentials as they are then.
+        context.accounts.reopen(&issuer.key);
+    }
     let disposition = result.as_ref().map_or_else(|error| error.disposition.label(), |_| "ok");
     context.metrics.ca_request(&issuer.key.name, "check", disposition, start.elapsed());
     Ok(Checked { account: account.name.clone(), remarks: result?.remarks })

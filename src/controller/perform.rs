@@ -19,10 +19,9 @@ use crate::pki::{PrivateKey, csr};
 pub(super) async fn read_target(context: &Context, seen: &Observation) -> Outcome {
     let request = &seen.request;
     let read = match context.cluster.secret(&request.namespace, &request.secret_name).await {
-        Ok(Read::Present(secret)) => Read::Present(secret::target(&secret)),
-        Ok(Read::Absent) => Read::Absent,
-        Ok(Read::Unreadable(why)) => Read::Unreadable(why),
-        Err(error) => Read::Unreadable(error.to_string()),
+        Read::Present(secret) => Read::Present(secret::target(&secret)),
+        Read::Absent => Read::Absent,
+        Read::Unreadable(why) => Read::Unreadable(why),
     };
     kill_point("after-read-target");
     Outcome::TargetRead(read)
@@ -38,6 +37,7 @@ pub(super) async fn open_account(
         Ok(account) => account,
         Err(error) => {
             // The issuer's own condition tells, and its owner has to act.
+            context.checks.due(&issuer.key, seen.now);
             context.wake.issuer(issuer.key.kind, issuer.key.namespace.as_deref(), &issuer.key.name);
             let trouble = Trouble::from(error);
             return Outcome::Failed(Trouble { counts: false, ..trouble });
@@ -68,12 +68,6 @@ pub(super) async fn submit(
     issuer: &IssuerNow<'_>,
     plan: KeyPlan,
 ) -> Outcome {
-    let account = match context.accounts.open(&context.cluster, issuer).await {
-        Ok(account) => account,
-        Err(error) => {
-            return Outcome::Failed(Trouble { counts: false, ..error.into() });
-        }
-    };
     let key = match key(context, plan).await {
         Ok(key) => key,
         Err(trouble) => return Outcome::Failed(trouble),
@@ -82,39 +76,51 @@ pub(super) async fn submit(
         Ok(csr_der) => csr_der,
         Err(error) => return Outcome::Failed(key_trouble(&error)),
     };
-    kill_point("before-submit");
+    // After the key, which may have taken its time: the account of now is asked.
+    let account = match context.accounts.open(&context.cluster, issuer).await {
+        Ok(account) => account,
+        Err(error) => return Outcome::Failed(Trouble { counts: false, ..error.into() }),
+    };
     let credentials = seen.account.as_ref().and_then(|account| account.credentials.clone());
-    let are_own = credentials.is_some();
-    let _turn = if are_own { None } else { account.turn().await };
-    // Whoever went first may have been refused.
-    if let Some(error) = context.accounts.blamed(issuer).filter(|_| !are_own) {
+    let trial = credentials.is_none().then(|| context.accounts.trial(issuer));
+    let _turn = match &trial {
+        Some(trial) => trial.turn().await,
+        None => None,
+    };
+    // A semaphore that nobody closes always grants in the end.
+    let _permit = account.permits.acquire().await;
+    // Much may have happened while this request waited.
+    if context.is_stopping() || !is_still_wanted(context, seen) {
+        return Outcome::Abandoned;
+    }
+    if let Some(error) = context.accounts.blamed(issuer).filter(|_| trial.is_some()) {
         return Outcome::Failed(Trouble { counts: false, ..error.into() });
     }
+    kill_point("before-submit");
     let parameters = Parameters::OnlineCa { credentials };
     let order = Order { csr_der: &csr_der, parameters: &parameters };
     let submitted = timed(context, &account, issuer, &order).await;
     kill_point("after-submit");
-    let outcome = match submitted {
-        Submitted::Issued(candidates) => Outcome::Issued(Obtained { key, candidates }),
+    match submitted {
+        Submitted::Issued(candidates) => {
+            if let Some(trial) = &trial {
+                trial.passed();
+            }
+            Outcome::Issued(Obtained { key, candidates })
+        }
         Submitted::Refused(error) | Submitted::Unknown(error) => {
             Outcome::Failed(refused(context, seen, issuer, error))
         }
-    };
-    if !are_own && context.accounts.blamed(issuer).is_none() {
-        account.passed();
     }
-    outcome
 }
 
-/// Sends the order once one of the account's permits is free, and measures the answer.
+/// Sends the order and measures the answer.
 async fn timed(
     context: &Context,
     account: &Account,
     issuer: &IssuerNow<'_>,
     order: &Order<'_>,
 ) -> Submitted {
-    // A semaphore that nobody closes always grants in the end.
-    let _permit = account.permits.acquire().await;
     let start = tokio::time::Instant::now();
     let submitted = account.ca.submit(order).await;
     let disposition = match &submitted {
@@ -164,8 +170,7 @@ fn key_trouble(error: &dyn std::error::Error) -> Trouble {
     }
 }
 
-/// Asks the CA for the certificates it serves. Without them a chain may stay incomplete, which the
-/// verification then says better than this could.
+/// Asks the CA for the certificates it serves.
 pub(super) async fn read_served_roots(context: &Context, issuer: &IssuerNow<'_>) -> Outcome {
     let account = match context.accounts.open(&context.cluster, issuer).await {
         Ok(account) => account,
@@ -173,12 +178,8 @@ pub(super) async fn read_served_roots(context: &Context, issuer: &IssuerNow<'_>)
     };
     match account.served_roots().await {
         Ok(certificates) => Outcome::Served(certificates),
-        // Where they go into `ca.crt`, doing without them would take them away.
-        Err(error) if account.add_served_roots => Outcome::Failed(error.into()),
-        Err(error) => {
-            tracing::warn!(issuer.name = issuer.key.name, %error, "the CA's trust roots could not be read");
-            Outcome::Served(Vec::new())
-        }
+        // Unreadable is not empty: without them a chain may look broken that is not.
+        Err(error) => Outcome::Failed(error.into()),
     }
 }
 
@@ -187,7 +188,7 @@ pub(super) async fn deliver(context: &Context, seen: &Observation, delivery: &De
     let request = &seen.request;
     let (namespace, name) = (&request.namespace, &request.secret_name);
     if !is_still_wanted(context, seen) {
-        return Outcome::RequestGone;
+        return Outcome::Abandoned;
     }
     kill_point("before-deliver");
     let written = match &delivery.base {

@@ -96,14 +96,13 @@ pub(super) async fn credentials(
     host: &str,
 ) -> Result<Basic, Error> {
     let secret = match cluster.secret(namespace, name).await {
-        Ok(Read::Present(secret)) => secret,
-        Ok(Read::Absent) => {
+        Read::Present(secret) => secret,
+        Read::Absent => {
             return Err(unusable(format!(
                 "Secret {namespace}/{name} does not exist: create it with the keys username and password"
             )));
         }
-        Ok(Read::Unreadable(why)) => return Err(unreadable(why)),
-        Err(error) => return Err(unreadable(error.to_string())),
+        Read::Unreadable(why) => return Err(unreadable("CredentialsUnreadable", why)),
     };
     opted_in(&secret, namespace, name, host)?;
     let text = |key: &str| {
@@ -186,17 +185,16 @@ pub(super) async fn bundle(
 }
 
 fn taken<T>(
-    found: Result<Read<T>, super::cluster::Error>,
+    found: Read<T>,
     place: &str,
     take: impl FnOnce(T) -> Option<Vec<u8>>,
 ) -> Result<Vec<u8>, Error> {
     match found {
-        Ok(Read::Present(object)) => {
+        Read::Present(object) => {
             take(object).ok_or_else(|| bundle_fault(format!("{place} does not exist: add it")))
         }
-        Ok(Read::Absent) => Err(bundle_fault(format!("{place} does not exist: create it"))),
-        Ok(Read::Unreadable(why)) => Err(unreadable(why)),
-        Err(error) => Err(unreadable(error.to_string())),
+        Read::Absent => Err(bundle_fault(format!("{place} does not exist: create it"))),
+        Read::Unreadable(why) => Err(unreadable("BundleUnreadable", why)),
     }
 }
 
@@ -204,12 +202,8 @@ fn unusable(message: String) -> Error {
     Error { disposition: Disposition::BlameCredentials, reason: "CredentialsUnusable", message }
 }
 
-fn unreadable(message: String) -> Error {
-    Error {
-        disposition: Disposition::Retry { after: None },
-        reason: "CredentialsUnreadable",
-        message,
-    }
+fn unreadable(reason: &'static str, message: String) -> Error {
+    Error { disposition: Disposition::Retry { after: None }, reason, message }
 }
 
 fn bundle_fault(message: String) -> Error {

@@ -7,16 +7,17 @@ use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 
 use crate::api::AttemptInputs;
-use crate::issuance::{Observation, Obtained, Rest};
+use crate::issuance::{IssuerState, Observation, Obtained, Rest};
 
 #[derive(Default)]
 pub(super) struct Undelivered(Mutex<HashMap<String, (AttemptInputs, Obtained)>>);
 
 impl Undelivered {
     /// What an earlier run for this request obtained with the same inputs, once the next attempt is
-    /// due.
+    /// due and the issuer can be asked whom to trust.
     pub(super) fn take(&self, seen: &Observation) -> Option<Obtained> {
-        if seen.previous.next_attempt.is_some_and(|due| due > seen.now) {
+        let is_due = seen.previous.next_attempt.is_none_or(|due| due <= seen.now);
+        if !is_due || !matches!(seen.issuer, IssuerState::Ready { .. }) {
             return None;
         }
         let (inputs, obtained) = self.entries().remove(&seen.request.uid)?;

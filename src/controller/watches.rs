@@ -4,6 +4,7 @@
 //! only after its wake-up would be missed for good, which is why the wake-ups come from here and
 //! not from watches of the controllers' own.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use futures::stream::{BoxStream, StreamExt as _};
@@ -187,13 +188,24 @@ async fn follow<K>(
         object.meta_mut().managed_fields = None;
     });
     let mut events = std::pin::pin!(reflector(writer, events));
+    // What is missing from a new list was deleted while nobody watched; nothing else tells.
+    let mut before = Vec::new();
     while let Some(event) = events.next().await {
         match event {
             Ok(Event::Apply(object)) => changed(&object, false),
             Ok(Event::Delete(object)) => changed(&object, true),
             // The cache takes the new list at once, at its end.
-            Ok(Event::InitDone) => cache.state().iter().for_each(|object| changed(object, false)),
-            Ok(Event::Init | Event::InitApply(_)) => {}
+            Ok(Event::InitDone) => {
+                let now = cache.state();
+                let uids: HashSet<_> = now.iter().map(|object| object.uid()).collect();
+                before
+                    .drain(..)
+                    .filter(|old: &Arc<K>| !uids.contains(&old.uid()))
+                    .for_each(|old| changed(&old, true));
+                now.iter().for_each(|object| changed(object, false));
+            }
+            Ok(Event::Init) => before = cache.state(),
+            Ok(Event::InitApply(_)) => {}
             Err(error) => {
                 tracing::warn!(resource = %K::plural(&()), %error, "the watch failed and is tried again");
             }

@@ -17,8 +17,10 @@ use crate::ca::Disposition;
 use crate::pki::chain::{self, Expected, Unfit, VerifiedChain};
 use crate::pki::{Certificate, KeyKind, PrivateKey};
 
-/// A Secret that somebody else keeps changing back is repaired this often at most.
+/// A Secret that somebody else keeps changing back is repaired after this time at the earliest; each
+/// repair in a row doubles it, up to [`LONGEST_REPAIR_PAUSE`].
 const REPAIR_PAUSE: SignedDuration = SignedDuration::from_secs(10);
+const LONGEST_REPAIR_PAUSE: SignedDuration = SignedDuration::from_hours(1);
 /// So often a delivery may lose to another writer before the run ends.
 const CONFLICTS: u8 = 3;
 
@@ -125,8 +127,6 @@ pub(super) enum Standing {
 pub(super) struct Held {
     pub(super) certificate: DeliveredCertificate,
     pub(super) requested: Option<Requested>,
-    /// It is known to be what was delivered; otherwise only its chain could tell.
-    pub(super) confirmed: bool,
 }
 
 impl Held {
@@ -203,8 +203,13 @@ pub fn decide(seen: &Observation) -> Step {
 
 /// Towards a new certificate.
 fn issue(seen: &Observation, standing: &Standing, reissue: Reissue) -> Step {
-    if seen.submitted {
+    if seen.delivered.is_some() {
         return Step::Rest(Rest::Kept);
+    }
+    if seen.submitted {
+        return Step::Rest(Rest::Failed(unfit(
+            "the CA issued the certificate that is there already".to_owned(),
+        )));
     }
     if seen.request.suspended {
         return Step::Rest(Rest::Suspended(reissue));
@@ -247,7 +252,8 @@ fn pause(seen: &Observation, reissue: Reissue) -> Option<Rest> {
         return Some(Rest::BackingOff { until, reissue: Some(reissue) });
     }
     let delivered = previous.certificate.as_ref().filter(|_| reissue.is_repair())?;
-    let until = delivered.delivered_at.0.checked_add(REPAIR_PAUSE).unwrap_or(seen.now);
+    let first = delivered.delivered_at.0.checked_add(REPAIR_PAUSE).unwrap_or(seen.now);
+    let until = seen.next_repair().map_or(first, |next| next.max(first));
     (until > seen.now).then_some(Rest::BackingOff { until, reissue: Some(reissue) })
 }
 
@@ -292,6 +298,10 @@ fn deliver(seen: &Observation, obtained: &Obtained, account: &Account) -> Step {
         return Step::ReadServedRoots;
     }
     match seen.verified(&obtained.candidates, obtained.key.spki_der(), account) {
+        Ok(chain) if seen.is_no_better(&chain) => Step::Rest(Rest::Failed(unfit(format!(
+            "the CA issued a certificate that ends at {}, no later than the one it was to replace",
+            chain.leaf.not_after()
+        )))),
         Ok(chain) => {
             Step::Deliver(Box::new(seen.delivery(account, &chain, Arc::clone(&obtained.key), true)))
         }
@@ -312,6 +322,15 @@ fn contended(seen: &Observation) -> Option<Trouble> {
         ),
         counts: true,
     })
+}
+
+fn unfit(message: String) -> Trouble {
+    Trouble {
+        disposition: Disposition::Internal,
+        reason: "CertificateUnfit",
+        message,
+        counts: true,
+    }
 }
 
 fn unfit_trouble(unfit: &Unfit) -> Trouble {
@@ -347,9 +366,8 @@ fn keep(seen: &Observation, standing: &Standing) -> Step {
     if seen.target.is_none() && !drifted {
         return Step::Rest(Rest::Kept);
     }
-    let is_confirmed = standing.held().is_none_or(|held| held.confirmed);
     // Each failed repair changes the status, and that wakes the next run at once.
-    if let Some(until) = seen.backs_off_until().filter(|_| is_confirmed) {
+    if let Some(until) = seen.backs_off_until() {
         return Step::Rest(Rest::BackingOff { until, reissue: None });
     }
     if let Some(trouble) = contended(seen) {
@@ -364,11 +382,7 @@ fn keep(seen: &Observation, standing: &Standing) -> Step {
     let Some(account) = &seen.account else {
         return match &seen.issuer {
             IssuerState::Ready { .. } => Step::OpenAccount,
-            IssuerState::Missing | IssuerState::NotReady(_) if is_confirmed => {
-                Step::Rest(Rest::Kept)
-            }
-            IssuerState::Missing => Step::Rest(Rest::IssuerMissing),
-            IssuerState::NotReady(why) => Step::Rest(Rest::IssuerNotReady(why.clone())),
+            IssuerState::Missing | IssuerState::NotReady(_) => Step::Rest(Rest::Kept),
         };
     };
     if account.add_served_roots && seen.served.is_none() {
@@ -378,21 +392,37 @@ fn keep(seen: &Observation, standing: &Standing) -> Step {
         Ok(chain) => chain,
         // Somebody may have cut the intermediate off, and the server may keep it.
         Err(Unfit::NoPath { .. }) if seen.served.is_none() => return Step::ReadServedRoots,
-        // Where the anchors have moved on, the old chain no longer verifies: that is no alteration.
-        Err(_) => return Step::Rest(Rest::Kept),
+        // Where the anchors have moved on, the old chain still ends at those delivered with it: that
+        // is no alteration.
+        Err(_) if seen.hangs_together(target, key) => return Step::Rest(Rest::Kept),
+        Err(_) => {
+            return issue(seen, standing, Reissue::SecretAltered("its chain does not verify"));
+        }
     };
     let delivery = seen.delivery(account, &chain, Arc::clone(key), false);
     if target.immutable || delivery.is_in(target) {
         return Step::Rest(Rest::Kept);
     }
-    let pause = seen.repaired_at.and_then(|last| last.checked_add(REPAIR_PAUSE).ok());
-    match pause.filter(|until| *until > seen.now) {
+    match seen.next_repair().filter(|until| *until > seen.now) {
         Some(until) => Step::Rest(Rest::BackingOff { until, reissue: None }),
         None => Step::Deliver(Box::new(delivery)),
     }
 }
 
+/// The pause after so many repairs in a row.
+#[must_use]
+pub fn repair_pause(in_a_row: u32) -> SignedDuration {
+    let doublings = in_a_row.saturating_sub(1).min(16);
+    (REPAIR_PAUSE * (1_i32 << doublings)).min(LONGEST_REPAIR_PAUSE)
+}
+
 impl Observation {
+    /// When the target may be put in order again.
+    fn next_repair(&self) -> Option<Timestamp> {
+        let (last, in_a_row) = self.repaired?;
+        last.checked_add(repair_pause(in_a_row)).ok()
+    }
+
     /// How things stand with the target.
     pub(super) fn standing(&self) -> Standing {
         match &self.target {
@@ -422,7 +452,6 @@ impl Observation {
                 Standing::Held(Box::new(Held {
                     certificate: certificate.clone(),
                     requested: requested(&cached.metadata),
-                    confirmed: true,
                 }))
             }
             _ => Standing::Unread,
@@ -443,7 +472,11 @@ impl Observation {
         let is_delivered = self.delivered.is_some();
         let is_known =
             known.is_some_and(|known| known.fingerprint_sha256 == leaf.fingerprint_sha256());
-        if !is_delivered && !is_known && !self.is_ours_by_chain(target, leaf) {
+        // The status lags behind the Secret when a process died between the two writes.
+        let is_stamped =
+            target.metadata.annotations.get(annotation::FINGERPRINT).map(String::as_str)
+                == Some(leaf.fingerprint_sha256());
+        if !is_delivered && !is_known && !is_stamped {
             return Standing::Broken("tls.crt is not the certificate that was delivered");
         }
         let delivered_at = match known {
@@ -465,19 +498,26 @@ impl Observation {
                 secret_resource_version: target.resource_version.clone(),
             },
             requested: requested(&target.metadata),
-            confirmed: is_delivered || is_known || self.account.is_some(),
         }))
     }
 
-    /// The status lags behind the Secret when a process died between the two writes: then the
-    /// certificate is ours although the status does not know it. What tells it from a pair that
-    /// somebody put there is the chain.
-    fn is_ours_by_chain(&self, target: &Target, leaf: &Certificate) -> bool {
-        let Some(account) = &self.account else {
-            // Without the account nothing can be said against it yet.
-            return true;
-        };
-        self.verified(&target.chain, leaf.spki_der(), account).is_ok()
+    /// Whether the certificate still ends at the anchors that were delivered with it.
+    fn hangs_together(&self, target: &Target, key: &PrivateKey) -> bool {
+        let account = self.account.as_ref();
+        let delivered =
+            account.map(|account| Account { anchors: target.anchors.clone(), ..account.clone() });
+        delivered
+            .is_some_and(|account| self.verified(&target.chain, key.spki_der(), &account).is_ok())
+    }
+
+    /// A renewal that gains no time is none: a CA that repeats itself would be asked for ever.
+    fn is_no_better(&self, chain: &VerifiedChain) -> bool {
+        let standing = self.standing();
+        let is_renewal = reissue(self, &standing) == Some(Reissue::NearingExpiry);
+        is_renewal
+            && standing
+                .held()
+                .is_some_and(|held| chain.leaf.not_after() <= held.certificate.not_after.0)
     }
 
     fn foreign(&self, target: &Target) -> Option<String> {
@@ -559,10 +599,10 @@ impl Observation {
         let requested = if renewed {
             self.wanted().with(Requested::PRIVATE_KEY, Some(key.kind().to_string())).to_annotation()
         } else {
-            old.and_then(|old| old.annotations.get(annotation::REQUESTED).cloned())
-                .unwrap_or_else(|| self.wanted().to_annotation())
+            old.and_then(requested)
+                .map_or_else(|| self.wanted().to_annotation(), |kept| kept.to_annotation())
         };
-        let metadata = self.metadata(&requested);
+        let metadata = self.metadata(&requested, chain.leaf.fingerprint_sha256());
         let gone = |kind: &str, now: &BTreeMap<String, String>| {
             let mut keys = old.map(|old| template_keys(old, kind)).unwrap_or_default();
             keys.retain(|key| !now.contains_key(key));
@@ -582,7 +622,7 @@ impl Observation {
     }
 
     /// Template, marker and what was requested, in the target's metadata.
-    fn metadata(&self, requested: &str) -> Template {
+    fn metadata(&self, requested: &str, fingerprint: &str) -> Template {
         let request = &self.request;
         let mut metadata = request.template.clone();
         let keys = serde_json::json!({
@@ -591,6 +631,7 @@ impl Observation {
         });
         metadata.labels.insert(annotation::MANAGED_LABEL.to_owned(), "true".to_owned());
         metadata.annotations.extend([
+            (annotation::FINGERPRINT.to_owned(), fingerprint.to_owned()),
             (annotation::REQUEST.to_owned(), request.name.clone()),
             (annotation::REQUESTED.to_owned(), requested.to_owned()),
             (annotation::TEMPLATE_KEYS.to_owned(), keys.to_string()),
@@ -600,9 +641,10 @@ impl Observation {
 
     /// Whether all of the template is there, and nothing of an older one.
     fn has_template(&self, metadata: &Template) -> bool {
-        let wanted = self
-            .metadata(metadata.annotations.get(annotation::REQUESTED).map_or("", String::as_str));
-        contains(&metadata.labels, &wanted.labels)
+        let now = |key: &str| metadata.annotations.get(key).map_or("", String::as_str);
+        let wanted = self.metadata(now(annotation::REQUESTED), now(annotation::FINGERPRINT));
+        requested(metadata).is_some()
+            && contains(&metadata.labels, &wanted.labels)
             && contains(&metadata.annotations, &wanted.annotations)
     }
 }

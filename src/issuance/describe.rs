@@ -50,8 +50,7 @@ const UNREADABLE_PAUSE: SignedDuration = SignedDuration::from_secs(15);
 #[must_use]
 pub fn describe(seen: &Observation, before: &[Condition], rest: &Rest) -> Description {
     let standing = seen.standing();
-    // What may have been put there by somebody else does not get into the status.
-    let held = standing.held().filter(|held| held.confirmed);
+    let held = standing.held();
     let next = next_attempt(seen, rest);
     let delivered = delivered(seen, held, before, rest);
     let verdicts = verdicts(seen, held, delivered, rest, next.as_ref());
@@ -185,6 +184,14 @@ fn issuing(seen: &Observation, rest: &Rest, next: Option<&NextAttempt>) -> Issui
                 ),
             )
         }
+        Rest::BackingOff { until, reissue: None } if seen.previous.next_attempt != Some(*until) => say(
+            true,
+            "SecretAltered",
+            format!(
+                "Secret {} is changed again, seconds after it was put in order: the next time is at {until}; find out who changes it",
+                request.secret_name
+            ),
+        ),
         Rest::BackingOff { until, .. } => remembered(seen, true).unwrap_or_else(|| {
             say(
                 true,
@@ -236,9 +243,10 @@ fn remembered(seen: &Observation, holds: bool) -> Option<Issuing> {
 }
 
 /// Reasons of failed attempts, to be found again in a status.
-const REASONS: [&str; 22] = [
+const REASONS: [&str; 23] = [
     "AddressInvalid",
     "AddressUnknown",
+    "BundleUnreadable",
     "BundleUnusable",
     "CertificateUnfit",
     "ChainNotTrusted",
@@ -290,8 +298,7 @@ fn delivered<'a>(
     before: &[Condition],
     rest: &Rest,
 ) -> Option<&'a DeliveredCertificate> {
-    let is_unclear = matches!(rest, Rest::TargetUnreadable(_))
-        || seen.standing().held().is_some_and(|held| !held.confirmed);
+    let is_unclear = matches!(rest, Rest::TargetUnreadable(_));
     let was_there = || {
         condition::find(before, READY)
             .is_some_and(|ready| ready.status == "True" || ready.reason == EXPIRED)

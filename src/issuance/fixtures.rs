@@ -166,7 +166,10 @@ pub(super) fn request() -> Request {
 }
 
 pub(super) fn ready() -> IssuerState {
-    IssuerState::Ready { generation: 7, account: Some("https://ca.example/ as house".to_owned()) }
+    IssuerState::Ready {
+        version: "7".to_owned(),
+        account: Some("https://ca.example/ as house".to_owned()),
+    }
 }
 
 pub(super) fn account() -> Account {
@@ -201,7 +204,7 @@ pub(super) fn fresh() -> Observation {
         renewed: false,
         conflicts: 0,
         trouble: None,
-        repaired_at: None,
+        repaired: None,
     }
 }
 

@@ -62,7 +62,9 @@ pub fn decide(seen: &IssuerObservation) -> IssuerStep {
     let ready = condition::find(&status.conditions, READY);
     if let Some(refused) = ready.filter(|ready| is_current && ready.reason == "CredentialsRefused")
     {
-        let pardon = plus(refused.last_transition_time.0, PARDON);
+        // The transition may be older than the refusal: not ready for another reason before.
+        let pardon =
+            seen.next_check.unwrap_or_else(|| plus(refused.last_transition_time.0, PARDON));
         return if seen.now < pardon { IssuerStep::Rest(pardon) } else { IssuerStep::Forgive };
     }
     if seen.blamed.is_some() {

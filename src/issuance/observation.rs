@@ -47,8 +47,8 @@ pub struct Observation {
     pub conflicts: u8,
     /// Why this run cannot go on.
     pub trouble: Option<Trouble>,
-    /// When this process last put the target in order.
-    pub repaired_at: Option<Timestamp>,
+    /// When this process last put the target in order, and how often in a row.
+    pub repaired: Option<(Timestamp, u32)>,
 }
 
 /// The answer of a read: unreadable is never absent.
@@ -117,8 +117,8 @@ pub enum IssuerState {
     NotReady(String),
     /// It takes requests.
     Ready {
-        /// Generation of its spec.
-        generation: i64,
+        /// Its uid with the generation of its spec: another issuer of the same name is another.
+        version: String,
         /// The account in one line.
         account: Option<String>,
     },
@@ -259,8 +259,8 @@ pub enum Outcome {
     },
     /// The target was changed by somebody else in between.
     Conflict,
-    /// The request is gone: nobody waits for the certificate.
-    RequestGone,
+    /// Nothing was done and nothing is to be told: the request is gone, or the process is ending.
+    Abandoned,
     /// The effect failed.
     Failed(Trouble),
 }
@@ -291,16 +291,26 @@ impl Observation {
         }
     }
 
+    /// Whether what is to be done now puts in order what somebody else changed.
+    #[must_use]
+    pub fn is_repair(&self) -> bool {
+        match super::reissue::reissue(self, &self.standing()) {
+            Some(reissue) => reissue.is_repair(),
+            // Nothing new is needed: the old pair is written in better order.
+            None => true,
+        }
+    }
+
     /// What an attempt would be made with now.
     #[must_use]
     pub fn attempt(&self) -> AttemptInputs {
-        let issuer_generation = match self.issuer {
-            IssuerState::Ready { generation, .. } => generation,
-            IssuerState::Missing | IssuerState::NotReady(_) => 0,
+        let issuer_version = match &self.issuer {
+            IssuerState::Ready { version, .. } => version.clone(),
+            IssuerState::Missing | IssuerState::NotReady(_) => String::new(),
         };
         AttemptInputs {
             generation: self.request.generation,
-            issuer_generation,
+            issuer_version,
             renew: self.request.renew.clone(),
             credentials_resource_version: self.request.credentials_version.clone(),
         }
@@ -329,7 +339,7 @@ impl Observation {
                 self.cached = None;
                 self.conflicts += 1;
             }
-            Outcome::RequestGone => self.request.deleting = true,
+            Outcome::Abandoned => self.request.deleting = true,
             Outcome::Failed(trouble) => self.trouble = Some(trouble),
         }
         self

@@ -327,7 +327,7 @@ impl World {
         match fault {
             9 => self.edit(tape),
             10 => self.target = None,
-            11 => return Outcome::RequestGone,
+            11 => return Outcome::Abandoned,
             _ => {}
         }
         let there = self
@@ -435,7 +435,7 @@ impl World {
                 self.issuer = match tape.choose("which", 3) {
                     0 => IssuerState::Missing,
                     1 => IssuerState::NotReady("no answer".to_owned()),
-                    _ => IssuerState::Ready { generation: 8, account: None },
+                    _ => IssuerState::Ready { version: "8".to_owned(), account: None },
                 }
             }
             13 => self.is_unreadable = !self.is_unreadable,

@@ -151,7 +151,7 @@ impl World {
         Observation {
             now: self.bench.clock.now(),
             request: self.request(),
-            issuer: IssuerState::Ready { generation: 1, account: None },
+            issuer: IssuerState::Ready { version: "1".to_owned(), account: None },
             rival: None,
             previous: self.previous(),
             cached: self.target.as_ref().map(|target| CachedTarget {
@@ -167,7 +167,7 @@ impl World {
             renewed: false,
             conflicts: 0,
             trouble: None,
-            repaired_at: None,
+            repaired: None,
         }
     }
 

@@ -40,13 +40,16 @@ pub(super) struct TrustRoots {
 /// `FILEDATA_`, which no known server sends; both are understood. `None` where nothing at all looks
 /// like that.
 pub(super) fn trust_roots(body: &[u8]) -> Option<TrustRoots> {
-    let text = std::str::from_utf8(body).ok()?;
+    let text = String::from_utf8_lossy(body);
     let mut roots = TrustRoots::default();
     let mut manifest: Vec<String> = Vec::new();
     let mut names: HashSet<&str> = HashSet::new();
     for line in text.lines().map(str::trim).filter(|line| !line.is_empty()) {
         // Padding is made of the same character: the first one separates.
-        let (name, value) = line.split_once('=')?;
+        let Some((name, value)) = line.split_once('=') else {
+            roots.remarks.push("a line is not of the form name=base64".to_owned());
+            continue;
+        };
         let (name, value) = (name.trim(), value.trim());
         if name == "TRUSTED_CERTS" {
             manifest = listed(value);

@@ -67,12 +67,12 @@ fn a_first_certificate_goes_one_step_at_a_time() {
             "Kept",
         ),
         (
-            "one submit a run, whatever else is due",
+            "one submit a run, also where the CA gave what is there already",
             with(altered_and_opened(|_| ()), |seen| {
                 seen.submitted = true;
                 seen.request.renew = Some("again".to_owned());
             }),
-            "Kept",
+            "Failed(CertificateUnfit)",
         ),
         (
             "a request that goes wants nothing",
@@ -81,7 +81,7 @@ fn a_first_certificate_goes_one_step_at_a_time() {
         ),
         (
             "a certificate for a request that went is not delivered",
-            obtained().after(Outcome::RequestGone),
+            obtained().after(Outcome::Abandoned),
             "Deleted",
         ),
         (
@@ -182,13 +182,16 @@ fn every_reason_to_obtain_a_certificate_is_on_the_list_and_nothing_else_is() {
         (
             "the issuer speaks for another account",
             suspended(|seen| {
-                seen.issuer = IssuerState::Ready { generation: 7, account: Some("b".to_owned()) };
+                seen.issuer =
+                    IssuerState::Ready { version: "7".to_owned(), account: Some("b".to_owned()) };
             }),
             "Suspended(AccountChanged)",
         ),
         (
             "the account of the issuer is not known",
-            suspended(|seen| seen.issuer = IssuerState::Ready { generation: 8, account: None }),
+            suspended(|seen| {
+                seen.issuer = IssuerState::Ready { version: "8".to_owned(), account: None }
+            }),
             "Kept",
         ),
         (
@@ -222,12 +225,12 @@ fn every_reason_to_obtain_a_certificate_is_on_the_list_and_nothing_else_is() {
             "Kept",
         ),
         (
-            "an annotation that cannot be read tells nothing",
+            "an annotation that cannot be read tells nothing, and is put in order",
             suspended(|seen| {
                 requested_with(seen, "[");
                 seen.request.issuer = "Issuer other".to_owned();
             }),
-            "Kept",
+            "ReadTarget",
         ),
         (
             "a renewal that was handled is not repeated",
@@ -263,7 +266,7 @@ fn the_first_reason_that_applies_is_the_one_given() {
     let mut seen = suspended(|seen| {
         seen.now = now() + days(29);
         seen.request.renew = Some("1".to_owned());
-        seen.issuer = IssuerState::Ready { generation: 7, account: Some("b".to_owned()) };
+        seen.issuer = IssuerState::Ready { version: "7".to_owned(), account: Some("b".to_owned()) };
         seen.request.issuer = "Issuer other".to_owned();
         seen.request.key_kind = Some(KeyKind::EcdsaP384);
         seen.request.names = Names::default();
@@ -352,7 +355,7 @@ fn whatever_an_attempt_was_made_with_lifts_the_wait_when_it_changes() {
     let changes: [(&str, Change); 6] = [
         ("another generation of the request", |seen| seen.request.generation += 1),
         ("another generation of the issuer", |seen| {
-            seen.issuer = IssuerState::Ready { generation: 8, account: None };
+            seen.issuer = IssuerState::Ready { version: "8".to_owned(), account: None };
         }),
         ("another renewal nonce", |seen| seen.request.renew = Some("2".to_owned())),
         ("no renewal nonce", |seen| seen.request.renew = None),
@@ -614,6 +617,12 @@ fn the_key_is_kept_only_on_request_and_only_if_it_is_of_the_right_kind() {
         panic!("the old key was expected");
     };
     assert_eq!(old.spki_der(), key(0).spki_der());
+}
+
+/// The pair of another request: the chain is as good as ours.
+fn another_of_ours(target: &mut Target) {
+    target.key = Some(key(9));
+    target.chain = issued(&key(9), now());
 }
 
 /// A key and a certificate that belong together, and which no CA of ours has signed.
@@ -958,12 +967,12 @@ fn what_is_delivered_is_kept_in_order() {
             "BackingOff { until: 2026-06-11T12:00:05Z, reissue: None }",
         ),
         (
-            "a pair that nobody knows is looked at even then, or Ready would not tell the truth",
+            "nor is a pair that somebody put there replaced before",
             with(altered(foreign_pair), |seen| {
                 seen.previous.last_attempt = Some(seen.attempt());
                 seen.previous.next_attempt = Some(at("2026-06-11T12:00:05Z"));
             }),
-            "OpenAccount",
+            "BackingOff { until: 2026-06-11T12:00:05Z, reissue: Some(SecretAltered(\"tls.crt is not the certificate that was delivered\")) }",
         ),
         (
             "but later it is",
@@ -983,10 +992,11 @@ fn what_is_delivered_is_kept_in_order() {
         ("a pair that somebody else put there is looked at", altered(foreign_pair), "OpenAccount"),
         ("and replaced", altered_and_opened(foreign_pair), "Submit a new ECDSA P-256 key"),
         (
-            "one that the CA issued is as good as ours",
+            "one that bears our stamp was delivered by a process that could not tell",
             altered_and_opened(|target| {
-                target.key = Some(key(2));
-                target.chain = issued(&key(2), now());
+                another_of_ours(target);
+                let stamp = target.chain[0].fingerprint_sha256().to_owned();
+                target.metadata.annotations.insert(annotation::FINGERPRINT.to_owned(), stamp);
             }),
             "Kept",
         ),
@@ -1040,7 +1050,7 @@ fn died() -> Observation {
 #[test]
 fn after_a_process_died_between_delivery_and_status_only_the_status_is_written() {
     let seen = died();
-    assert_eq!(step(&seen), "OpenAccount", "only the chain tells that it is ours");
+    assert_eq!(step(&seen), "OpenAccount", "it is ours by its stamp; is all of it in order?");
     let seen = seen.after(Outcome::Opened(account()));
     assert_eq!(step(&seen), "Kept");
     let status = describe(&seen, &[], &Rest::Kept).status;
@@ -1056,20 +1066,26 @@ fn after_a_process_died_between_delivery_and_status_only_the_status_is_written()
 }
 
 #[test]
-fn without_the_issuer_nobody_can_tell_whether_an_unknown_pair_is_ours() {
+fn what_was_delivered_is_known_without_the_issuer() {
     check([
         (
             "the issuer is not ready",
             with(died(), |seen| seen.issuer = IssuerState::NotReady("no answer".to_owned())),
-            r#"IssuerNotReady("no answer")"#,
+            "Kept",
         ),
+        ("there is no issuer", with(died(), |seen| seen.issuer = IssuerState::Missing), "Kept"),
         (
-            "there is no issuer",
-            with(died(), |seen| seen.issuer = IssuerState::Missing),
+            "a pair that somebody put there is not ours, however good",
+            with(altered(another_of_ours), |seen| seen.issuer = IssuerState::Missing),
             "IssuerMissing",
         ),
         (
-            "the same in place of a pair that is known",
+            "nor with the issuer",
+            altered_and_opened(another_of_ours),
+            "Submit a new ECDSA P-256 key",
+        ),
+        (
+            "nor is one of a stranger",
             with(altered(foreign_pair), |seen| seen.issuer = IssuerState::Missing),
             "IssuerMissing",
         ),
@@ -1082,6 +1098,8 @@ fn a_larger_key_in_the_target_is_told_by_its_kind() {
         let Some(Read::Present(target)) = &mut seen.target else { panic!("a target") };
         target.key = Some(larger_key());
         target.chain = issued(&larger_key(), now());
+        let stamp = target.chain[0].fingerprint_sha256().to_owned();
+        target.metadata.annotations.insert(annotation::FINGERPRINT.to_owned(), stamp);
     });
     let held = target.standing();
     assert_eq!(held.held().expect("a pair").certificate.private_key, "ECDSA P-384");
@@ -1116,7 +1134,7 @@ fn a_fight_over_a_target_is_fought_slowly() {
     let waits =
         format!("BackingOff {{ until: {}, reissue: None }}", at + SignedDuration::from_secs(1));
     let repaired =
-        |before: SignedDuration| with(seen.clone(), |seen| seen.repaired_at = Some(at - before));
+        |before: SignedDuration| with(seen.clone(), |seen| seen.repaired = Some((at - before, 1)));
     check([
         ("the first repair comes at once", seen.clone(), "Deliver"),
         ("the second once the pause is over", repaired(SignedDuration::from_secs(10)), "Deliver"),

@@ -10,7 +10,7 @@ use crate::issuance::Reissue;
 use crate::issuance::decide::{Step, decide};
 use crate::issuance::fixtures::{
     account, altered, at, cached, days, delivered_target, described, fresh, kept, now, obtained,
-    opened, pki, previous, stored, with,
+    opened, previous, stored, with,
 };
 use crate::issuance::observation::{IssuerState, Outcome, Read};
 use crate::issuance::renewal::RenewBefore;
@@ -284,50 +284,22 @@ fn a_valid_certificate_stays_ready_and_an_expired_one_does_not() {
     }
 }
 
-/// Who is asked whether a pair in the Secret is ours does not answer.
-fn unconfirmed() -> Observation {
-    with(altered(|_| ()), |seen| {
-        seen.issuer = IssuerState::NotReady("no answer".to_owned());
-        let mut target = delivered_target();
-        target.key = Some(crate::issuance::fixtures::key(9));
-        target.chain = vec![pki().stranger.leaf(
-            &crate::issuance::fixtures::key(9),
-            &crate::issuance::fixtures::names(),
-            now(),
-            now() + days(90),
-        )];
-        target.resource_version = "101".to_owned();
-        seen.target = Some(Read::Present(target));
-    })
-}
-
 #[test]
 fn what_cannot_be_looked_at_is_as_it_was() {
     let unreadable = with(kept(), |seen| seen.target = Some(Read::Unreadable("403".to_owned())));
-    for seen in [unreadable, unconfirmed()] {
-        let description = describe(&seen, &ready_before(), &super::super::fixtures::rest(&seen));
-        let status = description.status;
-        assert_eq!(
-            lines(&status.conditions)[0],
-            "Ready True Issued: CN=a.example.org from CN=Issuing, valid until 2026-07-01T12:00:00Z"
-        );
-        assert_eq!(status.certificate, seen.previous.certificate, "only what is known for sure");
-        assert_ne!(description.requeue, Requeue::AwaitChange, "it will end all the same");
-
-        let was_not_ready = described(&opened_failed()).status.conditions;
-        let description = describe(&seen, &was_not_ready, &super::super::fixtures::rest(&seen));
-        assert!(
-            !condition::is_true(&description.status.conditions, READY),
-            "nor does it get better"
-        );
-    }
-    let first = with(unconfirmed(), |seen| seen.previous = Default::default());
-    let description = describe(&first, &[], &super::super::fixtures::rest(&first));
+    let seen = unreadable;
+    let description = describe(&seen, &ready_before(), &super::super::fixtures::rest(&seen));
+    let status = description.status;
     assert_eq!(
-        lines(&description.status.conditions)[0],
-        "Ready False IssuerNotReady: Issuer house is not ready: no answer"
+        lines(&status.conditions)[0],
+        "Ready True Issued: CN=a.example.org from CN=Issuing, valid until 2026-07-01T12:00:00Z"
     );
-    assert_eq!((description.status.certificate, description.status.revision), (None, None));
+    assert_eq!(status.certificate, seen.previous.certificate, "only what is known for sure");
+    assert_ne!(description.requeue, Requeue::AwaitChange, "it will end all the same");
+
+    let was_not_ready = described(&opened_failed()).status.conditions;
+    let description = describe(&seen, &was_not_ready, &super::super::fixtures::rest(&seen));
+    assert!(!condition::is_true(&description.status.conditions, READY), "nor does it get better");
 }
 
 fn opened_failed() -> Observation {
@@ -678,7 +650,6 @@ fn any_observation() -> impl Strategy<Value = Observation> {
         altered(|target| target.key = None),
         altered(|target| target.metadata.annotations.clear()),
         with(altered(|_| ()), |seen| seen.account = Some(account())),
-        unconfirmed(),
         delivered_now(&[], false),
         delivered_now(&["CN=Stranger"], true),
         with(altered(|_| ()), |seen| seen.previous = Default::default()),
