@@ -37,7 +37,10 @@ pub(super) async fn open_account(
         Ok(account) => account,
         Err(error) => {
             // The issuer's own condition tells, and its owner has to act.
-            context.checks.due(&issuer.key, seen.now);
+            // Refused credentials are known to it, and are to rest.
+            if context.accounts.blamed(issuer).is_none() {
+                context.checks.due(&issuer.key, seen.now);
+            }
             context.wake.issuer(issuer.key.kind, issuer.key.namespace.as_deref(), &issuer.key.name);
             let trouble = Trouble::from(error);
             return Outcome::Failed(Trouble { counts: false, ..trouble });
