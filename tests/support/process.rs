@@ -14,9 +14,10 @@ pidfile=$1; shift
 echo $child > "$pidfile"
 # The guard itself must outlive the child when it is told to end.
 trap '' TERM INT
-{ cat > /dev/null; kill -TERM $child 2>/dev/null; } <&3 & watcher=$!
+# An API server that lost its store first would otherwise never end.
+{ cat > /dev/null; kill -TERM $child; sleep 5; kill -KILL $child; } <&3 2>/dev/null & watcher=$!
 wait $child; code=$?
-kill $watcher 2>/dev/null
+kill -KILL $watcher 2>/dev/null
 exit $code
 "#;
 
