@@ -124,7 +124,7 @@ async fn measure(
         let requests = (0..CERTIFICATES).map(|number| request(&namespace, number));
         let seconds = until_all_are_ready(api, requests.collect(), is_ready).await;
         // Events follow the status they speak of.
-        tokio::time::sleep(Duration::from_secs(2)).await;
+        tokio::time::sleep(Duration::from_secs(8)).await;
         let (cpu_seconds, memory_kib) = operator.process.usage();
         let mut counts = count(&plane.audit_log(), USER, &namespace);
         counts.issued = site.issued().await.len() - before;

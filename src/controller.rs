@@ -100,6 +100,7 @@ pub async fn run(
     let memory = Arc::new(Memory::default());
     let checks = Arc::new(issuer::Checks::default());
     let stopping = Arc::new(AtomicBool::new(false));
+    let (events, publisher) = Events::start(operator.client.clone());
     let forget = {
         let (accounts, memory) = (Arc::clone(&accounts), Arc::clone(&memory));
         let checks = Arc::clone(&checks);
@@ -119,7 +120,7 @@ pub async fn run(
         cluster: cluster::Cluster::new(operator.client.clone()),
         namespace: operator.namespace,
         accounts,
-        events: Events::new(operator.client.clone()),
+        events,
         memory,
         // RSA keys cost whole cores for up to a second.
         keygen: Semaphore::new(cores),
@@ -161,6 +162,9 @@ pub async fn run(
     .run(issuer::reconcile::<ClusterIssuer>, issuer::error_policy, Arc::clone(&context));
     tokio::join!(drain(requests), drain(issuers), drain(cluster_issuers));
     drop(tasks);
+    // With the last run the last notice is left.
+    drop(context);
+    publisher.finish().await;
 }
 
 /// Errors were told where they happened; a stream only has to be read to its end.

@@ -170,7 +170,7 @@ async fn finish(
     if seen.renewed {
         measure(context, request, seen);
     }
-    context.events.publish(&request.object_ref(&()), owed).await;
+    context.events.publish(&request.object_ref(&()), owed);
     action(context, requeue)
 }
 

@@ -1,46 +1,75 @@
 //! Events for people: on transitions only, and never in the way of the work.
+//!
+//! One after the other, by a task of their own: in a burst they come a little later, and the
+//! certificates do not wait for them.
+
+use std::time::Duration;
 
 use k8s_openapi::api::core::v1::ObjectReference;
 use kube::Client;
 use kube::runtime::events::{Event, EventType, Recorder, Reporter};
+use tokio::sync::mpsc::{Receiver, Sender, channel};
+use tokio::task::JoinHandle;
 
 use crate::issuance::Notice;
 
-pub(super) struct Events {
-    client: Client,
-    reporter: Reporter,
-}
+/// So many may wait. State is in the status; an Event more or less changes nothing.
+const WAITING: usize = 8192;
+/// An Event is not worth a longer wait, and all that wait at the end are not worth more than twice
+/// this.
+const TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Where notices are left.
+pub(super) struct Events(Sender<(ObjectReference, Notice)>);
+
+/// Writes what was left, until nobody can leave anything any more.
+pub(super) struct Publisher(JoinHandle<()>);
 
 impl Events {
-    pub(super) fn new(client: Client) -> Self {
-        let reporter = Reporter { controller: "chancery".to_owned(), instance: None };
-        Self { client, reporter }
+    pub(super) fn start(client: Client) -> (Self, Publisher) {
+        let (sender, receiver) = channel(WAITING);
+        (Self(sender), Publisher(tokio::spawn(publish(client, receiver))))
     }
 
-    /// Publishes what happened. A lost Event changes nothing: the state is in the status.
-    pub(super) async fn publish(&self, object: &ObjectReference, notices: Vec<Notice>) {
+    /// Leaves what happened to be written.
+    pub(super) fn publish(&self, object: &ObjectReference, notices: Vec<Notice>) {
         for notice in notices {
-            // A recorder that is kept counts up its first Event of that reason and drops the words
-            // of all later ones: revision 7 would be told as revision 1.
-            let recorder = Recorder::new(self.client.clone(), self.reporter.clone());
-            let event = Event {
-                type_: if notice.warning { EventType::Warning } else { EventType::Normal },
-                reason: notice.reason.to_owned(),
-                note: Some(truncated(notice.message)),
-                action: "Issuing".to_owned(),
-                secondary: None,
-            };
-            match tokio::time::timeout(TIMEOUT, recorder.publish(&event, object)).await {
-                Ok(Ok(())) => {}
-                Ok(Err(error)) => tracing::debug!(%error, "an Event was not written"),
-                Err(_elapsed) => tracing::debug!("an Event was not written in time"),
+            if self.0.try_send((object.clone(), notice)).is_err() {
+                tracing::debug!("too many Events wait; one was dropped");
             }
         }
     }
 }
 
-/// An Event is not worth a longer wait.
-const TIMEOUT: std::time::Duration = std::time::Duration::from_secs(5);
+impl Publisher {
+    /// Waits until what was left is written, for a while.
+    pub(super) async fn finish(self) {
+        if tokio::time::timeout(2 * TIMEOUT, self.0).await.is_err() {
+            tracing::debug!("some Events were not written");
+        }
+    }
+}
+
+async fn publish(client: Client, mut notices: Receiver<(ObjectReference, Notice)>) {
+    let reporter = Reporter { controller: "chancery".to_owned(), instance: None };
+    while let Some((object, notice)) = notices.recv().await {
+        // A recorder that is kept counts up its first Event of that reason and drops the words of
+        // all later ones: revision 7 would be told as revision 1.
+        let recorder = Recorder::new(client.clone(), reporter.clone());
+        let event = Event {
+            type_: if notice.warning { EventType::Warning } else { EventType::Normal },
+            reason: notice.reason.to_owned(),
+            note: Some(truncated(notice.message)),
+            action: "Issuing".to_owned(),
+            secondary: None,
+        };
+        match tokio::time::timeout(TIMEOUT, recorder.publish(&event, &object)).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::debug!(%error, "an Event was not written"),
+            Err(_elapsed) => tracing::debug!("an Event was not written in time"),
+        }
+    }
+}
 
 /// The API server takes 1,024 bytes.
 fn truncated(mut note: String) -> String {

@@ -219,7 +219,7 @@ async fn finish<K: IssuerObject>(
         changed.set_status(status);
         let api = K::api(context.cluster.client(), issuer.namespace().as_deref());
         match context.cluster.put_status(api, K::STATUS_RESOURCE, &changed).await {
-            Ok(_) => context.events.publish(&issuer.object_ref(&()), notices).await,
+            Ok(_) => context.events.publish(&issuer.object_ref(&()), notices),
             Err(error) if matches!(error.kind, ErrorKind::Conflict | ErrorKind::NotFound) => {
                 return Action::requeue(RETRY);
             }
