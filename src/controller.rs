@@ -88,6 +88,9 @@ impl Context {
     }
 }
 
+/// Nothing here is unexpected: every failure ends in a status and a requeue.
+type Never = std::convert::Infallible;
+
 /// Runs until `shutdown` completes; runs that are under way then end first.
 ///
 /// `ready` is told once all watches have their first answer.

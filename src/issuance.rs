@@ -21,6 +21,7 @@
 //! not absent: a target that cannot be read ends the run before 3.
 
 mod decide;
+mod delivery;
 mod describe;
 #[cfg(test)]
 mod fixtures;
@@ -29,10 +30,12 @@ mod observation;
 mod reissue;
 pub mod renewal;
 mod requested;
+mod standing;
 #[cfg(test)]
 mod world;
 
-pub use self::decide::{Delivery, KeyPlan, Rest, Step, decide, repair_pause};
+pub use self::decide::{KeyPlan, Rest, Step, decide, repair_pause};
+pub use self::delivery::Delivery;
 pub use self::describe::{Description, Notice, Requeue, describe};
 pub use self::observation::{
     Account, CachedTarget, IssuerState, Observation, Obtained, Outcome, Previous, Read, Request,

@@ -7,7 +7,6 @@ use kube::runtime::reflector::ObjectRef;
 use kube::{Api, Resource as _, ResourceExt as _};
 use tracing::Instrument as _;
 
-use super::Context;
 use super::accounts::{IssuerKey, IssuerNow};
 use super::cluster::ErrorKind;
 use super::issuer::IssuerObject;
@@ -15,6 +14,7 @@ use super::kill_point::kill_point;
 use super::perform;
 use super::unwritten::Untold;
 use super::watches::Guarded;
+use super::{Context, Never};
 use crate::api::condition::{self, ISSUING, READY};
 use crate::api::{
     CertificateRequest, CertificateRequestStatus, IssuerKind, IssuerSpec, IssuerStatus,
@@ -25,9 +25,6 @@ use crate::issuance::{
     Request, Requeue, Rest, Step, Template, decide, describe,
 };
 use crate::pki::{KeyKind, Names};
-
-/// Nothing here is unexpected: every failure ends in a status and a requeue.
-pub(super) type Never = std::convert::Infallible;
 
 /// One run for one request.
 pub(super) async fn reconcile(

@@ -12,11 +12,10 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tracing::Instrument as _;
 
-use super::Context;
 use super::accounts::{IssuerKey, IssuerNow};
-use super::certificate_request::Never;
 use super::cluster::ErrorKind;
 use super::watches::Guarded;
+use super::{Context, Never};
 use crate::api::{ClusterIssuer, Issuer, IssuerKind, IssuerSpec, IssuerStatus};
 use crate::ca::Error;
 use crate::issuance::Requeue;

@@ -1,18 +1,14 @@
 //! From an observation to the one next step.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
-use super::observation::{
-    Account, IssuerState, Observation, Obtained, Read, Request, Target, Template, Trouble,
-};
+use super::delivery::Delivery;
+use super::observation::{Account, IssuerState, Observation, Obtained, Request, Target, Trouble};
 use super::reissue::{Reissue, reissue};
-use super::renewal::{Renewal, renewal};
-use super::requested::Requested;
-use crate::api::{DeliveredCertificate, RotationPolicy, annotation};
+use super::standing::Standing;
+use crate::api::RotationPolicy;
 use crate::ca::Disposition;
 use crate::pki::chain::{self, Expected, Unfit, VerifiedChain};
 use crate::pki::{Certificate, KeyKind, PrivateKey};
@@ -50,29 +46,6 @@ pub enum KeyPlan {
     Reuse(Arc<PrivateKey>),
 }
 
-/// What is written into the target Secret.
-#[derive(Clone, Debug)]
-pub struct Delivery {
-    /// uid and resourceVersion of the Secret to change; `None` creates it.
-    pub base: Option<(String, String)>,
-    /// The key.
-    pub key: Arc<PrivateKey>,
-    /// Leaf and intermediates.
-    pub chain: Vec<Certificate>,
-    /// Trust anchors, the one of the chain first.
-    pub anchors: Vec<Certificate>,
-    /// Labels and annotations to set.
-    pub metadata: Template,
-    /// Labels to take away.
-    pub removed_labels: Vec<String>,
-    /// Annotations to take away.
-    pub removed_annotations: Vec<String>,
-    /// Subjects of the roots added by opt-in.
-    pub added_roots: Vec<String>,
-    /// The certificate is a new one.
-    pub renewed: bool,
-}
-
 /// Why nothing is done now.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Rest {
@@ -103,64 +76,6 @@ pub enum Rest {
     SecretNameTaken(String),
     /// The attempt of this run failed.
     Failed(Trouble),
-}
-
-/// How things stand with the target.
-#[derive(Clone, Debug)]
-pub(super) enum Standing {
-    /// Not known without a read.
-    Unread,
-    /// A read failed.
-    Unreadable(String),
-    /// There is none.
-    Absent,
-    /// It is not ours, for this reason.
-    Foreign(String),
-    /// It is ours and does not hold what was delivered.
-    Broken(&'static str),
-    /// It holds a certificate and its key.
-    Held(Box<Held>),
-}
-
-/// A delivered certificate.
-#[derive(Clone, Debug)]
-pub(super) struct Held {
-    pub(super) certificate: DeliveredCertificate,
-    pub(super) requested: Option<Requested>,
-}
-
-impl Held {
-    pub(super) fn renewal(&self, request: &Request) -> Renewal {
-        let certificate = &self.certificate;
-        renewal(
-            certificate.not_before.0,
-            certificate.not_after.0,
-            certificate.delivered_at.0,
-            request.renew_before,
-            &request.uid,
-        )
-    }
-}
-
-impl Standing {
-    /// Whether it is what was obtained.
-    fn holds(&self, obtained: &Obtained) -> bool {
-        self.held().is_some_and(|held| {
-            let there = &held.certificate.fingerprint_sha256;
-            obtained.candidates.iter().any(|one| one.fingerprint_sha256() == there)
-        })
-    }
-
-    pub(super) fn held(&self) -> Option<&Held> {
-        match self {
-            Self::Held(held) => Some(held),
-            Self::Absent
-            | Self::Broken(_)
-            | Self::Foreign(_)
-            | Self::Unread
-            | Self::Unreadable(_) => None,
-        }
-    }
 }
 
 /// The next step.
@@ -423,16 +338,6 @@ impl Observation {
         last.checked_add(repair_pause(in_a_row)).ok()
     }
 
-    /// How things stand with the target.
-    pub(super) fn standing(&self) -> Standing {
-        match &self.target {
-            None => self.cached_standing(),
-            Some(Read::Absent) => Standing::Absent,
-            Some(Read::Unreadable(why)) => Standing::Unreadable(why.clone()),
-            Some(Read::Present(target)) => self.live_standing(target),
-        }
-    }
-
     /// The last failed attempt was made with what there is now.
     fn is_last_attempt(&self) -> bool {
         self.previous.last_attempt.as_ref() == Some(&self.attempt())
@@ -441,64 +346,6 @@ impl Observation {
     /// When the next attempt is due, where the last one failed with what there is now.
     fn backs_off_until(&self) -> Option<Timestamp> {
         self.previous.next_attempt.filter(|until| *until > self.now && self.is_last_attempt())
-    }
-
-    /// While the resourceVersion is the one we delivered, so is the content.
-    fn cached_standing(&self) -> Standing {
-        match (&self.cached, &self.previous.certificate) {
-            (Some(cached), Some(certificate))
-                if cached.resource_version == certificate.secret_resource_version =>
-            {
-                Standing::Held(Box::new(Held {
-                    certificate: certificate.clone(),
-                    requested: requested(&cached.metadata),
-                }))
-            }
-            _ => Standing::Unread,
-        }
-    }
-
-    fn live_standing(&self, target: &Target) -> Standing {
-        if let Some(why) = self.foreign(target) {
-            return Standing::Foreign(why);
-        }
-        let Some(key) = &target.key else {
-            return Standing::Broken("tls.key is missing or cannot be read");
-        };
-        let Some(leaf) = target.chain.iter().find(|one| one.spki_der() == key.spki_der()) else {
-            return Standing::Broken("tls.crt holds no certificate for tls.key");
-        };
-        let known = self.previous.certificate.as_ref();
-        let is_delivered = self.delivered.is_some();
-        let is_known =
-            known.is_some_and(|known| known.fingerprint_sha256 == leaf.fingerprint_sha256());
-        // The status lags behind the Secret when a process died between the two writes.
-        let is_stamped =
-            target.metadata.annotations.get(annotation::FINGERPRINT).map(String::as_str)
-                == Some(leaf.fingerprint_sha256());
-        if !is_delivered && !is_known && !is_stamped {
-            return Standing::Broken("tls.crt is not the certificate that was delivered");
-        }
-        let delivered_at = match known {
-            Some(known) if is_known => known.delivered_at.clone(),
-            _ if is_delivered => Time(self.now),
-            _ => Time(leaf.not_before()),
-        };
-        Standing::Held(Box::new(Held {
-            certificate: DeliveredCertificate {
-                subject: leaf.subject().to_owned(),
-                common_name: leaf.common_name().map(str::to_owned),
-                issuer: leaf.issuer().to_owned(),
-                serial_number: leaf.serial_number().to_owned(),
-                not_before: Time(leaf.not_before()),
-                not_after: Time(leaf.not_after()),
-                fingerprint_sha256: leaf.fingerprint_sha256().to_owned(),
-                private_key: key.kind().to_string(),
-                delivered_at,
-                secret_resource_version: target.resource_version.clone(),
-            },
-            requested: requested(&target.metadata),
-        }))
     }
 
     /// Whether the certificate still ends at the anchors that were delivered with it.
@@ -520,26 +367,6 @@ impl Observation {
                 .is_some_and(|held| chain.leaf.not_after() <= held.certificate.not_after.0)
     }
 
-    fn foreign(&self, target: &Target) -> Option<String> {
-        let name = &self.request.secret_name;
-        let advice =
-            "it was not touched; delete it, or choose another spec.secretName in a new request";
-        let marker = target.metadata.annotations.get(annotation::REQUEST);
-        if target.kind != "kubernetes.io/tls" {
-            return Some(format!(
-                "Secret {name} exists with type {}, not kubernetes.io/tls: {advice}",
-                target.kind
-            ));
-        }
-        match marker {
-            None => Some(format!("Secret {name} exists and is not Chancery's: {advice}")),
-            Some(owner) if *owner != self.request.name => Some(format!(
-                "Secret {name} holds the certificate of CertificateRequest {owner}: {advice}"
-            )),
-            Some(_) => None,
-        }
-    }
-
     /// The target is ours and somebody made it immutable: what is in it counts, and nothing new can
     /// be put there.
     fn fixed(&self) -> Option<Rest> {
@@ -550,14 +377,6 @@ impl Observation {
                 self.request.secret_name
             ))
         })
-    }
-
-    /// The target as read in this run.
-    fn live_target(&self) -> Option<&Target> {
-        match &self.target {
-            Some(Read::Present(target)) => Some(target),
-            Some(Read::Absent | Read::Unreadable(_)) | None => None,
-        }
     }
 
     fn verified(
@@ -577,124 +396,6 @@ impl Observation {
             },
         )
     }
-
-    fn delivery(
-        &self,
-        account: &Account,
-        chain: &VerifiedChain,
-        key: Arc<PrivateKey>,
-        renewed: bool,
-    ) -> Delivery {
-        let added: Vec<Certificate> = self
-            .served
-            .iter()
-            .flatten()
-            .filter(|_| account.add_served_roots)
-            .filter(|root| root.is_self_issued() && root.der() != chain.anchor.der())
-            .filter(|root| root.not_before() <= self.now && self.now < root.not_after())
-            .cloned()
-            .collect();
-        let base = self.live_target();
-        let old = base.map(|target| &target.metadata);
-        let requested = if renewed {
-            self.wanted().with(Requested::PRIVATE_KEY, Some(key.kind().to_string())).to_annotation()
-        } else {
-            old.and_then(requested)
-                .map_or_else(|| self.wanted().to_annotation(), |kept| kept.to_annotation())
-        };
-        let metadata = self.metadata(&requested, chain.leaf.fingerprint_sha256());
-        let gone = |kind: &str, now: &BTreeMap<String, String>| {
-            let mut keys = old.map(|old| template_keys(old, kind)).unwrap_or_default();
-            keys.retain(|key| !now.contains_key(key));
-            keys
-        };
-        Delivery {
-            base: base.map(|target| (target.uid.clone(), target.resource_version.clone())),
-            chain: [&chain.leaf].into_iter().chain(&chain.intermediates).cloned().collect(),
-            added_roots: added.iter().map(|root| root.subject().to_owned()).collect(),
-            anchors: [chain.anchor.clone()].into_iter().chain(added).collect(),
-            removed_labels: gone("labels", &metadata.labels),
-            removed_annotations: gone("annotations", &metadata.annotations),
-            metadata,
-            key,
-            renewed,
-        }
-    }
-
-    /// Template, marker and what was requested, in the target's metadata.
-    fn metadata(&self, requested: &str, fingerprint: &str) -> Template {
-        let request = &self.request;
-        let mut metadata = request.template.clone();
-        let keys = serde_json::json!({
-            "labels": request.template.labels.keys().collect::<Vec<_>>(),
-            "annotations": request.template.annotations.keys().collect::<Vec<_>>(),
-        });
-        metadata.labels.insert(annotation::MANAGED_LABEL.to_owned(), "true".to_owned());
-        metadata.annotations.extend([
-            (annotation::FINGERPRINT.to_owned(), fingerprint.to_owned()),
-            (annotation::REQUEST.to_owned(), request.name.clone()),
-            (annotation::REQUESTED.to_owned(), requested.to_owned()),
-            (annotation::TEMPLATE_KEYS.to_owned(), keys.to_string()),
-        ]);
-        metadata
-    }
-
-    /// Whether all of the template is there, and nothing of an older one.
-    fn has_template(&self, metadata: &Template) -> bool {
-        let now = |key: &str| metadata.annotations.get(key).map_or("", String::as_str);
-        let wanted = self.metadata(now(annotation::REQUESTED), now(annotation::FINGERPRINT));
-        requested(metadata).is_some()
-            && contains(&metadata.labels, &wanted.labels)
-            && contains(&metadata.annotations, &wanted.annotations)
-    }
-}
-
-fn contains(all: &BTreeMap<String, String>, some: &BTreeMap<String, String>) -> bool {
-    some.iter().all(|(key, value)| all.get(key) == Some(value))
-}
-
-fn requested(metadata: &Template) -> Option<Requested> {
-    metadata.annotations.get(annotation::REQUESTED).and_then(|text| Requested::parse(text))
-}
-
-fn template_keys(metadata: &Template, kind: &str) -> Vec<String> {
-    metadata
-        .annotations
-        .get(annotation::TEMPLATE_KEYS)
-        .and_then(|text| serde_json::from_str::<BTreeMap<String, Vec<String>>>(text).ok())
-        .and_then(|mut keys| keys.remove(kind))
-        .unwrap_or_default()
-}
-
-impl Delivery {
-    /// `tls.crt`.
-    #[must_use]
-    pub fn tls_crt(&self) -> String {
-        self.chain.iter().map(Certificate::to_pem).collect()
-    }
-
-    /// `ca.crt`.
-    #[must_use]
-    pub fn ca_crt(&self) -> String {
-        self.anchors.iter().map(Certificate::to_pem).collect()
-    }
-
-    /// Whether the target already is what this would make it.
-    fn is_in(&self, target: &Target) -> bool {
-        same(&self.chain, &target.chain)
-            && same(&self.anchors, &target.anchors)
-            && contains(&target.metadata.labels, &self.metadata.labels)
-            && contains(&target.metadata.annotations, &self.metadata.annotations)
-            && self.removed_labels.iter().all(|key| !target.metadata.labels.contains_key(key))
-            && self
-                .removed_annotations
-                .iter()
-                .all(|key| !target.metadata.annotations.contains_key(key))
-    }
-}
-
-fn same(one: &[Certificate], other: &[Certificate]) -> bool {
-    one.iter().map(Certificate::der).eq(other.iter().map(Certificate::der))
 }
 
 #[cfg(test)]

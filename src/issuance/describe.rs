@@ -3,8 +3,9 @@
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 
-use super::decide::{Held, Rest};
+use super::decide::Rest;
 use super::observation::{Observation, Trouble};
+use super::standing::Held;
 use crate::api::condition::{self, ISSUING, READY, STALLED, Verdict};
 use crate::api::{CertificateRequestStatus, DeliveredCertificate};
 use crate::ca::Disposition;

@@ -5,9 +5,9 @@ use std::fmt;
 
 use jiff::Timestamp;
 
-use super::decide::Standing;
 use super::observation::Observation;
 use super::requested::Requested;
+use super::standing::{Held, Standing};
 
 /// Why a certificate is obtained.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -153,7 +153,7 @@ fn nearing_expiry(case: &Case<'_>) -> Option<Reissue> {
 }
 
 impl Case<'_> {
-    fn held(&self) -> Option<&super::decide::Held> {
+    fn held(&self) -> Option<&Held> {
         self.standing.held()
     }
 

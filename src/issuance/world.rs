@@ -11,7 +11,8 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 use proptest::prelude::*;
 
-use super::decide::{Delivery, KeyPlan, Rest, Step, decide};
+use super::decide::{KeyPlan, Rest, Step, decide};
+use super::delivery::Delivery;
 use super::describe::{Description, Requeue, describe};
 use super::fixtures::{
     account, cached, days, fresh, issued, key, larger_key, names, now, pki, previous, ready,

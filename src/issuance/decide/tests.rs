@@ -1,14 +1,14 @@
 //! Every step and every rest, as tables: one base per state, one field changed per row.
 
 use super::*;
-use crate::api::AttemptInputs;
+use crate::api::{AttemptInputs, annotation};
 use crate::issuance::describe;
 use crate::issuance::fixtures::{
     absent, account, altered, altered_and_opened, at, cached, days, delivered_target, fresh,
     issued, kept, key, larger_key, names, now, obtained, opened, pki, previous, rest, with,
     written,
 };
-use crate::issuance::observation::Outcome;
+use crate::issuance::observation::{Outcome, Read, Template};
 use crate::pki::Names;
 
 type Row = (&'static str, Observation, &'static str);

@@ -1,0 +1,150 @@
+//! What is written into the target Secret.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::observation::{Account, Observation, Target, Template};
+use super::requested::Requested;
+use super::standing::requested;
+use crate::api::annotation;
+use crate::pki::chain::VerifiedChain;
+use crate::pki::{Certificate, PrivateKey};
+
+/// What is written into the target Secret.
+#[derive(Clone, Debug)]
+pub struct Delivery {
+    /// uid and resourceVersion of the Secret to change; `None` creates it.
+    pub base: Option<(String, String)>,
+    /// The key.
+    pub key: Arc<PrivateKey>,
+    /// Leaf and intermediates.
+    pub chain: Vec<Certificate>,
+    /// Trust anchors, the one of the chain first.
+    pub anchors: Vec<Certificate>,
+    /// Labels and annotations to set.
+    pub metadata: Template,
+    /// Labels to take away.
+    pub removed_labels: Vec<String>,
+    /// Annotations to take away.
+    pub removed_annotations: Vec<String>,
+    /// Subjects of the roots added by opt-in.
+    pub added_roots: Vec<String>,
+    /// The certificate is a new one.
+    pub renewed: bool,
+}
+
+impl Observation {
+    pub(super) fn delivery(
+        &self,
+        account: &Account,
+        chain: &VerifiedChain,
+        key: Arc<PrivateKey>,
+        renewed: bool,
+    ) -> Delivery {
+        let added: Vec<Certificate> = self
+            .served
+            .iter()
+            .flatten()
+            .filter(|_| account.add_served_roots)
+            .filter(|root| root.is_self_issued() && root.der() != chain.anchor.der())
+            .filter(|root| root.not_before() <= self.now && self.now < root.not_after())
+            .cloned()
+            .collect();
+        let base = self.live_target();
+        let old = base.map(|target| &target.metadata);
+        let requested = if renewed {
+            self.wanted().with(Requested::PRIVATE_KEY, Some(key.kind().to_string())).to_annotation()
+        } else {
+            old.and_then(requested)
+                .map_or_else(|| self.wanted().to_annotation(), |kept| kept.to_annotation())
+        };
+        let metadata = self.metadata(&requested, chain.leaf.fingerprint_sha256());
+        let gone = |kind: &str, now: &BTreeMap<String, String>| {
+            let mut keys = old.map(|old| template_keys(old, kind)).unwrap_or_default();
+            keys.retain(|key| !now.contains_key(key));
+            keys
+        };
+        Delivery {
+            base: base.map(|target| (target.uid.clone(), target.resource_version.clone())),
+            chain: [&chain.leaf].into_iter().chain(&chain.intermediates).cloned().collect(),
+            added_roots: added.iter().map(|root| root.subject().to_owned()).collect(),
+            anchors: [chain.anchor.clone()].into_iter().chain(added).collect(),
+            removed_labels: gone("labels", &metadata.labels),
+            removed_annotations: gone("annotations", &metadata.annotations),
+            metadata,
+            key,
+            renewed,
+        }
+    }
+
+    /// Template, marker and what was requested, in the target's metadata.
+    fn metadata(&self, requested: &str, fingerprint: &str) -> Template {
+        let request = &self.request;
+        let mut metadata = request.template.clone();
+        let keys = serde_json::json!({
+            "labels": request.template.labels.keys().collect::<Vec<_>>(),
+            "annotations": request.template.annotations.keys().collect::<Vec<_>>(),
+        });
+        metadata.labels.insert(annotation::MANAGED_LABEL.to_owned(), "true".to_owned());
+        metadata.annotations.extend([
+            (annotation::FINGERPRINT.to_owned(), fingerprint.to_owned()),
+            (annotation::REQUEST.to_owned(), request.name.clone()),
+            (annotation::REQUESTED.to_owned(), requested.to_owned()),
+            (annotation::TEMPLATE_KEYS.to_owned(), keys.to_string()),
+        ]);
+        metadata
+    }
+
+    /// Whether all of the template is there, and nothing of an older one.
+    pub(super) fn has_template(&self, metadata: &Template) -> bool {
+        let now = |key: &str| metadata.annotations.get(key).map_or("", String::as_str);
+        let wanted = self.metadata(now(annotation::REQUESTED), now(annotation::FINGERPRINT));
+        requested(metadata).is_some()
+            && contains(&metadata.labels, &wanted.labels)
+            && contains(&metadata.annotations, &wanted.annotations)
+    }
+}
+
+impl Delivery {
+    /// `tls.crt`.
+    #[must_use]
+    pub fn tls_crt(&self) -> String {
+        self.chain.iter().map(Certificate::to_pem).collect()
+    }
+
+    /// `ca.crt`.
+    #[must_use]
+    pub fn ca_crt(&self) -> String {
+        self.anchors.iter().map(Certificate::to_pem).collect()
+    }
+
+    /// Whether the target already is what this would make it.
+    pub(super) fn is_in(&self, target: &Target) -> bool {
+        same(&self.chain, &target.chain)
+            && same(&self.anchors, &target.anchors)
+            && contains(&target.metadata.labels, &self.metadata.labels)
+            && contains(&target.metadata.annotations, &self.metadata.annotations)
+            && self.removed_labels.iter().all(|key| !target.metadata.labels.contains_key(key))
+            && self
+                .removed_annotations
+                .iter()
+                .all(|key| !target.metadata.annotations.contains_key(key))
+    }
+}
+
+fn contains(all: &BTreeMap<String, String>, some: &BTreeMap<String, String>) -> bool {
+    some.iter().all(|(key, value)| all.get(key) == Some(value))
+}
+
+fn template_keys(metadata: &Template, kind: &str) -> Vec<String> {
+    metadata
+        .annotations
+        .get(annotation::TEMPLATE_KEYS)
+        .and_then(|text| serde_json::from_str::<BTreeMap<String, Vec<String>>>(text).ok())
+        .and_then(|mut keys| keys.remove(kind))
+        .unwrap_or_default()
+}
+
+fn same(one: &[Certificate], other: &[Certificate]) -> bool {
+    one.iter().map(Certificate::der).eq(other.iter().map(Certificate::der))
+}

@@ -1,0 +1,168 @@
+//! How things stand with the target: what is known of the Secret, and whether it is ours.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+
+use super::observation::{Observation, Obtained, Read, Request, Target, Template};
+use super::renewal::{Renewal, renewal};
+use super::requested::Requested;
+use crate::api::{DeliveredCertificate, annotation};
+
+/// How things stand with the target.
+#[derive(Clone, Debug)]
+pub(super) enum Standing {
+    /// Not known without a read.
+    Unread,
+    /// A read failed.
+    Unreadable(String),
+    /// There is none.
+    Absent,
+    /// It is not ours, for this reason.
+    Foreign(String),
+    /// It is ours and does not hold what was delivered.
+    Broken(&'static str),
+    /// It holds a certificate and its key.
+    Held(Box<Held>),
+}
+
+/// A delivered certificate.
+#[derive(Clone, Debug)]
+pub(super) struct Held {
+    pub(super) certificate: DeliveredCertificate,
+    pub(super) requested: Option<Requested>,
+}
+
+impl Held {
+    pub(super) fn renewal(&self, request: &Request) -> Renewal {
+        let certificate = &self.certificate;
+        renewal(
+            certificate.not_before.0,
+            certificate.not_after.0,
+            certificate.delivered_at.0,
+            request.renew_before,
+            &request.uid,
+        )
+    }
+}
+
+impl Standing {
+    /// Whether it is what was obtained.
+    pub(super) fn holds(&self, obtained: &Obtained) -> bool {
+        self.held().is_some_and(|held| {
+            let there = &held.certificate.fingerprint_sha256;
+            obtained.candidates.iter().any(|one| one.fingerprint_sha256() == there)
+        })
+    }
+
+    pub(super) fn held(&self) -> Option<&Held> {
+        match self {
+            Self::Held(held) => Some(held),
+            Self::Absent
+            | Self::Broken(_)
+            | Self::Foreign(_)
+            | Self::Unread
+            | Self::Unreadable(_) => None,
+        }
+    }
+}
+
+impl Observation {
+    /// How things stand with the target.
+    pub(super) fn standing(&self) -> Standing {
+        match &self.target {
+            None => self.cached_standing(),
+            Some(Read::Absent) => Standing::Absent,
+            Some(Read::Unreadable(why)) => Standing::Unreadable(why.clone()),
+            Some(Read::Present(target)) => self.live_standing(target),
+        }
+    }
+
+    /// While the resourceVersion is the one we delivered, so is the content.
+    fn cached_standing(&self) -> Standing {
+        match (&self.cached, &self.previous.certificate) {
+            (Some(cached), Some(certificate))
+                if cached.resource_version == certificate.secret_resource_version =>
+            {
+                Standing::Held(Box::new(Held {
+                    certificate: certificate.clone(),
+                    requested: requested(&cached.metadata),
+                }))
+            }
+            _ => Standing::Unread,
+        }
+    }
+
+    fn live_standing(&self, target: &Target) -> Standing {
+        if let Some(why) = self.foreign(target) {
+            return Standing::Foreign(why);
+        }
+        let Some(key) = &target.key else {
+            return Standing::Broken("tls.key is missing or cannot be read");
+        };
+        let Some(leaf) = target.chain.iter().find(|one| one.spki_der() == key.spki_der()) else {
+            return Standing::Broken("tls.crt holds no certificate for tls.key");
+        };
+        let known = self.previous.certificate.as_ref();
+        let is_delivered = self.delivered.is_some();
+        let is_known =
+            known.is_some_and(|known| known.fingerprint_sha256 == leaf.fingerprint_sha256());
+        // The status lags behind the Secret when a process died between the two writes.
+        let is_stamped =
+            target.metadata.annotations.get(annotation::FINGERPRINT).map(String::as_str)
+                == Some(leaf.fingerprint_sha256());
+        if !is_delivered && !is_known && !is_stamped {
+            return Standing::Broken("tls.crt is not the certificate that was delivered");
+        }
+        let delivered_at = match known {
+            Some(known) if is_known => known.delivered_at.clone(),
+            _ if is_delivered => Time(self.now),
+            _ => Time(leaf.not_before()),
+        };
+        Standing::Held(Box::new(Held {
+            certificate: DeliveredCertificate {
+                subject: leaf.subject().to_owned(),
+                common_name: leaf.common_name().map(str::to_owned),
+                issuer: leaf.issuer().to_owned(),
+                serial_number: leaf.serial_number().to_owned(),
+                not_before: Time(leaf.not_before()),
+                not_after: Time(leaf.not_after()),
+                fingerprint_sha256: leaf.fingerprint_sha256().to_owned(),
+                private_key: key.kind().to_string(),
+                delivered_at,
+                secret_resource_version: target.resource_version.clone(),
+            },
+            requested: requested(&target.metadata),
+        }))
+    }
+
+    fn foreign(&self, target: &Target) -> Option<String> {
+        let name = &self.request.secret_name;
+        let advice =
+            "it was not touched; delete it, or choose another spec.secretName in a new request";
+        let marker = target.metadata.annotations.get(annotation::REQUEST);
+        if target.kind != "kubernetes.io/tls" {
+            return Some(format!(
+                "Secret {name} exists with type {}, not kubernetes.io/tls: {advice}",
+                target.kind
+            ));
+        }
+        match marker {
+            None => Some(format!("Secret {name} exists and is not Chancery's: {advice}")),
+            Some(owner) if *owner != self.request.name => Some(format!(
+                "Secret {name} holds the certificate of CertificateRequest {owner}: {advice}"
+            )),
+            Some(_) => None,
+        }
+    }
+
+    /// The target as read in this run.
+    pub(super) fn live_target(&self) -> Option<&Target> {
+        match &self.target {
+            Some(Read::Present(target)) => Some(target),
+            Some(Read::Absent | Read::Unreadable(_)) | None => None,
+        }
+    }
+}
+
+pub(super) fn requested(metadata: &Template) -> Option<Requested> {
+    metadata.annotations.get(annotation::REQUESTED).and_then(|text| Requested::parse(text))
+}
