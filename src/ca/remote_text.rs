@@ -53,7 +53,51 @@ fn without_markup(text: &str) -> String {
         };
     }
     plain.push_str(rest);
-    plain.replace("&lt;", "<").replace("&gt;", ">").replace("&quot;", "\"").replace("&amp;", "&")
+    with_characters(&plain)
+}
+
+/// Resolves the character references that a page needs to repeat what it was sent.
+fn with_characters(text: &str) -> String {
+    let mut resolved = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(start) = rest.find('&') {
+        resolved.push_str(&rest[..start]);
+        rest = &rest[start..];
+        let reference = rest.find(';').filter(|end| *end <= 9).map(|end| &rest[1..end]);
+        match reference.and_then(|name| Some((name, character(name)?))) {
+            Some((name, character)) => {
+                resolved.push(character);
+                rest = &rest[name.len() + 2..];
+            }
+            None => {
+                resolved.push('&');
+                rest = &rest[1..];
+            }
+        }
+    }
+    resolved.push_str(rest);
+    resolved
+}
+
+fn character(name: &str) -> Option<char> {
+    let number = match name.strip_prefix('#') {
+        Some(number) => number,
+        None => {
+            return match name {
+                "amp" => Some('&'),
+                "apos" => Some('\''),
+                "gt" => Some('>'),
+                "lt" => Some('<'),
+                "quot" => Some('"'),
+                _ => None,
+            };
+        }
+    };
+    let code = match number.strip_prefix(['x', 'X']) {
+        Some(digits) => u32::from_str_radix(digits, 16),
+        None => number.parse(),
+    };
+    code.ok().and_then(char::from_u32)
 }
 
 /// PEM blocks can be private keys: none is ever quoted, nor what is left of one whose beginning is
@@ -95,7 +139,7 @@ mod tests {
 
     #[test]
     fn bodies_become_one_readable_line() {
-        let cases: [(&str, &str, Option<&str>); 10] = [
+        let cases: [(&str, &str, Option<&str>); 11] = [
             ("plain text stays", "bad request\r\n\r\ndetail", Some("bad request detail")),
             (
                 "tags go, text stays",
@@ -132,6 +176,11 @@ mod tests {
                 "a block may begin where the last one lost its line end",
                 "x -----END-----BEGIN PRIVATE KEY-----\nMII\n-----END PRIVATE KEY----- y",
                 Some("[…][…] y"),
+            ),
+            (
+                "references are characters",
+                "a &#39;b&#x27; &lt;c&gt; &amp;amp; &nope; &",
+                Some("a 'b' <c> &amp; &nope; &"),
             ),
             ("nothing readable is nothing", "<html></html>", None),
         ];

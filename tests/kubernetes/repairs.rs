@@ -99,6 +99,21 @@ async fn another_pair_in_its_place_is_replaced() {
 }
 
 #[tokio::test]
+async fn the_pair_of_another_request_is_replaced_however_good_its_chain() {
+    let (test, before) = delivered("pair-of-another").await;
+    test.put(test.request("other")).await;
+    test.until_ready("other").await;
+    let other = test.secret("other-tls").await;
+    change(&test, &[("tls.key", &data(&other, "tls.key")), ("tls.crt", &data(&other, "tls.crt"))])
+        .await;
+    test.until_revision("portal", 2).await;
+    let after = test.secret("portal-tls").await;
+    assert_ne!(data(&after, "tls.crt"), data(&other, "tls.crt"));
+    assert_ne!(data(&after, "tls.crt"), data(&before, "tls.crt"));
+    assert_eq!(test.site.issued().await.len(), 3);
+}
+
+#[tokio::test]
 async fn an_emptied_certificate_and_a_broken_key_are_replaced() {
     let (test, before) = delivered("entries-broken").await;
     change(&test, &[("tls.crt", "")]).await;

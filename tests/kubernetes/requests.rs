@@ -141,6 +141,20 @@ async fn a_kind_of_key_the_issuer_does_not_admit_is_refused_before_the_ca_is_ask
 }
 
 #[tokio::test]
+async fn another_issuer_of_the_same_name_is_another_issuer() {
+    let test = Test::with_issuer("issuer-again").await;
+    test.site.configure(json!({"minKeyBits": 256})).await;
+    test.put(ecdsa(&test, "portal")).await;
+    test.until_issuing("portal", "NotSupportedByCa").await;
+    // Its first generation again: the number alone does not tell.
+    test.delete("Issuer", "ca").await;
+    let mut issuer = test.issuer().await;
+    issuer["spec"]["onlineCa"]["keyAlgorithms"] = json!(["ECDSA"]);
+    test.put(issuer).await;
+    test.until_ready("portal").await;
+}
+
+#[tokio::test]
 async fn names_are_refused_where_the_ca_issues_to_a_user() {
     let test = Test::with_issuer("names").await;
     let mut request = test.request("portal");
