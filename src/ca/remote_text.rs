@@ -80,18 +80,15 @@ fn with_characters(text: &str) -> String {
 }
 
 fn character(name: &str) -> Option<char> {
-    let number = match name.strip_prefix('#') {
-        Some(number) => number,
-        None => {
-            return match name {
-                "amp" => Some('&'),
-                "apos" => Some('\''),
-                "gt" => Some('>'),
-                "lt" => Some('<'),
-                "quot" => Some('"'),
-                _ => None,
-            };
-        }
+    let Some(number) = name.strip_prefix('#') else {
+        return match name {
+            "amp" => Some('&'),
+            "apos" => Some('\''),
+            "gt" => Some('>'),
+            "lt" => Some('<'),
+            "quot" => Some('"'),
+            _ => None,
+        };
     };
     let code = match number.strip_prefix(['x', 'X']) {
         Some(digits) => u32::from_str_radix(digits, 16),

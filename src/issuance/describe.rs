@@ -5,6 +5,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 
 use super::decide::Rest;
 use super::observation::{Observation, Trouble};
+use super::renewal;
 use super::standing::Held;
 use crate::api::condition::{self, ISSUING, READY, STALLED, Verdict};
 use crate::api::{CertificateRequestStatus, DeliveredCertificate};
@@ -90,10 +91,17 @@ fn next_attempt(seen: &Observation, rest: &Rest) -> Option<NextAttempt> {
     }
     let failed = if is_same { previous.failed_attempts.saturating_add(1) } else { 1 };
     let at = pause_after(trouble.disposition, failed)
+        .map(|pause| pause + spread(&seen.request.uid, failed, pause))
         .map(|pause| seen.now.checked_add(pause).unwrap_or(seen.now))
         // To the second, as the status can hold it: message and field name the same time.
         .map(|at| Timestamp::from_second(at.as_second()).unwrap_or(at));
     Some(NextAttempt { failed, failed_at: seen.now, at })
+}
+
+/// Up to a fifth of the pause on top: what failed together, because a CA was away, does not come back
+/// together.
+fn spread(uid: &str, failed: i32, pause: SignedDuration) -> SignedDuration {
+    SignedDuration::from_secs(renewal::jitter(&format!("{uid}/{failed}"), pause.as_secs() / 5))
 }
 
 /// How long to wait after the `failed`-th failure in a row; `None`: until something changes.

@@ -261,17 +261,12 @@ async fn fails(name: &str, world: &mut World, expected: &Expected, mend: fn(&mut
     let requeue = world.run().await;
     assert_eq!(world.bench.asked(), expected.asked, "{name}: asked again before its time");
     assert_eq!(world.status, first, "{name}: a second look changes nothing");
-    match expected.next {
-        Some(seconds) => {
-            let at = world.bench.clock.now() + SignedDuration::from_secs(seconds);
-            assert_eq!(requeue, Requeue::At(at), "{name}");
-        }
-        None => assert_eq!(requeue, Requeue::AwaitChange, "{name}"),
-    }
+    let due = first.next_attempt_time.as_ref().map(|due| due.0);
+    assert_eq!(requeue, due.map_or(Requeue::AwaitChange, Requeue::At), "{name}");
     world.bench.site.clear_faults();
     mend(world);
-    match expected.next {
-        Some(seconds) => world.pass(seconds),
+    match due {
+        Some(due) => world.bench.clock.set(due),
         None => world.generation += 1,
     }
     world.run().await;
@@ -288,7 +283,10 @@ fn shows(name: &str, world: &World, expected: &Expected) {
     assert_eq!(world.is(ISSUING), expected.next.is_some(), "{name}: {issuing}");
     let next = world.status.next_attempt_time.as_ref();
     let seconds = next.map(|next| next.0.duration_since(world.bench.clock.now()).as_secs());
-    assert_eq!(seconds, expected.next, "{name}: {issuing}");
+    assert_eq!(seconds.is_some(), expected.next.is_some(), "{name}: {issuing}");
+    // A fifth at most comes on top, so that not all come back together.
+    let is_due = |(got, wished): (i64, i64)| (wished..=wished * 6 / 5).contains(&got);
+    assert!(seconds.zip(expected.next).is_none_or(is_due), "{name}: {issuing}");
     for words in expected.says {
         assert!(issuing.contains(words), "{name} does not say {words:?}: {issuing}");
     }
@@ -736,7 +734,9 @@ async fn failures_in_a_row_wait_longer_and_one_success_forgets_them() {
         pauses.push(next.duration_since(world.bench.clock.now()).as_secs());
         world.bench.clock.set(next);
     }
-    assert_eq!(pauses, [5, 10, 20, 40, 80, 160, 320, 600, 600]);
+    for (waited, pause) in pauses.iter().zip([5, 10, 20, 40, 80, 160, 320, 600, 600]) {
+        assert!((pause..=pause * 6 / 5).contains(waited), "{pauses:?}");
+    }
     assert_eq!(world.status.failed_attempts, Some(9));
     world.run().await;
     is_issued("in the end", &world);

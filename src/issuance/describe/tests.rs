@@ -156,18 +156,18 @@ fn every_rest_says_what_holds_and_who_moves_next() {
             Rest::Failed(trouble(Disposition::Internal)),
             kept(),
             &[
-                "Issuing True UnexpectedAnswer: what was that (failed attempt 1; the next is at 2026-06-11T12:01:00Z, or when something changes)",
+                "Issuing True UnexpectedAnswer: what was that (failed attempt 1; the next is at 2026-06-11T12:01:08Z, or when something changes)",
             ],
-            Requeue::At(at("2026-06-11T12:01:00Z")),
+            Requeue::At(at("2026-06-11T12:01:08Z")),
         ),
         (
             Rest::Failed(trouble(Disposition::BlameIssuer)),
             kept(),
             &[
-                "Stalled True UnexpectedAnswer: what was that (failed attempt 1; the next is at 2026-06-11T12:01:00Z, or when something changes)",
-                "Issuing True UnexpectedAnswer: what was that (failed attempt 1; the next is at 2026-06-11T12:01:00Z, or when something changes)",
+                "Stalled True UnexpectedAnswer: what was that (failed attempt 1; the next is at 2026-06-11T12:01:08Z, or when something changes)",
+                "Issuing True UnexpectedAnswer: what was that (failed attempt 1; the next is at 2026-06-11T12:01:08Z, or when something changes)",
             ],
-            Requeue::At(at("2026-06-11T12:01:00Z")),
+            Requeue::At(at("2026-06-11T12:01:08Z")),
         ),
         (
             Rest::Failed(trouble(Disposition::Reject)),
@@ -341,10 +341,16 @@ fn pauses_grow_with_each_failure() {
         });
         let description = describe(&seen, &[], &Rest::Failed(trouble(disposition)));
         let status = description.status;
-        let due = pause.map(|pause| now() + SignedDuration::from_secs(pause));
+        // A fifth at most comes on top, so that not all come back together.
+        let due = status.next_attempt_time.as_ref().map(|due| due.0);
+        let waits = due.map(|due| due.duration_since(now()).as_secs());
         let name = format!("{disposition:?}, {failed}");
         assert_eq!(status.failed_attempts, Some(failed), "{name}");
-        assert_eq!(status.next_attempt_time, due.map(Time), "{name}");
+        assert_eq!(waits.is_some(), pause.is_some(), "{name}");
+        assert!(
+            waits.zip(pause).is_none_or(|(waits, pause)| (pause..=pause * 6 / 5).contains(&waits)),
+            "{name}: {waits:?}"
+        );
         assert_eq!(status.last_failure_time, Some(Time(now())), "{name}");
         assert_eq!(status.last_attempt, Some(seen.attempt()), "{name}");
         assert_eq!(description.requeue, due.map_or(Requeue::AwaitChange, Requeue::At), "{name}");
@@ -410,7 +416,7 @@ fn times_in_messages_are_whole_seconds_as_in_the_fields() {
     let seen = with(opened(), |seen| seen.now = at("2026-06-01T12:00:00.987654321Z"));
     let status = describe(&seen, &[], &Rest::Failed(trouble(Disposition::Internal))).status;
     let due = stored(&status).next_attempt_time.expect("a time").0;
-    assert_eq!(due, at("2026-06-01T12:01:00Z"));
+    assert_eq!(due, at("2026-06-01T12:01:08Z"));
     assert!(status.conditions[0].message.contains(&format!("the next is at {due},")));
 }
 
