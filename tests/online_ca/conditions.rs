@@ -218,11 +218,6 @@ impl World {
     fn is(&self, kind: &str) -> bool {
         condition::is_true(&self.status.conditions, kind)
     }
-
-    fn pass(&self, seconds: i64) {
-        let later = self.bench.clock.now() + SignedDuration::from_secs(seconds);
-        self.bench.clock.set(later);
-    }
 }
 
 /// What a request shows after one run.
