@@ -16,7 +16,6 @@ use chancery::issuance::{
 use chancery::pki::{Certificate, KeyKind, Names, csr};
 use chancery::simulator::Kind;
 use chancery::simulator::online_ca::{Chain, Flavour};
-use jiff::SignedDuration;
 
 use crate::bench::{Bench, DEADLINE, PASSWORD, USER, basic, key, settings};
 use crate::router_transport::Canned;
