@@ -135,7 +135,8 @@ pub struct OnlineCaIdentity {
     /// Secret in the namespace of the request with the keys `username` and `password`, used in
     /// place of the credentials of the Issuer, so that one Issuer serves many users. It must carry
     /// the label `chancery.dev/credentials: "true"` and list the CA's host in the annotation
-    /// `chancery.dev/hosts`.
+    /// `chancery.dev/hosts`. It is read when a certificate is asked for: another user in it shows
+    /// with the next renewal, or at once with the annotation `chancery.dev/renew`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub credentials_secret_ref: Option<SecretReference>,
 }
