@@ -6,8 +6,8 @@
 //!                       values     one Step   effect
 //! ```
 //!
-//! All effects on the cluster are in [`perform`], [`secret`] and [`cluster`]; all effects on CAs go
-//! through [`accounts`]. What to do is never decided here but in [`crate::issuance`].
+//! All effects on the cluster are in `perform`, `secret` and `cluster`; all effects on CAs go
+//! through `accounts`. What to do is never decided here but in [`crate::issuance`].
 
 mod accounts;
 mod certificate_request;

@@ -147,9 +147,6 @@ impl Accounts {
         cluster: &Cluster,
         issuer: &IssuerNow<'_>,
     ) -> Result<Arc<Account>, Error> {
-        if let Some(error) = self.blamed(issuer) {
-            return Err(error);
-        }
         let slot = Arc::clone(lock(&self.slots).entry(issuer.key.clone()).or_default());
         let mut slot = slot.lock().await;
         let basis = issuer.basis();

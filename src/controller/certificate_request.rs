@@ -277,7 +277,7 @@ impl FoundIssuer {
         }
     }
 
-    fn state(&self) -> IssuerState {
+    fn state(&self, request: &Request) -> IssuerState {
         match self {
             Self::Missing => IssuerState::Missing,
             Self::Unreadable(why) => {
@@ -287,7 +287,8 @@ impl FoundIssuer {
                 let ready = condition::find(&status.conditions, READY);
                 match ready {
                     Some(ready)
-                        if ready.status == "True" && status.observed_generation == *generation =>
+                        if status.observed_generation == *generation
+                            && (ready.status == "True" || request.needs_not(&ready.reason)) =>
                     {
                         IssuerState::Ready {
                             version: format!("{uid}/{generation}"),
@@ -322,7 +323,7 @@ fn observe(
     let request_values = values(context, request);
     Observation {
         now,
-        issuer: issuer.state(),
+        issuer: issuer.state(&request_values),
         // Whoever has the target has it; looking through all requests is for those without.
         rival: if cached.is_none() { rival(context, request) } else { None },
         previous,

@@ -33,7 +33,13 @@ pub(super) async fn open_account(
     seen: &Observation,
     issuer: &IssuerNow<'_>,
 ) -> Outcome {
-    let account = match context.accounts.open(&context.cluster, issuer).await {
+    // Who brings credentials of their own does not mind that those of the issuer were refused.
+    let refused = context.accounts.blamed(issuer).filter(|_| seen.request.credentials.is_none());
+    let opened = match refused {
+        Some(error) => Err(error),
+        None => context.accounts.open(&context.cluster, issuer).await,
+    };
+    let account = match opened {
         Ok(account) => account,
         Err(error) => {
             // The issuer's own condition tells, and its owner has to act.

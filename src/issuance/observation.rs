@@ -99,6 +99,15 @@ pub struct Request {
     pub credentials_version: Option<String>,
 }
 
+impl Request {
+    /// Whether what makes an issuer not ready is of no matter for this request: with credentials of
+    /// its own it needs none of the issuer's.
+    #[must_use]
+    pub fn needs_not(&self, reason: &str) -> bool {
+        reason == "CredentialsRefused" && self.credentials.is_some()
+    }
+}
+
 /// Labels and annotations from `secretTemplate`.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Template {

@@ -286,16 +286,22 @@ async fn wrong_credentials_are_sent_once_and_not_for_each_request() {
     }
     // Accounts are locked after few wrong passwords.
     assert_eq!(test.certificate_calls().await, 1, "the first to try tries for all");
+    // Who brings credentials of their own is not held up.
+    test.put(test.credentials("mine", "testuser", "changeme")).await;
+    let mut own = test.request("own");
+    own["spec"]["onlineCa"] = json!({"credentialsSecretRef": {"name": "mine"}});
+    test.put(own).await;
+    test.until_ready("own").await;
     test.put(test.request("late")).await;
     test.until_issuing("late", "IssuerNotReady").await;
     test.renew("r1", "now").await;
     test.a_moment_passes().await;
-    assert_eq!(test.certificate_calls().await, 1, "the refused password is not sent again");
+    assert_eq!(test.certificate_calls().await, 2, "the refused password is not sent again");
     test.put(test.credentials("credentials", "testuser", "changeme")).await;
     for name in all.iter().map(String::as_str).chain(["late"]) {
         test.until_ready(name).await;
     }
-    assert_eq!(test.site.issued().await.len(), 13);
+    assert_eq!(test.site.issued().await.len(), 14);
     assert!(!test.issuer_is_stalled("ca").await);
 }
 
