@@ -140,6 +140,14 @@ impl ControlPlane {
         let again = start_api_server(self.dir(), &self.assets, &self.api_server_args);
         *self.api_server.lock().expect("nobody failed with it") = again;
         self.wait_until_ready();
+        // Ready or not, it turns lists of custom resources away while it fills its own caches.
+        for _ in 0..300 {
+            if self.kubectl(["get", "chancery,secrets", "--all-namespaces"]).is_ok() {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(100));
+        }
+        panic!("the API server does not serve our kinds");
     }
 
     fn wait_until_ready(&self) {
