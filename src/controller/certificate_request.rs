@@ -172,7 +172,7 @@ async fn finish(
 }
 
 /// A status that the API server does not take is offered again so often.
-const UNWRITABLE: std::time::Duration = std::time::Duration::from_secs(10);
+const UNWRITABLE: std::time::Duration = std::time::Duration::from_secs(5);
 /// A status that could not be written is written again, or decided anew where the object moved.
 const RETRY: std::time::Duration = std::time::Duration::from_secs(2);
 

@@ -159,12 +159,16 @@ async fn a_failure_that_cannot_be_told_is_not_repeated_faster_than_one_that_can(
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
     let retried = asked().await["503"].as_u64();
-    // What the CA refuses is not tried again.
+    // What the CA refuses is not tried again. The first request goes first: it is due about now.
+    test.kubectl(&["delete", "certificaterequest", "retried"]);
+    while test.site.requests().await["inFlight"] != 0 {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    test.until_idle(&operator);
     test.site.clear_faults().await;
     test.site
         .fault(json!({"operation": "certificate", "times": 0, "kind": "status", "status": 400}))
         .await;
-    test.kubectl(&["delete", "certificaterequest", "retried"]);
     test.apply(test.request("refused"));
     let calls = test.watch_calls();
     until_refused(&calls, 4);
