@@ -320,25 +320,14 @@ fn observe(
     cached: Option<CachedTarget>,
     now: jiff::Timestamp,
 ) -> Observation {
-    let request_values = values(context, request);
+    let values = values(context, request);
+    // Whoever has the target has it; looking through all requests is for those without.
+    let rival = if cached.is_none() { rival(context, request) } else { None };
+    let issuer = issuer.state(&values);
     Observation {
-        now,
-        issuer: issuer.state(&request_values),
-        // Whoever has the target has it; looking through all requests is for those without.
-        rival: if cached.is_none() { rival(context, request) } else { None },
-        previous,
-        request: request_values,
-        cached,
-        target: None,
-        account: None,
-        obtained: None,
-        served: None,
-        submitted: false,
-        delivered: None,
-        renewed: false,
-        conflicts: 0,
-        trouble: None,
+        rival,
         repaired: context.memory.repairs.last(request),
+        ..Observation::at_start(now, values, issuer, previous, cached)
     }
 }
 

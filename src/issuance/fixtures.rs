@@ -189,24 +189,7 @@ pub(super) fn account() -> Account {
 
 /// A request that nobody has looked at.
 pub(super) fn fresh() -> Observation {
-    Observation {
-        now: now(),
-        request: request(),
-        issuer: ready(),
-        rival: None,
-        previous: Previous::default(),
-        cached: None,
-        target: None,
-        account: None,
-        obtained: None,
-        served: None,
-        submitted: false,
-        delivered: None,
-        renewed: false,
-        conflicts: 0,
-        trouble: None,
-        repaired: None,
-    }
+    Observation::at_start(now(), request(), ready(), Previous::default(), None)
 }
 
 /// There is no target, as the read of this run showed.

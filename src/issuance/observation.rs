@@ -275,6 +275,35 @@ pub enum Outcome {
 }
 
 impl Observation {
+    /// What is known when a run begins: nothing was read, opened or done yet.
+    #[must_use]
+    pub fn at_start(
+        now: Timestamp,
+        request: Request,
+        issuer: IssuerState,
+        previous: Previous,
+        cached: Option<CachedTarget>,
+    ) -> Self {
+        Self {
+            now,
+            request,
+            issuer,
+            rival: None,
+            previous,
+            cached,
+            target: None,
+            account: None,
+            obtained: None,
+            served: None,
+            submitted: false,
+            delivered: None,
+            renewed: false,
+            conflicts: 0,
+            trouble: None,
+            repaired: None,
+        }
+    }
+
     /// What a certificate would be requested with now, as far as it is known.
     #[must_use]
     pub fn wanted(&self) -> Requested {

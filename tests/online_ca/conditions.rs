@@ -147,27 +147,13 @@ impl World {
     }
 
     fn observe(&self) -> Observation {
-        Observation {
-            now: self.bench.clock.now(),
-            request: self.request(),
-            issuer: IssuerState::Ready { version: "1".to_owned(), account: None },
-            rival: None,
-            previous: self.previous(),
-            cached: self.target.as_ref().map(|target| CachedTarget {
-                resource_version: target.resource_version.clone(),
-                metadata: target.metadata.clone(),
-            }),
-            target: None,
-            account: None,
-            obtained: None,
-            served: None,
-            submitted: false,
-            delivered: None,
-            renewed: false,
-            conflicts: 0,
-            trouble: None,
-            repaired: None,
-        }
+        let cached = self.target.as_ref().map(|target| CachedTarget {
+            resource_version: target.resource_version.clone(),
+            metadata: target.metadata.clone(),
+        });
+        let issuer = IssuerState::Ready { version: "1".to_owned(), account: None };
+        let previous = Previous::from(&self.status);
+        Observation::at_start(self.bench.clock.now(), self.request(), issuer, previous, cached)
     }
 
     fn request(&self) -> Request {
@@ -188,21 +174,6 @@ impl World {
             renew: None,
             credentials: Some("mine".to_owned()),
             credentials_version: Some(self.credentials_version.to_string()),
-        }
-    }
-
-    fn previous(&self) -> Previous {
-        let status = &self.status;
-        Previous {
-            revision: status.revision.unwrap_or_default(),
-            certificate: status.certificate.clone(),
-            failed_attempts: status.failed_attempts.unwrap_or_default(),
-            last_failure: status.last_failure_time.as_ref().map(|time| time.0),
-            next_attempt: status.next_attempt_time.as_ref().map(|time| time.0),
-            last_attempt: status.last_attempt.clone(),
-            issuing: condition::find(&status.conditions, ISSUING)
-                .map(|issuing| (issuing.reason.clone(), issuing.message.clone())),
-            stalled: condition::is_true(&status.conditions, STALLED),
         }
     }
 
