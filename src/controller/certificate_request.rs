@@ -56,13 +56,13 @@ pub(super) fn error_policy(
 }
 
 async fn run(context: &Context, request: &CertificateRequest) -> Action {
-    let target = cached_target(context, request);
     let uid = request.uid().unwrap_or_default();
     let version = request.resource_version();
-    let target_version = target.as_ref().map(|target| target.resource_version.as_str());
-    if let Err(wait) = context.memory.gate.passes(&uid, version.as_deref(), target_version) {
+    let targets = context.stores.targets_reached();
+    if let Err(wait) = context.memory.gate.passes(&uid, version.as_deref(), targets) {
         return Action::requeue(wait);
     }
+    let target = cached_target(context, request);
     let issuer = FoundIssuer::of(context, request);
     let now = (context.clock)();
     let (known, owed) = match context.memory.unwritten.recall(request) {

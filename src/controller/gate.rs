@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// A version that never arrives (the object was replaced in between) is not waited for longer.
+/// A version that never arrives (the request was replaced in between) is not waited for longer.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 #[derive(Default)]
@@ -31,23 +31,22 @@ impl Gate {
         self.entries().insert(uid.to_owned(), expected);
     }
 
-    /// Whether the caches have reached what was written. If not, the time to wait at most.
+    /// Whether the caches have reached what was written: `request` is the version of the request in
+    /// its cache, `target` the newest that the watch of all targets has told of. If not, the time to
+    /// wait at most.
     pub(super) fn passes(
         &self,
         uid: &str,
         request: Option<&str>,
-        target: Option<&str>,
+        target: u64,
     ) -> Result<(), Duration> {
         let mut entries = self.entries();
         let Some(expected) = entries.get(uid) else {
             return Ok(());
         };
-        let reached = |expected: Option<u64>, cached: Option<&str>| {
-            expected.is_none_or(|expected| {
-                cached
-                    .and_then(|version| version.parse::<u64>().ok())
-                    .is_some_and(|cached| cached >= expected)
-            })
+        let request = request.and_then(|version| version.parse().ok()).unwrap_or_default();
+        let reached = |expected: Option<u64>, cached: u64| {
+            expected.is_none_or(|expected| cached >= expected)
         };
         let waited = expected.since.elapsed();
         let is_reached = reached(expected.request, request) && reached(expected.target, target);
@@ -75,21 +74,21 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_run_waits_for_what_the_last_one_wrote() {
         let gate = Gate::default();
-        assert!(gate.passes("a", Some("1"), None).is_ok(), "nothing was written");
+        assert!(gate.passes("a", Some("1"), 0).is_ok(), "nothing was written");
         gate.expect("a", Some("10"), Some("9"));
-        assert!(gate.passes("a", Some("8"), Some("9")).is_err(), "the request is old");
-        assert!(gate.passes("a", Some("10"), None).is_err(), "the target is not there yet");
-        assert!(gate.passes("b", Some("1"), None).is_ok(), "another request does not care");
-        assert!(gate.passes("a", Some("11"), Some("9")).is_ok(), "both have arrived");
-        assert!(gate.passes("a", Some("8"), None).is_ok(), "and are not waited for again");
+        assert!(gate.passes("a", Some("8"), 9).is_err(), "the request is old");
+        assert!(gate.passes("a", Some("10"), 8).is_err(), "the target is not there yet");
+        assert!(gate.passes("b", Some("1"), 0).is_ok(), "another request does not care");
+        assert!(gate.passes("a", Some("11"), 9).is_ok(), "both have arrived");
+        assert!(gate.passes("a", Some("8"), 0).is_ok(), "and are not waited for again");
     }
 
     #[tokio::test(start_paused = true)]
     async fn what_never_arrives_is_waited_for_a_little() {
         let gate = Gate::default();
         gate.expect("a", Some("10"), None);
-        assert!(gate.passes("a", Some("8"), None).is_err());
+        assert!(gate.passes("a", Some("8"), 0).is_err());
         tokio::time::advance(PATIENCE).await;
-        assert!(gate.passes("a", Some("8"), None).is_ok());
+        assert!(gate.passes("a", Some("8"), 0).is_ok());
     }
 }

@@ -6,6 +6,7 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use futures::stream::{BoxStream, StreamExt as _};
 use k8s_openapi::api::core::v1::Secret;
@@ -35,6 +36,8 @@ pub(super) struct Stores {
     pub(super) cluster_issuers: Store<Guarded<ClusterIssuer>>,
     pub(super) targets: Store<SecretMeta>,
     pub(super) credentials: Store<SecretMeta>,
+    /// Newest version that the watch of the targets has told of, deletions included.
+    targets_reached: Arc<AtomicU64>,
 }
 
 /// Wakes reconciles from inside the operator.
@@ -77,7 +80,9 @@ pub(super) fn start(
     let (cluster_issuers, cluster_issuers_writer) = store();
     let (targets, targets_writer) = store();
     let (credentials, credentials_writer) = store();
-    let stores = Stores { requests, issuers, cluster_issuers, targets, credentials };
+    let targets_reached = Arc::default();
+    let stores =
+        Stores { requests, issuers, cluster_issuers, targets, credentials, targets_reached };
     let (wake_requests, request_wakes) = unbounded_channel();
     let (wake_issuers, issuer_wakes) = unbounded_channel();
     let (wake_cluster_issuers, cluster_issuer_wakes) = unbounded_channel();
@@ -138,7 +143,12 @@ pub(super) fn start(
         targets_writer,
         {
             let routes = routes.clone();
-            move |secret, _| routes.target(secret)
+            move |secret: &SecretMeta, _| {
+                let version = secret.resource_version().and_then(|version| version.parse().ok());
+                let reached = &routes.stores.targets_reached;
+                reached.fetch_max(version.unwrap_or_default(), Ordering::AcqRel);
+                routes.target(secret);
+            }
         },
     ));
     let operator_namespace = operator_namespace.to_owned();
@@ -233,6 +243,12 @@ impl Stores {
         name: &str,
     ) -> Option<Arc<Guarded<CertificateRequest>>> {
         self.requests.get(&ObjectRef::new(name).within(namespace))
+    }
+
+    /// Newest version of any target that has arrived. A Secret that was deleted right after it was
+    /// written has no version in the cache; that its deletion arrived says the same.
+    pub(super) fn targets_reached(&self) -> u64 {
+        self.targets_reached.load(Ordering::Acquire)
     }
 
     /// resourceVersion of a credentials Secret.
