@@ -14,13 +14,14 @@ mod issuer;
 
 pub use self::certificate_request::{
     AttemptInputs, CertificateRequest, CertificateRequestSpec, CertificateRequestStatus,
-    DeliveredCertificate, IssuerReference, KeyAlgorithm, OnlineCaIdentity, PrivateKeySpec,
-    RotationPolicy, SecretTemplate,
+    DeliveredCertificate, IssuerReference, KeyAlgorithm, OnlineCaIdentity, OrderPhase, OrderStatus,
+    PrivateKeySpec, RotationPolicy, SecretTemplate, SwissSignOrder,
 };
 pub use self::crd::all as crds;
 pub use self::issuer::{
     BasicSplit, CertificateBundle, ClusterIssuer, ClusterIssuerSpec, Issuer, IssuerKind,
-    IssuerSpec, IssuerStatus, KeyReference, OnlineCa, SecretReference, Tls, Trust,
+    IssuerSpec, IssuerStatus, KeyReference, OnlineCa, SecretReference, SwissSign,
+    SwissSignAuthentication, SwissSignClient, SwissSignProduct, SwissSignSubmission, Tls, Trust,
 };
 
 /// API group of all kinds.

@@ -8,7 +8,7 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::issuer::{IssuerKind, SecretReference};
+use super::issuer::{IssuerKind, SecretReference, SwissSignProduct};
 
 /// The certificate a workload wants: from whom, for whom, with which key, into which Secret.
 #[expect(clippy::duplicated_attributes, reason = "columns of a table look alike")]
@@ -93,6 +93,9 @@ pub struct CertificateRequestSpec {
     /// credentials of the Issuer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub online_ca: Option<OnlineCaIdentity>,
+    /// For SwissSign: what else an order says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub swiss_sign: Option<SwissSignOrder>,
     /// The private key. Unset, Chancery takes what the CA prefers and says so in
     /// `status.certificate.privateKey`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -139,6 +142,15 @@ pub struct OnlineCaIdentity {
     /// with the next renewal, or at once with the annotation `chancery.dev/renew`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub credentials_secret_ref: Option<SecretReference>,
+}
+
+/// What an order at SwissSign says beside the names.
+#[derive(KubeSchema, Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SwissSignOrder {
+    /// The product, in place of the one the Issuer names.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub product: Option<SwissSignProduct>,
 }
 
 /// The private key of a certificate.
@@ -222,6 +234,13 @@ pub struct CertificateRequestStatus {
     /// The delivered certificate.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub certificate: Option<DeliveredCertificate>,
+    /// The order that is open at the CA, or the last one where it has to be looked at; absent
+    /// otherwise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub order: Option<OrderStatus>,
+    /// Counts the orders made for this request, those that came to nothing included.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub orders: Option<i64>,
     /// When the certificate will be renewed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub renewal_time: Option<Time>,
@@ -266,6 +285,52 @@ pub struct DeliveredCertificate {
     pub delivered_at: Time,
     /// resourceVersion of the Secret as delivered: while it stays, nothing has to be read again.
     pub secret_resource_version: String,
+}
+
+/// An order at a CA.
+#[derive(KubeSchema, Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct OrderStatus {
+    /// Its name at the CA, which never changes: `chancery-<uid>-<number>`. Its key is in the Secret
+    /// `<request>.order`.
+    pub reference: String,
+    /// Its id at the CA, once known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub id: Option<String>,
+    /// `Submitting`, `Pending`, `Issued`, `Failed`, or `Unknown` where an answer was lost.
+    pub phase: OrderPhase,
+    /// The CA's own word for its state.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub state: Option<String>,
+    /// Who must act next.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub waiting_for: Option<String>,
+    /// When it was first submitted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub submitted_at: Option<Time>,
+    /// How often it was submitted: more than once only where an earlier submit provably came to
+    /// nothing.
+    #[serde(default)]
+    pub attempt: i64,
+    /// The process that submitted it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub claimed_by: Option<String>,
+}
+
+/// Where an order stands.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
+pub enum OrderPhase {
+    /// It is about to be submitted, or was by a process that ended.
+    #[default]
+    Submitting,
+    /// An answer was lost: it is being looked for.
+    Unknown,
+    /// The CA has it.
+    Pending,
+    /// The CA issued the certificate.
+    Issued,
+    /// It came to nothing.
+    Failed,
 }
 
 /// What an attempt was made with.

@@ -25,7 +25,7 @@ use super::credentials::Basic;
 use super::transport::Transport;
 use super::{
     AccountReport, Capabilities, CertificateAuthority, Disposition, Error, Order, Parameters,
-    Submitted,
+    Permit, Submitted,
 };
 use crate::api::{BasicSplit, KeyAlgorithm, OnlineCa as Settings};
 use crate::pki::{Certificate, KeyKind};
@@ -59,6 +59,7 @@ impl OnlineCa {
                 key_kinds: key_kinds(&settings.key_algorithms),
                 key_kinds_field: "spec.onlineCa.keyAlgorithms",
                 names: false,
+                orders: None,
             },
             credentials,
             split: settings.basic_split,
@@ -110,8 +111,11 @@ impl CertificateAuthority for OnlineCa {
         Ok(AccountReport { remarks: roots.remarks })
     }
 
-    async fn submit(&self, order: &Order<'_>) -> Submitted {
-        let Parameters::OnlineCa { credentials: own } = order.parameters;
+    async fn submit(&self, order: &Order<'_>, _: Permit) -> Submitted {
+        let own = match order.parameters {
+            Parameters::OnlineCa { credentials } => credentials,
+            Parameters::Prepared(_) => &None,
+        };
         let Some(credentials) = own.as_ref().or(self.credentials.as_ref()) else {
             return Submitted::Refused(Error {
                 disposition: Disposition::Reject,

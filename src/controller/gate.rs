@@ -45,9 +45,8 @@ impl Gate {
             return Ok(());
         };
         let request = request.and_then(|version| version.parse().ok()).unwrap_or_default();
-        let reached = |expected: Option<u64>, cached: u64| {
-            expected.is_none_or(|expected| cached >= expected)
-        };
+        let reached =
+            |expected: Option<u64>, cached: u64| expected.is_none_or(|expected| cached >= expected);
         let waited = expected.since.elapsed();
         let is_reached = reached(expected.request, request) && reached(expected.target, target);
         if is_reached || waited >= PATIENCE {

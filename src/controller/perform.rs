@@ -11,7 +11,7 @@ use super::cluster::ErrorKind;
 use super::kill_point::kill_point;
 use super::secret;
 use crate::api::CertificateRequest;
-use crate::ca::{self, Disposition, Order, Parameters, Submitted};
+use crate::ca::{self, Disposition, Order, Parameters, Permit, Phase, Progress, Submitted};
 use crate::issuance::{self, Delivery, KeyPlan, Observation, Obtained, Outcome, Read, Trouble};
 use crate::pki::{PrivateKey, csr};
 
@@ -107,19 +107,30 @@ pub(super) async fn submit(
     }
     kill_point("before-submit");
     let parameters = Parameters::OnlineCa { credentials };
-    let order = Order { csr_der: &csr_der, parameters: &parameters };
+    let order = Order::unnamed(&csr_der, &parameters);
     let submitted = timed(context, &account, issuer, &order).await;
     kill_point("after-submit");
     match submitted {
-        Submitted::Issued(candidates) => {
+        Submitted::Accepted(Progress { phase: Phase::Issued(candidates), .. }) => {
             if let Some(trial) = &trial {
                 trial.passed();
             }
             Outcome::Issued(Obtained { key, candidates })
         }
+        Submitted::Accepted(_) => Outcome::Failed(not_at_once()),
         Submitted::Refused(error) | Submitted::Unknown(error) => {
             Outcome::Failed(refused(context, seen, issuer, error))
         }
+    }
+}
+
+/// A CA without orders issues at once or not at all.
+fn not_at_once() -> Trouble {
+    Trouble {
+        disposition: Disposition::Internal,
+        reason: "UnexpectedAnswer",
+        message: "the CA took the request and issued nothing".to_owned(),
+        counts: true,
     }
 }
 
@@ -131,9 +142,9 @@ async fn timed(
     order: &Order<'_>,
 ) -> Submitted {
     let start = tokio::time::Instant::now();
-    let submitted = account.ca.submit(order).await;
+    let submitted = account.ca.submit(order, Permit::Free).await;
     let disposition = match &submitted {
-        Submitted::Issued(_) => "issued",
+        Submitted::Accepted(_) => "issued",
         Submitted::Refused(error) | Submitted::Unknown(error) => error.disposition.label(),
     };
     context.metrics.ca_request(&issuer.key.name, "submit", disposition, start.elapsed());

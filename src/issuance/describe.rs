@@ -363,6 +363,8 @@ fn status(
         observed_generation: seen.request.generation,
         conditions,
         revision: (revision > 0).then_some(revision),
+        order: None,
+        orders: None,
         certificate: held
             .map(|held| recorded(seen, held, rest))
             .or_else(|| previous.certificate.clone()),

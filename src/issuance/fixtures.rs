@@ -180,6 +180,7 @@ pub(super) fn account() -> Account {
             key_kinds: vec![KeyKind::EcdsaP256, KeyKind::EcdsaP384],
             names: true,
             key_kinds_field: "spec.houseCa.keyAlgorithms",
+            orders: None,
         },
         anchors: vec![pki().root.certificate()],
         add_served_roots: false,

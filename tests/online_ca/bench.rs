@@ -8,7 +8,7 @@ use chancery::api::{self, BasicSplit, IssuerSpec};
 use chancery::ca::credentials::Basic;
 use chancery::ca::registry;
 use chancery::ca::transport::Transport;
-use chancery::ca::{CertificateAuthority, Order, Parameters, Submitted};
+use chancery::ca::{CertificateAuthority, Order, Parameters, Permit, Submitted};
 use chancery::pki::{Certificate, KeyKind, Names, PrivateKey, csr, parse_pem};
 use chancery::simulator::online_ca::{Flavour, Operation, Site, SiteSettings};
 use chancery::simulator::{Fault, KeyAlgorithm, Kind, Settings, Simulator};
@@ -128,7 +128,7 @@ pub(crate) fn open(
     credentials: Option<Basic>,
     transport: Arc<dyn Transport>,
 ) -> Arc<dyn CertificateAuthority> {
-    let spec = IssuerSpec { online_ca: Some(spec), tls: None, trust: None };
+    let spec = IssuerSpec { online_ca: Some(spec), swiss_sign: None, tls: None, trust: None };
     registry::Kind::of(&spec).unwrap().open(credentials, transport, DEADLINE).unwrap()
 }
 
@@ -156,7 +156,7 @@ pub(crate) fn csr_der(key: &PrivateKey) -> Vec<u8> {
 pub(crate) async fn submit(ca: &dyn CertificateAuthority) -> Submitted {
     let parameters = Parameters::OnlineCa { credentials: None };
     let csr_der = csr_der(&key(KeyKind::Rsa2048));
-    ca.submit(&Order { csr_der: &csr_der, parameters: &parameters }).await
+    ca.submit(&Order::unnamed(&csr_der, &parameters), Permit::Free).await
 }
 
 pub(crate) fn one_certificate(pem: &str) -> Certificate {

@@ -8,7 +8,7 @@ use chancery::api::{self, BasicSplit, CertificateRequestStatus, IssuerSpec, Rota
 use chancery::ca::credentials::Basic;
 use chancery::ca::registry;
 use chancery::ca::transport::{Failure, Transport};
-use chancery::ca::{Order, Parameters, Submitted};
+use chancery::ca::{Order, Parameters, Permit, Phase, Progress, Submitted};
 use chancery::issuance::{
     self, CachedTarget, IssuerState, KeyPlan, Observation, Obtained, Outcome, Previous, Read,
     RenewBefore, Request, Requeue, Step, Target, Template, Trouble, decide, describe,
@@ -99,7 +99,12 @@ impl World {
     }
 
     fn open_account(&self) -> Outcome {
-        let spec = IssuerSpec { online_ca: Some(self.spec.clone()), tls: None, trust: None };
+        let spec = IssuerSpec {
+            online_ca: Some(self.spec.clone()),
+            swiss_sign: None,
+            tls: None,
+            trust: None,
+        };
         let kind = registry::Kind::of(&spec).unwrap();
         let ca = match kind.open(None, self.transport(), DEADLINE) {
             Ok(ca) => ca,
@@ -120,8 +125,12 @@ impl World {
         };
         let csr_der = csr::build(&key, &self.names).unwrap();
         let parameters = Parameters::OnlineCa { credentials: self.credentials.clone() };
-        match self.ca().submit(&Order { csr_der: &csr_der, parameters: &parameters }).await {
-            Submitted::Issued(candidates) => Outcome::Issued(Obtained { key, candidates }),
+        let order = Order::unnamed(&csr_der, &parameters);
+        match self.ca().submit(&order, Permit::Free).await {
+            Submitted::Accepted(Progress { phase: Phase::Issued(candidates), .. }) => {
+                Outcome::Issued(Obtained { key, candidates })
+            }
+            Submitted::Accepted(other) => panic!("not at once: {other:?}"),
             Submitted::Refused(error) | Submitted::Unknown(error) => Outcome::Failed(error.into()),
         }
     }

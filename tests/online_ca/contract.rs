@@ -6,7 +6,7 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use chancery::ca::{CertificateAuthority, Error, Order, Parameters, Submitted};
+use chancery::ca::{CertificateAuthority, Error, Order, Parameters, Permit, Submitted};
 use chancery::pki::{KeyKind, PrivateKey};
 
 use crate::bench::{csr_der, key};
@@ -131,9 +131,8 @@ fn capabilities_are_complete_and_stay(fixture: &impl Fixture) {
 async fn a_good_submit_returns_a_leaf_for_the_key_of_the_csr(fixture: &impl Fixture) {
     let ca = fixture.ca();
     let key = key(ca.capabilities().key_kinds[0]);
-    let Submitted::Issued(certificates) = submit(fixture, &key).await else {
-        panic!("a good submit was not answered with certificates");
-    };
+    let submitted = submit(fixture, &key).await;
+    let certificates = submitted.issued().expect("a good submit is answered with certificates");
     let leaves: Vec<_> =
         certificates.iter().filter(|one| one.spki_der() == key.spki_der()).collect();
     assert_eq!(leaves.len(), 1, "one certificate for the key, among {certificates:?}");
@@ -154,7 +153,7 @@ async fn a_spoilt_submit_is_told_for_what_it_is(fixture: &impl Fixture, trouble:
     is_fit_for_a_condition(fixture, &error, trouble);
     assert_eq!(fixture.minting_requests(), 1, "{trouble:?}: one request, never a second");
     let again = submit(fixture, &key).await;
-    assert!(matches!(again, Submitted::Issued(_)), "{trouble:?} passed, and yet: {again:?}");
+    assert!(again.issued().is_some(), "{trouble:?} passed, and yet: {again:?}");
     assert_eq!(fixture.minting_requests(), 2, "{trouble:?}");
 }
 
@@ -208,5 +207,5 @@ fn is_fit_for_a_condition(fixture: &impl Fixture, error: &Error, trouble: Troubl
 async fn submit(fixture: &impl Fixture, key: &PrivateKey) -> Submitted {
     let parameters = fixture.parameters();
     let csr_der = csr_der(key);
-    fixture.ca().submit(&Order { csr_der: &csr_der, parameters: &parameters }).await
+    fixture.ca().submit(&Order::unnamed(&csr_der, &parameters), Permit::Free).await
 }

@@ -3,7 +3,7 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use chancery::ca::{CertificateAuthority, Order, Parameters, Submitted};
+use chancery::ca::{CertificateAuthority, Order, Parameters, Permit};
 use chancery::pki::KeyKind;
 use chancery::simulator::Kind;
 use http::{Method, Request, header};
@@ -28,7 +28,7 @@ fn names_of_headers(request: &Request<Bytes>) -> Vec<&str> {
 async fn get_certificate_is_one_post_with_credentials_and_a_form() {
     let bench = Bench::new();
     let (recorder, ca) = recorded(&bench);
-    assert!(matches!(submit(&*ca).await, Submitted::Issued(_)));
+    assert!(submit(&*ca).await.issued().is_some());
     let [call] = &recorder.requests()[..] else { panic!("one request") };
     let request = &call.request;
     assert_eq!(request.method(), Method::POST);
@@ -54,7 +54,7 @@ async fn the_form_survives_plus_signs_and_line_ends() {
     // Bytes that are nothing but + and / in base64, over several lines.
     let mut csr_der = vec![0xfb; 150];
     csr_der.extend([0xff; 61]);
-    ca.submit(&Order { csr_der: &csr_der, parameters: &parameters }).await;
+    ca.submit(&Order::unnamed(&csr_der, &parameters), Permit::Free).await;
     let [call] = &recorder.requests()[..] else { panic!("one request") };
     let body = std::str::from_utf8(call.request.body()).unwrap();
     assert!(body.bytes().all(|b| b.is_ascii_graphic()), "{body}");
@@ -126,7 +126,7 @@ async fn nothing_is_sent_twice_whatever_comes_back() {
         let bench = Bench::new();
         let (recorder, ca) = recorded(&bench);
         bench.fault(kind.clone());
-        assert!(!matches!(submit(&*ca).await, Submitted::Issued(_)), "{kind:?}");
+        assert!(submit(&*ca).await.issued().is_none(), "{kind:?}");
         assert_eq!(recorder.requests().len(), 1, "{kind:?}");
     }
 }
@@ -140,8 +140,8 @@ async fn credentials_of_the_request_take_the_place_of_the_issuers() {
     let (recorder, ca) = recorded(&bench);
     let parameters = Parameters::OnlineCa { credentials: Some(basic("jdoe", "own")) };
     let csr_der = csr_der(&key(KeyKind::Rsa2048));
-    let submitted = ca.submit(&Order { csr_der: &csr_der, parameters: &parameters }).await;
-    assert!(matches!(submitted, Submitted::Issued(_)));
+    let submitted = ca.submit(&Order::unnamed(&csr_der, &parameters), Permit::Free).await;
+    assert!(submitted.issued().is_some());
     let header = recorder.requests()[0].request.headers()[header::AUTHORIZATION].clone();
     assert_eq!(header, format!("Basic {}", STANDARD.encode("jdoe:own")));
     assert_eq!(bench.site.issued()[0].username, "jdoe");

@@ -10,7 +10,7 @@ use super::wire::{self, TrustRoots};
 use crate::api::OnlineCa as Settings;
 use crate::ca::credentials::Basic;
 use crate::ca::transport::{Call, Failure, Transport};
-use crate::ca::{Disposition, Error, Submitted, remote_text};
+use crate::ca::{Disposition, Error, Phase, Progress, Submitted, remote_text};
 
 /// A leaf and a few CA certificates; grid chains stay far below.
 const CERTIFICATE_LIMIT: usize = 1024 * 1024;
@@ -158,7 +158,11 @@ fn read_certificate(
         };
     }
     match wire::certificates(response.body()) {
-        Ok(certificates) => Submitted::Issued(certificates),
+        Ok(certificates) => Submitted::Accepted(Progress {
+            id: None,
+            named: false,
+            phase: Phase::Issued(certificates),
+        }),
         Err(why) => Submitted::Unknown(Error {
             disposition: Disposition::Internal,
             reason: "UnexpectedAnswer",
