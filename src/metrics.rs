@@ -102,6 +102,11 @@ impl Metrics {
         self.registry().register_collector(Box::new(Requests(requests)));
     }
 
+    /// Reports with each scrape whether this process acts.
+    pub fn observe_leader(&self, is_leader: impl Fn() -> bool + Send + Sync + 'static) {
+        self.registry().register_collector(Box::new(Leader(is_leader)));
+    }
+
     /// The exposition in OpenMetrics text.
     #[must_use]
     pub fn encode(&self) -> String {
@@ -113,6 +118,23 @@ impl Metrics {
 
     fn registry(&self) -> std::sync::MutexGuard<'_, Registry> {
         self.registry.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A gauge that is asked for at the moment: what was set at the last renewal would outlive it.
+struct Leader<F>(F);
+
+impl<F> std::fmt::Debug for Leader<F> {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str("Leader")
+    }
+}
+
+impl<F: Fn() -> bool + Send + Sync + 'static> Collector for Leader<F> {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
+        let gauge = ConstGauge::new(i64::from((self.0)()));
+        let help = "Whether this process holds the lease and acts (1), or stands by (0)";
+        gauge.encode(encoder.encode_descriptor("leader", help, None, gauge.metric_type())?)
     }
 }
 

@@ -258,6 +258,20 @@ impl Stores {
 }
 
 impl Wakers {
+    /// Has everything looked at that is in the caches.
+    pub(super) fn everything(&self, stores: &Stores) {
+        // A receiver is gone at shutdown only.
+        for issuer in stores.issuers.state() {
+            let _ = self.issuers.send(ObjectRef::from_obj(&*issuer));
+        }
+        for issuer in stores.cluster_issuers.state() {
+            let _ = self.cluster_issuers.send(ObjectRef::from_obj(&*issuer));
+        }
+        for request in stores.requests.state() {
+            let _ = self.requests.send(ObjectRef::from_obj(&*request));
+        }
+    }
+
     /// Has an issuer looked at again.
     pub(super) fn issuer(&self, kind: IssuerKind, namespace: Option<&str>, name: &str) {
         // A receiver is gone at shutdown only.

@@ -33,7 +33,9 @@ async fn a_first_issuance_costs_three_requests_and_one_certificate() {
     test.until_all_ready(&operator, MANY).await;
     let took = begun.elapsed();
     test.until_idle(&operator);
-    let (all, events) = calls.so_far();
+    let counted = calls.so_far();
+    counted.check_lease();
+    let (all, events) = (counted.calls, counted.events);
     println!(
         "{MANY} first issuances: {:.1} s, {} requests ({:.2} each), {events} about Events, \
          {:.2} CPU s and {} MiB of a debug build",
@@ -80,8 +82,11 @@ async fn a_restart_writes_nothing_reads_no_secret_and_asks_no_ca() {
     let begun = Instant::now();
     operator.wait_until_ready();
     let ready_after = begun.elapsed();
+    operator.wait_until_it_acts();
     test.until_idle(&operator);
-    let (all, events) = calls.so_far();
+    let counted = calls.so_far();
+    counted.check_lease();
+    let (all, events) = (counted.calls, counted.events);
     let (cpu, memory) = operator.process.usage();
     println!(
         "restart with {MANY} certificates: stopped in {:.2} s; ready after {:.2} s, {} requests, \
