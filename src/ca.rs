@@ -59,6 +59,12 @@ pub trait CertificateAuthority: Send + Sync {
         Vec::new()
     }
 
+    /// Whether a search of this account has found an order of ours: only then does "there is none"
+    /// mean anything.
+    fn has_found_orders(&self) -> bool {
+        false
+    }
+
     /// The CA certificates that the CA itself serves, obtainable without an issuance. Material to
     /// complete a chain with, not something to trust.
     async fn trust_anchors(&self) -> Result<Vec<Certificate>, Error>;
@@ -137,7 +143,8 @@ pub struct Wanted<'a> {
 }
 
 /// The part of a request that is for one kind of CA only.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, serde::Serialize)]
+#[serde(rename_all = "camelCase")]
 pub enum RequestBlock {
     /// `spec.swissSign`.
     SwissSign(crate::api::SwissSignOrder),
@@ -274,6 +281,14 @@ pub struct Progress {
     pub named: bool,
     /// Where it stands.
     pub phase: Phase,
+}
+
+impl Progress {
+    /// Whether the certificate is there.
+    #[must_use]
+    pub fn is_issued(&self) -> bool {
+        matches!(self.phase, Phase::Issued(_))
+    }
 }
 
 /// Where an order stands.

@@ -10,7 +10,9 @@
 //! through `accounts`. What to do is never decided here but in [`crate::issuance`].
 
 mod accounts;
+mod board;
 mod certificate_request;
+mod claims;
 mod cluster;
 mod events;
 mod gate;
@@ -19,8 +21,10 @@ mod issuer;
 mod kill_point;
 mod lease;
 mod memory;
+mod orders;
 mod perform;
 mod repairs;
+mod searches;
 mod secret;
 mod undelivered;
 mod unwritten;
@@ -81,6 +85,7 @@ struct Context {
     namespace: String,
     stores: Stores,
     accounts: Arc<Accounts>,
+    board: board::Board,
     events: Events,
     memory: Arc<Memory>,
     keygen: Semaphore,
@@ -147,6 +152,7 @@ pub async fn run(
         cluster: cluster::Cluster::new(operator.client, leadership.clone()),
         namespace: operator.namespace,
         accounts,
+        board: board::Board::default(),
         events,
         memory,
         // RSA keys cost whole cores for up to a second.
@@ -206,6 +212,7 @@ pub async fn run(
     tokio::join!(drain(requests), drain(issuers), drain(cluster_issuers));
     drop(tasks);
     // With the last run the last notice is left.
+    context.board.stop();
     drop(context);
     publisher.finish().await;
     // Nothing of this process acts any more: the next may.

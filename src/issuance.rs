@@ -27,6 +27,9 @@ mod describe;
 mod fixtures;
 pub mod issuer;
 mod observation;
+pub mod order;
+mod order_status;
+pub mod record;
 mod reissue;
 pub mod renewal;
 mod requested;
@@ -41,6 +44,8 @@ pub use self::observation::{
     Account, CachedTarget, IssuerState, Observation, Obtained, Outcome, Previous, Read, Request,
     Target, Template, Trouble,
 };
+pub use self::order::{Hold, OrderSeen, Prepared, Sent, Sought};
+pub use self::record::{Mark, OrderDraft, OrderState, RawRecord, Record, RecordRead, record_name};
 pub use self::reissue::Reissue;
 pub use self::renewal::RenewBefore;
 pub use self::requested::Requested;

@@ -305,6 +305,12 @@ pub struct OrderStatus {
     /// Who must act next.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub waiting_for: Option<String>,
+    /// What the CA says of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
+    /// The account it was made at.
+    #[serde(default)]
+    pub account: String,
     /// When it was first submitted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub submitted_at: Option<Time>,

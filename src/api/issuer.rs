@@ -307,6 +307,10 @@ pub struct IssuerStatus {
     /// changes, certificates are issued anew.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub account: Option<String>,
+    /// The account whose search has found an order of ours. Only there is an order that is not found
+    /// taken to be absent, and made again after a lost answer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub order_found_at: Option<String>,
     /// resourceVersion of the credentials Secret that this status speaks of.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub credentials_resource_version: Option<String>,

@@ -103,6 +103,8 @@ pub(super) struct Accounts {
     slots: Mutex<HashMap<IssuerKey, Slot>>,
     blamed: Mutex<HashMap<IssuerKey, (Basis, Error)>>,
     trials: Mutex<HashMap<IssuerKey, (Basis, Arc<Trial>)>>,
+    /// Accounts whose search has found an order of ours, in one line each.
+    proven: Mutex<HashMap<IssuerKey, String>>,
 }
 
 /// Credentials that the CA has not accepted yet are tried by one request alone: CAs lock accounts
@@ -138,6 +140,7 @@ impl Accounts {
             slots: Mutex::default(),
             blamed: Mutex::default(),
             trials: Mutex::default(),
+            proven: Mutex::default(),
         }
     }
 
@@ -192,6 +195,16 @@ impl Accounts {
         None
     }
 
+    /// Notes that a search of this account has found an order of ours.
+    pub(super) fn prove(&self, issuer: &IssuerNow<'_>, account: &Account) {
+        lock(&self.proven).insert(issuer.key.clone(), account.name.clone());
+    }
+
+    /// The account whose search has found an order of ours.
+    pub(super) fn proven(&self, key: &IssuerKey) -> Option<String> {
+        lock(&self.proven).get(key).cloned()
+    }
+
     /// Lets the credentials be tried once more.
     pub(super) fn forgive(&self, key: &IssuerKey) {
         lock(&self.blamed).remove(key);
@@ -202,6 +215,7 @@ impl Accounts {
         self.reopen(key);
         self.forgive(key);
         lock(&self.trials).remove(key);
+        lock(&self.proven).remove(key);
     }
 
     async fn connect(&self, cluster: &Cluster, issuer: &IssuerNow<'_>) -> Result<Account, Error> {

@@ -263,10 +263,10 @@ impl Election {
             }
         }
         self.look().await?;
-        let sighting = self.known.as_ref().map(|known| Sighting {
-            record: &known.record,
-            unchanged_for: known.since.elapsed(),
-        });
+        let sighting = self
+            .known
+            .as_ref()
+            .map(|known| Sighting { record: &known.record, unchanged_for: known.since.elapsed() });
         match decide(self.leadership.incarnation(), sighting.as_ref()) {
             Step::Create | Step::Take | Step::Renew => self.claim().await,
             Step::Wait(left) => {
@@ -308,7 +308,8 @@ impl Election {
     async fn write(&mut self, record: Record) -> Result<(), Error> {
         // An answer that is lost leaves a version that we do not know.
         self.is_fresh = false;
-        let mut lease = self.known.as_ref().map_or_else(Lease::default, |known| known.lease.clone());
+        let mut lease =
+            self.known.as_ref().map_or_else(Lease::default, |known| known.lease.clone());
         record.write(lease.spec.get_or_insert_default());
         let written = if self.known.is_none() {
             lease.metadata.name = Some(NAME.to_owned());

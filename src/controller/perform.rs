@@ -63,6 +63,7 @@ pub(super) async fn open_account(
         }
     };
     Outcome::Opened(issuance::Account {
+        name: account.name.clone(),
         capabilities: account.ca.capabilities().clone(),
         anchors: account.anchors.clone(),
         add_served_roots: account.add_served_roots,
@@ -153,7 +154,7 @@ async fn timed(
 
 /// Refused credentials of the issuer are the issuer's trouble: all its requests wait, and nothing
 /// is asked of the CA, until they change.
-fn refused(
+pub(super) fn refused(
     context: &Context,
     seen: &Observation,
     issuer: &IssuerNow<'_>,
@@ -167,7 +168,7 @@ fn refused(
     error.into()
 }
 
-async fn key(context: &Context, plan: KeyPlan) -> Result<Arc<PrivateKey>, Trouble> {
+pub(super) async fn key(context: &Context, plan: KeyPlan) -> Result<Arc<PrivateKey>, Trouble> {
     let kind = match plan {
         KeyPlan::Reuse(key) => return Ok(key),
         KeyPlan::Generate(kind) => kind,
@@ -181,7 +182,7 @@ async fn key(context: &Context, plan: KeyPlan) -> Result<Arc<PrivateKey>, Troubl
     }
 }
 
-fn key_trouble(error: &dyn std::error::Error) -> Trouble {
+pub(super) fn key_trouble(error: &dyn std::error::Error) -> Trouble {
     Trouble {
         disposition: Disposition::Internal,
         reason: "KeyFailed",

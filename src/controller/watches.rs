@@ -272,6 +272,12 @@ impl Wakers {
         }
     }
 
+    /// Has a request looked at again.
+    pub(super) fn request(&self, namespace: &str, name: &str) {
+        // A receiver is gone at shutdown only.
+        let _ = self.requests.send(ObjectRef::new(name).within(namespace));
+    }
+
     /// Has an issuer looked at again.
     pub(super) fn issuer(&self, kind: IssuerKind, namespace: Option<&str>, name: &str) {
         // A receiver is gone at shutdown only.

@@ -4,14 +4,16 @@ use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::delivery::Delivery;
+use super::delivery::{Delivery, New};
 use super::observation::{Account, IssuerState, Observation, Obtained, Request, Target, Trouble};
+use super::order::{self, Hold};
+use super::record::{Mark, OrderDraft};
 use super::reissue::{Reissue, reissue};
 use super::standing::Standing;
 use crate::api::RotationPolicy;
 use crate::ca::Disposition;
 use crate::pki::chain::{self, Expected, Unfit, VerifiedChain};
-use crate::pki::{Certificate, KeyKind, PrivateKey};
+use crate::pki::{Certificate, KeyKind, Names, PrivateKey};
 
 /// A Secret that somebody else keeps changing back is repaired after this time at the earliest; each
 /// repair in a row doubles it, up to [`LONGEST_REPAIR_PAUSE`].
@@ -33,6 +35,24 @@ pub enum Step {
     ReadServedRoots,
     /// Write the target Secret.
     Deliver(Box<Delivery>),
+    /// Read the record of the request's order.
+    ReadRecord,
+    /// Make a key and a CSR, and have the CA translate and examine the order.
+    Prepare(KeyPlan),
+    /// Store an order before it is made, and with it the claim.
+    WriteRecord(Box<OrderDraft>),
+    /// Win the claim on the order that is stored.
+    Claim,
+    /// Write the status that says who submits what.
+    Announce,
+    /// Search the CA for the order.
+    Find,
+    /// Search the CA for the order before.
+    FindBefore,
+    /// Submit the order that is stored.
+    Order,
+    /// Note on the record what became of the order.
+    Mark(Mark),
     /// Nothing now.
     Rest(Rest),
 }
@@ -76,6 +96,21 @@ pub enum Rest {
     SecretNameTaken(String),
     /// The attempt of this run failed.
     Failed(Trouble),
+    /// The order is about to be submitted; only the announcement says so.
+    Submitting,
+    /// The CA has the order.
+    Ordered,
+    /// The answer to a submit may have been lost: the order is looked for.
+    LookedFor {
+        /// When the next time.
+        until: Timestamp,
+        /// What the last search came to, where it is worth telling.
+        why: Option<String>,
+    },
+    /// Nobody knows what is in the record.
+    RecordUnreadable(String),
+    /// The order waits for a person.
+    Held(Hold),
 }
 
 /// The next step.
@@ -110,7 +145,11 @@ pub fn decide(seen: &Observation) -> Step {
             None => Step::OpenAccount,
         };
     }
-    match reissue(seen, &standing) {
+    let due = reissue(seen, &standing);
+    if seen.has_open_order(&standing) {
+        return order::step(seen, &standing, due);
+    }
+    match due {
         Some(reissue) => issue(seen, &standing, reissue),
         None => keep(seen, &standing),
     }
@@ -126,7 +165,9 @@ fn issue(seen: &Observation, standing: &Standing, reissue: Reissue) -> Step {
             "the CA issued the certificate that is there already".to_owned(),
         )));
     }
-    if seen.request.suspended {
+    // What was paid for is delivered again, whatever is suspended.
+    let is_paid = reissue.is_repair() && seen.previous.orders > 0;
+    if seen.request.suspended && !is_paid {
         return Step::Rest(Rest::Suspended(reissue));
     }
     match &seen.issuer {
@@ -134,7 +175,7 @@ fn issue(seen: &Observation, standing: &Standing, reissue: Reissue) -> Step {
         IssuerState::NotReady(why) => return Step::Rest(Rest::IssuerNotReady(why.clone())),
         IssuerState::Ready { .. } => {}
     }
-    if let Some(rest) = pause(seen, reissue) {
+    if let Some(rest) = pause(seen, reissue.clone()) {
         return Step::Rest(rest);
     }
     if seen.target.is_none() {
@@ -153,12 +194,13 @@ fn issue(seen: &Observation, standing: &Standing, reissue: Reissue) -> Step {
             message,
             counts: true,
         })),
+        None if account.capabilities.orders.is_some() => order::step(seen, standing, Some(reissue)),
         None => Step::Submit(key_plan(seen, standing, account)),
     }
 }
 
 /// Whether the next attempt has to wait.
-fn pause(seen: &Observation, reissue: Reissue) -> Option<Rest> {
+pub(super) fn pause(seen: &Observation, reissue: Reissue) -> Option<Rest> {
     let previous = &seen.previous;
     if previous.next_attempt.is_none() && seen.is_last_attempt() {
         return Some(Rest::AwaitingChange);
@@ -190,7 +232,7 @@ fn refusal(request: &Request, account: &Account) -> Option<String> {
     })
 }
 
-fn key_plan(seen: &Observation, standing: &Standing, account: &Account) -> KeyPlan {
+pub(super) fn key_plan(seen: &Observation, standing: &Standing, account: &Account) -> KeyPlan {
     let preferred = account.capabilities.key_kinds.first().copied().unwrap_or(KeyKind::Rsa2048);
     let kind = seen.request.key_kind.unwrap_or(preferred);
     if seen.request.rotation == RotationPolicy::Always || standing.held().is_none() {
@@ -218,7 +260,9 @@ fn deliver(seen: &Observation, obtained: &Obtained, account: &Account) -> Step {
             chain.leaf.not_after()
         )))),
         Ok(chain) => {
-            Step::Deliver(Box::new(seen.delivery(account, &chain, Arc::clone(&obtained.key), true)))
+            let new = New { requested: seen.wanted(), order: None };
+            let key = Arc::clone(&obtained.key);
+            Step::Deliver(Box::new(seen.delivery(account, &chain, key, Some(new))))
         }
         // The server may keep the missing intermediate among the roots it serves.
         Err(Unfit::NoPath { .. }) if seen.served.is_none() => Step::ReadServedRoots,
@@ -227,7 +271,7 @@ fn deliver(seen: &Observation, obtained: &Obtained, account: &Account) -> Step {
 }
 
 /// Somebody else writes the target as often as we do.
-fn contended(seen: &Observation) -> Option<Trouble> {
+pub(super) fn contended(seen: &Observation) -> Option<Trouble> {
     (seen.conflicts > CONFLICTS).then(|| Trouble {
         disposition: Disposition::Retry { after: None },
         reason: "SecretContended",
@@ -248,7 +292,7 @@ fn unfit(message: String) -> Trouble {
     }
 }
 
-fn unfit_trouble(unfit: &Unfit) -> Trouble {
+pub(super) fn unfit_trouble(unfit: &Unfit) -> Trouble {
     let (disposition, reason, advice) = match unfit {
         Unfit::AnchorNotValid { .. }
         | Unfit::NoAnchors { .. }
@@ -314,7 +358,7 @@ fn keep(seen: &Observation, standing: &Standing) -> Step {
             return issue(seen, standing, Reissue::SecretAltered("its chain does not verify"));
         }
     };
-    let delivery = seen.delivery(account, &chain, Arc::clone(key), false);
+    let delivery = seen.delivery(account, &chain, Arc::clone(key), None);
     if target.immutable || delivery.is_in(target) {
         return Step::Rest(Rest::Kept);
     }
@@ -332,6 +376,18 @@ pub fn repair_pause(in_a_row: u32) -> SignedDuration {
 }
 
 impl Observation {
+    /// An order was made, or is about to be, and the target does not hold its certificate.
+    fn has_open_order(&self, standing: &Standing) -> bool {
+        let delivered = standing.held().and_then(|held| held.order.as_deref());
+        self.order.claim.is_some()
+            || self
+                .previous
+                .order
+                .as_ref()
+                .is_some_and(|hint| delivered != Some(hint.reference.as_str()))
+            || self.order.record.is_some()
+    }
+
     /// When the target may be put in order again.
     fn next_repair(&self) -> Option<Timestamp> {
         let (last, in_a_row) = self.repaired?;
@@ -369,7 +425,7 @@ impl Observation {
 
     /// The target is ours and somebody made it immutable: what is in it counts, and nothing new can
     /// be put there.
-    fn fixed(&self) -> Option<Rest> {
+    pub(super) fn fixed(&self) -> Option<Rest> {
         let is_fixed = self.live_target().is_some_and(|target| target.immutable);
         is_fixed.then(|| {
             Rest::SecretNotOurs(format!(
@@ -385,11 +441,21 @@ impl Observation {
         spki_der: &[u8],
         account: &Account,
     ) -> Result<VerifiedChain, Unfit> {
+        self.verified_for(&self.request.names, candidates, spki_der, account)
+    }
+
+    pub(super) fn verified_for(
+        &self,
+        names: &Names,
+        candidates: &[Certificate],
+        spki_der: &[u8],
+        account: &Account,
+    ) -> Result<VerifiedChain, Unfit> {
         chain::verify(
             candidates,
             &Expected {
                 spki_der,
-                names: &self.request.names,
+                names,
                 anchors: &account.anchors,
                 further_intermediates: self.served.as_deref().unwrap_or_default(),
                 now: self.now,

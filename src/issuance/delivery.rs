@@ -33,13 +33,20 @@ pub struct Delivery {
     pub renewed: bool,
 }
 
+/// What a new certificate was asked for with.
+pub(super) struct New {
+    pub(super) requested: Requested,
+    /// Reference of its order, where it was one that costs money.
+    pub(super) order: Option<String>,
+}
+
 impl Observation {
     pub(super) fn delivery(
         &self,
         account: &Account,
         chain: &VerifiedChain,
         key: Arc<PrivateKey>,
-        renewed: bool,
+        new: Option<New>,
     ) -> Delivery {
         let added: Vec<Certificate> = self
             .served
@@ -52,13 +59,19 @@ impl Observation {
             .collect();
         let base = self.live_target();
         let old = base.map(|target| &target.metadata);
-        let requested = if renewed {
-            self.wanted().with(Requested::PRIVATE_KEY, Some(key.kind().to_string())).to_annotation()
-        } else {
-            old.and_then(requested)
-                .map_or_else(|| self.wanted().to_annotation(), |kept| kept.to_annotation())
+        let renewed = new.is_some();
+        let (requested, order) = match new {
+            Some(New { requested, order }) => {
+                let kind = Some(key.kind().to_string());
+                (requested.with(Requested::PRIVATE_KEY, kind), order)
+            }
+            None => (old.and_then(requested).unwrap_or_else(|| self.wanted()), None),
         };
-        let metadata = self.metadata(&requested, chain.leaf.fingerprint_sha256());
+        let mut metadata =
+            self.metadata(&requested.to_annotation(), chain.leaf.fingerprint_sha256());
+        metadata
+            .annotations
+            .extend(order.map(|order| (annotation::ORDER_REFERENCE.to_owned(), order)));
         let gone = |kind: &str, now: &BTreeMap<String, String>| {
             let mut keys = old.map(|old| template_keys(old, kind)).unwrap_or_default();
             keys.retain(|key| !now.contains_key(key));

@@ -161,6 +161,8 @@ pub(super) fn request() -> Request {
         },
         suspended: false,
         renew: None,
+        block: None,
+        release: None,
         credentials: None,
         credentials_version: None,
     }
@@ -175,6 +177,7 @@ pub(super) fn ready() -> IssuerState {
 
 pub(super) fn account() -> Account {
     Account {
+        name: "https://ca.example/ as house".to_owned(),
         capabilities: Capabilities {
             name: "House CA",
             key_kinds: vec![KeyKind::EcdsaP256, KeyKind::EcdsaP384],
@@ -295,11 +298,7 @@ pub(super) fn stored(status: &CertificateRequestStatus) -> CertificateRequestSta
 pub(super) fn rest(seen: &Observation) -> Rest {
     match decide(seen) {
         Step::Rest(rest) => rest,
-        step @ (Step::ReadTarget
-        | Step::OpenAccount
-        | Step::Submit(_)
-        | Step::ReadServedRoots
-        | Step::Deliver(_)) => panic!("a rest was expected, not {step:?}"),
+        step => panic!("a rest was expected, not {step:?}"),
     }
 }
 

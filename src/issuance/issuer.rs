@@ -109,6 +109,7 @@ pub fn describe(
         observed_generation: seen.generation,
         conditions: condition::merge(&seen.status.conditions, verdicts, seen.generation, seen.now),
         account,
+        order_found_at: seen.status.order_found_at.clone(),
         credentials_resource_version: seen.credentials_version.clone(),
     };
     (status, notices, Requeue::At(next))

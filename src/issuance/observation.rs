@@ -5,13 +5,16 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
+use super::order::{self, OrderSeen, Prepared, Sent, Sought};
+use super::record::{Record, RecordRead};
 use super::renewal::RenewBefore;
 use super::requested::Requested;
 use crate::api::{
-    AttemptInputs, CertificateRequestStatus, DeliveredCertificate, RotationPolicy, condition,
+    AttemptInputs, CertificateRequestStatus, DeliveredCertificate, OrderStatus, RotationPolicy,
+    condition,
 };
 use crate::ca::credentials::Basic;
-use crate::ca::{self, Capabilities, Disposition};
+use crate::ca::{self, Capabilities, Disposition, Lookup, Progress, RequestBlock};
 use crate::pki::{Certificate, KeyKind, Names, PrivateKey};
 
 /// Everything [`super::decide`] looks at.
@@ -49,6 +52,8 @@ pub struct Observation {
     pub trouble: Option<Trouble>,
     /// When this process last put the target in order, and how often in a row.
     pub repaired: Option<(Timestamp, u32)>,
+    /// The order of the request, at a CA where certificates are ordered.
+    pub order: OrderSeen,
 }
 
 /// The answer of a read: unreadable is never absent.
@@ -93,6 +98,10 @@ pub struct Request {
     pub suspended: bool,
     /// Renewal nonce.
     pub renew: Option<String>,
+    /// What it says to one kind of CA only.
+    pub block: Option<RequestBlock>,
+    /// Reference of an order that somebody gave up.
+    pub release: Option<String>,
     /// Secret with the request's own credentials.
     pub credentials: Option<String>,
     /// resourceVersion of that Secret, where the watch knows it.
@@ -152,6 +161,10 @@ pub struct Previous {
     pub issuing: Option<(String, String)>,
     /// The condition `Stalled` was there.
     pub stalled: bool,
+    /// The order that was open.
+    pub order: Option<OrderStatus>,
+    /// Number of the order made last.
+    pub orders: i64,
 }
 
 /// Metadata of the target from the watch.
@@ -187,6 +200,8 @@ pub struct Target {
 /// The account at the CA.
 #[derive(Clone, Debug)]
 pub struct Account {
+    /// In one line.
+    pub name: String,
     /// What the CA can do.
     pub capabilities: Capabilities,
     /// Trust anchors a chain must end at.
@@ -231,6 +246,8 @@ impl From<&CertificateRequestStatus> for Previous {
             last_attempt: status.last_attempt.clone(),
             issuing: issuing.map(|found| (found.reason.clone(), found.message.clone())),
             stalled: condition::is_true(&status.conditions, condition::STALLED),
+            order: status.order.clone(),
+            orders: status.orders.unwrap_or_default(),
         }
     }
 }
@@ -268,6 +285,26 @@ pub enum Outcome {
     },
     /// The target was changed by somebody else in between.
     Conflict,
+    /// The record was read; with uid and resourceVersion of the Secret of its name.
+    RecordRead(RecordRead, Option<(String, String)>),
+    /// Key, CSR and parameters of an order are made, and the CA has examined it.
+    Prepared(Prepared),
+    /// The record was written, and with it the claim won.
+    Claimed(Box<Record>),
+    /// The record was patched.
+    Marked(Box<Record>),
+    /// Somebody else wrote the record in between.
+    RecordConflict,
+    /// The status says who submits what.
+    Announced,
+    /// The CA was searched for the order.
+    Searched(Result<Lookup, Trouble>, Sought),
+    /// The CA was searched for the order before.
+    SearchedBefore(Result<Lookup, Trouble>),
+    /// The CA took the order.
+    Ordered(Progress),
+    /// The order was sent, and this came of it.
+    NotOrdered(Sent, Trouble),
     /// Nothing was done and nothing is to be told: the request is gone, or the process is ending.
     Abandoned,
     /// The effect failed.
@@ -301,6 +338,7 @@ impl Observation {
             conflicts: 0,
             trouble: None,
             repaired: None,
+            order: OrderSeen::default(),
         }
     }
 
@@ -316,7 +354,11 @@ impl Observation {
             .with(Requested::DNS_NAMES, Some(dns_names))
             .with(Requested::CREDENTIALS, request.credentials.clone())
             .with(Requested::ISSUER, Some(request.issuer.clone()))
-            .with(Requested::RENEW, request.renew.clone());
+            .with(Requested::RENEW, request.renew.clone())
+            .with(
+                Requested::CA_BLOCK,
+                request.block.as_ref().and_then(|block| serde_json::to_value(block).ok()),
+            );
         if let Some(kind) = request.key_kind {
             wanted = wanted.with(Requested::PRIVATE_KEY, Some(kind.to_string()));
         }
@@ -376,6 +418,47 @@ impl Observation {
                 // What the watch knew is as old as what was read.
                 self.cached = None;
                 self.conflicts += 1;
+            }
+            Outcome::RecordRead(read, base) => {
+                self.order.record = Some(read);
+                self.order.base = base;
+            }
+            Outcome::Prepared(prepared) => self.order.prepared = Some(prepared),
+            Outcome::Claimed(record) => {
+                let claim = record.next.order.reference.clone();
+                self.order = OrderSeen {
+                    claim: Some(claim),
+                    base: Some((record.uid.clone(), record.resource_version.clone())),
+                    record: Some(RecordRead::Present(record)),
+                    incarnation: self.order.incarnation,
+                    sought: self.order.sought,
+                    proven: self.order.proven,
+                    conflicts: self.order.conflicts,
+                    ..OrderSeen::default()
+                };
+            }
+            Outcome::Marked(record) => self.order.record = Some(RecordRead::Present(record)),
+            Outcome::RecordConflict => {
+                self.order.record = None;
+                self.order.base = None;
+                self.order.conflicts += 1;
+            }
+            Outcome::Announced => self.order.announced = true,
+            Outcome::Searched(answer, sought) => {
+                if let Ok(Lookup::Found(found)) = &answer {
+                    self.order.progress = order::adopt(found).map(|found| found.progress.clone());
+                }
+                self.order.sought = sought;
+                self.order.lookup = Some(answer);
+            }
+            Outcome::SearchedBefore(answer) => self.order.before = Some(answer),
+            Outcome::Ordered(progress) => {
+                self.order.claim = None;
+                self.order.progress = Some(progress);
+            }
+            Outcome::NotOrdered(sent, trouble) => {
+                self.order.claim = None;
+                self.order.submitted = Some((sent, trouble));
             }
             Outcome::Abandoned => self.request.deleting = true,
             Outcome::Failed(trouble) => self.trouble = Some(trouble),

@@ -122,7 +122,7 @@ fn secret_altered(case: &Case<'_>) -> Option<Reissue> {
 }
 
 fn inputs_differ(case: &Case<'_>) -> Option<Reissue> {
-    [Requested::COMMON_NAME, Requested::DNS_NAMES, Requested::CREDENTIALS]
+    [Requested::COMMON_NAME, Requested::DNS_NAMES, Requested::CREDENTIALS, Requested::CA_BLOCK]
         .into_iter()
         .find(|field| case.differs(field))
         .map(Reissue::InputsDiffer)

@@ -23,6 +23,8 @@ impl Requested {
     pub const ACCOUNT: &'static str = "account";
     /// Secret with the request's own credentials.
     pub const CREDENTIALS: &'static str = "credentials";
+    /// What the request says to one kind of CA only.
+    pub const CA_BLOCK: &'static str = "ca";
     /// Renewal nonce.
     pub const RENEW: &'static str = "renew";
 
@@ -44,6 +46,24 @@ impl Requested {
     pub fn to_annotation(&self) -> String {
         let object: serde_json::Map<String, Value> = self.0.clone().into_iter().collect();
         Value::Object(object).to_string()
+    }
+
+    /// Field by field.
+    #[must_use]
+    pub fn into_map(self) -> BTreeMap<String, Value> {
+        self.0
+    }
+
+    /// From what [`Self::into_map`] gave.
+    #[must_use]
+    pub fn from_map(fields: BTreeMap<String, Value>) -> Self {
+        Self(fields)
+    }
+
+    /// Whether any field differs that both sides know.
+    #[must_use]
+    pub fn differs_anywhere(&self, wanted: &Self) -> bool {
+        self.0.keys().any(|field| self.differs(wanted, field))
     }
 
     /// Whether both sides know the field and their values are not the same.

@@ -29,6 +29,8 @@ pub(super) enum Standing {
 pub(super) struct Held {
     pub(super) certificate: DeliveredCertificate,
     pub(super) requested: Option<Requested>,
+    /// Reference of the order it came from.
+    pub(super) order: Option<String>,
 }
 
 impl Held {
@@ -85,6 +87,7 @@ impl Observation {
                 Standing::Held(Box::new(Held {
                     certificate: certificate.clone(),
                     requested: requested(&cached.metadata),
+                    order: cached.metadata.annotations.get(annotation::ORDER_REFERENCE).cloned(),
                 }))
             }
             _ => Standing::Unread,
@@ -131,6 +134,7 @@ impl Observation {
                 secret_resource_version: target.resource_version.clone(),
             },
             requested: requested(&target.metadata),
+            order: target.metadata.annotations.get(annotation::ORDER_REFERENCE).cloned(),
         }))
     }
 

@@ -238,7 +238,7 @@ impl World {
                 Outcome::Served(vec![pki().issuing.certificate(), pki().root.certificate()])
             }
             Step::Deliver(delivery) => self.deliver(tape, &delivery),
-            Step::Rest(rest) => panic!("{rest:?} is no effect"),
+            step => panic!("{step:?} is no effect of a free CA"),
         }
     }
 

@@ -9,6 +9,7 @@ use const_oid::db::rfc5280::ID_CE_SUBJECT_ALT_NAME;
 use const_oid::db::rfc5912::{ECDSA_WITH_SHA_256, ECDSA_WITH_SHA_384, SHA_256_WITH_RSA_ENCRYPTION};
 use der::asn1::{Any, BitString, Ia5String, OctetString, SetOfVec};
 use der::{Decode as _, Encode as _, Tag};
+use serde::{Deserialize, Serialize};
 use x509_cert::attr::{Attribute, AttributeTypeAndValue};
 use x509_cert::ext::Extension;
 use x509_cert::ext::pkix::SubjectAltName;
@@ -21,7 +22,8 @@ use super::key::{self, KeyKind, PrivateKey};
 use super::pem;
 
 /// The names that a certificate is asked to carry.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Names {
     /// The common name of the subject, or `None` for an empty subject.
     pub common_name: Option<String>,

@@ -79,6 +79,7 @@ impl World {
                     Outcome::Served(self.ca().trust_anchors().await.unwrap_or_default())
                 }
                 Step::Deliver(delivery) => self.deliver(&delivery),
+                step => panic!("{step:?} is no effect of a free CA"),
             };
             seen = seen.after(outcome);
         };
@@ -111,6 +112,7 @@ impl World {
             Err(error) => return Outcome::Failed(Trouble { counts: false, ..error.into() }),
         };
         Outcome::Opened(issuance::Account {
+            name: "the account".to_owned(),
             capabilities: ca.capabilities().clone(),
             anchors: self.anchors.clone(),
             add_served_roots: self.add_served_roots,
@@ -181,6 +183,8 @@ impl World {
             template: Template::default(),
             suspended: false,
             renew: None,
+            block: None,
+            release: None,
             credentials: Some("mine".to_owned()),
             credentials_version: Some(self.credentials_version.to_string()),
         }

@@ -172,13 +172,29 @@ mod tests {
             ("creates a Lease that is not there", None, Step::Create),
             ("takes one that was released, however lately", Some((held_by(""), 0)), Step::Take),
             ("renews its own", Some((held_by("me"), 1)), Step::Renew),
-            ("renews its own that nobody took when it was late", Some((held_by("me"), 60)), Step::Renew),
-            ("waits for the holder it has just seen", Some((held_by("other"), 0)), Step::Wait(seconds(15))),
+            (
+                "renews its own that nobody took when it was late",
+                Some((held_by("me"), 60)),
+                Step::Renew,
+            ),
+            (
+                "waits for the holder it has just seen",
+                Some((held_by("other"), 0)),
+                Step::Wait(seconds(15)),
+            ),
             ("waits for the rest only", Some((held_by("other"), 14)), Step::Wait(seconds(1))),
-            ("takes what did not change for its duration", Some((held_by("other"), 15)), Step::Take),
+            (
+                "takes what did not change for its duration",
+                Some((held_by("other"), 15)),
+                Step::Take,
+            ),
             ("goes by the duration in the record", Some((short, 2)), Step::Take),
             ("takes one without a duration", Some((endless, 0)), Step::Take),
-            ("does not believe a clock that is behind", Some((long_ago, 1)), Step::Wait(seconds(14))),
+            (
+                "does not believe a clock that is behind",
+                Some((long_ago, 1)),
+                Step::Wait(seconds(14)),
+            ),
             ("does not believe a clock that is ahead", Some((far_ahead, 15)), Step::Take),
         ];
         for (name, seen, step) in cases {

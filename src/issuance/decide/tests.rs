@@ -21,9 +21,7 @@ fn step(seen: &Observation) -> String {
         Step::Deliver(_) => "Deliver".to_owned(),
         Step::Rest(Rest::Failed(trouble)) => format!("Failed({})", trouble.reason),
         Step::Rest(rest) => format!("{rest:?}"),
-        step @ (Step::ReadTarget | Step::OpenAccount | Step::ReadServedRoots) => {
-            format!("{step:?}")
-        }
+        step => format!("{step:?}"),
     }
 }
 
@@ -381,6 +379,7 @@ fn what_the_ca_would_refuse_is_not_submitted() {
     let nameless = |change: fn(&mut Observation)| {
         with(opened(), |seen| {
             seen.account = Some(Account {
+                name: "https://ca.example/ as house".to_owned(),
                 capabilities: crate::ca::Capabilities {
                     names: false,
                     key_kinds: vec![KeyKind::EcdsaP384],
@@ -750,7 +749,7 @@ fn a_delivery_says_what_it_writes_over_what() {
     assert_eq!(metadata.annotations[annotation::REQUEST], "web");
     assert_eq!(
         metadata.annotations[annotation::REQUESTED],
-        r#"{"account":"https://ca.example/ as house","commonName":"a.example.org","credentials":null,"dnsNames":["a.example.org","b.example.org"],"issuer":"Issuer house","privateKey":"ECDSA P-256","renew":null}"#
+        r#"{"account":"https://ca.example/ as house","ca":null,"commonName":"a.example.org","credentials":null,"dnsNames":["a.example.org","b.example.org"],"issuer":"Issuer house","privateKey":"ECDSA P-256","renew":null}"#
     );
     assert_eq!(
         metadata.annotations[annotation::TEMPLATE_KEYS],
