@@ -98,6 +98,15 @@ struct Context {
 }
 
 impl Context {
+    /// Notes that a search of this account has found an order of ours, and has the issuer's status
+    /// say so.
+    fn prove(&self, issuer: &accounts::IssuerNow<'_>, account: &accounts::Account) {
+        if self.accounts.prove(issuer, account) {
+            let key = &issuer.key;
+            self.wake.issuer(key.kind, key.namespace.as_deref(), &key.name);
+        }
+    }
+
     /// The process is ending, or has no lease any more: what is under way is ended, and nothing new
     /// is asked of a CA.
     fn is_stopping(&self) -> bool {
@@ -134,7 +143,7 @@ pub async fn run(
     };
     let Watches { stores, wakers, requests, issuers, cluster_issuers, tasks } =
         watches::start(&operator.client, &operator.namespace, forget);
-    operator.metrics.observe_requests(stores.requests.clone());
+    operator.metrics.observe_requests(stores.requests.clone(), stores.records.clone());
     let (leadership, election) = Candidate {
         client: operator.client.clone(),
         namespace: operator.namespace.clone(),

@@ -195,9 +195,10 @@ impl Accounts {
         None
     }
 
-    /// Notes that a search of this account has found an order of ours.
-    pub(super) fn prove(&self, issuer: &IssuerNow<'_>, account: &Account) {
-        lock(&self.proven).insert(issuer.key.clone(), account.name.clone());
+    /// Notes that a search of this account has found an order of ours; whether that is news.
+    pub(super) fn prove(&self, issuer: &IssuerNow<'_>, account: &Account) -> bool {
+        let before = lock(&self.proven).insert(issuer.key.clone(), account.name.clone());
+        before.as_ref() != Some(&account.name)
     }
 
     /// The account whose search has found an order of ours.

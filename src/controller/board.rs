@@ -195,7 +195,7 @@ async fn ask_once(context: &Context, issuer: &IssuerKey, orders: &[OpenOrder]) {
         let disposition = failed.map_or("ok", |error| error.disposition.label());
         context.metrics.ca_request(&issuer.name, "poll", disposition, start.elapsed());
         if account.ca.has_found_orders() {
-            context.accounts.prove(&issuer_now, &account);
+            context.prove(&issuer_now, &account);
         }
         if let Some(error) = failed {
             tracing::warn!(orders = orders.len(), %error, "open orders could not be asked about");

@@ -325,7 +325,7 @@ pub(super) async fn find(
     };
     context.metrics.ca_request(&issuer.key.name, "find", disposition, start.elapsed());
     if let Ok(Lookup::Found(found)) = &answer {
-        context.accounts.prove(issuer, &account);
+        context.prove(issuer, &account);
         report_others(&slot.order.reference, found);
     }
     kill_point("after-find");

@@ -26,6 +26,12 @@ pub fn record_name(request: &str) -> String {
     format!("{request}.order")
 }
 
+/// Name of the request whose record has this name.
+#[must_use]
+pub fn request_of(record: &str) -> Option<&str> {
+    record.strip_suffix(".order")
+}
+
 /// The record of a request's order.
 #[derive(Clone, Debug)]
 pub struct Record {
