@@ -1,5 +1,7 @@
 //! The command line: the operator itself, and what else the binary can do.
 
+mod orders;
+
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -40,6 +42,10 @@ enum Command {
         #[arg(long)]
         dir: Option<PathBuf>,
     },
+    /// Look after orders that cost money. Installed as `kubectl-chancery` somewhere in PATH, the same
+    /// program is `kubectl chancery orders`.
+    #[command(subcommand)]
+    Orders(orders::Orders),
 }
 
 #[derive(Args, Debug)]
@@ -118,6 +124,7 @@ impl Cli {
         let result = match self.command {
             Some(Command::Crds { dir }) => crds(dir.as_deref()),
             Some(Command::Operator(args)) => operator(args),
+            Some(Command::Orders(command)) => look_after(command),
             None => operator(self.operator),
         };
         match result {
@@ -141,6 +148,14 @@ fn crds(dir: Option<&Path>) -> Result<(), Fatal> {
         }
     }
     Ok(())
+}
+
+fn look_after(command: orders::Orders) -> Result<(), Fatal> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let (client, _) = client().await?;
+        orders::run(client, command).await
+    })
 }
 
 fn operator(args: OperatorArgs) -> Result<(), Fatal> {
