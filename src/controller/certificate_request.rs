@@ -376,6 +376,7 @@ fn values(context: &Context, request: &CertificateRequest) -> Request {
         names: Names {
             common_name: spec.common_name.clone(),
             dns_names: spec.dns_names.clone().unwrap_or_default(),
+            ..Names::default()
         },
         key_kind: spec.private_key.as_ref().map(key_kind),
         rotation: spec.private_key.as_ref().map(|key| key.rotation_policy).unwrap_or_default(),

@@ -133,6 +133,7 @@ pub(super) fn names() -> Names {
     Names {
         common_name: Some("a.example.org".to_owned()),
         dns_names: vec!["a.example.org".to_owned(), "b.example.org".to_owned()],
+        ..Names::default()
     }
 }
 

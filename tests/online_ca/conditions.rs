@@ -658,8 +658,8 @@ async fn keys_and_names_the_server_does_not_take_are_refused_before_anything_is_
     fails("ECDSA without the opt-in", &mut world, &expected, |world| world.key_kind = None).await;
 
     let names = [
-        Names { common_name: Some("web.example".to_owned()), dns_names: vec![] },
-        Names { common_name: None, dns_names: vec!["web.example".to_owned()] },
+        Names { common_name: Some("web.example".to_owned()), ..Names::default() },
+        Names { dns_names: vec!["web.example".to_owned()], ..Names::default() },
     ];
     for names in names {
         let mut world = World::new(Flavour::Contrail);
