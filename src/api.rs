@@ -11,6 +11,8 @@ pub mod condition;
 mod crd;
 #[expect(unreachable_pub, reason = "KubeSchema repeats each struct where nobody can reach it")]
 mod issuer;
+#[expect(unreachable_pub, reason = "KubeSchema repeats each struct where nobody can reach it")]
+mod names;
 
 pub use self::certificate_request::{
     AttemptInputs, CertificateRequest, CertificateRequestSpec, CertificateRequestStatus,
@@ -22,6 +24,7 @@ pub use self::issuer::{
     BasicSplit, CertificateBundle, ClusterIssuer, ClusterIssuerSpec, Issuer, IssuerKind,
     IssuerSpec, IssuerStatus, KeyReference, OnlineCa, SecretReference, Tls, Trust,
 };
+pub use self::names::{KeyUsage, Subject};
 
 /// API group of all kinds.
 pub const GROUP: &str = "chancery.dev";

@@ -252,7 +252,7 @@ fn remembered(seen: &Observation, holds: bool) -> Option<Issuing> {
 }
 
 /// Reasons of failed attempts, to be found again in a status.
-const REASONS: [&str; 23] = [
+const REASONS: [&str; 24] = [
     "AddressInvalid",
     "AddressUnknown",
     "BundleUnreadable",
@@ -265,6 +265,7 @@ const REASONS: [&str; 23] = [
     "CredentialsUnusable",
     "KeyFailed",
     "KindUnknown",
+    "NamesUnfit",
     "NoAnswer",
     "NotSupportedByCa",
     "Redirected",

@@ -25,7 +25,7 @@ use x509_cert::spki::{AlgorithmIdentifierOwned, SubjectPublicKeyInfoOwned};
 
 use super::key::{self, KeyKind, PrivateKey};
 use super::names::{self, AttributeType, Names, Usage, UsageCode};
-use super::{name, pem};
+use super::pem;
 
 /// Why a certification request could not be built.
 #[derive(Debug, thiserror::Error)]
@@ -55,10 +55,10 @@ pub enum Error {
         address: String,
     },
     /// An attribute of the subject is empty, or has characters that its string type has not.
-    #[error("\"{value}\" cannot be the attribute {attribute} of a subject{}", advice(.attribute))]
+    #[error("\"{value}\" cannot be the attribute {attribute} of a subject{}", advice(*.attribute))]
     Subject {
-        /// The type of the attribute as certificates are shown, such as `C`.
-        attribute: &'static str,
+        /// The type of the attribute.
+        attribute: AttributeType,
         /// The value as it was asked for.
         value: String,
     },
@@ -81,29 +81,23 @@ pub enum Error {
     },
 }
 
-impl Error {
-    /// Are the names at fault, so that nothing but other names will do?
-    #[must_use]
-    pub fn is_about_names(&self) -> bool {
-        match self {
-            Self::DnsName { .. }
-            | Self::EmailAddress { .. }
-            | Self::EmptyCommonName
-            | Self::Subject { .. }
-            | Self::Uri { .. } => true,
-            Self::Encode { .. } | Self::Sign { .. } => false,
-        }
+fn advice(attribute: AttributeType) -> &'static str {
+    if attribute.string_type() == Tag::PrintableString {
+        ": it takes letters, digits, spaces and '()+,-./:=? only"
+    } else if attribute.string_type() == Tag::Ia5String {
+        ": it takes ASCII only"
+    } else {
+        ""
     }
 }
 
-fn advice(attribute: &str) -> &'static str {
-    match attribute {
-        "C" | "jurisdictionC" | "serialNumber" => {
-            ": it takes letters, digits, spaces and '()+,-./:=? only"
-        }
-        "DC" | "emailAddress" => ": it takes ASCII only",
-        _ => "",
-    }
+/// Can a certificate carry these names at all?
+///
+/// # Errors
+/// Names the first that none can carry, and says what would do.
+pub fn check(names: &Names) -> Result<(), Error> {
+    subject(names)?;
+    alternative_names(names).map(drop)
 }
 
 /// Builds a certification request for `names`, signed by `key`, and returns its DER.
@@ -114,7 +108,7 @@ fn advice(attribute: &str) -> &'static str {
 /// names.
 ///
 /// # Errors
-/// Those for which [`Error::is_about_names`], for names that no certificate can carry.
+/// Those of [`check`], and [`Error::Sign`].
 pub fn build(key: &PrivateKey, names: &Names) -> Result<Vec<u8>, Error> {
     let info = request_info(key, names)?;
     let encode = |source| Error::Encode { source };
@@ -168,8 +162,7 @@ fn attribute(kind: AttributeType, value: &str) -> Result<RelativeDistinguishedNa
         kind.string_type() != Tag::Ia5String || Ia5StringRef::new(value).is_ok()
     };
     if !fits || value.is_empty() {
-        let attribute = name::keyword(kind.oid());
-        return Err(Error::Subject { attribute, value: value.to_owned() });
+        return Err(Error::Subject { attribute: kind, value: value.to_owned() });
     }
     relative_name(kind.oid(), kind.string_type(), value).map_err(|source| Error::Encode { source })
 }
@@ -258,6 +251,7 @@ fn signature_algorithm(kind: KeyKind) -> AlgorithmIdentifierOwned {
 
 #[cfg(test)]
 mod tests {
+    use super::super::name;
     use super::*;
 
     fn key() -> PrivateKey {
@@ -384,7 +378,6 @@ mod tests {
     fn names_that_no_certificate_can_carry_are_refused() {
         for unfit in ["", "a b.example.org", "*", "http://example.org"] {
             let error = build(&key(), &names(None, &["a.example.org", unfit])).unwrap_err();
-            assert!(error.is_about_names());
             assert!(matches!(error, Error::DnsName { name } if name == unfit));
         }
         let error = build(&key(), &names(Some(""), &[])).unwrap_err();

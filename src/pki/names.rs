@@ -4,6 +4,7 @@
 //! `Shop.Example.org.` as `shop.example.org`, or an address in its shortest form, has not dropped a
 //! name.
 
+use std::fmt;
 use std::net::IpAddr;
 
 use const_oid::ObjectIdentifier;
@@ -318,6 +319,13 @@ impl AttributeType {
     }
 }
 
+impl fmt::Display for AttributeType {
+    /// The keyword by which subjects are shown, such as `OU`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(name::keyword(self.oid()))
+    }
+}
+
 /// What a key may be asked to be used for, and what an end entity's key can be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Usage {
@@ -387,6 +395,31 @@ impl Usage {
             Self::ServerAuth => Purpose(rfc5912::ID_KP_SERVER_AUTH),
             Self::TimeStamping => Purpose(rfc5912::ID_KP_TIME_STAMPING),
         }
+    }
+}
+
+impl fmt::Display for Usage {
+    /// In cert-manager's words.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Any => "any",
+            Self::ClientAuth => "client auth",
+            Self::CodeSigning => "code signing",
+            Self::ContentCommitment => "content commitment",
+            Self::DataEncipherment => "data encipherment",
+            Self::DecipherOnly => "decipher only",
+            Self::DigitalSignature => "digital signature",
+            Self::EmailProtection => "email protection",
+            Self::EncipherOnly => "encipher only",
+            Self::IpsecEndSystem => "ipsec end system",
+            Self::IpsecTunnel => "ipsec tunnel",
+            Self::IpsecUser => "ipsec user",
+            Self::KeyAgreement => "key agreement",
+            Self::KeyEncipherment => "key encipherment",
+            Self::OcspSigning => "ocsp signing",
+            Self::ServerAuth => "server auth",
+            Self::TimeStamping => "timestamping",
+        })
     }
 }
 

@@ -166,6 +166,7 @@ impl World {
             secret_name: "web-tls".to_owned(),
             issuer: "Issuer ceda".to_owned(),
             names: self.names.clone(),
+            duration: None,
             key_kind: self.key_kind,
             rotation: RotationPolicy::default(),
             renew_before: RenewBefore::default(),
@@ -664,7 +665,7 @@ async fn keys_and_names_the_server_does_not_take_are_refused_before_anything_is_
     for names in names {
         let mut world = World::new(Flavour::Contrail);
         world.names = names;
-        let says: &[&str] = &["ignores names", "remove spec.commonName and spec.dnsNames"];
+        let says: &[&str] = &["ignores names", "remove spec."];
         let expected = unasked(ends("NotSupportedByCa", says));
         fails("names", &mut world, &expected, |world| world.names = Names::default()).await;
     }
