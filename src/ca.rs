@@ -86,6 +86,10 @@ pub struct Capabilities {
     pub key_kinds: Vec<KeyKind>,
     /// Whether certificates carry the names that were asked for.
     pub names: bool,
+    /// Whether it can be told in the CSR what the key is for.
+    pub usages: bool,
+    /// Whether it lets itself be asked for a lifetime.
+    pub duration: bool,
     /// The field of the Issuer that would admit further kinds of key.
     pub key_kinds_field: &'static str,
     /// How orders are made; `None` where a certificate costs nothing and comes at once.

@@ -10,6 +10,7 @@
 //! through `accounts`. What to do is never decided here but in [`crate::issuance`].
 
 mod accounts;
+mod asked;
 mod board;
 mod certificate_request;
 mod claims;

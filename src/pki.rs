@@ -20,13 +20,14 @@ pub mod chain;
 pub mod csr;
 pub mod key;
 mod name;
+pub mod names;
 mod pem;
 
 use std::collections::HashSet;
 
 pub use certificate::{Certificate, contains_private_key, parse_pem};
-pub use csr::Names;
 pub use key::{KeyKind, PrivateKey};
+pub use names::Names;
 
 /// What can fail outside the submodules, which have errors of their own.
 #[derive(Debug, thiserror::Error)]

@@ -9,6 +9,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::issuer::{IssuerKind, SecretReference, SwissSignProduct};
+use super::names::{KeyUsage, Subject};
 
 /// The certificate a workload wants: from whom, for whom, with which key, into which Secret.
 #[expect(clippy::duplicated_attributes, reason = "columns of a table look alike")]
@@ -62,8 +63,8 @@ use super::issuer::{IssuerKind, SecretReference, SwissSignProduct};
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
 )]
 #[x_kube(
-    validation = Rule::new("has(self.onlineCa) || has(self.commonName) || has(self.dnsNames)").message("say who the certificate is for: commonName, dnsNames, or onlineCa (also empty, {}) for a CA that issues to a user"),
-    validation = Rule::new("!has(self.onlineCa) || (!has(self.commonName) && !has(self.dnsNames))").message("an Online CA issues to a user and ignores names: remove commonName and dnsNames, or remove onlineCa"),
+    validation = Rule::new("has(self.onlineCa) || has(self.commonName) || has(self.subject) || has(self.dnsNames) || has(self.ipAddresses) || has(self.uris) || has(self.emailAddresses)").message("say who the certificate is for: commonName, subject, dnsNames, ipAddresses, uris, emailAddresses, or onlineCa (also empty, {}) for a CA that issues to a user"),
+    validation = Rule::new("!has(self.onlineCa) || !(has(self.commonName) || has(self.subject) || has(self.dnsNames) || has(self.ipAddresses) || has(self.uris) || has(self.emailAddresses))").message("an Online CA issues to a user and ignores names: remove commonName, subject, dnsNames, ipAddresses, uris and emailAddresses, or remove onlineCa"),
     validation = Rule::new("!has(self.renewBefore) || !has(self.renewBeforePercentage)").message("set renewBefore or renewBeforePercentage, not both"),
 )]
 #[serde(rename_all = "camelCase")]
@@ -84,11 +85,42 @@ pub struct CertificateRequestSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 64))]
     pub common_name: Option<String>,
-    /// DNS names the certificate must be valid for; `*.` may stand in front.
+    /// The rest of the subject, such as organization and country. What a CA has not validated it
+    /// leaves out or replaces: that is no reason to refuse the certificate.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub subject: Option<Subject>,
+    /// DNS names the certificate must be valid for; `*.` may stand in front. International names
+    /// may be written as they are, such as `müller.example`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 100), inner(length(min = 1, max = 253)), extend("x-kubernetes-list-type" = "set"))]
-    #[x_kube(validation = Rule::new(r"self.all(name, name.matches('^(\\*\\.)?([a-zA-Z0-9_]([-a-zA-Z0-9_]*[a-zA-Z0-9_])?\\.)*[a-zA-Z0-9_]([-a-zA-Z0-9_]*[a-zA-Z0-9_])?$'))").message("each of dnsNames must be a DNS name such as shop.example.org or *.example.org"))]
+    #[x_kube(validation = Rule::new(r"self.all(name, name.matches('^(\\*\\.)?([\\pL\\pN_]([-\\pL\\pM\\pN_]*[\\pL\\pM\\pN_])?\\.)*[\\pL\\pN_]([-\\pL\\pM\\pN_]*[\\pL\\pM\\pN_])?$'))").message("each of dnsNames must be a DNS name such as shop.example.org or *.example.org"))]
     pub dns_names: Option<Vec<String>>,
+    /// IP addresses the certificate must be valid for, such as `192.0.2.1` or `2001:db8::1`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 100), inner(length(min = 2, max = 45)), extend("x-kubernetes-list-type" = "set"))]
+    #[x_kube(validation = Rule::new("self.all(address, isIP(address))").message("each of ipAddresses must be an IP address such as 192.0.2.1 or 2001:db8::1"))]
+    pub ip_addresses: Option<Vec<String>>,
+    /// URIs the certificate must be valid for, such as `spiffe://example.org/shop`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 100), inner(length(min = 3, max = 1024)), extend("x-kubernetes-list-type" = "set"))]
+    #[x_kube(validation = Rule::new("self.all(uri, uri.matches('^[a-zA-Z][-a-zA-Z0-9+.]*:[!-~]+$'))").message("each of uris must be a URI with a scheme such as spiffe://example.org/shop, with what is not ASCII in percent-encoding"))]
+    pub uris: Option<Vec<String>>,
+    /// E-mail addresses the certificate must be valid for, such as `shop@example.org`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 100), inner(length(min = 3, max = 254)), extend("x-kubernetes-list-type" = "set"))]
+    #[x_kube(validation = Rule::new(r"self.all(address, address.matches('^[!-+\\--:=?A-~]+@[-\\pL\\pM\\pN_.]+$'))").message("each of emailAddresses must be an e-mail address such as shop@example.org"))]
+    pub email_addresses: Option<Vec<String>>,
+    /// What the key is for, in cert-manager's words, as asked of the CA in the CSR; the profile of
+    /// the CA decides. Unset, nothing is asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 19), extend("x-kubernetes-list-type" = "set"))]
+    pub usages: Option<Vec<KeyUsage>>,
+    /// Lifetime to ask for, such as `2160h`, for a CA that lets itself be asked; an hour or more.
+    /// The CA may grant less, and renewal goes by what it granted. Unset, the CA decides.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 2, max = 32))]
+    #[x_kube(validation = Rule::new("self.matches('^([0-9]{1,6}h)?([0-9]{1,6}m)?([0-9]{1,8}s)?$') && duration(self) >= duration('1h')").message("duration must be an hour or more in hours, minutes and seconds, such as 2160h"))]
+    pub duration: Option<String>,
     /// For an Online CA, which knows a user and no names. Give it empty, `{}`, to use the
     /// credentials of the Issuer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -155,12 +187,13 @@ pub struct SwissSignOrder {
 
 /// The private key of a certificate.
 #[derive(KubeSchema, Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
-#[x_kube(validation = Rule::new("!has(self.size) || (self.algorithm == 'RSA' ? self.size in [2048, 3072, 4096] : self.size in [256, 384])").message("size must be 2048, 3072 or 4096 for RSA, 256 or 384 for ECDSA"))]
+#[x_kube(validation = Rule::new("!has(self.size) || (self.algorithm == 'RSA' && self.size in [2048, 3072, 4096]) || (self.algorithm == 'ECDSA' && self.size in [256, 384, 521])").message("size must be 2048, 3072 or 4096 for RSA, 256, 384 or 521 for ECDSA; Ed25519 has but one: leave it out"))]
 #[serde(rename_all = "camelCase")]
 pub struct PrivateKeySpec {
-    /// `RSA` or `ECDSA`.
+    /// `RSA`, `ECDSA` or `Ed25519`.
     pub algorithm: KeyAlgorithm,
-    /// Bits: 2048 (default), 3072 or 4096 for RSA; 256 (default) or 384 for ECDSA.
+    /// Bits: 2048 (default), 3072 or 4096 for RSA; 256 (default), 384 or 521 for ECDSA; none for
+    /// Ed25519.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub size: Option<i32>,
     /// `Always` makes a new key for each certificate; `Never` keeps the key in the Secret as long
@@ -175,9 +208,11 @@ pub enum KeyAlgorithm {
     /// RSA, RFC 8017.
     #[serde(rename = "RSA")]
     Rsa,
-    /// ECDSA on the curves P-256 and P-384 of FIPS 186.
+    /// ECDSA on the curves P-256, P-384 and P-521 of FIPS 186.
     #[serde(rename = "ECDSA")]
     Ecdsa,
+    /// Ed25519, RFC 8032.
+    Ed25519,
 }
 
 /// Whether a renewal makes a new key.

@@ -8,6 +8,7 @@ use kube::{Api, Resource as _, ResourceExt as _};
 use tracing::Instrument as _;
 
 use super::accounts::{IssuerKey, IssuerNow};
+use super::asked;
 use super::cluster::ErrorKind;
 use super::issuer::IssuerObject;
 use super::kill_point::kill_point;
@@ -18,15 +19,13 @@ use super::{Context, Never};
 use super::{orders, perform};
 use crate::api::condition::{self, ISSUING, READY};
 use crate::api::{
-    CertificateRequest, CertificateRequestStatus, IssuerKind, IssuerSpec, IssuerStatus,
-    KeyAlgorithm, PrivateKeySpec, annotation,
+    CertificateRequest, CertificateRequestStatus, IssuerKind, IssuerSpec, IssuerStatus, annotation,
 };
 use crate::ca::{Disposition, OpenOrder, RequestBlock};
 use crate::issuance::{
     CachedTarget, Description, IssuerState, Notice, Observation, OrderSeen, Outcome, Previous,
     RenewBefore, Request, Requeue, Rest, Step, Template, Trouble, decide, describe,
 };
-use crate::pki::{KeyKind, Names};
 
 /// One run for one request.
 pub(super) async fn reconcile(
@@ -480,11 +479,9 @@ fn values(context: &Context, request: &CertificateRequest) -> Request {
         deleting: request.metadata.deletion_timestamp.is_some(),
         secret_name: spec.secret_name.clone(),
         issuer: format!("{} {}", spec.issuer_ref.kind, spec.issuer_ref.name),
-        names: Names {
-            common_name: spec.common_name.clone(),
-            dns_names: spec.dns_names.clone().unwrap_or_default(),
-        },
-        key_kind: spec.private_key.as_ref().map(key_kind),
+        names: asked::names(spec),
+        duration: asked::duration(spec),
+        key_kind: spec.private_key.as_ref().map(asked::key_kind),
         rotation: spec.private_key.as_ref().map(|key| key.rotation_policy).unwrap_or_default(),
         renew_before: renew_before(spec.renew_before.as_deref(), spec.renew_before_percentage),
         template: Template { labels: template.labels, annotations: template.annotations },
@@ -497,16 +494,6 @@ fn values(context: &Context, request: &CertificateRequest) -> Request {
             .and_then(|name| context.stores.credentials_version(&namespace, name)),
         credentials,
         namespace,
-    }
-}
-
-fn key_kind(key: &PrivateKeySpec) -> KeyKind {
-    match (key.algorithm, key.size) {
-        (KeyAlgorithm::Ecdsa, Some(384)) => KeyKind::EcdsaP384,
-        (KeyAlgorithm::Ecdsa, _) => KeyKind::EcdsaP256,
-        (KeyAlgorithm::Rsa, Some(3072)) => KeyKind::Rsa3072,
-        (KeyAlgorithm::Rsa, Some(4096)) => KeyKind::Rsa4096,
-        (KeyAlgorithm::Rsa, _) => KeyKind::Rsa2048,
     }
 }
 

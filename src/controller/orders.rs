@@ -83,7 +83,7 @@ pub(super) async fn prepare(
     let wanted = Wanted {
         names: &seen.request.names,
         key_kind: key.kind(),
-        duration: None,
+        duration: seen.request.duration,
         block: seen.request.block.as_ref(),
     };
     let start = tokio::time::Instant::now();

@@ -13,7 +13,7 @@ use super::standing::Standing;
 use crate::api::RotationPolicy;
 use crate::ca::Disposition;
 use crate::pki::chain::{self, Expected, Unfit, VerifiedChain};
-use crate::pki::{Certificate, KeyKind, Names, PrivateKey};
+use crate::pki::{Certificate, KeyKind, Names, PrivateKey, csr};
 
 /// A Secret that somebody else keeps changing back is repaired after this time at the earliest; each
 /// repair in a row doubles it, up to [`LONGEST_REPAIR_PAUSE`].
@@ -187,15 +187,19 @@ fn issue(seen: &Observation, standing: &Standing, reissue: Reissue) -> Step {
     let Some(account) = &seen.account else {
         return Step::OpenAccount;
     };
-    match refusal(&seen.request, account) {
-        Some(message) => Step::Rest(Rest::Failed(Trouble {
-            disposition: Disposition::Reject,
-            reason: "NotSupportedByCa",
-            message,
-            counts: true,
-        })),
-        None if account.capabilities.orders.is_some() => order::step(seen, standing, Some(reissue)),
-        None => Step::Submit(key_plan(seen, standing, account)),
+    let reject = |reason, message| {
+        let disposition = Disposition::Reject;
+        Step::Rest(Rest::Failed(Trouble { disposition, reason, message, counts: true }))
+    };
+    if let Some(message) = refusal(&seen.request, account) {
+        return reject("NotSupportedByCa", message);
+    }
+    match csr::check(&seen.request.names) {
+        Err(unfit) => reject("NamesUnfit", format!("nothing is asked of the CA: {unfit}")),
+        Ok(()) if account.capabilities.orders.is_some() => {
+            order::step(seen, standing, Some(reissue))
+        }
+        Ok(()) => Step::Submit(key_plan(seen, standing, account)),
     }
 }
 
@@ -217,9 +221,22 @@ pub(super) fn pause(seen: &Observation, reissue: Reissue) -> Option<Rest> {
 /// What the CA would refuse, refused first and with a reason.
 fn refusal(request: &Request, account: &Account) -> Option<String> {
     let can = &account.capabilities;
-    if !can.names && (request.names.common_name.is_some() || !request.names.dns_names.is_empty()) {
+    if !can.names && !request.names.is_empty() {
         return Some(format!(
-            "{} issues to a user and ignores names: remove spec.commonName and spec.dnsNames and write spec.onlineCa: {{}} instead",
+            "{} issues to a user and ignores names: remove {} and write spec.onlineCa: {{}} instead",
+            can.name,
+            request.name_fields().join(" and ")
+        ));
+    }
+    if !can.usages && !request.names.usages.is_empty() {
+        return Some(format!(
+            "{} decides itself what its certificates are for: remove spec.usages",
+            can.name
+        ));
+    }
+    if !can.duration && request.duration.is_some() {
+        return Some(format!(
+            "{} decides itself how long its certificates are valid: remove spec.duration",
             can.name
         ));
     }

@@ -300,7 +300,7 @@ fn remembered(seen: &Observation, holds: bool) -> Option<Issuing> {
 }
 
 /// Reasons of failed attempts, to be found again in a status.
-const REASONS: [&str; 34] = [
+const REASONS: [&str; 35] = [
     "AddressInvalid",
     "AddressUnknown",
     "BundleUnreadable",
@@ -316,6 +316,7 @@ const REASONS: [&str; 34] = [
     "CredentialsUnusable",
     "KeyFailed",
     "KindUnknown",
+    "NamesUnfit",
     "NoAnswer",
     "NotSupportedByCa",
     "OrderForForeignKey",

@@ -133,6 +133,7 @@ pub(super) fn names() -> Names {
     Names {
         common_name: Some("a.example.org".to_owned()),
         dns_names: vec!["a.example.org".to_owned(), "b.example.org".to_owned()],
+        ..Names::default()
     }
 }
 
@@ -152,6 +153,7 @@ pub(super) fn request() -> Request {
         secret_name: "web-tls".to_owned(),
         issuer: "Issuer house".to_owned(),
         names: names(),
+        duration: None,
         key_kind: Some(KeyKind::EcdsaP256),
         rotation: RotationPolicy::Always,
         renew_before: RenewBefore::AThird,
@@ -182,6 +184,8 @@ pub(super) fn account() -> Account {
             name: "House CA",
             key_kinds: vec![KeyKind::EcdsaP256, KeyKind::EcdsaP384],
             names: true,
+            usages: true,
+            duration: true,
             key_kinds_field: "spec.houseCa.keyAlgorithms",
             orders: None,
         },

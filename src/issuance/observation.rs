@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use super::order::{self, OrderSeen, Prepared, Sent, Sought};
 use super::record::{Record, RecordRead};
@@ -84,8 +84,10 @@ pub struct Request {
     pub secret_name: String,
     /// Issuer in words, such as `Issuer swisssign`.
     pub issuer: String,
-    /// Names for the certificate.
+    /// Names for the certificate, and what its key is for.
     pub names: Names,
+    /// Lifetime to ask for.
+    pub duration: Option<SignedDuration>,
     /// Kind of key asked for, where one is.
     pub key_kind: Option<KeyKind>,
     /// Whether the key may be used again.
@@ -109,6 +111,23 @@ pub struct Request {
 }
 
 impl Request {
+    /// The fields of the spec that say for whom the certificate is.
+    #[must_use]
+    pub fn name_fields(&self) -> Vec<&'static str> {
+        let names = &self.names;
+        [
+            ("spec.commonName", names.common_name.is_some()),
+            ("spec.subject", !names.subject.is_empty()),
+            ("spec.dnsNames", !names.dns_names.is_empty()),
+            ("spec.ipAddresses", !names.ip_addresses.is_empty()),
+            ("spec.uris", !names.uris.is_empty()),
+            ("spec.emailAddresses", !names.email_addresses.is_empty()),
+        ]
+        .into_iter()
+        .filter_map(|(field, is_set)| is_set.then_some(field))
+        .collect()
+    }
+
     /// Whether what makes an issuer not ready is of no matter for this request: with credentials of
     /// its own it needs none of the issuer's.
     #[must_use]
@@ -346,12 +365,9 @@ impl Observation {
     #[must_use]
     pub fn wanted(&self) -> Requested {
         let request = &self.request;
-        let mut dns_names: Vec<String> =
-            request.names.dns_names.iter().map(|name| name.to_lowercase()).collect();
-        dns_names.sort_unstable();
         let mut wanted = Requested::default()
-            .with(Requested::COMMON_NAME, request.names.common_name.clone())
-            .with(Requested::DNS_NAMES, Some(dns_names))
+            .with_names(&request.names)
+            .with(Requested::DURATION, request.duration.map(|duration| duration.as_secs()))
             .with(Requested::CREDENTIALS, request.credentials.clone())
             .with(Requested::ISSUER, Some(request.issuer.clone()))
             .with(Requested::RENEW, request.renew.clone())

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
+use crate::pki::{Names, names};
+
 /// Inputs by name. A map and not a struct, because "not known when it was written" and "none" must
 /// stay apart: a field that only one side knows is equal, so that an upgrade of Chancery re-issues
 /// nothing.
@@ -13,8 +15,20 @@ pub struct Requested(BTreeMap<String, Value>);
 impl Requested {
     /// Subject common name.
     pub const COMMON_NAME: &'static str = "commonName";
-    /// DNS names, sorted, lower case.
+    /// DNS names, sorted, as A-labels in lower case.
     pub const DNS_NAMES: &'static str = "dnsNames";
+    /// Attributes of the subject apart from the common name, in order, such as `O=Example`.
+    pub const SUBJECT: &'static str = "subject";
+    /// IP addresses, sorted.
+    pub const IP_ADDRESSES: &'static str = "ipAddresses";
+    /// URIs, sorted.
+    pub const URIS: &'static str = "uris";
+    /// E-mail addresses, sorted.
+    pub const EMAIL_ADDRESSES: &'static str = "emailAddresses";
+    /// Uses of the key, sorted.
+    pub const USAGES: &'static str = "usages";
+    /// Lifetime asked for, in seconds.
+    pub const DURATION: &'static str = "duration";
     /// Kind of key, such as `RSA 2048`.
     pub const PRIVATE_KEY: &'static str = "privateKey";
     /// Kind and name of the issuer.
@@ -33,6 +47,21 @@ impl Requested {
     pub fn with(mut self, field: &str, value: Option<impl Into<Value>>) -> Self {
         self.0.insert(field.to_owned(), value.map_or(Value::Null, Into::into));
         self
+    }
+
+    /// The same with everything of `names` set, in a form that says the same for the same names.
+    #[must_use]
+    pub fn with_names(self, names: &Names) -> Self {
+        let ascii =
+            |name: &String| names::dns_name_to_ascii(name).unwrap_or_else(|| name.to_lowercase());
+        let subject = names.subject.iter().map(|one| format!("{}={}", one.kind, one.value));
+        self.with(Self::COMMON_NAME, names.common_name.clone())
+            .with(Self::SUBJECT, Some(subject.collect::<Vec<_>>()))
+            .with(Self::DNS_NAMES, sorted(names.dns_names.iter().map(ascii)))
+            .with(Self::IP_ADDRESSES, sorted(names.ip_addresses.iter().map(|ip| ip.to_string())))
+            .with(Self::URIS, sorted(names.uris.iter().cloned()))
+            .with(Self::EMAIL_ADDRESSES, sorted(names.email_addresses.iter().cloned()))
+            .with(Self::USAGES, sorted(names.usages.iter().map(|usage| usage.to_string())))
     }
 
     /// From the annotation; text that is not a JSON object tells nothing.
@@ -82,9 +111,16 @@ impl Requested {
     }
 }
 
+fn sorted(texts: impl Iterator<Item = String>) -> Option<Vec<String>> {
+    let mut texts: Vec<String> = texts.collect();
+    texts.sort_unstable();
+    Some(texts)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::pki::names::{Attribute, AttributeType, Usage};
 
     #[test]
     fn unknown_is_equal_and_none_is_not() {
@@ -103,6 +139,41 @@ mod tests {
                 "{name}, turned round"
             );
         }
+    }
+
+    #[test]
+    fn the_same_names_in_other_words_are_the_same() {
+        let names = |dns: &[&str], ips: &[&str], usages: &[Usage]| Names {
+            dns_names: dns.iter().map(|&name| name.to_owned()).collect(),
+            ip_addresses: ips.iter().map(|ip| ip.parse().unwrap()).collect(),
+            usages: usages.to_vec(),
+            ..Names::default()
+        };
+        let (server, client) = (Usage::ServerAuth, Usage::ClientAuth);
+        let one =
+            names(&["Müller.example", "a.example."], &["::1", "192.0.2.1"], &[server, client]);
+        let other = names(
+            &["A.example", "xn--mller-kva.example"],
+            &["192.0.2.1", "0:0::1"],
+            &[client, server],
+        );
+        let requested = |names: &Names| Requested::default().with_names(names);
+        assert_eq!(requested(&one), requested(&other));
+        let units = |units: [&str; 2]| Names {
+            subject: units
+                .map(|unit| Attribute {
+                    kind: AttributeType::OrganizationalUnit,
+                    value: unit.to_owned(),
+                })
+                .into(),
+            ..Names::default()
+        };
+        assert_eq!(
+            requested(&units(["a", "b"])).0[Requested::SUBJECT],
+            serde_json::json!(["OU=a", "OU=b"])
+        );
+        let (one, other) = (requested(&units(["a", "b"])), requested(&units(["b", "a"])));
+        assert!(one.differs(&other, Requested::SUBJECT), "the order of a subject counts");
     }
 
     #[test]

@@ -141,6 +141,31 @@ async fn a_kind_of_key_the_issuer_does_not_admit_is_refused_before_the_ca_is_ask
 }
 
 #[tokio::test]
+async fn keys_on_p521_and_ed25519_are_refused_until_the_issuer_admits_them() {
+    let test = Test::with_issuer("odd-keys").await;
+    test.site.configure(json!({"minKeyBits": 256})).await;
+    let kinds = [
+        ("p521", json!({"algorithm": "ECDSA", "size": 521}), "ECDSA P-521"),
+        ("ed25519", json!({"algorithm": "Ed25519"}), "Ed25519"),
+    ];
+    for (name, key, kind) in &kinds {
+        let mut request = test.request(name);
+        request["spec"]["privateKey"] = key.clone();
+        test.put(request).await;
+        let message = test.until_issuing(name, "NotSupportedByCa").await;
+        assert_says(&message, &[&format!("Online CA does not sign {kind} keys"), "keyAlgorithms"]);
+    }
+    assert_eq!(test.certificate_calls().await, 0);
+    let patch = json!({"spec": {"onlineCa": {"keyAlgorithms": ["ECDSA", "Ed25519"]}}});
+    test.patch("Issuer", "ca", patch).await;
+    for (name, _, kind) in kinds {
+        let status = test.until_ready(name).await.status.expect("a status");
+        assert_eq!(status.certificate.expect("a certificate").private_key, kind);
+        key(&test, &format!("{name}-tls")).await;
+    }
+}
+
+#[tokio::test]
 async fn another_issuer_of_the_same_name_is_another_issuer() {
     let test = Test::with_issuer("issuer-again").await;
     test.site.configure(json!({"minKeyBits": 256})).await;
@@ -163,14 +188,38 @@ async fn names_are_refused_where_the_ca_issues_to_a_user() {
     spec.insert("dnsNames".to_owned(), json!(["portal.example.org"]));
     test.create(request).await.expect("taken");
     let message = test.until_issuing("portal", "NotSupportedByCa").await;
-    assert_says(
-        &message,
-        &["ignores names", "remove spec.commonName and spec.dnsNames", "spec.onlineCa: {}"],
-    );
+    assert_says(&message, &["ignores names", "remove spec.dnsNames and write spec.onlineCa: {}"]);
     assert_eq!(test.certificate_calls().await, 0);
     let patch = json!({"spec": {"dnsNames": null, "onlineCa": {}}});
     test.patch("CertificateRequest", "portal", patch).await;
     test.until_ready("portal").await;
+}
+
+#[tokio::test]
+async fn whatever_else_an_online_ca_would_ignore_is_refused_by_name_of_the_field() {
+    let test = Test::with_issuer("more-names").await;
+    let cases = [
+        ("subject", json!({"organizations": ["A"]}), "remove spec.subject and write"),
+        ("ipAddresses", json!(["192.0.2.1"]), "remove spec.ipAddresses and write"),
+        ("uris", json!(["spiffe://example.org/shop"]), "remove spec.uris and write"),
+        ("emailAddresses", json!(["a@example.org"]), "remove spec.emailAddresses and write"),
+        ("usages", json!(["server auth"]), "remove spec.usages"),
+        ("duration", json!("24h"), "remove spec.duration"),
+    ];
+    for (field, value, says) in cases {
+        let name = field.to_lowercase();
+        let mut request = test.request(&name);
+        let is_name = !["usages", "duration"].contains(&field);
+        let spec = request["spec"].as_object_mut().expect("fields");
+        if is_name {
+            spec.remove("onlineCa");
+        }
+        spec.insert(field.to_owned(), value);
+        test.create(request).await.expect("taken");
+        let message = test.until_issuing(&name, "NotSupportedByCa").await;
+        assert_says(&message, &["Online CA", says, "not asked again before"]);
+    }
+    assert_eq!(test.certificate_calls().await, 0);
 }
 
 #[tokio::test]

@@ -10,6 +10,7 @@ use crate::issuance::fixtures::{
 };
 use crate::issuance::observation::{Outcome, Read, Template};
 use crate::pki::Names;
+use crate::pki::names::{Attribute, AttributeType, Usage};
 
 type Row = (&'static str, Observation, &'static str);
 
@@ -149,6 +150,45 @@ fn every_reason_to_obtain_a_certificate_is_on_the_list_and_nothing_else_is() {
             suspended(|seen| {
                 seen.request.names.dns_names =
                     vec!["B.example.org".to_owned(), "a.EXAMPLE.org".to_owned()];
+            }),
+            "Kept",
+        ),
+        (
+            "a subject",
+            suspended(|seen| seen.request.names.subject = vec![unit("a")]),
+            r#"Suspended(InputsDiffer("subject"))"#,
+        ),
+        (
+            "an IP address",
+            suspended(|seen| seen.request.names.ip_addresses = vec![[192, 0, 2, 1].into()]),
+            r#"Suspended(InputsDiffer("ipAddresses"))"#,
+        ),
+        (
+            "a URI",
+            suspended(|seen| seen.request.names.uris = vec!["urn:uuid:1".to_owned()]),
+            r#"Suspended(InputsDiffer("uris"))"#,
+        ),
+        (
+            "an e-mail address",
+            suspended(|seen| seen.request.names.email_addresses = vec!["a@b.example".to_owned()]),
+            r#"Suspended(InputsDiffer("emailAddresses"))"#,
+        ),
+        (
+            "a use of the key",
+            suspended(|seen| seen.request.names.usages = vec![Usage::ServerAuth]),
+            r#"Suspended(InputsDiffer("usages"))"#,
+        ),
+        (
+            "a lifetime",
+            suspended(|seen| seen.request.duration = Some(days(90))),
+            r#"Suspended(InputsDiffer("duration"))"#,
+        ),
+        (
+            "what an older version did not write down is no reason",
+            suspended(|seen| {
+                requested_with(seen, r#"{"commonName":"a.example.org"}"#);
+                seen.request.names.subject = vec![unit("a")];
+                seen.request.duration = Some(days(90));
             }),
             "Kept",
         ),
@@ -300,6 +340,10 @@ fn the_first_reason_that_applies_is_the_one_given() {
     assert_eq!(step(&seen), "Suspended(NearingExpiry)");
 }
 
+fn unit(name: &str) -> Attribute {
+    Attribute { kind: AttributeType::OrganizationalUnit, value: name.to_owned() }
+}
+
 /// The last attempt was made with what there is now, and failed.
 fn failed(next_attempt: Option<Timestamp>) -> Observation {
     with(opened(), |seen| {
@@ -382,6 +426,8 @@ fn what_the_ca_would_refuse_is_not_submitted() {
                 name: "https://ca.example/ as house".to_owned(),
                 capabilities: crate::ca::Capabilities {
                     names: false,
+                    usages: false,
+                    duration: false,
                     key_kinds: vec![KeyKind::EcdsaP384],
                     ..account().capabilities
                 },
@@ -409,6 +455,36 @@ fn what_the_ca_would_refuse_is_not_submitted() {
             "Failed(NotSupportedByCa)",
         ),
         (
+            "a subject",
+            nameless(|seen| seen.request.names.subject = vec![unit("a")]),
+            "Failed(NotSupportedByCa)",
+        ),
+        (
+            "an IP address",
+            nameless(|seen| seen.request.names.ip_addresses = vec![[192, 0, 2, 1].into()]),
+            "Failed(NotSupportedByCa)",
+        ),
+        (
+            "a URI",
+            nameless(|seen| seen.request.names.uris = vec!["urn:uuid:1".to_owned()]),
+            "Failed(NotSupportedByCa)",
+        ),
+        (
+            "an e-mail address",
+            nameless(|seen| seen.request.names.email_addresses = vec!["a@b.example".to_owned()]),
+            "Failed(NotSupportedByCa)",
+        ),
+        (
+            "a use of the key",
+            nameless(|seen| seen.request.names.usages = vec![Usage::ServerAuth]),
+            "Failed(NotSupportedByCa)",
+        ),
+        (
+            "a lifetime",
+            nameless(|seen| seen.request.duration = Some(days(90))),
+            "Failed(NotSupportedByCa)",
+        ),
+        (
             "a kind of key it does not sign",
             nameless(|seen| seen.request.key_kind = Some(KeyKind::EcdsaP256)),
             "Failed(NotSupportedByCa)",
@@ -419,6 +495,11 @@ fn what_the_ca_would_refuse_is_not_submitted() {
             "Submit a new ECDSA P-384 key",
         ),
     ]);
+    check([(
+        "a name that no certificate can carry",
+        with(opened(), |seen| seen.request.names.dns_names = vec!["xn--a.example".to_owned()]),
+        "Failed(NamesUnfit)",
+    )]);
     let refused = |seen: &Observation| {
         let Rest::Failed(trouble) = rest(seen) else { panic!("a refusal was expected") };
         trouble
@@ -749,7 +830,7 @@ fn a_delivery_says_what_it_writes_over_what() {
     assert_eq!(metadata.annotations[annotation::REQUEST], "web");
     assert_eq!(
         metadata.annotations[annotation::REQUESTED],
-        r#"{"account":"https://ca.example/ as house","ca":null,"commonName":"a.example.org","credentials":null,"dnsNames":["a.example.org","b.example.org"],"issuer":"Issuer house","privateKey":"ECDSA P-256","renew":null}"#
+        r#"{"account":"https://ca.example/ as house","ca":null,"commonName":"a.example.org","credentials":null,"dnsNames":["a.example.org","b.example.org"],"duration":null,"emailAddresses":[],"ipAddresses":[],"issuer":"Issuer house","privateKey":"ECDSA P-256","renew":null,"subject":[],"uris":[],"usages":[]}"#
     );
     assert_eq!(
         metadata.annotations[annotation::TEMPLATE_KEYS],
@@ -769,7 +850,7 @@ fn a_delivery_says_what_it_writes_over_what() {
     assert_eq!(renewal.removed_labels, ["team"], "what left the template leaves the Secret");
     assert_eq!(
         renewal.metadata.annotations[annotation::REQUESTED],
-        r#"{"commonName":"a.example.org","credentials":"alice","dnsNames":["a.example.org","b.example.org"],"issuer":"Issuer house","privateKey":"ECDSA P-256","renew":"1"}"#
+        r#"{"commonName":"a.example.org","credentials":"alice","dnsNames":["a.example.org","b.example.org"],"duration":null,"emailAddresses":[],"ipAddresses":[],"issuer":"Issuer house","privateKey":"ECDSA P-256","renew":"1","subject":[],"uris":[],"usages":[]}"#
     );
 }
 
