@@ -205,7 +205,7 @@ impl Election {
     /// One try; returns the time until the next.
     async fn turn(&mut self, acquired: &impl Fn()) -> Duration {
         self.tell_of_loss("its renewals were not taken in time");
-        let retry = self.timing.retry;
+        let Timing { retry, look, .. } = self.timing;
         let tried = tokio::time::timeout(self.timing.patience(), self.attempt()).await;
         let (pause, trouble) = match tried {
             Ok(Ok(Sight::Ours { is_new })) => {
@@ -217,8 +217,7 @@ impl Election {
                 (retry, None)
             }
             Ok(Ok(Sight::Theirs { holder, left })) => {
-                self.tell_of_loss(&format!("{holder} has it"));
-                (left.min(retry), Some(format!("{holder} has it")))
+                (left.min(look), Some(format!("{holder} has it")))
             }
             Ok(Err(error)) => (retry, Some(error.to_string())),
             Err(_elapsed) => {
@@ -242,6 +241,7 @@ impl Election {
 
     /// A holder whose renewal fails once is told of when the lease is lost.
     fn tell_of_waiting(&mut self, why: String) {
+        self.tell_of_loss(&why);
         let told = Told::Waiting(why);
         if self.leadership.is_held() || self.told == told {
             return;
@@ -263,10 +263,10 @@ impl Election {
             }
         }
         self.look().await?;
-        let sighting = self.known.as_ref().map(|known| Sighting {
-            record: &known.record,
-            unchanged_for: known.since.elapsed(),
-        });
+        let sighting = self
+            .known
+            .as_ref()
+            .map(|known| Sighting { record: &known.record, unchanged_for: known.since.elapsed() });
         match decide(self.leadership.incarnation(), sighting.as_ref()) {
             Step::Create | Step::Take | Step::Renew => self.claim().await,
             Step::Wait(left) => {
@@ -308,7 +308,8 @@ impl Election {
     async fn write(&mut self, record: Record) -> Result<(), Error> {
         // An answer that is lost leaves a version that we do not know.
         self.is_fresh = false;
-        let mut lease = self.known.as_ref().map_or_else(Lease::default, |known| known.lease.clone());
+        let mut lease =
+            self.known.as_ref().map_or_else(Lease::default, |known| known.lease.clone());
         record.write(lease.spec.get_or_insert_default());
         let written = if self.known.is_none() {
             lease.metadata.name = Some(NAME.to_owned());

@@ -84,7 +84,9 @@ impl Operator {
     /// Whether it says that it acts, where it says anything.
     pub fn acts(&self) -> Option<bool> {
         let (_, page) = self.get("/metrics")?;
-        page.lines().find_map(|line| line.strip_prefix("chancery_leader ")).map(|value| value == "1")
+        page.lines()
+            .find_map(|line| line.strip_prefix("chancery_leader "))
+            .map(|value| value == "1")
     }
 
     /// One of its own pages: status and body.

@@ -28,14 +28,16 @@ pub(super) struct Timing {
     /// The holder acts for so long after it sent its last renewal that was taken. The third that is
     /// left is for what was under way and for clocks that run at different speeds.
     pub(super) deadline: Duration,
-    /// Between two renewals, and between two looks of a standby.
+    /// Between two renewals.
     pub(super) retry: Duration,
+    /// Between two looks of a standby: it reads only, and a release should not lie about.
+    pub(super) look: Duration,
 }
 
 impl Timing {
-    /// In the proportions of client-go's defaults: 15 s, 10 s and 2 s.
+    /// In the proportions of client-go's defaults: 15 s, 10 s and 2 s; a look each second.
     pub(super) fn of(duration: Duration) -> Self {
-        Self { duration, deadline: duration * 2 / 3, retry: duration * 2 / 15 }
+        Self { duration, deadline: duration * 2 / 3, retry: duration * 2 / 15, look: duration / 15 }
     }
 
     /// One try takes no longer, so that there is time for another before the deadline.
@@ -172,13 +174,29 @@ mod tests {
             ("creates a Lease that is not there", None, Step::Create),
             ("takes one that was released, however lately", Some((held_by(""), 0)), Step::Take),
             ("renews its own", Some((held_by("me"), 1)), Step::Renew),
-            ("renews its own that nobody took when it was late", Some((held_by("me"), 60)), Step::Renew),
-            ("waits for the holder it has just seen", Some((held_by("other"), 0)), Step::Wait(seconds(15))),
+            (
+                "renews its own that nobody took when it was late",
+                Some((held_by("me"), 60)),
+                Step::Renew,
+            ),
+            (
+                "waits for the holder it has just seen",
+                Some((held_by("other"), 0)),
+                Step::Wait(seconds(15)),
+            ),
             ("waits for the rest only", Some((held_by("other"), 14)), Step::Wait(seconds(1))),
-            ("takes what did not change for its duration", Some((held_by("other"), 15)), Step::Take),
+            (
+                "takes what did not change for its duration",
+                Some((held_by("other"), 15)),
+                Step::Take,
+            ),
             ("goes by the duration in the record", Some((short, 2)), Step::Take),
             ("takes one without a duration", Some((endless, 0)), Step::Take),
-            ("does not believe a clock that is behind", Some((long_ago, 1)), Step::Wait(seconds(14))),
+            (
+                "does not believe a clock that is behind",
+                Some((long_ago, 1)),
+                Step::Wait(seconds(14)),
+            ),
             ("does not believe a clock that is ahead", Some((far_ahead, 15)), Step::Take),
         ];
         for (name, seen, step) in cases {
@@ -222,7 +240,9 @@ mod tests {
     #[test]
     fn the_times_are_in_client_gos_proportions() {
         let timing = Timing::of(Duration::from_secs(15));
-        assert_eq!((timing.deadline.as_secs(), timing.retry.as_secs()), (10, 2));
+        let seconds = |time: Duration| time.as_secs_f64();
+        let all = [timing.deadline, timing.retry, timing.look, timing.patience()].map(seconds);
+        assert_eq!(all, [10.0, 2.0, 1.0, 5.0]);
         for seconds in 1..120 {
             let timing = Timing::of(Duration::from_secs(seconds));
             assert!(timing.retry + timing.patience() < timing.deadline, "a second try: {timing:?}");
