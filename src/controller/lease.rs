@@ -205,7 +205,7 @@ impl Election {
     /// One try; returns the time until the next.
     async fn turn(&mut self, acquired: &impl Fn()) -> Duration {
         self.tell_of_loss("its renewals were not taken in time");
-        let retry = self.timing.retry;
+        let Timing { retry, look, .. } = self.timing;
         let tried = tokio::time::timeout(self.timing.patience(), self.attempt()).await;
         let (pause, trouble) = match tried {
             Ok(Ok(Sight::Ours { is_new })) => {
@@ -217,8 +217,7 @@ impl Election {
                 (retry, None)
             }
             Ok(Ok(Sight::Theirs { holder, left })) => {
-                self.tell_of_loss(&format!("{holder} has it"));
-                (left.min(retry), Some(format!("{holder} has it")))
+                (left.min(look), Some(format!("{holder} has it")))
             }
             Ok(Err(error)) => (retry, Some(error.to_string())),
             Err(_elapsed) => {
@@ -242,6 +241,7 @@ impl Election {
 
     /// A holder whose renewal fails once is told of when the lease is lost.
     fn tell_of_waiting(&mut self, why: String) {
+        self.tell_of_loss(&why);
         let told = Told::Waiting(why);
         if self.leadership.is_held() || self.told == told {
             return;

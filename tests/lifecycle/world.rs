@@ -28,7 +28,7 @@ pub struct World {
 /// Longer than the API server, the operator and a CA that answers need, also on a busy machine.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 /// Who the operator is for the API server.
-const OPERATOR: &str = "system:serviceaccount:chancery:chancery";
+pub const OPERATOR: &str = "system:serviceaccount:chancery:chancery";
 /// How long the lease of these operators lasts: many are killed, and the next waits for its end.
 pub const LEASE_SECONDS: u64 = 2;
 

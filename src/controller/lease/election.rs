@@ -28,14 +28,16 @@ pub(super) struct Timing {
     /// The holder acts for so long after it sent its last renewal that was taken. The third that is
     /// left is for what was under way and for clocks that run at different speeds.
     pub(super) deadline: Duration,
-    /// Between two renewals, and between two looks of a standby.
+    /// Between two renewals.
     pub(super) retry: Duration,
+    /// Between two looks of a standby: it reads only, and a release should not lie about.
+    pub(super) look: Duration,
 }
 
 impl Timing {
-    /// In the proportions of client-go's defaults: 15 s, 10 s and 2 s.
+    /// In the proportions of client-go's defaults: 15 s, 10 s and 2 s; a look each second.
     pub(super) fn of(duration: Duration) -> Self {
-        Self { duration, deadline: duration * 2 / 3, retry: duration * 2 / 15 }
+        Self { duration, deadline: duration * 2 / 3, retry: duration * 2 / 15, look: duration / 15 }
     }
 
     /// One try takes no longer, so that there is time for another before the deadline.
@@ -238,7 +240,9 @@ mod tests {
     #[test]
     fn the_times_are_in_client_gos_proportions() {
         let timing = Timing::of(Duration::from_secs(15));
-        assert_eq!((timing.deadline.as_secs(), timing.retry.as_secs()), (10, 2));
+        let seconds = |time: Duration| time.as_secs_f64();
+        let all = [timing.deadline, timing.retry, timing.look, timing.patience()].map(seconds);
+        assert_eq!(all, [10.0, 2.0, 1.0, 5.0]);
         for seconds in 1..120 {
             let timing = Timing::of(Duration::from_secs(seconds));
             assert!(timing.retry + timing.patience() < timing.deadline, "a second try: {timing:?}");
