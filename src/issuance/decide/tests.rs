@@ -850,7 +850,7 @@ fn a_delivery_says_what_it_writes_over_what() {
     assert_eq!(renewal.removed_labels, ["team"], "what left the template leaves the Secret");
     assert_eq!(
         renewal.metadata.annotations[annotation::REQUESTED],
-        r#"{"commonName":"a.example.org","credentials":"alice","dnsNames":["a.example.org","b.example.org"],"duration":null,"emailAddresses":[],"ipAddresses":[],"issuer":"Issuer house","privateKey":"ECDSA P-256","renew":"1","subject":[],"uris":[],"usages":[]}"#
+        r#"{"ca":null,"commonName":"a.example.org","credentials":"alice","dnsNames":["a.example.org","b.example.org"],"duration":null,"emailAddresses":[],"ipAddresses":[],"issuer":"Issuer house","privateKey":"ECDSA P-256","renew":"1","subject":[],"uris":[],"usages":[]}"#
     );
 }
 
