@@ -8,6 +8,9 @@
 //! the Secret, make key and CSR, ask the CA, POST the Secret, PUT the status; 64 in flight. It keeps
 //! nothing in mind, watches nothing, verifies nothing and publishes no Events.
 //!
+//! *paid* and *paid_many*: orders that stay pending at a paid CA; see the module `paid`. They alone with
+//! `make bench ONLY=paid`.
+//!
 //! *peer*, with `make bench PEER=1`: as many Certificates from cert-manager's controllers and an
 //! external issuer made with issuer-lib, in the same rounds, counted in the same way.
 
@@ -19,6 +22,7 @@
     reason = "a bench measures real time and prints"
 )]
 
+mod paid;
 mod peer;
 #[path = "../tests/support/mod.rs"]
 mod support;
@@ -64,8 +68,21 @@ fn main() {
     let simulator = Simulator::start(plane.dir());
     let runtime =
         tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime");
-    let rounds = runtime.block_on(measure(&plane, &simulator, peer_assets.as_deref()));
-    report(&rounds, webhook_calls(&plane));
+    let only = std::env::var("CHANCERY_BENCH_ONLY").unwrap_or_default();
+    let mut summary = json!({});
+    if only != "paid" {
+        let rounds = runtime.block_on(measure(&plane, &simulator, peer_assets.as_deref()));
+        report(&rounds, webhook_calls(&plane), &mut summary);
+    }
+    if only != "free" {
+        (summary["paid"], summary["paid_many"]) =
+            runtime.block_on(paid::measure(&plane, &simulator));
+    }
+    let dir = support::root().join("target/bench");
+    std::fs::create_dir_all(&dir).expect("a directory");
+    let file = dir.join("summary.json");
+    std::fs::write(&file, format!("{summary:#}\n")).expect("written");
+    println!("\n{summary:#}\n\nwritten to {}", file.display());
 }
 
 /// One measurement of all.
@@ -245,6 +262,7 @@ where
     let events = watcher(api.clone(), watcher::Config::default()).applied_objects();
     let mut events = std::pin::pin!(events);
     let start = Instant::now();
+    let wanted = all.len();
     let create = tokio::spawn({
         let api = api.clone();
         async move {
@@ -259,9 +277,9 @@ where
         }
     });
     let mut ready = std::collections::HashSet::new();
-    while ready.len() < CERTIFICATES {
+    while ready.len() < wanted {
         let next = tokio::time::timeout(Duration::from_secs(120), events.next()).await;
-        let Ok(Some(Ok(one))) = next else { panic!("{} of {CERTIFICATES} are Ready", ready.len()) };
+        let Ok(Some(Ok(one))) = next else { panic!("{} of {wanted} are Ready", ready.len()) };
         if is_ready(&one) {
             ready.insert(one.meta().name.clone());
         }
@@ -386,7 +404,7 @@ fn webhook_calls(plane: &ControlPlane) -> f64 {
         .fold(0.0, |sum, calls| sum + calls)
 }
 
-fn report(rounds: &[Round], webhook_calls: f64) {
+fn report(rounds: &[Round], webhook_calls: f64, summary: &mut Value) {
     let per = |count: usize| count as f64 / CERTIFICATES as f64;
     // A median would hide the one round in which something went wrong.
     let worst = |figure: &dyn Fn(&Round) -> f64| rounds.iter().map(figure).fold(0.0_f64, f64::max);
@@ -438,20 +456,18 @@ fn report(rounds: &[Round], webhook_calls: f64) {
     if has_peer {
         println!("\nThe peer's: {:?}", rounds[rounds.len() - 1].peer().counts.by_call);
     }
-    let mut summary = json!({
-        "free": {
-            "certificates": CERTIFICATES,
-            "seconds": median(&|round| round.ours.seconds),
-            "rate_per_s": median(&|round| rate(round.ours.seconds)),
-            "requests_per_certificate": median(&|round| per(round.ours.counts.requests)),
-            "writes_per_certificate": median(&|round| per(round.ours.counts.writes)),
-            "events_per_certificate": median(&|round| per(round.ours.counts.events)),
-            "conflicts": worst(&|round| round.ours.counts.conflicts as f64),
-            "webhook_calls": webhook_calls,
-            "bare_client_rate_per_s": median(&|round| rate(round.bare_seconds)),
-            "share_of_bare_client": median(&|round| round.bare_seconds / round.ours.seconds),
-            "certificates_at_ca": worst(&|round| round.ours.counts.issued as f64),
-        },
+    summary["free"] = json!({
+        "certificates": CERTIFICATES,
+        "seconds": median(&|round| round.ours.seconds),
+        "rate_per_s": median(&|round| rate(round.ours.seconds)),
+        "requests_per_certificate": median(&|round| per(round.ours.counts.requests)),
+        "writes_per_certificate": median(&|round| per(round.ours.counts.writes)),
+        "events_per_certificate": median(&|round| per(round.ours.counts.events)),
+        "conflicts": worst(&|round| round.ours.counts.conflicts as f64),
+        "webhook_calls": webhook_calls,
+        "bare_client_rate_per_s": median(&|round| rate(round.bare_seconds)),
+        "share_of_bare_client": median(&|round| round.bare_seconds / round.ours.seconds),
+        "certificates_at_ca": worst(&|round| round.ours.counts.issued as f64),
     });
     if has_peer {
         summary["peer"] = json!({
@@ -465,9 +481,4 @@ fn report(rounds: &[Round], webhook_calls: f64) {
             "signatures": worst(&|round| round.peer().counts.issued as f64),
         });
     }
-    let dir = support::root().join("target/bench");
-    std::fs::create_dir_all(&dir).expect("a directory");
-    let file = dir.join("summary.json");
-    std::fs::write(&file, format!("{summary:#}\n")).expect("written");
-    println!("\n{summary:#}\n\nwritten to {}", file.display());
 }

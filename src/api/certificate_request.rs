@@ -48,6 +48,13 @@ use super::names::{KeyUsage, Subject};
     ),
     printcolumn(name = "Expires", type_ = "string", json_path = ".status.certificate.notAfter"),
     printcolumn(name = "Renews", type_ = "string", json_path = ".status.renewalTime"),
+    printcolumn(name = "Order", type_ = "string", json_path = ".status.order.id"),
+    printcolumn(
+        name = "Waits for",
+        type_ = "string",
+        json_path = ".status.order.waitingFor",
+        priority = 1
+    ),
     printcolumn(
         name = "Revision",
         type_ = "integer",
