@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 use super::support::control_plane::ControlPlane;
 use super::support::operator::Operator;
-use super::support::simulator::{PaidSite, Simulator};
+use super::support::simulator::{Simulator, SwissSign};
 use super::{USER, count, is_ready, until_all_are_ready};
 
 const ORDERS: usize = 20;
@@ -121,7 +121,7 @@ fn is_awaited(request: &CertificateRequest) -> bool {
 }
 
 /// How many calls the CA saw in all, whatever came of them.
-async fn calls(site: &PaidSite<'_>) -> u64 {
+async fn calls(site: &SwissSign<'_>) -> u64 {
     let seen = site.requests().await;
     let operations = seen["operations"].as_object().expect("operations");
     operations
@@ -135,12 +135,12 @@ async fn calls(site: &PaidSite<'_>) -> u64 {
 async fn set_up(
     plane: &ControlPlane,
     simulator: &Simulator,
-    site: &PaidSite<'_>,
+    site: &SwissSign<'_>,
     namespace: &str,
 ) -> Operator {
     plane.kubectl(["create", "namespace", namespace]).expect("a namespace");
     let operator = Operator::start(plane, &[]);
-    for object in site.issuer(namespace, simulator).await {
+    for object in site.issuer(namespace).await {
         plane.apply(&object.to_string()).expect("taken");
     }
     let ready = ["wait", "-n", namespace, "--for=condition=Ready", "--timeout=30s"];

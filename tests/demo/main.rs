@@ -140,9 +140,9 @@ fn order(plane: &ControlPlane, simulator: &Simulator) -> Result<(), Failure> {
     let site = simulator.swisssign("demo");
     let counted = runtime()?.block_on(async {
         site.act(id, serde_json::json!({"action": "approve"})).await;
-        site.references().await
+        site.total().await
     });
-    println!("orders at the CA by reference: {counted}");
+    println!("orders made at the CA so far: {counted}");
     Ok(())
 }
 
