@@ -19,3 +19,4 @@ mod admission;
 mod ca_faults;
 mod issuers;
 mod issuing;
+mod orders;
