@@ -14,6 +14,7 @@ pub mod credentials;
 pub mod online_ca;
 pub mod registry;
 pub mod remote_text;
+pub mod swisssign;
 pub mod transport;
 
 /// One account at one CA. Never sleeps, retries or stores; at most one request that makes a

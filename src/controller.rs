@@ -126,7 +126,7 @@ pub async fn run(
     shutdown: impl Future<Output = ()> + Send + Sync + 'static,
     ready: impl FnOnce() + Send,
 ) {
-    let accounts = Arc::new(Accounts::new(operator.connector, operator.ca_timeout));
+    let accounts = Arc::new(Accounts::new(operator.connector, operator.ca_timeout, operator.clock));
     let memory = Arc::new(Memory::default());
     let checks = Arc::new(issuer::Checks::default());
     let stopping = Arc::new(AtomicBool::new(false));

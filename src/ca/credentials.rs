@@ -28,6 +28,11 @@ impl Basic {
         &self.username
     }
 
+    /// The password, or the API key, for a CA that takes it in another way than by HTTP Basic.
+    pub(super) fn password(&self) -> &str {
+        self.password.expose_secret()
+    }
+
     /// Whether the password holds a colon.
     #[must_use]
     pub fn password_has_colon(&self) -> bool {

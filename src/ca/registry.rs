@@ -3,17 +3,24 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use jiff::Timestamp;
+
 use super::credentials::Basic;
 use super::online_ca::OnlineCa;
+use super::swisssign::SwissSign;
 use super::transport::Transport;
 use super::{CertificateAuthority, Disposition, Error};
-use crate::api::{IssuerSpec, OnlineCa as OnlineCaSettings, SecretReference};
+use crate::api::{
+    IssuerSpec, OnlineCa as OnlineCaSettings, SecretReference, SwissSign as SwissSignSettings,
+};
 
 /// The kind of CA an issuer names, from its flat spec.
 #[derive(Clone, Copy, Debug)]
 pub enum Kind<'a> {
     /// `spec.onlineCa`.
     OnlineCa(&'a OnlineCaSettings),
+    /// `spec.swissSign`.
+    SwissSign(&'a SwissSignSettings),
 }
 
 impl<'a> Kind<'a> {
@@ -22,10 +29,12 @@ impl<'a> Kind<'a> {
     /// # Errors
     /// When none is, which admission refuses: the object is from another version.
     pub fn of(spec: &'a IssuerSpec) -> Result<Self, Error> {
-        spec.online_ca.as_ref().map(Self::OnlineCa).ok_or_else(|| Error {
+        let online_ca = spec.online_ca.as_ref().map(Self::OnlineCa);
+        let swiss_sign = || spec.swiss_sign.as_ref().map(Self::SwissSign);
+        online_ca.or_else(swiss_sign).ok_or_else(|| Error {
             disposition: Disposition::BlameIssuer,
             reason: "KindUnknown",
-            message: "spec names no kind of CA that this version knows: set spec.onlineCa"
+            message: "spec names no kind of CA that this version knows: set spec.onlineCa or spec.swissSign"
                 .to_owned(),
         })
     }
@@ -35,6 +44,16 @@ impl<'a> Kind<'a> {
     pub fn credentials(self) -> Option<&'a SecretReference> {
         match self {
             Self::OnlineCa(settings) => settings.credentials_secret_ref.as_ref(),
+            Self::SwissSign(settings) => Some(&settings.credentials_secret_ref),
+        }
+    }
+
+    /// Key of that Secret, beside `username`, that holds what must be kept secret.
+    #[must_use]
+    pub fn secret_key(self) -> &'static str {
+        match self {
+            Self::OnlineCa(_) => "password",
+            Self::SwissSign(_) => "apiKey",
         }
     }
 
@@ -43,6 +62,7 @@ impl<'a> Kind<'a> {
     pub fn host(self) -> String {
         let url = match self {
             Self::OnlineCa(settings) => &settings.certificate_url,
+            Self::SwissSign(settings) => &settings.url,
         };
         let parsed = url.parse::<http::Uri>().ok();
         parsed.as_ref().and_then(http::Uri::host).unwrap_or_default().to_ascii_lowercase()
@@ -56,10 +76,16 @@ impl<'a> Kind<'a> {
                 Some(basic) => format!("{} as {}", settings.certificate_url, basic.username()),
                 None => settings.certificate_url.clone(),
             },
+            Self::SwissSign(settings) => {
+                let user = credentials.map_or("nobody", Basic::username);
+                let client = settings.client.id.as_ref().or(settings.client.name.as_ref());
+                let client = client.map_or("none", String::as_str);
+                format!("{} as {user}, client {client}", settings.url)
+            }
         }
     }
 
-    /// The client of the account.
+    /// The client of the account. `clock` is the wall clock, for tokens that lapse.
     ///
     /// # Errors
     /// When settings or credentials cannot work.
@@ -68,10 +94,15 @@ impl<'a> Kind<'a> {
         credentials: Option<Basic>,
         transport: Arc<dyn Transport>,
         deadline: Duration,
+        clock: fn() -> Timestamp,
     ) -> Result<Arc<dyn CertificateAuthority>, Error> {
         match self {
             Self::OnlineCa(settings) => {
                 let ca = OnlineCa::new(settings, credentials, transport, deadline)?;
+                Ok(Arc::new(ca))
+            }
+            Self::SwissSign(settings) => {
+                let ca = SwissSign::new(settings, credentials, transport, deadline, clock)?;
                 Ok(Arc::new(ca))
             }
         }

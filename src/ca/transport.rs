@@ -19,7 +19,6 @@ use bytes::{Bytes, BytesMut};
 use crate::pki::Certificate;
 
 /// A request with the bounds of its answer.
-#[derive(Debug)]
 pub struct Call {
     /// Method, absolute URL, headers and body.
     pub request: http::Request<Bytes>,
@@ -27,6 +26,24 @@ pub struct Call {
     pub deadline: Duration,
     /// Longest body accepted, in bytes.
     pub body_limit: usize,
+    /// Send it on a connection that nothing was sent on before, for what must not happen twice: on
+    /// a kept connection that the server ends at the same moment, nobody knows what arrived.
+    pub fresh_connection: bool,
+}
+
+/// Without the body, which may hold an API key.
+impl std::fmt::Debug for Call {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Call")
+            .field("method", self.request.method())
+            .field("uri", self.request.uri())
+            .field("headers", self.request.headers())
+            .field("body_bytes", &self.request.body().len())
+            .field("deadline", &self.deadline)
+            .field("body_limit", &self.body_limit)
+            .field("fresh_connection", &self.fresh_connection)
+            .finish()
+    }
 }
 
 /// Sends one request.
@@ -82,34 +99,47 @@ impl Connector for Network {
             .map(|root| reqwest::Certificate::from_der(root.der()))
             .collect::<Result<Vec<_>, _>>()
             .map_err(|error| Failure::Untrusted(innermost(&error)))?;
-        reqwest::Client::builder()
-            .tls_certs_only(roots)
-            .https_only(true)
-            .redirect(reqwest::redirect::Policy::none())
-            .retry(reqwest::retry::never())
-            .no_proxy()
-            .connect_timeout(CONNECT_TIMEOUT)
-            .user_agent(concat!("chancery/", env!("CARGO_PKG_VERSION")))
-            .build()
-            .map(|client| Arc::new(HttpClient(client)) as Arc<dyn Transport>)
-            .map_err(|error| Failure::Untrusted(innermost(&error)))
+        let client = |idle: usize| {
+            builder(roots.clone())
+                .pool_max_idle_per_host(idle)
+                .build()
+                .map_err(|error| Failure::Untrusted(innermost(&error)))
+        };
+        Ok(Arc::new(HttpClient { kept: client(usize::MAX)?, fresh: client(0)? }))
     }
+}
+
+fn builder(roots: Vec<reqwest::Certificate>) -> reqwest::ClientBuilder {
+    reqwest::Client::builder()
+        .tls_certs_only(roots)
+        .https_only(true)
+        .redirect(reqwest::redirect::Policy::none())
+        .retry(reqwest::retry::never())
+        .no_proxy()
+        .connect_timeout(CONNECT_TIMEOUT)
+        .user_agent(concat!("chancery/", env!("CARGO_PKG_VERSION")))
 }
 
 /// Shorter than any deadline of a call, so that a dead address is told apart from a slow CA.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
-struct HttpClient(reqwest::Client);
+struct HttpClient {
+    /// Keeps connections.
+    kept: reqwest::Client,
+    /// Keeps none, and finds none to use again.
+    fresh: reqwest::Client,
+}
 
 #[async_trait]
 impl Transport for HttpClient {
     async fn send(&self, call: Call) -> Result<http::Response<Bytes>, Failure> {
         let deadline = call.deadline;
+        let client = if call.fresh_connection { &self.fresh } else { &self.kept };
         let request = reqwest::Request::try_from(call.request)
             .map_err(|error| Failure::NotSent(innermost(&error)))?;
         // The time-out lies around the whole exchange: one of the connection's own phases that
         // never ends would otherwise escape it.
-        match tokio::time::timeout(deadline, exchange(&self.0, request, call.body_limit)).await {
+        match tokio::time::timeout(deadline, exchange(client, request, call.body_limit)).await {
             Ok(outcome) => outcome,
             Err(_elapsed) => {
                 Err(Failure::Unknown(format!("no whole answer within {} s", deadline.as_secs())))

@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use jiff::Timestamp;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
@@ -100,6 +101,7 @@ type Slot = Arc<tokio::sync::Mutex<Option<Entry>>>;
 pub(super) struct Accounts {
     connector: Arc<dyn Connector>,
     deadline: Duration,
+    clock: fn() -> Timestamp,
     slots: Mutex<HashMap<IssuerKey, Slot>>,
     blamed: Mutex<HashMap<IssuerKey, (Basis, Error)>>,
     trials: Mutex<HashMap<IssuerKey, (Basis, Arc<Trial>)>>,
@@ -133,10 +135,15 @@ impl Trial {
 }
 
 impl Accounts {
-    pub(super) fn new(connector: Arc<dyn Connector>, deadline: Duration) -> Self {
+    pub(super) fn new(
+        connector: Arc<dyn Connector>,
+        deadline: Duration,
+        clock: fn() -> Timestamp,
+    ) -> Self {
         Self {
             connector,
             deadline,
+            clock,
             slots: Mutex::default(),
             blamed: Mutex::default(),
             trials: Mutex::default(),
@@ -233,14 +240,16 @@ impl Accounts {
         let credentials = match kind.credentials() {
             None => None,
             Some(reference) => {
-                Some(secret::credentials(cluster, &issuer.namespace, &reference.name, &host).await?)
+                let key = kind.secret_key();
+                let place = (issuer.namespace.as_str(), reference.name.as_str());
+                Some(secret::user_with(cluster, place, key, &host).await?)
             }
         };
         let transport = self.connector.connect(&tls).map_err(|failure| no_transport(&failure))?;
         let trust = spec.trust.clone().unwrap_or_default();
         Ok(Account {
             name: kind.account(credentials.as_ref()),
-            ca: kind.open(credentials, transport, self.deadline)?,
+            ca: kind.open(credentials, transport, self.deadline, self.clock)?,
             host,
             anchors: anchors(cluster, &issuer.namespace, trust.bundle.as_ref(), trust.system_roots)
                 .await?,

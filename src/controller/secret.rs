@@ -95,11 +95,21 @@ pub(super) async fn credentials(
     name: &str,
     host: &str,
 ) -> Result<Basic, Error> {
+    user_with(cluster, (namespace, name), "password", host).await
+}
+
+/// User name, and what `key` holds, from the Secret of this namespace and name, if it opted in.
+pub(super) async fn user_with(
+    cluster: &Cluster,
+    (namespace, name): (&str, &str),
+    key: &str,
+    host: &str,
+) -> Result<Basic, Error> {
     let secret = match cluster.secret(namespace, name).await {
         Read::Present(secret) => secret,
         Read::Absent => {
             return Err(unusable(format!(
-                "Secret {namespace}/{name} does not exist: create it with the keys username and password"
+                "Secret {namespace}/{name} does not exist: create it with the keys username and {key}"
             )));
         }
         Read::Unreadable(why) => return Err(unreadable("CredentialsUnreadable", why)),
@@ -115,7 +125,7 @@ pub(super) async fn credentials(
             },
         )
     };
-    Ok(Basic::new(text("username")?.to_owned(), text("password")?.to_owned().into()))
+    Ok(Basic::new(text("username")?.to_owned(), text(key)?.to_owned().into()))
 }
 
 /// `kubectl create secret --from-file` and editors leave a line end that no password has.

@@ -129,7 +129,10 @@ pub(crate) fn open(
     transport: Arc<dyn Transport>,
 ) -> Arc<dyn CertificateAuthority> {
     let spec = IssuerSpec { online_ca: Some(spec), swiss_sign: None, tls: None, trust: None };
-    registry::Kind::of(&spec).unwrap().open(credentials, transport, DEADLINE).unwrap()
+    registry::Kind::of(&spec)
+        .unwrap()
+        .open(credentials, transport, DEADLINE, Timestamp::now)
+        .unwrap()
 }
 
 pub(crate) fn basic(user: &str, password: &str) -> Basic {

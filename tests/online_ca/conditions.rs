@@ -107,7 +107,7 @@ impl World {
             trust: None,
         };
         let kind = registry::Kind::of(&spec).unwrap();
-        let ca = match kind.open(None, self.transport(), DEADLINE) {
+        let ca = match kind.open(None, self.transport(), DEADLINE, jiff::Timestamp::now) {
             Ok(ca) => ca,
             Err(error) => return Outcome::Failed(Trouble { counts: false, ..error.into() }),
         };

@@ -33,7 +33,7 @@ fn network(root: &Certificate) -> Arc<dyn Transport> {
 
 fn call(url: &str, deadline: Duration) -> Call {
     let request = Request::post(url).body(Bytes::from_static(b"field=value")).unwrap();
-    Call { request, deadline, body_limit: 1000 }
+    Call { request, deadline, body_limit: 1000, fresh_connection: false }
 }
 
 async fn ask(transport: &dyn Transport, url: &str) -> Result<String, Failure> {

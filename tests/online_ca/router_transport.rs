@@ -22,7 +22,7 @@ pub(crate) struct RouterTransport(pub(crate) Router);
 #[async_trait]
 impl Transport for RouterTransport {
     async fn send(&self, call: Call) -> Result<Response<Bytes>, Failure> {
-        let Call { request, deadline, body_limit } = call;
+        let Call { request, deadline, body_limit, .. } = call;
         let exchange = exchange(self.0.clone(), request, body_limit);
         tokio::time::timeout(deadline, exchange).await.unwrap_or_else(|_| {
             Err(Failure::Unknown(format!("no whole answer within {} s", deadline.as_secs())))
@@ -111,7 +111,8 @@ mod tests {
 
     async fn get(bench: &Bench, body_limit: usize) -> Result<Response<Bytes>, Failure> {
         let request = Request::get(bench.url("trustroots/")).body(Bytes::new()).unwrap();
-        let call = Call { request, deadline: Duration::from_secs(30), body_limit };
+        let deadline = Duration::from_secs(30);
+        let call = Call { request, deadline, body_limit, fresh_connection: false };
         RouterTransport(bench.simulator.router()).send(call).await
     }
 

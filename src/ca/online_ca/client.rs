@@ -109,7 +109,8 @@ impl Client {
         body_limit: usize,
     ) -> Result<http::Response<Bytes>, Failure> {
         let request = request.map_err(|error| Failure::NotSent(error.to_string()))?;
-        self.transport.send(Call { request, deadline: self.deadline, body_limit }).await
+        let deadline = self.deadline;
+        self.transport.send(Call { request, deadline, body_limit, fresh_connection: false }).await
     }
 }
 

@@ -1,0 +1,298 @@
+//! The bearer token: where it comes from, and how long it is used.
+//!
+//! # Invariants
+//! - One token is obtained at a time; whoever waits meanwhile shares what came of it, a refusal too,
+//!   so that a wrong API key is sent once and not once for each request that waits.
+//! - How long a token lives is taken from its own claims as a length of time, so that clocks that
+//!   differ do no harm. It is not verified: it is for the API, not for us.
+
+use std::sync::Arc;
+
+use jiff::{SignedDuration, Timestamp};
+use jsonwebtoken::dangerous::insecure_decode_claims;
+use jsonwebtoken::{EncodingKey, Header};
+use secrecy::{ExposeSecret as _, SecretString};
+use serde::{Deserialize, Serialize};
+
+use super::errors::Problem;
+use crate::ca::credentials::Basic;
+use crate::ca::{Disposition, Error};
+
+/// What is used where a token does not say when it ends: the vendor's README gives 8 hours.
+const USUAL_LIFETIME: SignedDuration = SignedDuration::from_hours(8);
+/// So long before its end a token is replaced, and no more than a tenth of its lifetime.
+const MARGIN: SignedDuration = SignedDuration::from_mins(5);
+/// Of a token that we sign. How much is accepted is documented nowhere.
+const OWN_LIFETIME: SignedDuration = SignedDuration::from_mins(15);
+/// So far back the beginning of our own tokens is dated: the API refuses those from the future.
+const SKEW: SignedDuration = SignedDuration::from_secs(10);
+
+/// A token with the number that tells it from its successor.
+#[derive(Clone)]
+pub(super) struct Token {
+    text: Arc<SecretString>,
+    number: u64,
+    lapses: Timestamp,
+}
+
+impl Token {
+    /// The value of the header `Authorization`, marked as sensitive.
+    pub(super) fn header(&self) -> Option<http::HeaderValue> {
+        let value = zeroize::Zeroizing::new(format!("Bearer {}", self.text.expose_secret()));
+        let mut header = http::HeaderValue::from_str(&value).ok()?;
+        header.set_sensitive(true);
+        Some(header)
+    }
+
+    /// `text` without the token, should a server repeat it.
+    pub(super) fn scrub(&self, text: &str) -> String {
+        text.replace(self.text.expose_secret(), "[…]")
+    }
+}
+
+/// The token of an account.
+pub(super) struct Tokens {
+    clock: fn() -> Timestamp,
+    state: tokio::sync::Mutex<State>,
+    /// How many attempts to obtain one have ended; read without the lock.
+    attempts: std::sync::atomic::AtomicU64,
+}
+
+#[derive(Default)]
+struct State {
+    token: Option<Token>,
+    refusal: Option<Problem>,
+}
+
+impl Tokens {
+    pub(super) fn new(clock: fn() -> Timestamp) -> Self {
+        Self { clock, state: tokio::sync::Mutex::default(), attempts: 0.into() }
+    }
+
+    /// The token that is used now; `obtain` makes one where there is none that will do. `refused` is
+    /// one that the API has not accepted.
+    pub(super) async fn get<F>(
+        &self,
+        refused: Option<&Token>,
+        obtain: impl FnOnce() -> F,
+    ) -> Result<Token, Problem>
+    where
+        F: Future<Output = Result<SecretString, Problem>>,
+    {
+        use std::sync::atomic::Ordering::{AcqRel, Acquire};
+        let before = self.attempts.load(Acquire);
+        let mut state = self.state.lock().await;
+        let now = (self.clock)();
+        let is_good = |token: &&Token| {
+            now < token.lapses && refused.is_none_or(|refused| refused.number != token.number)
+        };
+        if let Some(token) = state.token.as_ref().filter(is_good) {
+            return Ok(token.clone());
+        }
+        if self.attempts.load(Acquire) != before
+            && let Some(refusal) = &state.refusal
+        {
+            return Err(refusal.clone());
+        }
+        *state = State::default();
+        let obtained = obtain().await;
+        let number = self.attempts.fetch_add(1, AcqRel) + 1;
+        match obtained {
+            Ok(text) => {
+                let lapses = lapses(text.expose_secret(), (self.clock)());
+                let token = Token { text: Arc::new(text), number, lapses };
+                state.token = Some(token.clone());
+                Ok(token)
+            }
+            Err(problem) => {
+                state.refusal = Some(problem.clone());
+                Err(problem)
+            }
+        }
+    }
+}
+
+impl Tokens {
+    /// Has the next request obtain another token than this one.
+    pub(super) async fn drop(&self, refused: &Token) {
+        let mut state = self.state.lock().await;
+        if state.token.as_ref().is_some_and(|token| token.number == refused.number) {
+            *state = State::default();
+        }
+    }
+}
+
+#[derive(Debug, Default, Deserialize)]
+struct Times {
+    #[serde(default)]
+    iat: Option<f64>,
+    nbf: Option<f64>,
+    exp: Option<f64>,
+}
+
+/// When a token that came `now` is to be replaced.
+fn lapses(token: &str, now: Timestamp) -> Timestamp {
+    let times: Times = insecure_decode_claims(token).unwrap_or_default();
+    let seconds = |time: f64| SignedDuration::try_from_secs_f64(time).ok();
+    let lifetime = match (times.exp, times.iat.or(times.nbf)) {
+        (Some(exp), Some(from)) => seconds(exp - from),
+        (Some(exp), None) => seconds(exp).and_then(|exp| exp.checked_sub(now.as_duration())),
+        (None, _) => None,
+    };
+    // A day is longer than any token of this API lives.
+    let lifetime = lifetime
+        .unwrap_or(USUAL_LIFETIME)
+        .clamp(SignedDuration::ZERO, SignedDuration::from_hours(24));
+    now + (lifetime - MARGIN.min(lifetime / 10))
+}
+
+#[derive(Serialize)]
+struct Claims<'a> {
+    iss: &'static str,
+    aud: &'static str,
+    sub: &'a str,
+    iat: i64,
+    nbf: i64,
+    exp: i64,
+}
+
+/// Signs a token with the API key itself (HS256, RFC 7518 section 3.2). The key is the bytes of its
+/// text: it is not decoded, though it may look like base64.
+pub(super) fn self_signed(credentials: &Basic, now: Timestamp) -> Result<SecretString, Problem> {
+    let claims = Claims {
+        iss: "SwissPKI",
+        aud: "REST API",
+        sub: credentials.username(),
+        iat: (now - SKEW).as_second(),
+        nbf: (now - SKEW).as_second(),
+        exp: (now + OWN_LIFETIME).as_second(),
+    };
+    let key = EncodingKey::from_secret(credentials.password().as_bytes());
+    match jsonwebtoken::encode(&Header::default(), &claims, &key) {
+        Ok(token) => Ok(token.into()),
+        Err(_) => Err(Problem::before_sending(Error {
+            disposition: Disposition::BlameCredentials,
+            reason: "CredentialsUnusable",
+            message: "the API key cannot sign a token: check apiKey in the Secret of spec.swissSign.credentialsSecretRef, or set spec.swissSign.authentication to Exchange".to_owned(),
+        })),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use base64::Engine as _;
+    use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+
+    use super::*;
+
+    const START: i64 = 1_780_000_000;
+
+    thread_local! {
+        static NOW: Cell<i64> = const { Cell::new(START) };
+    }
+
+    fn now() -> Timestamp {
+        Timestamp::from_second(NOW.get()).unwrap()
+    }
+
+    fn token(claims: &str) -> String {
+        let part = |text: &str| URL_SAFE_NO_PAD.encode(text);
+        format!("{}.{}.{}", part(r#"{"alg":"HS256","typ":"JWT"}"#), part(claims), part("x"))
+    }
+
+    #[test]
+    fn a_token_is_replaced_before_it_lapses() {
+        let hour = 3600;
+        let cases = [
+            (
+                "by its own length",
+                format!(r#"{{"iat":{START},"exp":{}}}"#, START + hour),
+                hour - 300,
+            ),
+            (
+                "by its length where the clocks differ by years",
+                format!(r#"{{"iat":1000,"exp":{}}}"#, 1000 + hour),
+                hour - 300,
+            ),
+            (
+                "from nbf where iat is missing",
+                format!(r#"{{"nbf":1000,"exp":{}}}"#, 1000 + hour),
+                hour - 300,
+            ),
+            (
+                "by the clock where only exp is there",
+                format!(r#"{{"exp":{}}}"#, START + hour),
+                hour - 300,
+            ),
+            ("a short one at nine tenths", format!(r#"{{"iat":0,"exp":60}}"#), 54),
+            ("after 8 hours without exp", "{}".to_owned(), 8 * hour - 300),
+            ("after 8 hours where nothing can be read", "[]".to_owned(), 8 * hour - 300),
+            ("at once where it is over", r#"{"exp":5}"#.to_owned(), 0),
+            ("after a day at the latest", r#"{"iat":0,"exp":1e12}"#.to_owned(), 24 * hour - 300),
+        ];
+        for (name, claims, expected) in cases {
+            assert_eq!(lapses(&token(&claims), now()).as_second() - START, expected, "{name}");
+        }
+        assert_eq!(lapses("no token", now()).as_second() - START, 8 * hour - 300);
+    }
+
+    #[tokio::test]
+    async fn one_token_serves_until_it_lapses_or_is_refused() {
+        let tokens = Tokens::new(now);
+        let made = Cell::new(0);
+        let make = || async {
+            made.set(made.get() + 1);
+            Ok(token(r#"{"iat":0,"exp":600}"#).into())
+        };
+        let first = tokens.get(None, make).await.ok().unwrap();
+        tokens.get(None, make).await.ok().unwrap();
+        assert_eq!(made.get(), 1, "it serves again");
+        NOW.set(START + 541);
+        tokens.get(None, make).await.ok().unwrap();
+        assert_eq!(made.get(), 2, "a tenth before its end it is replaced");
+        tokens.get(Some(&first), make).await.ok().unwrap();
+        assert_eq!(made.get(), 2, "the one that was refused has been replaced meanwhile");
+        let second = tokens.get(None, make).await.ok().unwrap();
+        tokens.get(Some(&second), make).await.ok().unwrap();
+        assert_eq!(made.get(), 3, "the one in use was refused");
+    }
+
+    #[tokio::test]
+    async fn those_who_wait_share_a_refusal_and_later_ones_try_again() {
+        let tokens = Tokens::new(now);
+        let made = Cell::new(0);
+        let refuse = || async {
+            made.set(made.get() + 1);
+            tokio::task::yield_now().await;
+            Err(Problem::senseless("no".to_owned()))
+        };
+        let all = futures::future::join_all((0..20).map(|_| tokens.get(None, refuse))).await;
+        assert!(all.iter().all(Result::is_err));
+        assert_eq!(made.get(), 1);
+        assert!(tokens.get(None, refuse).await.is_err());
+        assert_eq!(made.get(), 2);
+    }
+
+    #[test]
+    fn our_own_token_carries_the_claims_the_api_asks_for() {
+        let credentials = Basic::new("MPKI1.Auto".to_owned(), "not base64!".to_owned().into());
+        let token = self_signed(&credentials, now()).ok().unwrap();
+        let token = token.expose_secret();
+        let parts: Vec<&str> = token.split('.').collect();
+        let json = |part: &str| -> serde_json::Value {
+            serde_json::from_slice(&URL_SAFE_NO_PAD.decode(part).unwrap()).unwrap()
+        };
+        assert_eq!(json(parts[0]), serde_json::json!({"alg": "HS256", "typ": "JWT"}));
+        let claims = serde_json::json!({
+            "iss": "SwissPKI", "aud": "REST API", "sub": "MPKI1.Auto",
+            "iat": START - 10, "nbf": START - 10, "exp": START + 900,
+        });
+        assert_eq!(json(parts[1]), claims);
+        let key = aws_lc_rs::hmac::Key::new(aws_lc_rs::hmac::HMAC_SHA256, b"not base64!");
+        let signed = format!("{}.{}", parts[0], parts[1]);
+        let signature = URL_SAFE_NO_PAD.decode(parts[2]).unwrap();
+        assert!(aws_lc_rs::hmac::verify(&key, signed.as_bytes(), &signature).is_ok());
+    }
+}
