@@ -16,6 +16,8 @@ mod support;
 mod world;
 
 mod admission;
+mod api_contract;
 mod ca_faults;
 mod issuers;
 mod issuing;
+mod records_admission;
