@@ -168,7 +168,7 @@ async fn an_apply_to_a_status_ignores_a_wrong_uid() {
 }
 
 #[tokio::test]
-async fn a_merge_patch_with_a_stale_version_or_another_uid_is_refused() {
+async fn a_merge_patch_with_a_stale_version_is_a_conflict_and_with_another_uid_invalid() {
     let test = Test::new("contract-merge").await;
     let now = secret(&test, "target").await;
     let patch = |metadata: Value| json!({"metadata": metadata, "data": {"entry": "bmV3"}});
@@ -178,6 +178,10 @@ async fn a_merge_patch_with_a_stale_version_or_another_uid_is_refused() {
     assert_eq!((status.code, status.reason.as_str()), (409, "Conflict"), "{}", status.message);
     let other = patch(json!({"uid": STRANGER, "resourceVersion": now.resource_version()}));
     let status = refused(test.secrets().patch("target", &params, &Patch::Merge(&other)).await);
+    assert_eq!((status.code, status.reason.as_str()), (422, "Invalid"), "{}", status.message);
+    // As it is once the object was deleted and created again.
+    let both = patch(json!({"uid": STRANGER, "resourceVersion": STALE}));
+    let status = refused(test.secrets().patch("target", &params, &Patch::Merge(&both)).await);
     assert_eq!((status.code, status.reason.as_str()), (409, "Conflict"), "{}", status.message);
     let good = patch(json!({"uid": now.uid(), "resourceVersion": now.resource_version()}));
     test.secrets().patch("target", &params, &Patch::Merge(&good)).await.expect("taken");
@@ -285,6 +289,5 @@ async fn a_put_of_a_lease_that_is_gone_creates_it_unless_it_carries_the_uid() {
     let status = refused(api.replace("mine", &put(), &old).await);
     assert_eq!((status.code, status.reason.as_str()), (409, "Conflict"), "{}", status.message);
     old.metadata.uid = None;
-    old.metadata.resource_version = None;
-    api.replace("mine", &put(), &old).await.expect("a PUT may create a Lease");
+    api.replace("mine", &put(), &old).await.expect("its version does not keep it from that");
 }
