@@ -1,7 +1,8 @@
 //! What Chancery costs, beside a bare client that does nothing but the same requests.
 //!
 //! `make bench` prints a table and writes `target/bench/summary.json`. Requests are counted from
-//! the API server's audit log. Absolute figures drift between machines: compare within one run.
+//! the API server's audit log, those about the operator's lease apart: they go on at the same rate
+//! whether there is work or not. Absolute figures drift between machines: compare within one run.
 //!
 //! *free*: 500 certificates, ECDSA P-256, from an immediate CA, from the first `POST` of a
 //! CertificateRequest to the last one Ready. The bare client does, for each: POST the request, GET
@@ -112,6 +113,8 @@ struct Counts {
     requests: usize,
     writes: usize,
     events: usize,
+    /// About the lease, while the operator lived: one for each renewal.
+    leases: usize,
     conflicts: usize,
     issued: usize,
     by_call: BTreeMap<String, usize>,
@@ -134,6 +137,7 @@ async fn measure(
         println!("round {round} of {ROUNDS}: operator");
         let namespace = format!("ours-{round}");
         plane.kubectl(["create", "namespace", &namespace]).expect("a namespace");
+        let leases = about_leases(&plane.audit_log());
         let operator = Operator::start(plane, &[]);
         set_up_issuer(plane, simulator, &site, &namespace).await;
         let before = site.issued().await.len();
@@ -145,6 +149,7 @@ async fn measure(
         let (cpu_seconds, memory_kib) = operator.process.usage();
         let mut counts = count(&plane.audit_log(), USER, &namespace);
         counts.issued = site.issued().await.len() - before;
+        counts.leases = about_leases(&plane.audit_log()) - leases;
         if counts.issued != CERTIFICATES {
             tell(&operator.process.log());
         }
@@ -394,6 +399,16 @@ fn count(audit_log: &str, user: &str, namespace: &str) -> Counts {
     counts
 }
 
+/// Requests of the operator about leases, which are in a namespace of their own.
+fn about_leases(audit_log: &str) -> usize {
+    audit_log
+        .lines()
+        .filter_map(|line| serde_json::from_str::<Value>(line).ok())
+        .filter(|event| event["user"]["username"] == USER)
+        .filter(|event| event["objectRef"]["resource"] == "leases")
+        .count()
+}
+
 /// Calls of admission webhooks, as the API server counts them itself.
 fn webhook_calls(plane: &ControlPlane) -> f64 {
     let metrics = plane.kubectl(["get", "--raw", "/metrics"]).expect("metrics");
@@ -435,6 +450,7 @@ fn report(rounds: &[Round], webhook_calls: f64, summary: &mut Value) {
     row("API requests per certificate", &|round| per(round.ours.counts.requests));
     row("API writes per certificate", &|round| per(round.ours.counts.writes));
     row("Events per certificate", &|round| per(round.ours.counts.events));
+    row("requests about the lease in all", &|round| round.ours.counts.leases as f64);
     row("conflicts (409)", &|round| round.ours.counts.conflicts as f64);
     row("certificates the CA issued", &|round| round.ours.counts.issued as f64);
     row("operator: CPU seconds", &|round| round.ours.cpu_seconds);
@@ -463,6 +479,7 @@ fn report(rounds: &[Round], webhook_calls: f64, summary: &mut Value) {
         "requests_per_certificate": median(&|round| per(round.ours.counts.requests)),
         "writes_per_certificate": median(&|round| per(round.ours.counts.writes)),
         "events_per_certificate": median(&|round| per(round.ours.counts.events)),
+        "lease_requests": median(&|round| round.ours.counts.leases as f64),
         "conflicts": worst(&|round| round.ours.counts.conflicts as f64),
         "webhook_calls": webhook_calls,
         "bare_client_rate_per_s": median(&|round| rate(round.bare_seconds)),

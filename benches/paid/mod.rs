@@ -143,8 +143,9 @@ async fn set_up(
     for object in site.issuer(namespace).await {
         plane.apply(&object.to_string()).expect("taken");
     }
-    let ready = ["wait", "-n", namespace, "--for=condition=Ready", "--timeout=30s"];
-    plane.kubectl(ready.iter().chain(["issuers.chancery.dev/ca"].iter())).expect("ready");
+    let timeout = "--timeout=30s";
+    let ready = ["wait", "-n", namespace, "--for=condition=Ready", timeout, "issuers.chancery.dev/ca"];
+    plane.kubectl(ready).expect("ready");
     operator
 }
 

@@ -11,7 +11,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 
 use crate::support::operator::Operator;
-use crate::world::{LEASE_SECONDS, OPERATOR, Test, revision, until};
+use crate::world::{Call, LEASE_SECONDS, OPERATOR, Test, revision, until};
 
 const DURATION: Duration = Duration::from_secs(LEASE_SECONDS);
 /// What the leader has of it without a renewal.
@@ -119,6 +119,40 @@ async fn who_is_killed_is_followed_when_its_lease_ends_and_not_before() {
     test.good_pair("before").await;
     test.good_pair("between").await;
     assert_eq!(test.issued().await, 2, "nothing is issued anew");
+}
+
+#[tokio::test]
+async fn who_is_frozen_past_its_lease_wakes_up_without_it() {
+    let test = Test::new("lease-frozen").await;
+    let first = test.start();
+    test.with_issuer(&["RSA", "ECDSA"]).await;
+    let second = standby(&test, &[]);
+    // It is frozen with work at hand: some at the CA, some that waits for its turn.
+    test.site
+        .fault(json!({"operation": "certificate", "times": 40, "kind": "delay", "seconds": 1.0}))
+        .await;
+    test.create((0..40).map(|at| test.request(&format!("r{at}")))).await;
+    while test.site.requests().await["inFlight"] == 0 {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    first.process.signal("STOP");
+    until_it_acts(&second, Instant::now());
+    test.until_all_ready(&second, 40).await;
+    test.until_idle(&second);
+    let asked = test.ca_calls().await;
+    let calls = test.watch_calls();
+    first.process.signal("CONT");
+    until("it answers again", || first.acts().is_some());
+    assert_eq!((first.acts(), second.acts()), (Some(false), Some(true)));
+    test.until_idle(&first);
+    assert_eq!(test.ca_calls().await, asked, "it asks the CA for nothing");
+    let writes = calls.so_far().calls.into_iter().filter(Call::is_write).collect::<Vec<_>>();
+    assert!(writes.is_empty(), "it writes nothing: {writes:?}");
+    for at in 0..40 {
+        let name = format!("r{at}");
+        assert_eq!(revision(&test.get(&name).await), 1, "{name}");
+        test.good_pair(&name).await;
+    }
 }
 
 // The wire runs beside a test that waits without yielding.
@@ -326,7 +360,8 @@ impl Wire {
     async fn start(kubeconfig: &Path) -> Self {
         let text = std::fs::read_to_string(kubeconfig).expect("a kubeconfig");
         let port = text.split("https://127.0.0.1:").nth(1).and_then(|rest| rest.split('"').next());
-        let behind: SocketAddr = format!("127.0.0.1:{}", port.expect("a port")).parse().unwrap();
+        let behind = format!("127.0.0.1:{}", port.expect("a port"));
+        let behind: SocketAddr = behind.parse().expect("an address");
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let here = listener.local_addr().expect("bound");
         let (is_cut, cut) = watch::channel(false);
