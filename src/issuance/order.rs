@@ -216,6 +216,9 @@ pub(super) fn step(seen: &Observation, standing: &Standing, due: Option<Reissue>
     let Some(account) = &seen.account else {
         return Step::OpenAccount;
     };
+    if seen.order.conflicts > CONFLICTS {
+        return Step::Rest(Rest::Failed(contended_record(seen)));
+    }
     match &seen.order.record {
         None => unread(seen, standing, due, account),
         Some(RecordRead::Absent) => absent(seen, standing, due, account),
@@ -228,6 +231,20 @@ pub(super) fn step(seen: &Observation, standing: &Standing, due: Option<Reissue>
             None => hold(Hold::RecordEdited(why.clone())),
         },
         Some(RecordRead::Present(record)) => with_record(seen, standing, due, account, record),
+    }
+}
+
+/// Somebody else writes the record as often as we do.
+fn contended_record(seen: &Observation) -> Trouble {
+    Trouble {
+        disposition: Disposition::Retry { after: None },
+        reason: "OrderRecordContended",
+        message: format!(
+            "Secret {} was changed by somebody else {} times while it was written: find out who writes it",
+            seen.record_name(),
+            seen.order.conflicts
+        ),
+        counts: true,
     }
 }
 
@@ -387,18 +404,6 @@ fn start(
     };
     if seen.delivered.is_some() {
         return Step::Rest(Rest::Kept);
-    }
-    if seen.order.conflicts > CONFLICTS {
-        return Step::Rest(Rest::Failed(Trouble {
-            disposition: Disposition::Retry { after: None },
-            reason: "OrderRecordContended",
-            message: format!(
-                "Secret {} was changed by somebody else {} times while it was written: find out who writes it",
-                seen.record_name(),
-                seen.order.conflicts
-            ),
-            counts: true,
-        }));
     }
     let Some(prepared) = &seen.order.prepared else {
         return again(seen, Some(due), Step::Prepare(key_plan(seen, standing, account)));
