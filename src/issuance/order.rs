@@ -50,6 +50,9 @@ pub struct OrderSeen {
     pub incarnation: String,
     /// The record, once read in this run.
     pub record: Option<RecordRead>,
+    /// The order that `progress` speaks of, and the claim that `lookup` does, where the record was
+    /// read in this run.
+    pub about: Option<(String, String)>,
     /// uid and resourceVersion of the Secret of its name, where there is one.
     pub base: Option<(String, String)>,
     /// What the search for the order before came to, whose certificate is to be delivered again.
