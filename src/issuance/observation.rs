@@ -412,6 +412,28 @@ impl Observation {
         }
     }
 
+    /// The record as it is now. What was learned of another order, or under another claim, says
+    /// nothing of this one: somebody may have put it there, and submitted it, meanwhile.
+    fn record_read(&mut self, read: RecordRead, base: Option<(String, String)>) {
+        let order = &mut self.order;
+        if let RecordRead::Present(record) = &read {
+            let about = (record.next.order.reference.clone(), record.mark.claim_id());
+            let hinted = self.previous.order.as_ref().map(|hint| &hint.reference);
+            let before = order.about.as_ref().map(|(reference, _)| reference).or(hinted);
+            if before.is_some_and(|before| *before != about.0) {
+                order.progress = None;
+                order.submitted = None;
+            }
+            if order.about.as_ref().is_some_and(|before| *before != about) {
+                order.lookup = None;
+                order.announced = false;
+            }
+            order.about = Some(about);
+        }
+        order.record = Some(read);
+        order.base = base;
+    }
+
     /// The observation after an effect: what a second read would show.
     #[must_use]
     pub fn after(mut self, outcome: Outcome) -> Self {
@@ -435,15 +457,12 @@ impl Observation {
                 self.cached = None;
                 self.conflicts += 1;
             }
-            Outcome::RecordRead(read, base) => {
-                self.order.record = Some(read);
-                self.order.base = base;
-            }
+            Outcome::RecordRead(read, base) => self.record_read(read, base),
             Outcome::Prepared(prepared) => self.order.prepared = Some(prepared),
             Outcome::Claimed(record) => {
-                let claim = record.next.order.reference.clone();
                 self.order = OrderSeen {
-                    claim: Some(claim),
+                    claim: Some(record.next.order.reference.clone()),
+                    about: Some((record.next.order.reference.clone(), record.mark.claim_id())),
                     base: Some((record.uid.clone(), record.resource_version.clone())),
                     record: Some(RecordRead::Present(record)),
                     incarnation: self.order.incarnation,
@@ -453,7 +472,10 @@ impl Observation {
                     ..OrderSeen::default()
                 };
             }
-            Outcome::Marked(record) => self.order.record = Some(RecordRead::Present(record)),
+            Outcome::Marked(record) => {
+                self.order.base = Some((record.uid.clone(), record.resource_version.clone()));
+                self.order.record = Some(RecordRead::Present(record));
+            }
             Outcome::RecordConflict => {
                 self.order.record = None;
                 self.order.base = None;

@@ -50,6 +50,9 @@ pub struct OrderSeen {
     pub incarnation: String,
     /// The record, once read in this run.
     pub record: Option<RecordRead>,
+    /// The order that `progress` speaks of, and the claim that `lookup` does, where the record was
+    /// read in this run.
+    pub about: Option<(String, String)>,
     /// uid and resourceVersion of the Secret of its name, where there is one.
     pub base: Option<(String, String)>,
     /// What the search for the order before came to, whose certificate is to be delivered again.
@@ -216,6 +219,9 @@ pub(super) fn step(seen: &Observation, standing: &Standing, due: Option<Reissue>
     let Some(account) = &seen.account else {
         return Step::OpenAccount;
     };
+    if seen.order.conflicts > CONFLICTS {
+        return Step::Rest(Rest::Failed(contended_record(seen)));
+    }
     match &seen.order.record {
         None => unread(seen, standing, due, account),
         Some(RecordRead::Absent) => absent(seen, standing, due, account),
@@ -228,6 +234,20 @@ pub(super) fn step(seen: &Observation, standing: &Standing, due: Option<Reissue>
             None => hold(Hold::RecordEdited(why.clone())),
         },
         Some(RecordRead::Present(record)) => with_record(seen, standing, due, account, record),
+    }
+}
+
+/// Somebody else writes the record as often as we do.
+fn contended_record(seen: &Observation) -> Trouble {
+    Trouble {
+        disposition: Disposition::Retry { after: None },
+        reason: "OrderRecordContended",
+        message: format!(
+            "Secret {} was changed by somebody else {} times while it was written: find out who writes it",
+            seen.record_name(),
+            seen.order.conflicts
+        ),
+        counts: true,
     }
 }
 
@@ -244,7 +264,11 @@ fn unread(
 ) -> Step {
     let previous = &seen.previous;
     let Some(hint) = &previous.order else {
-        let is_first = previous.orders == 0 && due == Some(Reissue::NeverIssued);
+        // A record that is in the way of the first is read: an earlier request of this name may
+        // have left it, or a process that died before it could tell.
+        let is_first = previous.orders == 0
+            && due == Some(Reissue::NeverIssued)
+            && seen.order.conflicts == 0;
         return if is_first && seen.order.claim.is_none() {
             start(seen, standing, due, account, None)
         } else {
@@ -383,18 +407,6 @@ fn start(
     };
     if seen.delivered.is_some() {
         return Step::Rest(Rest::Kept);
-    }
-    if seen.order.conflicts > CONFLICTS {
-        return Step::Rest(Rest::Failed(Trouble {
-            disposition: Disposition::Retry { after: None },
-            reason: "OrderRecordContended",
-            message: format!(
-                "Secret {} was changed by somebody else {} times while it was written: find out who writes it",
-                seen.record_name(),
-                seen.order.conflicts
-            ),
-            counts: true,
-        }));
     }
     let Some(prepared) = &seen.order.prepared else {
         return again(seen, Some(due), Step::Prepare(key_plan(seen, standing, account)));

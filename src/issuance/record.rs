@@ -208,6 +208,12 @@ impl OrderState {
 }
 
 impl Mark {
+    /// The claim in one word: each that is won is another.
+    #[must_use]
+    pub fn claim_id(&self) -> String {
+        format!("{}/{}", self.attempt, self.claim)
+    }
+
     /// The annotations; a value that is `None` is to be taken away.
     #[must_use]
     pub fn annotations(&self) -> BTreeMap<&'static str, Option<String>> {
