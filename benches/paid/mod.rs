@@ -144,7 +144,8 @@ async fn set_up(
         plane.apply(&object.to_string()).expect("taken");
     }
     let timeout = "--timeout=30s";
-    let ready = ["wait", "-n", namespace, "--for=condition=Ready", timeout, "issuers.chancery.dev/ca"];
+    let ready =
+        ["wait", "-n", namespace, "--for=condition=Ready", timeout, "issuers.chancery.dev/ca"];
     plane.kubectl(ready).expect("ready");
     operator
 }

@@ -266,9 +266,8 @@ fn unread(
     let Some(hint) = &previous.order else {
         // A record that is in the way of the first is read: an earlier request of this name may
         // have left it, or a process that died before it could tell.
-        let is_first = previous.orders == 0
-            && due == Some(Reissue::NeverIssued)
-            && seen.order.conflicts == 0;
+        let is_first =
+            previous.orders == 0 && due == Some(Reissue::NeverIssued) && seen.order.conflicts == 0;
         return if is_first && seen.order.claim.is_none() {
             start(seen, standing, due, account, None)
         } else {
