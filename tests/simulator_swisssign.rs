@@ -9,8 +9,9 @@
 )]
 
 use std::fs;
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 use axum::body::Body;
 use base64::Engine;
@@ -19,7 +20,7 @@ use chancery::simulator::swisssign::{
     Action, Client, Delivery, Operation, Product, ProductValidity, Site, SiteSettings, Step,
     TagSearch, ValidityType,
 };
-use chancery::simulator::{Disconnect, Fault, KeyAlgorithm, Kind, Settings, Simulator};
+use chancery::simulator::{Disconnect, Fault, KeyAlgorithm, Kind, Settings, Simulator, server};
 use der::{Decode, Encode};
 use http::{HeaderMap, Request};
 use jiff::{SignedDuration, Timestamp};
@@ -27,6 +28,8 @@ use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use rcgen::{CertificateParams, DnType, KeyPair, PKCS_ECDSA_P256_SHA256, SanType};
 use serde_json::{Value, json};
 use tempfile::TempDir;
+use tokio::net::TcpListener;
+use tokio::sync::oneshot;
 use tower::ServiceExt;
 use x509_cert::Certificate;
 
@@ -1163,8 +1166,7 @@ async fn every_operation_goes_wrong_in_every_way() {
     }
     for (operation, request) in each(&bench).await {
         bench.site.inject(Fault::next(operation, Kind::Hang)).unwrap();
-        let waiting =
-            tokio::time::timeout(std::time::Duration::from_millis(20), bench.send(request));
+        let waiting = tokio::time::timeout(Duration::from_millis(20), bench.send(request));
         assert!(waiting.await.is_err(), "{operation:?}");
         assert_eq!(bench.site.requests().count(operation.label(), "abandoned"), 1);
     }
@@ -1354,4 +1356,180 @@ async fn nonsense_on_the_management_api_is_refused_with_a_reason() {
         let request = Request::post(path).body(Body::empty()).unwrap();
         assert_eq!(bench.send(request).await.status, 404, "{path}");
     }
+}
+
+/// The server as it runs: TLS on a port of its own, with a directory to work in.
+struct Served {
+    site: Site,
+    directory: TempDir,
+    url: String,
+    _stop: oneshot::Sender<()>,
+}
+
+impl Served {
+    async fn start(settings: SiteSettings) -> Self {
+        let simulator = Simulator::new(Settings { key_pool: Some(3), ..Settings::default() });
+        let site = simulator.swisssign("demo").unwrap();
+        site.configure(settings).unwrap();
+        let tls = simulator.tls(&[]).unwrap();
+        let directory = TempDir::new().unwrap();
+        fs::write(directory.path().join("root.crt"), tls.root_pem()).unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url =
+            format!("https://localhost:{}/swisssign/demo", listener.local_addr().unwrap().port());
+        let (stop, stopped) = oneshot::channel();
+        let shutdown = async move { drop(stopped.await) };
+        tokio::spawn(server::serve(listener, Some(tls), simulator.router(), shutdown));
+        Self { site, directory, url, _stop: stop }
+    }
+
+    /// What the lines of a shell print; they must not fail.
+    async fn shell(&self, lines: &str) -> String {
+        let output = tokio::process::Command::new("bash")
+            .args(["-euo", "pipefail", "-c", lines])
+            .current_dir(self.directory.path())
+            .env("URL", &self.url)
+            .env("PRODUCT", self.site.settings().clients[0].products[0].id.clone().unwrap())
+            .output()
+            .await
+            .unwrap();
+        assert!(output.status.success(), "{lines}: {output:?}");
+        String::from_utf8(output.stdout).unwrap()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_lines_of_the_real_service_work() {
+    let served = Served::start(SiteSettings::default()).await;
+    // A certificate for a key of every kind openssl makes, in the names openssl writes.
+    let lines = r#"
+        ask() { curl -sS --fail --cacert root.crt -H "Authorization: Bearer $TOKEN" -X POST "$@"; }
+        TOKEN=$(curl -sS --fail --cacert root.crt -X POST -H 'accept: text/plain' \
+            --data-urlencode 'userSecret=changeme' "$URL/v2/jwt/MPKI0000001.AutoRAO")
+        ask -d '' "$URL/v2/clients?search=*" | grep -q '"productName":"Demo DV SSL'
+        for algorithm in 'RSA -pkeyopt rsa_keygen_bits:2048' 'EC -pkeyopt ec_paramgen_curve:P-256' \
+            'EC -pkeyopt ec_paramgen_curve:P-384' 'EC -pkeyopt ec_paramgen_curve:P-521' ED25519; do
+          openssl genpkey -algorithm $algorithm -out u.key 2>/dev/null
+          openssl req -new -key u.key -subj /C=CH/O=Example/CN=a.example -out u.csr \
+            -addext 'subjectAltName=DNS:a.example,IP:192.0.2.1,URI:https://a.example/,email:a@a.example'
+          ORDER=$(ask -H 'Content-Type: text/plain' --data-binary @u.csr "$URL/v2/issue/csr/$PRODUCT" \
+            | grep -o 'ord-[0-9a-f-]*')
+          until [ "$(ask "$URL/v2/order/$ORDER/status")" = '"ISSUED"' ]; do sleep 0.05; done
+          ask -d '' "$URL/v2/order/$ORDER/certificate/chain" | tr -d '[]"' | tr ',' '\n' > chain
+          n=0
+          while IFS= read -r line || [ -n "$line" ]; do
+            n=$((n+1)); printf %s "$line" | base64 -d | openssl x509 -inform DER -out "$n.crt"
+          done < chain
+          test $n = 3
+          openssl verify -x509_strict -purpose sslserver -verify_hostname a.example \
+            -CAfile 3.crt -untrusted 2.crt 1.crt
+          cmp <(openssl x509 -in 1.crt -noout -pubkey) <(openssl pkey -in u.key -pubout)
+          openssl x509 -in 1.crt -noout -ext subjectAltName | tail -1
+        done"#;
+    let printed = served.shell(lines).await;
+    assert_eq!(printed.matches("1.crt: OK").count(), 5, "{printed}");
+    let names = "DNS:a.example, IP Address:192.0.2.1, URI:https://a.example/, email:a@a.example";
+    assert_eq!(printed.matches(names).count(), 5, "{printed}");
+    let orders = served.site.orders().unwrap();
+    assert!(orders.iter().all(|order| order.delivery == Delivery::Delivered));
+    assert_eq!(orders.len(), 5);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_of_openssls_hmac_is_good_and_a_bad_one_is_not() {
+    let served = Served::start(quick()).await;
+    let lines = r#"
+        url64() { base64 -w0 | tr '+/' '-_' | tr -d '='; }
+        now=$(date +%s)
+        signed() {
+          head=$(printf '{"alg":"HS256","typ":"JWT"}' | url64)
+          body=$(printf '{"iss":"SwissPKI","aud":"REST API","sub":"MPKI0000001.AutoRAO","nbf":%d,"exp":%d}' \
+            "$1" "$2" | url64)
+          printf %s "$head.$body.$(printf %s "$head.$body" | openssl dgst -sha256 -hmac "$3" -binary | url64)"
+        }
+        ask() {
+          curl -sS -o /dev/null -w '%{http_code} ' --cacert root.crt -X POST \
+            -H "Authorization: Bearer $(signed "$@")" "$URL/v2/clients"
+        }
+        ask $((now-10)) $((now+900)) changeme
+        ask $((now-10)) $((now+900)) another
+        ask $((now-900)) $((now-10)) changeme
+        ask $((now+60)) $((now+900)) changeme"#;
+    assert_eq!(served.shell(lines).await, "200 401 401 401 ");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn faults_of_the_connection_are_seen_by_a_real_client() {
+    let served = Served::start(quick()).await;
+    let prepare = r#"
+        curl -sS --fail --cacert root.crt -d userSecret=changeme "$URL/v2/jwt/MPKI0000001.AutoRAO" > token
+        openssl req -new -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout u.key \
+          -subj /CN=a.example -out u.csr 2>/dev/null"#;
+    served.shell(prepare).await;
+    let ask = r#"curl -sS --max-time 1 -o answer -w '%{http_code} ' --cacert root.crt \
+        -H "Authorization: Bearer $(cat token)" -H 'Content-Type: text/plain' \
+        --data-binary @u.csr "$URL/v2/issue/csr/$PRODUCT" 2>/dev/null || echo "curl:$?""#;
+    let rows = [
+        (None, "200 ", 1),
+        (Some(Kind::DropBeforeCommit), "000 curl:52\n", 0),
+        (Some(Kind::DropAfterCommit), "000 curl:52\n", 1),
+        (Some(Kind::TruncatedBody), "200 curl:18\n", 1),
+        (Some(Kind::EmptyBody), "200 ", 1),
+        (Some(Kind::HugeBody { bytes: 300_000 }), "200 ", 0),
+        (Some(Kind::Hang), "000 curl:28\n", 0),
+        (Some(Kind::Delay { seconds: 3.0, after_commit: true }), "000 curl:28\n", 1),
+    ];
+    for (kind, printed, orders) in rows {
+        let before = served.site.references().total;
+        if let Some(kind) = kind.clone() {
+            served.site.inject(Fault::next(Operation::IssueCsr, kind)).unwrap();
+        }
+        assert_eq!(served.shell(ask).await, printed, "{kind:?}");
+        assert_eq!(served.site.references().total - before, orders, "{kind:?}");
+    }
+}
+
+#[test]
+fn the_binary_sets_up_a_site_and_refuses_what_makes_no_sense() {
+    let directory = TempDir::new().unwrap();
+    let tls_dir = directory.path().join("tls");
+    let mut simulator = Command::new(env!("CARGO_BIN_EXE_chancery-simulator"))
+        .args(["--listen", "127.0.0.1:0", "--tls-dir"])
+        .arg(&tls_dir)
+        .args([
+            "--site",
+            r#"swisssign/shop={"accounts": {"me": "secret"}, "keyAlgorithm": "ECDSA"}"#,
+        ])
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let deadline = Instant::now() + Duration::from_secs(20);
+    let address = loop {
+        match fs::read_to_string(tls_dir.join("address")) {
+            Ok(address) => break address,
+            Err(error) => assert!(Instant::now() < deadline, "{error}"),
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    };
+    let output = Command::new("curl")
+        .args(["-sS", "--fail", "-d", "userSecret=secret", "--cacert"])
+        .arg(tls_dir.join("tls-root.crt"))
+        .arg(format!("https://{}/swisssign/shop/v2/jwt/me", address.trim()))
+        .output()
+        .unwrap();
+    assert!(output.status.success() && output.stdout.starts_with(b"eyJ"), "{output:?}");
+    assert!(Command::new("kill").arg(simulator.id().to_string()).status().unwrap().success());
+    assert!(simulator.wait().unwrap().success());
+
+    let run = |site: &str| {
+        let output = Command::new(env!("CARGO_BIN_EXE_chancery-simulator"))
+            .args(["--site", site])
+            .current_dir(directory.path())
+            .output()
+            .unwrap();
+        assert!(!output.status.success());
+        String::from_utf8(output.stderr).unwrap()
+    };
+    assert!(run(r#"swisssign/a={"states": []}"#).contains("states must not be empty"));
+    assert!(run("elsewhere/a={}").contains("there is no system elsewhere"));
 }
