@@ -7,6 +7,7 @@
 //! ```text
 //!   server ── TLS, client certificates, closed connections
 //!     └─ router ─┬─ /online-ca/<site>/…   online_ca    the Contrail online CA service 0.4.0
+//!                ├─ /swisssign/<site>/…   swisssign    the SwissSign RA REST API 3.5.0
 //!                └─ /management/…         management   settings, faults, records
 //!   shared by the systems: authority and name (certificates by hand), faults, requests, answer
 //! ```
@@ -35,6 +36,7 @@ mod name;
 pub mod online_ca;
 mod requests;
 pub mod server;
+pub mod swisssign;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -115,6 +117,7 @@ pub struct Simulator(Arc<Inner>);
 struct Inner {
     shared: Arc<Shared>,
     online_ca: Mutex<BTreeMap<String, online_ca::Site>>,
+    swisssign: Mutex<BTreeMap<String, swisssign::Site>>,
 }
 
 impl Simulator {
@@ -125,14 +128,16 @@ impl Simulator {
             clock: settings.clock,
             tls_root: Mutex::default(),
         });
-        Self(Arc::new(Inner { shared, online_ca: Mutex::default() }))
+        Self(Arc::new(Inner { shared, online_ca: Mutex::default(), swisssign: Mutex::default() }))
     }
 
     /// The routes of all systems and of the management API. It can be called without sockets, by
     /// `tower::ServiceExt::oneshot`; look for [`Disconnect`] among the extensions of the response
     /// then.
     pub fn router(&self) -> Router {
-        online_ca::router(self.clone()).merge(management::router(self.clone()))
+        online_ca::router(self.clone())
+            .merge(swisssign::router(self.clone()))
+            .merge(management::router(self.clone()))
     }
 
     /// The site of this name of the online CA, with default settings if it was not there.
@@ -150,10 +155,31 @@ impl Simulator {
         Ok(found.clone())
     }
 
+    /// The site of this name of the SwissSign RA API, with default settings if it was not there.
+    ///
+    /// # Errors
+    /// If no site can have this name.
+    pub fn swisssign(&self, site: &str) -> Result<swisssign::Site, BadSiteName> {
+        if !is_site_name(site) {
+            return Err(BadSiteName(site.chars().take(80).collect()));
+        }
+        let mut sites = lock(&self.0.swisssign);
+        let found = sites
+            .entry(site.to_owned())
+            .or_insert_with(|| swisssign::Site::new(site, Arc::clone(&self.0.shared)));
+        Ok(found.clone())
+    }
+
     /// The sites that exist, by system and name.
     pub fn sites(&self) -> Vec<SiteName> {
-        let named = |name: &String| SiteName { system: "online-ca".to_owned(), name: name.clone() };
-        lock(&self.0.online_ca).keys().map(named).collect()
+        let named = |system: &str, name: &String| SiteName {
+            system: system.to_owned(),
+            name: name.clone(),
+        };
+        let mut sites: Vec<SiteName> =
+            lock(&self.0.online_ca).keys().map(|name| named("online-ca", name)).collect();
+        sites.extend(lock(&self.0.swisssign).keys().map(|name| named("swisssign", name)));
+        sites
     }
 
     /// What a TLS server needs: a certificate for `localhost`, `127.0.0.1`, `::1` and these names.

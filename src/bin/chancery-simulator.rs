@@ -11,7 +11,6 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use chancery::simulator::online_ca::SiteSettings;
 use chancery::simulator::{Settings, Simulator, server};
 use clap::Parser;
 use tokio::net::TcpListener;
@@ -21,8 +20,8 @@ use tracing_subscriber::EnvFilter;
 /// Plays the certificate authorities that Chancery talks to, with real keys and on request with
 /// faults.
 ///
-/// Every site answers under https://ADDRESS/online-ca/SITE/ and comes into being when it is first
-/// used. Settings, faults and records are at https://ADDRESS/management/. Passwords and keys are in
+/// Every site answers under https://ADDRESS/SYSTEM/SITE/ and comes into being when it is first used;
+/// the systems are online-ca and swisssign. Settings, faults and records are at https://ADDRESS/management/. Passwords and keys are in
 /// the open: use it for tests and demos only.
 #[derive(Debug, Parser)]
 #[command(version)]
@@ -41,12 +40,13 @@ struct Flags {
     #[arg(long, env = "CHANCERY_SIMULATOR_TLS_NAME", value_name = "NAME", value_delimiter = ',')]
     tls_name: Vec<String>,
 
-    /// A site of the online CA to set up at the start, with its settings as JSON or the name of a
-    /// file that holds them. May be repeated; the variable takes one site per line.
+    /// A site to set up at the start, with its settings as JSON or the name of a file that holds
+    /// them. Without a system it is one of the online CA. May be repeated; the variable takes one
+    /// site per line.
     #[arg(
         long,
         env = "CHANCERY_SIMULATOR_SITE",
-        value_name = "NAME=JSON|FILE",
+        value_name = "[SYSTEM/]NAME=JSON|FILE",
         value_delimiter = '\n'
     )]
     site: Vec<String>,
@@ -102,7 +102,7 @@ async fn run(flags: &Flags) -> Result<(), Box<dyn Error>> {
     Ok(server::serve(listener, Some(tls), simulator.router(), shutdown).await?)
 }
 
-/// Configures a site from `name=json` or `name=file`.
+/// Configures a site from `[system/]name=json` or `[system/]name=file`.
 fn set_up(simulator: &Simulator, site: &str) -> Result<(), Box<dyn Error>> {
     let (name, given) = site.split_once('=').ok_or("expected NAME=JSON or NAME=FILE")?;
     let json = if given.trim_start().starts_with('{') {
@@ -110,8 +110,13 @@ fn set_up(simulator: &Simulator, site: &str) -> Result<(), Box<dyn Error>> {
     } else {
         fs::read_to_string(given)?
     };
-    let settings: SiteSettings = serde_json::from_str(&json)?;
-    simulator.online_ca(name)?.configure(settings);
+    match name.split_once('/').unwrap_or(("online-ca", name)) {
+        ("online-ca", name) => simulator.online_ca(name)?.configure(serde_json::from_str(&json)?),
+        ("swisssign", name) => {
+            simulator.swisssign(name)?.configure(serde_json::from_str(&json)?)?
+        }
+        (system, _) => return Err(format!("there is no system {system}").into()),
+    }
     Ok(())
 }
 

@@ -98,7 +98,8 @@ pub(crate) fn instead(kind: Kind, opening: &'static str) -> Response<Body> {
         | Kind::UnrelatedChain
         | Kind::ForgedSignature
         | Kind::Expired
-        | Kind::NotYetValid { .. } => disconnect(),
+        | Kind::NotYetValid { .. }
+        | Kind::ApiError { .. } => disconnect(),
     }
 }
 

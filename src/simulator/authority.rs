@@ -29,6 +29,7 @@ const AUTHORITY_KEY_IDENTIFIER: &[u8] = &[0x55, 0x1d, 0x23];
 const SUBJECT_ALTERNATIVE_NAME: &[u8] = &[0x55, 0x1d, 0x11];
 const EXTENDED_KEY_USAGE: &[u8] = &[0x55, 0x1d, 0x25];
 const SERVER_AUTH: &[u8] = &[0x2b, 6, 1, 5, 5, 7, 3, 1];
+const CLIENT_AUTH: &[u8] = &[0x2b, 6, 1, 5, 5, 7, 3, 2];
 const SHA256_WITH_RSA: &[u8] = &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 1, 1, 0x0b];
 const ECDSA_WITH_SHA256: &[u8] = &[0x2a, 0x86, 0x48, 0xce, 0x3d, 4, 3, 2];
 
@@ -259,6 +260,35 @@ pub(crate) fn server_extensions(names: &[String]) -> [Vec<u8>; 2] {
         extension(SUBJECT_ALTERNATIVE_NAME, false, &der::element(der::SEQUENCE, &alternatives)),
         extension(EXTENDED_KEY_USAGE, false, &purposes),
     ]
+}
+
+/// What a certificate for a server or a mailbox carries: basicConstraints, keyUsage
+/// digitalSignature, extendedKeyUsage, both key identifiers and these subjectAltName elements,
+/// critical where the subject is empty (RFC 5280, section 4.2.1.6).
+pub(crate) fn end_entity_extensions(
+    spki_der: &[u8],
+    issuer: &CertificateAuthority,
+    alternatives: &[Vec<u8>],
+    is_subject_empty: bool,
+) -> Result<Vec<Vec<u8>>, Error> {
+    let purposes = der::sequence(&[
+        &der::element(der::OBJECT_IDENTIFIER, SERVER_AUTH),
+        &der::element(der::OBJECT_IDENTIFIER, CLIENT_AUTH),
+    ]);
+    let own = der::element(der::OCTET_STRING, &key_identifier(spki_der));
+    let above = der::element(0x80, &key_identifier(&issuer.key.spki_der()?));
+    let mut extensions = vec![
+        not_an_authority(),
+        extension(KEY_USAGE, true, &[der::BIT_STRING, 2, 7, 0x80]),
+        extension(EXTENDED_KEY_USAGE, false, &purposes),
+        extension(SUBJECT_KEY_IDENTIFIER, false, &own),
+        extension(AUTHORITY_KEY_IDENTIFIER, false, &der::sequence(&[&above])),
+    ];
+    if !alternatives.is_empty() {
+        let names = der::element(der::SEQUENCE, &alternatives.concat());
+        extensions.push(extension(SUBJECT_ALTERNATIVE_NAME, is_subject_empty, &names));
+    }
+    Ok(extensions)
 }
 
 /// A certificate authority: its key, its name and its certificate.

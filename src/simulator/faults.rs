@@ -77,6 +77,19 @@ pub enum Kind {
         /// How many.
         seconds: u32,
     },
+    /// An error as the API of the system spells it. SwissSign RA only.
+    ApiError {
+        /// The error code as it is sent, such as `<011.350.0239>`.
+        code: String,
+        /// From 400 to 599.
+        status: u16,
+        /// Texts for people.
+        #[serde(default)]
+        messages: Vec<String>,
+        /// Whether the request is carried out before it is answered like this.
+        #[serde(default)]
+        after_commit: bool,
+    },
 }
 
 /// The point of a request at which a kind of fault applies.
@@ -105,8 +118,12 @@ impl Kind {
             | Self::HtmlBody
             | Self::HugeBody { .. }
             | Self::Hang
-            | Self::Redirect { .. } => Moment::Instead,
-            Self::DropAfterCommit | Self::TruncatedBody | Self::EmptyBody => Moment::Answering,
+            | Self::Redirect { .. }
+            | Self::ApiError { after_commit: false, .. } => Moment::Instead,
+            Self::DropAfterCommit
+            | Self::TruncatedBody
+            | Self::EmptyBody
+            | Self::ApiError { after_commit: true, .. } => Moment::Answering,
             Self::WrongKey
             | Self::WrongChainOrder
             | Self::UnrelatedChain
@@ -123,6 +140,9 @@ impl Kind {
                 .then_some("seconds must be between 0 and 86400"),
             Self::Status { status, .. } => {
                 (!(200..600).contains(status)).then_some("status must be between 200 and 599")
+            }
+            Self::ApiError { status, .. } => {
+                (!(400..600).contains(status)).then_some("status must be between 400 and 599")
             }
             Self::Redirect { location } => http::HeaderValue::from_str(location)
                 .is_err()

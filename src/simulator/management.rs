@@ -3,6 +3,8 @@
 //! It translates between HTTP and the methods of the sites and decides nothing. No real system has
 //! such an API; it stands on a path that no real system uses.
 
+mod swisssign;
+
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{Path, State};
@@ -31,6 +33,7 @@ pub(crate) fn router(simulator: Simulator) -> Router {
         .route("/management/online-ca/{site}/issued", get(read_issued))
         .route("/management/online-ca/{site}/requests", get(read_requests))
         .route("/management/online-ca/{site}/restart", post(restart))
+        .merge(swisssign::router())
         .with_state(simulator)
 }
 

@@ -128,6 +128,23 @@ impl Name {
         Ok(Self { der: der::element(der::SEQUENCE, &content) })
     }
 
+    /// The attributes in the order given, repeated ones included; types in upper or lower case.
+    pub(crate) fn in_order<'a>(
+        attributes: impl IntoIterator<Item = (&'a str, &'a str)>,
+    ) -> Result<Self, Error> {
+        let mut content = Vec::new();
+        for (key, value) in attributes {
+            let attribute = ATTRIBUTES
+                .iter()
+                .find(|known| {
+                    key.eq_ignore_ascii_case(known.short) || key.eq_ignore_ascii_case(known.long)
+                })
+                .ok_or_else(|| Error::UnknownAttribute(key.to_owned()))?;
+            content.extend(relative_name(attribute, value)?);
+        }
+        Ok(Self { der: der::element(der::SEQUENCE, &content) })
+    }
+
     /// The name of a certificate authority of the simulator.
     pub(crate) fn authority(system: &str, common_name: &str) -> Result<Self, Error> {
         Self::from_attributes([("O", "Chancery Simulator"), ("OU", system), ("CN", common_name)])

@@ -240,6 +240,9 @@ impl Site {
         if fault.operation == Operation::TrustRoots && fault.kind.moment() == Moment::Issuing {
             return Err(Impossible("trustroots issues no certificate"));
         }
+        if matches!(fault.kind, Kind::ApiError { .. }) {
+            return Err(Impossible("the online CA has no error codes"));
+        }
         self.0.faults.inject(fault)
     }
 

@@ -53,6 +53,25 @@ impl Simulator {
     pub fn online_ca(&self, name: &str) -> Site<'_> {
         Site { simulator: self, name: name.to_owned() }
     }
+
+    /// A site of the SwissSign RA API.
+    pub fn swisssign(&self, name: &str) -> SwissSign<'_> {
+        SwissSign { simulator: self, name: name.to_owned() }
+    }
+
+    /// One call of the management API.
+    async fn manage(&self, method: reqwest::Method, path: &str, body: Option<Value>) -> Value {
+        let url = format!("{}/management/{path}", self.url);
+        let mut request = self.http.request(method, &url);
+        if let Some(body) = body {
+            request = request.header("content-type", "application/json").body(body.to_string());
+        }
+        let response = request.send().await.expect("the simulator answers");
+        let status = response.status();
+        let text = response.text().await.expect("a whole answer");
+        assert!(status.is_success(), "{url}: {status} {text}");
+        serde_json::from_str(&text).unwrap_or_else(|_| json!(text))
+    }
 }
 
 /// One Online CA in the simulator.
@@ -106,16 +125,101 @@ impl Site<'_> {
     }
 
     async fn call(&self, method: reqwest::Method, path: &str, body: Option<Value>) -> Value {
-        let url = format!("{}/management/online-ca/{}{path}", self.simulator.url, self.name);
-        let mut request = self.simulator.http.request(method, &url);
-        if let Some(body) = body {
-            request = request.header("content-type", "application/json").body(body.to_string());
+        self.simulator.manage(method, &format!("online-ca/{}{path}", self.name), body).await
+    }
+}
+
+/// One site of the SwissSign RA API in the simulator.
+pub struct SwissSign<'a> {
+    simulator: &'a Simulator,
+    pub name: String,
+}
+
+impl SwissSign<'_> {
+    /// What an Issuer has as its URL: operations are `<url>/v2/…`.
+    pub fn url(&self) -> String {
+        format!("{}/swisssign/{}", self.simulator.url, self.name)
+    }
+
+    /// Sets the site up; what is not given gets its default. The answer has the ids of clients and
+    /// products under `settings.clients`.
+    pub async fn configure(&self, settings: Value) -> Value {
+        self.call(reqwest::Method::PUT, "", Some(settings)).await
+    }
+
+    /// The settings in force, with the ids of clients and products.
+    pub async fn settings(&self) -> Value {
+        self.call(reqwest::Method::GET, "", None).await["settings"].clone()
+    }
+
+    /// Changes these settings and leaves the others.
+    pub async fn change(&self, further: Value) {
+        let mut settings = self.settings().await;
+        for (name, value) in further.as_object().expect("settings by name") {
+            settings[name] = value.clone();
         }
-        let response = request.send().await.expect("the simulator answers");
-        let status = response.status();
-        let text = response.text().await.expect("a whole answer");
-        assert!(status.is_success(), "{url}: {status} {text}");
-        serde_json::from_str(&text).unwrap_or_else(|_| json!(text))
+        self.configure(settings).await;
+    }
+
+    /// Root of the certificates it issues, PEM.
+    pub async fn root_pem(&self) -> String {
+        let document = self.call(reqwest::Method::GET, "", None).await;
+        document["rootPem"].as_str().expect("a root").to_owned()
+    }
+
+    /// Has requests answered in another way.
+    pub async fn fault(&self, fault: Value) {
+        self.call(reqwest::Method::POST, "/faults", Some(fault)).await;
+    }
+
+    /// Has requests answered as usual again.
+    pub async fn clear_faults(&self) {
+        self.call(reqwest::Method::DELETE, "/faults", None).await;
+    }
+
+    /// Every order that was ever made, oldest first.
+    pub async fn orders(&self) -> Vec<Value> {
+        let answer = self.call(reqwest::Method::GET, "/orders", None).await;
+        answer["orders"].as_array().expect("a list").clone()
+    }
+
+    /// What a person does with an order: `{"action": "approve"}`, `advance`, `revoke`, `forget`,
+    /// `reject` or `fail` with an `error`, `set` with a `state`. The answer is the order.
+    pub async fn act(&self, order: &str, action: Value) -> Value {
+        self.call(reqwest::Method::POST, &format!("/orders/{order}"), Some(action)).await
+    }
+
+    /// How many orders were made with this tag.
+    pub async fn bought(&self, tag: &str) -> u64 {
+        let answer = self.call(reqwest::Method::GET, "/references", None).await;
+        answer["references"][tag].as_u64().unwrap_or(0)
+    }
+
+    /// How many orders were made at all.
+    pub async fn total(&self) -> u64 {
+        let answer = self.call(reqwest::Method::GET, "/references", None).await;
+        answer["total"].as_u64().expect("a number")
+    }
+
+    /// How often this operation was called, however it ended.
+    pub async fn calls(&self, operation: &str) -> u64 {
+        let requests = self.requests().await;
+        let outcomes = requests["operations"][operation].as_object().cloned().unwrap_or_default();
+        outcomes.values().filter_map(Value::as_u64).sum()
+    }
+
+    /// The requests it saw.
+    pub async fn requests(&self) -> Value {
+        self.call(reqwest::Method::GET, "/requests", None).await
+    }
+
+    /// Makes the tokens it has handed out void.
+    pub async fn restart(&self) {
+        self.call(reqwest::Method::POST, "/restart", None).await;
+    }
+
+    async fn call(&self, method: reqwest::Method, path: &str, body: Option<Value>) -> Value {
+        self.simulator.manage(method, &format!("swisssign/{}{path}", self.name), body).await
     }
 }
 
