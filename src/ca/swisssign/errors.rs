@@ -218,7 +218,9 @@ impl Problem {
 
     /// The API says itself that there is no such thing: no gateway that has lost its way.
     pub(super) fn is_not_found(&self) -> bool {
-        self.status == Some(StatusCode::NOT_FOUND) && self.code.is_some()
+        let is_about_something_else = |code: u16| matches!(code, 223..=225 | 227 | 228 | 239);
+        self.has_status(&[404])
+            && self.code.is_some_and(|code| !code.number().is_some_and(is_about_something_else))
     }
 
     /// The answer has this status.
