@@ -50,8 +50,8 @@ pub struct OrderSeen {
     pub incarnation: String,
     /// The record, once read in this run.
     pub record: Option<RecordRead>,
-    /// The order that `progress` speaks of, and the claim that `lookup` does, where the record was
-    /// read in this run.
+    /// The order that `progress` speaks of, and the claim that `lookup` does
+    /// ([`Record::claim_id`]), where the record was read in this run.
     pub about: Option<(String, String)>,
     /// uid and resourceVersion of the Secret of its name, where there is one.
     pub base: Option<(String, String)>,
@@ -98,8 +98,10 @@ pub struct Prepared {
 }
 
 /// How long an order has been looked for, by the process's own monotonic clock.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Sought {
+    /// The claim whose answer is lost ([`Record::claim_id`]).
+    pub of: String,
     /// Since the first look; `None` before it.
     pub elapsed: Option<SignedDuration>,
     /// Since the last look.
@@ -119,7 +121,7 @@ const CONFLICTS: u8 = 3;
 
 impl Sought {
     /// How long after the last look the next one comes.
-    fn pause(self, window: SignedDuration) -> SignedDuration {
+    fn pause(&self, window: SignedDuration) -> SignedDuration {
         let quarter = window / 4;
         let elapsed = self.elapsed.unwrap_or_default();
         let longest = if elapsed > window { quarter.max(LONGEST_LOOK) } else { quarter };
@@ -127,13 +129,13 @@ impl Sought {
     }
 
     /// How long until the next look; `None` where it is due.
-    fn wait(self, window: SignedDuration) -> Option<SignedDuration> {
+    fn wait(&self, window: SignedDuration) -> Option<SignedDuration> {
         self.elapsed?;
         let wait = self.pause(window) - self.since_last;
         wait.is_positive().then_some(wait)
     }
 
-    fn is_settled(self, window: SignedDuration) -> bool {
+    fn is_settled(&self, window: SignedDuration) -> bool {
         self.absent >= ABSENT_ENOUGH && self.elapsed.is_some_and(|elapsed| elapsed >= window)
     }
 }
@@ -466,10 +468,7 @@ fn open(
             };
         }
         Some((_, trouble)) => {
-            return match seen.order.sought.wait(window(account)) {
-                Some(wait) => looked_for(seen, wait, Some(trouble.message.clone())),
-                None => looked_for(seen, SHORTEST_LOOK, Some(trouble.message.clone())),
-            };
+            return looked_for(seen, SHORTEST_LOOK, Some(trouble.message.clone()));
         }
         None => {}
     }
@@ -477,7 +476,7 @@ fn open(
     if is_ours && seen.order.claim.as_deref() == Some(&order.reference) {
         return submit(seen, standing, due, account, record);
     }
-    lost(seen, due, account)
+    lost(seen, due, account, record)
 }
 
 fn window(account: &Account) -> SignedDuration {
@@ -529,7 +528,12 @@ fn foreign(found: &[Found]) -> Hold {
 }
 
 /// Another process has the claim, or this one has used it: the order may have been submitted.
-fn lost(seen: &Observation, due: Option<Reissue>, account: &Account) -> Step {
+fn lost(
+    seen: &Observation,
+    due: Option<Reissue>,
+    account: &Account,
+    record: &Record,
+) -> Step {
     if seen.order_id().is_some() {
         return Step::Rest(Rest::Ordered);
     }
@@ -540,7 +544,9 @@ fn lost(seen: &Observation, due: Option<Reissue>, account: &Account) -> Step {
         )));
     }
     let window = window(account);
-    let sought = seen.order.sought;
+    // What was looked for under an earlier claim says nothing of this one.
+    let known = Some(&seen.order.sought).filter(|sought| sought.of == record.claim_id());
+    let sought = known.cloned().unwrap_or_default();
     let is_over = sought.elapsed.is_some_and(|elapsed| elapsed >= window);
     let later =
         |why: Option<String>| looked_for(seen, sought.wait(window).unwrap_or(SHORTEST_LOOK), why);
