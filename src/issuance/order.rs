@@ -505,10 +505,20 @@ fn submit(
         // The request changed before anything was sent.
         return start(seen, standing, due, account, Some(record));
     }
-    if !seen.order.announced {
-        return again(seen, due, Step::Announce);
-    }
+    let is_told = seen.previous.order.as_ref().is_some_and(|hint| {
+        hint.reference == record.next.order.reference && hint.attempt == record.mark.attempt
+    });
     match &seen.order.lookup {
+        // An earlier run announced it and then did not submit: what held it up is looked at before
+        // the status is written again, or the two would take turns for ever.
+        None if is_told && !seen.order.announced && is_searchable(account) => {
+            again(seen, due, Step::Find)
+        }
+        None | Some(Ok(Lookup::Unsupported | Lookup::Absent { complete: true, .. }))
+            if !seen.order.announced =>
+        {
+            again(seen, due, Step::Announce)
+        }
         None if is_searchable(account) => Step::Find,
         None | Some(Ok(Lookup::Unsupported | Lookup::Absent { complete: true, .. })) => Step::Order,
         Some(Ok(Lookup::Absent { complete: false, doubt })) => {
