@@ -391,7 +391,12 @@ fn has_delivered(standing: &Standing, record: &Record) -> bool {
 fn again(seen: &Observation, due: Option<Reissue>, step: Step) -> Step {
     match due {
         Some(due) if seen.request.suspended => Step::Rest(Rest::Suspended(due)),
-        Some(due) => pause(seen, due).map_or(step, Step::Rest),
+        Some(due) => match pause(seen, due) {
+            Some(rest) => Step::Rest(rest),
+            // A target that nothing can be put into is refused before money is spent.
+            None if seen.target.is_none() => Step::ReadTarget,
+            None => seen.fixed().map_or(step, Step::Rest),
+        },
         None => Step::Rest(Rest::Kept),
     }
 }
