@@ -37,6 +37,7 @@ use super::record::{
     Mark, NewOrder, OrderDraft, OrderState, Record, RecordRead, Slot, StoredOrder, reference,
 };
 use super::reissue::Reissue;
+use super::requested::Requested;
 use super::standing::Standing;
 use crate::api::OrderPhase;
 use crate::ca::{Disposition, FailedKind, Found, KeyEvidence, Lookup, Phase, Progress};
@@ -735,9 +736,14 @@ impl Observation {
         self.request.release.as_deref() == Some(reference)
     }
 
-    /// What is wanted now is not what the order was made for.
+    /// What is wanted now is not what the order was made for. Taking the annotation that asks for a
+    /// renewal away asks for nothing.
     fn is_new_intent(&self, order: &StoredOrder) -> bool {
-        order.requested().differs_anywhere(&self.wanted())
+        let mut made_for = order.intent.clone();
+        if self.request.renew.is_none() {
+            made_for.remove(Requested::RENEW);
+        }
+        Requested::from_map(made_for).differs_anywhere(&self.wanted())
     }
 
     fn last_words(&self) -> String {
