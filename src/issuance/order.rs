@@ -346,7 +346,11 @@ fn with_record(
         state @ (OrderState::Failed
         | OrderState::Rejected
         | OrderState::Revoked
-        | OrderState::Forgotten) => hold(Hold::Ended(state, seen.last_words())),
+        | OrderState::Forgotten) => match due {
+            Some(_) => hold(Hold::Ended(state, seen.last_words())),
+            // What it was made for is no longer wanted.
+            None => Step::Rest(Rest::Kept),
+        },
     }
 }
 
