@@ -679,16 +679,19 @@ fn issued(
     if let Some(held) = standing.held().filter(|held| held.certificate.not_after.0 > seen.now) {
         let fits =
             seen.verified_for(&seen.request.names, candidates, key.spki_der(), account).is_ok();
-        if !fits {
-            return superseded();
-        }
-        if due == Some(&Reissue::NearingExpiry)
-            && chain.leaf.not_after() <= held.certificate.not_after.0
-        {
-            return hold(Hold::Unusable(format!(
-                "it ends at {}, no later than the one it was to replace",
-                chain.leaf.not_after()
-            )));
+        let is_no_later = chain.leaf.not_after() <= held.certificate.not_after.0;
+        match due {
+            _ if !fits => return superseded(),
+            // What is there is what is wanted: another is taken where it is better, and would be no
+            // reason for the next order.
+            None if is_no_later || seen.is_new_intent(order) => return superseded(),
+            Some(Reissue::NearingExpiry) if is_no_later => {
+                return hold(Hold::Unusable(format!(
+                    "it ends at {}, no later than the one it was to replace",
+                    chain.leaf.not_after()
+                )));
+            }
+            Some(_) | None => {}
         }
     }
     let new = New { requested: order.requested(), order: Some(order.reference.clone()) };
