@@ -470,14 +470,12 @@ fn open(
         return follow(seen, standing, due, account, record, progress);
     }
     match &seen.order.submitted {
-        Some((Sent::Refused, trouble)) if record.mark.state == OrderState::Open => {
-            return if seen.order.conflicts > 0 {
-                Step::Rest(Rest::Failed(trouble.clone()))
-            } else {
-                Step::Mark(Mark { state: OrderState::Refused, ..record.mark.clone() })
-            };
+        // Only under the claim that was refused: another's may have been taken.
+        Some((Sent::Refused, _)) if record.mark.claim == seen.order.incarnation => {
+            return Step::Mark(Mark { state: OrderState::Refused, ..record.mark.clone() });
         }
-        Some((_, trouble)) => {
+        Some((Sent::Refused, trouble)) => return Step::Rest(Rest::Failed(trouble.clone())),
+        Some((Sent::Unknown, trouble)) => {
             return looked_for(seen, SHORTEST_LOOK, Some(trouble.message.clone()));
         }
         None => {}
