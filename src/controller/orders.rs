@@ -336,9 +336,10 @@ pub(super) async fn find(
     }
     let sought = match &account.ca.capabilities().orders {
         Some(orders) if !has_claim => {
-            context.memory.searches.note(&seen.request.uid, orders.settle_window, is_absent)
+            let (uid, window) = (&seen.request.uid, orders.settle_window);
+            context.memory.searches.note(uid, &record.claim_id(), window, is_absent)
         }
-        Some(_) | None => seen.order.sought,
+        Some(_) | None => seen.order.sought.clone(),
     };
     Outcome::Searched(answer, sought)
 }

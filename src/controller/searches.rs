@@ -14,6 +14,8 @@ use crate::issuance::Sought;
 pub(super) struct Searches(Mutex<HashMap<String, Search>>);
 
 struct Search {
+    /// The claim whose answer is lost.
+    of: String,
     first: Instant,
     last: Instant,
     counted: Option<Instant>,
@@ -26,12 +28,15 @@ impl Searches {
         self.entries().get(uid).map(Search::sought).unwrap_or_default()
     }
 
-    /// Notes a search, and whether it said that there is no such order. Such answers count that are
-    /// at least a quarter of the `window` apart.
-    pub(super) fn note(&self, uid: &str, window: Duration, is_absent: bool) -> Sought {
+    /// Notes a search for what was submitted under the claim `of`, and whether it said that there is
+    /// no such order. Such answers count that are at least a quarter of the `window` apart. With
+    /// another claim it begins anew: whoever won that one may have submitted since.
+    pub(super) fn note(&self, uid: &str, of: &str, window: Duration, is_absent: bool) -> Sought {
         let now = Instant::now();
         let mut entries = self.entries();
-        let search = entries.entry(uid.to_owned()).or_insert(Search {
+        entries.retain(|key, search| key != uid || search.of == of);
+        let search = entries.entry(uid.to_owned()).or_insert_with(|| Search {
+            of: of.to_owned(),
             first: now,
             last: now,
             counted: None,
@@ -59,6 +64,7 @@ impl Search {
     fn sought(&self) -> Sought {
         let signed = |duration: Duration| SignedDuration::try_from(duration).unwrap_or_default();
         Sought {
+            of: self.of.clone(),
             elapsed: Some(signed(self.first.elapsed())),
             since_last: signed(self.last.elapsed()),
             absent: self.absent,
@@ -75,13 +81,16 @@ mod tests {
         let searches = Searches::default();
         let window = Duration::from_secs(40);
         assert_eq!(searches.recall("a").elapsed, None);
-        assert_eq!(searches.note("a", window, true).absent, 1);
+        assert_eq!(searches.note("a", "one", window, true).absent, 1);
         tokio::time::advance(Duration::from_secs(9)).await;
-        assert_eq!(searches.note("a", window, true).absent, 1, "too early");
+        assert_eq!(searches.note("a", "one", window, true).absent, 1, "too early");
         tokio::time::advance(Duration::from_secs(1)).await;
-        assert_eq!(searches.note("a", window, false).absent, 1, "no answer is none");
-        let sought = searches.note("a", window, true);
+        assert_eq!(searches.note("a", "one", window, false).absent, 1, "no answer is none");
+        let sought = searches.note("a", "one", window, true);
         assert_eq!((sought.absent, sought.elapsed), (2, Some(SignedDuration::from_secs(10))));
+        let sought = searches.note("a", "two", window, true);
+        assert_eq!(sought.elapsed, Some(SignedDuration::ZERO), "somebody else has claimed it");
+        assert_eq!(sought.absent, 1);
         searches.forget("a");
         assert_eq!(searches.recall("a"), Sought::default());
     }

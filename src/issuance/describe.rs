@@ -9,7 +9,7 @@ use super::order_status;
 use super::renewal;
 use super::standing::Held;
 use crate::api::condition::{self, ISSUING, READY, STALLED, Verdict};
-use crate::api::{CertificateRequestStatus, DeliveredCertificate};
+use crate::api::{CertificateRequestStatus, DeliveredCertificate, OrderPhase};
 use crate::ca::Disposition;
 
 /// What a run leaves behind.
@@ -233,10 +233,10 @@ fn issuing(seen: &Observation, rest: &Rest, next: Option<&NextAttempt>) -> Issui
             remembered(seen, true).unwrap_or_else(|| say(true, LOOKED_FOR, looked_for(seen)))
         }
         Rest::LookedFor { .. } => say(true, LOOKED_FOR, looked_for(seen)),
-        Rest::Ordered => {
+        Rest::Ordered => remembered(seen, true).filter(|_| is_issued(seen)).unwrap_or_else(|| {
             let (reason, message) = order_status::waiting(order_status::of(seen, rest).as_ref());
             say(true, reason, message)
-        }
+        }),
         Rest::RecordUnreadable(why) => say(
             true,
             "OrderRecordUnreadable",
@@ -256,6 +256,13 @@ fn issuing(seen: &Observation, rest: &Rest, next: Option<&NextAttempt>) -> Issui
 
 /// Reason while the answer to a submit may have been lost.
 const LOOKED_FOR: &str = "OrderLookedFor";
+
+/// The CA has issued, and what came of it stands until it is looked at again: otherwise what the
+/// board asks and what the reconciler says of the answer would take turns for ever.
+fn is_issued(seen: &Observation) -> bool {
+    let phase = seen.order.progress.as_ref().map(|progress| &progress.phase);
+    phase.is_none() && seen.previous.order.as_ref().is_some_and(|hint| hint.phase == OrderPhase::Issued)
+}
 
 /// The same as it was: each search leaves the status alone, and a hold stays one between searches.
 fn is_looked_for(seen: &Observation) -> bool {
@@ -300,13 +307,14 @@ fn remembered(seen: &Observation, holds: bool) -> Option<Issuing> {
 }
 
 /// Reasons of failed attempts, to be found again in a status.
-const REASONS: [&str; 35] = [
+const REASONS: [&str; 36] = [
     "AddressInvalid",
     "AddressUnknown",
     "BundleUnreadable",
     "BundleUnusable",
     "CertificateNotYetValid",
     "CertificateUnfit",
+    "CertificateUnusable",
     "ChainNotTrusted",
     "ClientAmbiguous",
     "ClientUnknown",
@@ -353,8 +361,8 @@ fn is_stalled(seen: &Observation, rest: &Rest) -> bool {
         }
         Rest::Held(_) => true,
         Rest::LookedFor { .. } => seen.previous.stalled && is_looked_for(seen),
-        Rest::Ordered
-        | Rest::RecordUnreadable(_)
+        Rest::Ordered => seen.previous.stalled && is_issued(seen),
+        Rest::RecordUnreadable(_)
         | Rest::Submitting
         | Rest::Deleted
         | Rest::IssuerMissing

@@ -417,7 +417,7 @@ impl Observation {
     fn record_read(&mut self, read: RecordRead, base: Option<(String, String)>) {
         let order = &mut self.order;
         if let RecordRead::Present(record) = &read {
-            let about = (record.next.order.reference.clone(), record.mark.claim_id());
+            let about = (record.next.order.reference.clone(), record.claim_id());
             let hinted = self.previous.order.as_ref().map(|hint| &hint.reference);
             let before = order.about.as_ref().map(|(reference, _)| reference).or(hinted);
             if before.is_some_and(|before| *before != about.0) {
@@ -462,7 +462,7 @@ impl Observation {
             Outcome::Claimed(record) => {
                 self.order = OrderSeen {
                     claim: Some(record.next.order.reference.clone()),
-                    about: Some((record.next.order.reference.clone(), record.mark.claim_id())),
+                    about: Some((record.next.order.reference.clone(), record.claim_id())),
                     base: Some((record.uid.clone(), record.resource_version.clone())),
                     record: Some(RecordRead::Present(record)),
                     incarnation: self.order.incarnation,

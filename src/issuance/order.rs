@@ -37,6 +37,7 @@ use super::record::{
     Mark, NewOrder, OrderDraft, OrderState, Record, RecordRead, Slot, StoredOrder, reference,
 };
 use super::reissue::Reissue;
+use super::requested::Requested;
 use super::standing::Standing;
 use crate::api::OrderPhase;
 use crate::ca::{Disposition, FailedKind, Found, KeyEvidence, Lookup, Phase, Progress};
@@ -50,8 +51,8 @@ pub struct OrderSeen {
     pub incarnation: String,
     /// The record, once read in this run.
     pub record: Option<RecordRead>,
-    /// The order that `progress` speaks of, and the claim that `lookup` does, where the record was
-    /// read in this run.
+    /// The order that `progress` speaks of, and the claim that `lookup` does
+    /// ([`Record::claim_id`]), where the record was read in this run.
     pub about: Option<(String, String)>,
     /// uid and resourceVersion of the Secret of its name, where there is one.
     pub base: Option<(String, String)>,
@@ -98,8 +99,10 @@ pub struct Prepared {
 }
 
 /// How long an order has been looked for, by the process's own monotonic clock.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Sought {
+    /// The claim whose answer is lost ([`Record::claim_id`]).
+    pub of: String,
     /// Since the first look; `None` before it.
     pub elapsed: Option<SignedDuration>,
     /// Since the last look.
@@ -119,7 +122,7 @@ const CONFLICTS: u8 = 3;
 
 impl Sought {
     /// How long after the last look the next one comes.
-    fn pause(self, window: SignedDuration) -> SignedDuration {
+    fn pause(&self, window: SignedDuration) -> SignedDuration {
         let quarter = window / 4;
         let elapsed = self.elapsed.unwrap_or_default();
         let longest = if elapsed > window { quarter.max(LONGEST_LOOK) } else { quarter };
@@ -127,13 +130,13 @@ impl Sought {
     }
 
     /// How long until the next look; `None` where it is due.
-    fn wait(self, window: SignedDuration) -> Option<SignedDuration> {
+    fn wait(&self, window: SignedDuration) -> Option<SignedDuration> {
         self.elapsed?;
         let wait = self.pause(window) - self.since_last;
         wait.is_positive().then_some(wait)
     }
 
-    fn is_settled(self, window: SignedDuration) -> bool {
+    fn is_settled(&self, window: SignedDuration) -> bool {
         self.absent >= ABSENT_ENOUGH && self.elapsed.is_some_and(|elapsed| elapsed >= window)
     }
 }
@@ -342,7 +345,11 @@ fn with_record(
         state @ (OrderState::Failed
         | OrderState::Rejected
         | OrderState::Revoked
-        | OrderState::Forgotten) => hold(Hold::Ended(state, seen.last_words())),
+        | OrderState::Forgotten) => match due {
+            Some(_) => hold(Hold::Ended(state, seen.last_words())),
+            // What it was made for is no longer wanted.
+            None => Step::Rest(Rest::Kept),
+        },
     }
 }
 
@@ -388,7 +395,12 @@ fn has_delivered(standing: &Standing, record: &Record) -> bool {
 fn again(seen: &Observation, due: Option<Reissue>, step: Step) -> Step {
     match due {
         Some(due) if seen.request.suspended => Step::Rest(Rest::Suspended(due)),
-        Some(due) => pause(seen, due).map_or(step, Step::Rest),
+        Some(due) => match pause(seen, due) {
+            Some(rest) => Step::Rest(rest),
+            // A target that nothing can be put into is refused before money is spent.
+            None if seen.target.is_none() => Step::ReadTarget,
+            None => seen.fixed().map_or(step, Step::Rest),
+        },
         None => Step::Rest(Rest::Kept),
     }
 }
@@ -457,18 +469,13 @@ fn open(
         return follow(seen, standing, due, account, record, progress);
     }
     match &seen.order.submitted {
-        Some((Sent::Refused, trouble)) if record.mark.state == OrderState::Open => {
-            return if seen.order.conflicts > 0 {
-                Step::Rest(Rest::Failed(trouble.clone()))
-            } else {
-                Step::Mark(Mark { state: OrderState::Refused, ..record.mark.clone() })
-            };
+        // Only under the claim that was refused: another's may have been taken.
+        Some((Sent::Refused, _)) if record.mark.claim == seen.order.incarnation => {
+            return Step::Mark(Mark { state: OrderState::Refused, ..record.mark.clone() });
         }
-        Some((_, trouble)) => {
-            return match seen.order.sought.wait(window(account)) {
-                Some(wait) => looked_for(seen, wait, Some(trouble.message.clone())),
-                None => looked_for(seen, SHORTEST_LOOK, Some(trouble.message.clone())),
-            };
+        Some((Sent::Refused, trouble)) => return Step::Rest(Rest::Failed(trouble.clone())),
+        Some((Sent::Unknown, trouble)) => {
+            return looked_for(seen, SHORTEST_LOOK, Some(trouble.message.clone()));
         }
         None => {}
     }
@@ -476,7 +483,7 @@ fn open(
     if is_ours && seen.order.claim.as_deref() == Some(&order.reference) {
         return submit(seen, standing, due, account, record);
     }
-    lost(seen, due, account)
+    lost(seen, due, account, record)
 }
 
 fn window(account: &Account) -> SignedDuration {
@@ -505,10 +512,20 @@ fn submit(
         // The request changed before anything was sent.
         return start(seen, standing, due, account, Some(record));
     }
-    if !seen.order.announced {
-        return again(seen, due, Step::Announce);
-    }
+    let is_told = seen.previous.order.as_ref().is_some_and(|hint| {
+        hint.reference == record.next.order.reference && hint.attempt == record.mark.attempt
+    });
     match &seen.order.lookup {
+        // An earlier run announced it and then did not submit: what held it up is looked at before
+        // the status is written again, or the two would take turns for ever.
+        None if is_told && !seen.order.announced && is_searchable(account) => {
+            again(seen, due, Step::Find)
+        }
+        None | Some(Ok(Lookup::Unsupported | Lookup::Absent { complete: true, .. }))
+            if !seen.order.announced =>
+        {
+            again(seen, due, Step::Announce)
+        }
         None if is_searchable(account) => Step::Find,
         None | Some(Ok(Lookup::Unsupported | Lookup::Absent { complete: true, .. })) => Step::Order,
         Some(Ok(Lookup::Absent { complete: false, doubt })) => {
@@ -528,7 +545,12 @@ fn foreign(found: &[Found]) -> Hold {
 }
 
 /// Another process has the claim, or this one has used it: the order may have been submitted.
-fn lost(seen: &Observation, due: Option<Reissue>, account: &Account) -> Step {
+fn lost(
+    seen: &Observation,
+    due: Option<Reissue>,
+    account: &Account,
+    record: &Record,
+) -> Step {
     if seen.order_id().is_some() {
         return Step::Rest(Rest::Ordered);
     }
@@ -539,7 +561,9 @@ fn lost(seen: &Observation, due: Option<Reissue>, account: &Account) -> Step {
         )));
     }
     let window = window(account);
-    let sought = seen.order.sought;
+    // What was looked for under an earlier claim says nothing of this one.
+    let known = Some(&seen.order.sought).filter(|sought| sought.of == record.claim_id());
+    let sought = known.cloned().unwrap_or_default();
     let is_over = sought.elapsed.is_some_and(|elapsed| elapsed >= window);
     let later =
         |why: Option<String>| looked_for(seen, sought.wait(window).unwrap_or(SHORTEST_LOOK), why);
@@ -652,16 +676,19 @@ fn issued(
     if let Some(held) = standing.held().filter(|held| held.certificate.not_after.0 > seen.now) {
         let fits =
             seen.verified_for(&seen.request.names, candidates, key.spki_der(), account).is_ok();
-        if !fits {
-            return superseded();
-        }
-        if due == Some(&Reissue::NearingExpiry)
-            && chain.leaf.not_after() <= held.certificate.not_after.0
-        {
-            return hold(Hold::Unusable(format!(
-                "it ends at {}, no later than the one it was to replace",
-                chain.leaf.not_after()
-            )));
+        let is_no_later = chain.leaf.not_after() <= held.certificate.not_after.0;
+        match due {
+            _ if !fits => return superseded(),
+            // What is there is what is wanted: another is taken where it is better, and would be no
+            // reason for the next order.
+            None if is_no_later || seen.is_new_intent(order) => return superseded(),
+            Some(Reissue::NearingExpiry) if is_no_later => {
+                return hold(Hold::Unusable(format!(
+                    "it ends at {}, no later than the one it was to replace",
+                    chain.leaf.not_after()
+                )));
+            }
+            Some(_) | None => {}
         }
     }
     let new = New { requested: order.requested(), order: Some(order.reference.clone()) };
@@ -713,9 +740,14 @@ impl Observation {
         self.request.release.as_deref() == Some(reference)
     }
 
-    /// What is wanted now is not what the order was made for.
+    /// What is wanted now is not what the order was made for. Taking the annotation that asks for a
+    /// renewal away asks for nothing.
     fn is_new_intent(&self, order: &StoredOrder) -> bool {
-        order.requested().differs_anywhere(&self.wanted())
+        let mut made_for = order.intent.clone();
+        if self.request.renew.is_none() {
+            made_for.remove(Requested::RENEW);
+        }
+        Requested::from_map(made_for).differs_anywhere(&self.wanted())
     }
 
     fn last_words(&self) -> String {

@@ -207,13 +207,15 @@ impl OrderState {
     }
 }
 
-impl Mark {
-    /// The claim in one word: each that is won is another.
+impl Record {
+    /// The claim on the order made last, in one word: each that is won is another.
     #[must_use]
     pub fn claim_id(&self) -> String {
-        format!("{}/{}", self.attempt, self.claim)
+        format!("{}/{}/{}", self.next.order.reference, self.mark.attempt, self.mark.claim)
     }
+}
 
+impl Mark {
     /// The annotations; a value that is `None` is to be taken away.
     #[must_use]
     pub fn annotations(&self) -> BTreeMap<&'static str, Option<String>> {
