@@ -16,8 +16,8 @@ mod names;
 
 pub use self::certificate_request::{
     AttemptInputs, CertificateRequest, CertificateRequestSpec, CertificateRequestStatus,
-    DeliveredCertificate, IssuerReference, KeyAlgorithm, OnlineCaIdentity, PrivateKeySpec,
-    RotationPolicy, SecretTemplate,
+    CsrSecretReference, DeliveredCertificate, IssuerReference, KeyAlgorithm, OnlineCaIdentity,
+    PrivateKeySpec, RotationPolicy, SecretTemplate,
 };
 pub use self::crd::all as crds;
 pub use self::issuer::{

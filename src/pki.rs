@@ -76,6 +76,12 @@ fn unreadable_path(error: &rustls_native_certs::Error) -> Option<String> {
     Some(format!("{}: {inner}", path.display()))
 }
 
+/// Returns the SHA-256 digest of `bytes` as 64 lower-case hexadecimal digits.
+#[must_use]
+pub fn sha256_hex(bytes: &[u8]) -> String {
+    hex(aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, bytes).as_ref())
+}
+
 /// Writes bytes as hexadecimal digits, lower-case.
 fn hex(bytes: &[u8]) -> String {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";

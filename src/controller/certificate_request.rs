@@ -21,8 +21,8 @@ use crate::api::{
     CertificateRequest, CertificateRequestStatus, IssuerKind, IssuerSpec, IssuerStatus, annotation,
 };
 use crate::issuance::{
-    CachedTarget, Description, IssuerState, Notice, Observation, Outcome, Previous, RenewBefore,
-    Request, Requeue, Rest, Step, Template, decide, describe,
+    CachedTarget, CsrReference, Description, IssuerState, Notice, Observation, Outcome, Previous,
+    RenewBefore, Request, Requeue, Rest, Step, Template, decide, describe,
 };
 
 /// One run for one request.
@@ -84,6 +84,7 @@ async fn run(context: &Context, request: &CertificateRequest) -> Action {
                 Some(issuer) => perform::open_account(context, &seen, &issuer).await,
                 None => break Rest::IssuerMissing,
             },
+            Step::ReadCsr => perform::read_csr(context, &seen).await,
             Step::Submit(plan) => match issuer.now(context) {
                 Some(issuer) => perform::submit(context, &seen, &issuer, plan).await,
                 None => break Rest::IssuerMissing,
@@ -374,6 +375,11 @@ fn values(context: &Context, request: &CertificateRequest) -> Request {
         issuer: format!("{} {}", spec.issuer_ref.kind, spec.issuer_ref.name),
         names: asked::names(spec),
         duration: asked::duration(spec),
+        csr: spec.csr_secret_ref.as_ref().map(|reference| CsrReference {
+            secret: reference.name.clone(),
+            entry: reference.key.clone(),
+            version: context.stores.credentials_version(&namespace, &reference.name),
+        }),
         key_kind: spec.private_key.as_ref().map(asked::key_kind),
         rotation: spec.private_key.as_ref().map(|key| key.rotation_policy).unwrap_or_default(),
         renew_before: renew_before(spec.renew_before.as_deref(), spec.renew_before_percentage),

@@ -252,7 +252,7 @@ fn remembered(seen: &Observation, holds: bool) -> Option<Issuing> {
 }
 
 /// Reasons of failed attempts, to be found again in a status.
-const REASONS: [&str; 24] = [
+const REASONS: [&str; 26] = [
     "AddressInvalid",
     "AddressUnknown",
     "BundleUnreadable",
@@ -263,6 +263,8 @@ const REASONS: [&str; 24] = [
     "CredentialsRefused",
     "CredentialsUnreadable",
     "CredentialsUnusable",
+    "CsrUnreadable",
+    "CsrUnusable",
     "KeyFailed",
     "KindUnknown",
     "NamesUnfit",

@@ -232,6 +232,7 @@ impl World {
                     None => Outcome::Opened(self.account.clone()),
                 }
             }
+            Step::ReadCsr => panic!("this request brings no CSR"),
             Step::Submit(plan) => self.submit(tape, seen, plan),
             Step::ReadServedRoots => {
                 self.note(tape, "roots");
@@ -265,6 +266,7 @@ impl World {
         self.note(tape, "submit");
         let key = match plan {
             KeyPlan::Reuse(key) => key,
+            KeyPlan::Brought(_) => panic!("this request brings no CSR"),
             KeyPlan::Generate(KeyKind::EcdsaP384) => larger_key(),
             KeyPlan::Generate(_) => {
                 self.keys += 1;
@@ -313,7 +315,7 @@ impl World {
             }
             fine => fine,
         };
-        Outcome::Issued(Obtained { key, candidates })
+        Outcome::Issued(Obtained { key: key.into(), csr_names: None, candidates })
     }
 
     /// As the API server does it: what is there must be what was read.
@@ -353,7 +355,7 @@ impl World {
     fn verify(&self, delivery: &Delivery) {
         let leaf = delivery.chain.first().expect("a leaf");
         assert_eq!(leaf.spki_der(), delivery.key.spki_der(), "the leaf comes first");
-        let verified = self.verified(&delivery.chain, &delivery.key);
+        let verified = self.verified(&delivery.chain, delivery.key.private().expect("a pair"));
         assert!(verified.is_some_and(|chain| delivery.anchors.contains(&chain.anchor)));
     }
 
