@@ -349,7 +349,8 @@ impl Observation {
         if let Some(csr) = &self.csr {
             wanted = wanted.with_csr_key(csr.key.spki_der());
         }
-        if let Some(kind) = request.key_kind {
+        // The key of a CSR is what it is.
+        if let Some(kind) = request.key_kind.filter(|_| csr.is_none()) {
             wanted = wanted.with(Requested::PRIVATE_KEY, Some(kind.to_string()));
         }
         match &self.issuer {
