@@ -16,8 +16,8 @@ mod names;
 
 pub use self::certificate_request::{
     AttemptInputs, CertificateRequest, CertificateRequestSpec, CertificateRequestStatus,
-    DeliveredCertificate, IssuerReference, KeyAlgorithm, OnlineCaIdentity, OrderPhase, OrderStatus,
-    PrivateKeySpec, RotationPolicy, SecretTemplate, SwissSignOrder,
+    CsrSecretReference, DeliveredCertificate, IssuerReference, KeyAlgorithm, OnlineCaIdentity,
+    OrderPhase, OrderStatus, PrivateKeySpec, RotationPolicy, SecretTemplate, SwissSignOrder,
 };
 pub use self::crd::all as crds;
 pub use self::issuer::{

@@ -77,6 +77,7 @@ fn unreadable_path(error: &rustls_native_certs::Error) -> Option<String> {
 }
 
 /// Returns the SHA-256 digest of `bytes` as 64 lower-case hexadecimal digits.
+#[must_use]
 pub fn sha256_hex(bytes: &[u8]) -> String {
     hex(aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, bytes).as_ref())
 }

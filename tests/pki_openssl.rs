@@ -252,6 +252,37 @@ fn openssl_shows_every_name_and_usage_that_was_asked_for() {
     }
 }
 
+#[test]
+fn requests_that_openssl_writes_are_read_with_their_names() {
+    let bench = Bench::new();
+    let keys = [
+        ("rsa:2048", Some(KeyKind::Rsa2048)),
+        ("rsa:2560", None),
+        ("ec -pkeyopt ec_paramgen_curve:P-521", Some(KeyKind::EcdsaP521)),
+        ("ed25519", Some(KeyKind::Ed25519)),
+    ];
+    for (key, kind) in keys {
+        bench.openssl(&format!(
+            "req -newkey {key} -nodes -keyout key.pem -out csr.pem -text -subj /O=A/CN=a.example \
+             -addext subjectAltName=DNS:a.example,IP:::1,URI:urn:uuid:1,email:a@a.example"
+        ));
+        let read = csr::Csr::from_pem(&bench.read("csr.pem")).unwrap();
+        let spki = bench.openssl("pkey -in key.pem -pubout -outform DER");
+        assert_eq!(read.spki_der, spki, "{key}");
+        assert_eq!(KeyKind::of_spki(&read.spki_der), kind, "{key}");
+        let expected = Names {
+            ip_addresses: vec!["::1".parse().unwrap()],
+            uris: vec!["urn:uuid:1".to_owned()],
+            email_addresses: vec!["a@a.example".to_owned()],
+            ..names(Some("a.example"), &["a.example"])
+        };
+        assert_eq!(read.names, expected, "{key}");
+    }
+    bench.openssl("req -newkey rsa:2048 -sha1 -nodes -keyout key.pem -out csr.pem -subj /CN=a");
+    let refused = csr::Csr::from_pem(&bench.read("csr.pem")).unwrap_err();
+    assert_eq!(refused, csr::ReadError::Signature);
+}
+
 /// OpenSSL as the certificate authority, with each kind of key for itself and for the leaf.
 #[test]
 fn chains_that_openssl_signs_with_every_kind_of_key_are_verified_with_every_kind_of_name() {

@@ -23,7 +23,7 @@ const MANY: usize = 500;
 const WATCHED: Duration = Duration::from_secs(60);
 
 /// Measures both; the two parts of the summary.
-pub async fn measure(plane: &ControlPlane, simulator: &Simulator) -> (Value, Value) {
+pub(crate) async fn measure(plane: &ControlPlane, simulator: &Simulator) -> (Value, Value) {
     let client = plane.client().await;
     println!("paid: {ORDERS} orders that are pending for {PENDING_SECONDS} s");
     let paid = paid(plane, simulator, &client).await;
@@ -40,7 +40,7 @@ async fn paid(plane: &ControlPlane, simulator: &Simulator, client: &Client) -> V
     }))
     .await;
     let namespace = "paid";
-    let operator = set_up(plane, simulator, &site, namespace).await;
+    let operator = set_up(plane, &site, namespace).await;
     let calls_before = calls(&site).await;
     let api: Api<CertificateRequest> = Api::namespaced(client.clone(), namespace);
     let requests = (0..ORDERS).map(|number| request(namespace, number)).collect();
@@ -76,7 +76,7 @@ async fn many(plane: &ControlPlane, simulator: &Simulator, client: &Client) -> V
     }))
     .await;
     let namespace = "paid-many";
-    let operator = set_up(plane, simulator, &site, namespace).await;
+    let operator = set_up(plane, &site, namespace).await;
     let api: Api<CertificateRequest> = Api::namespaced(client.clone(), namespace);
     let creations = (0..MANY).map(|number| {
         let api = api.clone();
@@ -132,12 +132,7 @@ async fn calls(site: &SwissSign<'_>) -> u64 {
         .sum()
 }
 
-async fn set_up(
-    plane: &ControlPlane,
-    simulator: &Simulator,
-    site: &SwissSign<'_>,
-    namespace: &str,
-) -> Operator {
+async fn set_up(plane: &ControlPlane, site: &SwissSign<'_>, namespace: &str) -> Operator {
     plane.kubectl(["create", "namespace", namespace]).expect("a namespace");
     let operator = Operator::start(plane, &[]);
     for object in site.issuer(namespace).await {

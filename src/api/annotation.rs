@@ -19,7 +19,7 @@ pub const FINGERPRINT: &str = "chancery.dev/certificate-sha256";
 /// Annotation on a `CertificateRequest`: any new value asks for one renewal. A value in Git asks
 /// once, however often it is applied.
 pub const RENEW: &str = "chancery.dev/renew";
-/// Label by which a Secret with credentials opts in to being read by Chancery.
+/// Label by which a Secret with credentials, or with a CSR, opts in to being read by Chancery.
 pub const CREDENTIALS_LABEL: &str = "chancery.dev/credentials";
 /// Annotation on a credentials Secret: the hosts its content may be sent to, separated by commas.
 pub const HOSTS: &str = "chancery.dev/hosts";

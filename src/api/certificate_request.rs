@@ -70,15 +70,17 @@ use super::names::{KeyUsage, Subject};
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
 )]
 #[x_kube(
-    validation = Rule::new("has(self.onlineCa) || has(self.commonName) || has(self.subject) || has(self.dnsNames) || has(self.ipAddresses) || has(self.uris) || has(self.emailAddresses)").message("say who the certificate is for: commonName, subject, dnsNames, ipAddresses, uris, emailAddresses, or onlineCa (also empty, {}) for a CA that issues to a user"),
+    validation = Rule::new("has(self.onlineCa) || has(self.csrSecretRef) || has(self.commonName) || has(self.subject) || has(self.dnsNames) || has(self.ipAddresses) || has(self.uris) || has(self.emailAddresses)").message("say who the certificate is for: commonName, subject, dnsNames, ipAddresses, uris, emailAddresses, csrSecretRef, or onlineCa (also empty, {}) for a CA that issues to a user"),
     validation = Rule::new("!has(self.onlineCa) || !(has(self.commonName) || has(self.subject) || has(self.dnsNames) || has(self.ipAddresses) || has(self.uris) || has(self.emailAddresses))").message("an Online CA issues to a user and ignores names: remove commonName, subject, dnsNames, ipAddresses, uris and emailAddresses, or remove onlineCa"),
+    validation = Rule::new("!has(self.csrSecretRef) || !(has(self.commonName) || has(self.subject) || has(self.dnsNames) || has(self.ipAddresses) || has(self.uris) || has(self.emailAddresses) || has(self.usages) || has(self.privateKey))").message("the CSR that csrSecretRef names says names, usages and key: remove commonName, subject, dnsNames, ipAddresses, uris, emailAddresses, usages and privateKey, or remove csrSecretRef"),
+    validation = Rule::new("!has(self.csrSecretRef) || self.csrSecretRef.name != self.secretName").message("csrSecretRef.name and secretName name the same Secret: keep the CSR in another, for the certificate is delivered into a Secret of Chancery's own"),
     validation = Rule::new("!has(self.renewBefore) || !has(self.renewBeforePercentage)").message("set renewBefore or renewBeforePercentage, not both"),
 )]
 #[serde(rename_all = "camelCase")]
 pub struct CertificateRequestSpec {
     /// Who issues the certificate.
     pub issuer_ref: IssuerReference,
-    /// Secret of type `kubernetes.io/tls` in which the certificate is delivered: `tls.key`,
+    /// Secret of type `kubernetes.io/tls` (`Opaque` for a CSR without its key) in which the certificate is delivered: `tls.key`,
     /// `tls.crt` (the certificate, then its intermediates, no root) and `ca.crt` (the trust anchor
     /// its chain was verified to). Created by Chancery; a Secret of that name that is not ours is
     /// never touched. It stays when the request is deleted.
@@ -135,6 +137,16 @@ pub struct CertificateRequestSpec {
     /// For SwissSign: what else an order says.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub swiss_sign: Option<SwissSignOrder>,
+    /// A certification request (CSR) of your own, in a Secret in the namespace of the request: it
+    /// says the names, the usages and the key. Chancery then makes no key, and
+    /// `privateKey.rotationPolicy` has no meaning: each renewal is for the key in the CSR. Where
+    /// the Secret also holds that key as `tls.key`, the pair is delivered as `kubernetes.io/tls`;
+    /// where it does not, the target is of type `Opaque` and holds `tls.crt` and `ca.crt` only. A
+    /// CSR for another key is noticed when the Secret changes, and a certificate for it is
+    /// obtained at once; other names in a CSR for the same key show with the next renewal, or at
+    /// once with the annotation `chancery.dev/renew`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub csr_secret_ref: Option<CsrSecretReference>,
     /// The private key. Unset, Chancery takes what the CA prefers and says so in
     /// `status.certificate.privateKey`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -168,6 +180,25 @@ pub struct IssuerReference {
     /// Its name.
     #[schemars(length(min = 1, max = 253))]
     pub name: String,
+}
+
+/// A CSR in a Secret.
+#[derive(KubeSchema, Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct CsrSecretReference {
+    /// Name of the Secret. It must carry the label `chancery.dev/credentials: "true"`, so that the
+    /// right to create a request is not the right to have any Secret of the namespace read and its
+    /// key copied.
+    #[schemars(length(min = 1, max = 253))]
+    pub name: String,
+    /// Key in its data under which the CSR is, as PEM.
+    #[serde(default = "tls_csr")]
+    #[schemars(length(min = 1, max = 253))]
+    pub key: String,
+}
+
+fn tls_csr() -> String {
+    "tls.csr".to_owned()
 }
 
 /// The user an Online CA issues the certificate to.
@@ -395,4 +426,7 @@ pub struct AttemptInputs {
     /// resourceVersion of the request's own credentials Secret.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub credentials_resource_version: Option<String>,
+    /// resourceVersion of the Secret that `csrSecretRef` names.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub csr_resource_version: Option<String>,
 }

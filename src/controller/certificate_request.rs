@@ -23,8 +23,8 @@ use crate::api::{
 };
 use crate::ca::{Disposition, OpenOrder, RequestBlock};
 use crate::issuance::{
-    CachedTarget, Description, IssuerState, Notice, Observation, OrderSeen, Outcome, Previous,
-    RenewBefore, Request, Requeue, Rest, Step, Template, Trouble, decide, describe,
+    CachedTarget, CsrReference, Description, IssuerState, Notice, Observation, OrderSeen, Outcome,
+    Previous, RenewBefore, Request, Requeue, Rest, Step, Template, Trouble, decide, describe,
 };
 
 /// One run for one request.
@@ -88,6 +88,7 @@ async fn run(context: &Arc<Context>, request: &CertificateRequest) -> Action {
                 Some(issuer) => perform::open_account(context, &seen, &issuer).await,
                 None => break Rest::IssuerMissing,
             },
+            Step::ReadCsr => perform::read_csr(context, &seen).await,
             Step::Submit(plan) => match issuer.now(context) {
                 Some(issuer) => perform::submit(context, &seen, &issuer, plan).await,
                 None => break Rest::IssuerMissing,
@@ -481,6 +482,11 @@ fn values(context: &Context, request: &CertificateRequest) -> Request {
         issuer: format!("{} {}", spec.issuer_ref.kind, spec.issuer_ref.name),
         names: asked::names(spec),
         duration: asked::duration(spec),
+        csr: spec.csr_secret_ref.as_ref().map(|reference| CsrReference {
+            secret: reference.name.clone(),
+            entry: reference.key.clone(),
+            version: context.stores.credentials_version(&namespace, &reference.name),
+        }),
         key_kind: spec.private_key.as_ref().map(asked::key_kind),
         rotation: spec.private_key.as_ref().map(|key| key.rotation_policy).unwrap_or_default(),
         renew_before: renew_before(spec.renew_before.as_deref(), spec.renew_before_percentage),

@@ -14,7 +14,7 @@ use super::Context;
 use super::accounts::{Account, IssuerNow};
 use super::cluster::{Error, ErrorKind};
 use super::kill_point::kill_point;
-use super::perform::{key, key_trouble, refused};
+use super::perform::{csr, key_trouble, refused};
 use crate::api::annotation;
 use crate::ca::{
     Claim, Disposition, KeyEvidence, Lookup, Order, Parameters, Permit, Submitted, Wanted,
@@ -23,7 +23,7 @@ use crate::issuance::{
     KeyPlan, Mark, Observation, OrderDraft, Outcome, Prepared, RawRecord, Read, Record, RecordRead,
     Sent, Trouble, record,
 };
-use crate::pki::csr;
+use crate::pki::KeyKind;
 
 /// Reads the record.
 pub(super) async fn read_record(context: &Context, seen: &Observation) -> Outcome {
@@ -67,13 +67,13 @@ pub(super) async fn prepare(
     issuer: &IssuerNow<'_>,
     plan: KeyPlan,
 ) -> Outcome {
-    let key = match key(context, plan).await {
-        Ok(key) => key,
+    let (key, csr_der, csr_names) = match csr(context, seen, plan).await {
+        Ok(csr) => csr,
         Err(trouble) => return Outcome::Failed(trouble),
     };
-    let csr_der = match csr::build(&key, &seen.request.names) {
-        Ok(csr_der) => csr_der,
-        Err(error) => return Outcome::Failed(key_trouble(&error)),
+    let names = csr_names.unwrap_or_else(|| seen.request.names.clone());
+    let Some(key_kind) = KeyKind::of_spki(key.spki_der()) else {
+        return Outcome::Failed(key_trouble(&"its kind is not known"));
     };
     let account = match open(context, issuer).await {
         Ok(account) => account,
@@ -81,8 +81,8 @@ pub(super) async fn prepare(
     };
     let _permit = account.permits.acquire().await;
     let wanted = Wanted {
-        names: &seen.request.names,
-        key_kind: key.kind(),
+        names: &names,
+        key_kind,
         duration: seen.request.duration,
         block: seen.request.block.as_ref(),
     };
@@ -99,7 +99,7 @@ pub(super) async fn prepare(
     context.metrics.ca_request(&issuer.key.name, "prepare", disposition, start.elapsed());
     kill_point("after-prepare");
     match examined {
-        Ok(parameters) => Outcome::Prepared(Prepared { key, csr_der, parameters }),
+        Ok(parameters) => Outcome::Prepared(Prepared { key, names, csr_der, parameters }),
         Err(error) => Outcome::Failed(refused(context, seen, issuer, error)),
     }
 }

@@ -385,12 +385,10 @@ impl Routes {
             }
         }
         self.wake_where(Some(&namespace), |request| {
-            request
-                .spec
-                .online_ca
-                .as_ref()
-                .and_then(|identity| identity.credentials_secret_ref.as_ref())
-                .is_some_and(|reference| reference.name == name)
+            let identity = request.spec.online_ca.as_ref();
+            let own = identity.and_then(|identity| identity.credentials_secret_ref.as_ref());
+            own.is_some_and(|reference| reference.name == name)
+                || request.spec.csr_secret_ref.as_ref().is_some_and(|csr| csr.name == name)
         });
     }
 }

@@ -5,11 +5,13 @@ use std::sync::Arc;
 use jiff::{SignedDuration, Timestamp};
 
 use super::delivery::{Delivery, New};
+use super::key::{BroughtCsr, CsrReference, Key};
 use super::observation::{Account, IssuerState, Observation, Obtained, Request, Target, Trouble};
 use super::order::{self, Hold};
 use super::record::{Mark, OrderDraft};
 use super::reissue::{Reissue, reissue};
-use super::standing::Standing;
+use super::requested::Requested;
+use super::standing::{Standing, TLS};
 use crate::api::RotationPolicy;
 use crate::ca::Disposition;
 use crate::pki::chain::{self, Expected, Unfit, VerifiedChain};
@@ -29,6 +31,8 @@ pub enum Step {
     ReadTarget,
     /// Open the account at the CA.
     OpenAccount,
+    /// Read the CSR that the request brings.
+    ReadCsr,
     /// Make or take a key, and submit.
     Submit(KeyPlan),
     /// Ask for the certificates the CA serves.
@@ -64,6 +68,8 @@ pub enum KeyPlan {
     Generate(KeyKind),
     /// The one in the target.
     Reuse(Arc<PrivateKey>),
+    /// The one of the CSR that the request brings.
+    Brought(Arc<BroughtCsr>),
 }
 
 /// Why nothing is done now.
@@ -145,6 +151,10 @@ pub fn decide(seen: &Observation) -> Step {
             None => Step::OpenAccount,
         };
     }
+    if seen.csr_may_be_another(&standing) {
+        let rest = pause(seen, Reissue::InputsDiffer(Requested::CSR));
+        return rest.map_or(Step::ReadCsr, Step::Rest);
+    }
     let due = reissue(seen, &standing);
     if seen.has_open_order(&standing) {
         return order::step(seen, &standing, due);
@@ -193,6 +203,19 @@ fn issue(seen: &Observation, standing: &Standing, reissue: Reissue) -> Step {
     };
     if let Some(message) = refusal(&seen.request, account) {
         return reject("NotSupportedByCa", message);
+    }
+    if let Some(reference) = &seen.request.csr {
+        let Some(csr) = &seen.csr else { return Step::ReadCsr };
+        if let Some(message) = csr_refusal(csr, reference, account) {
+            return reject("NotSupportedByCa", message);
+        }
+        return match seen.no_room(&csr.key) {
+            Some(rest) => Step::Rest(rest),
+            None if account.capabilities.orders.is_some() => {
+                order::step(seen, standing, Some(reissue))
+            }
+            None => Step::Submit(KeyPlan::Brought(Arc::clone(csr))),
+        };
     }
     match csr::check(&seen.request.names) {
         Err(unfit) => reject("NamesUnfit", format!("nothing is asked of the CA: {unfit}")),
@@ -249,6 +272,21 @@ fn refusal(request: &Request, account: &Account) -> Option<String> {
     })
 }
 
+/// The same for the key of a CSR.
+fn csr_refusal(csr: &BroughtCsr, reference: &CsrReference, account: &Account) -> Option<String> {
+    let can = &account.capabilities;
+    let kind = KeyKind::of_spki(csr.key.spki_der());
+    (!kind.is_some_and(|kind| can.key_kinds.contains(&kind))).then(|| {
+        format!(
+            "{} does not sign the key in the CSR of Secret {}, which is {}: bring a CSR for another, or admit such keys in {} of the issuer if the server does",
+            can.name,
+            reference.secret,
+            csr.key.kind(),
+            can.key_kinds_field
+        )
+    })
+}
+
 pub(super) fn key_plan(seen: &Observation, standing: &Standing, account: &Account) -> KeyPlan {
     let preferred = account.capabilities.key_kinds.first().copied().unwrap_or(KeyKind::Rsa2048);
     let kind = seen.request.key_kind.unwrap_or(preferred);
@@ -271,14 +309,15 @@ fn deliver(seen: &Observation, obtained: &Obtained, account: &Account) -> Step {
     if account.add_served_roots && seen.served.is_none() {
         return Step::ReadServedRoots;
     }
-    match seen.verified(&obtained.candidates, obtained.key.spki_der(), account) {
+    let names = obtained.csr_names.as_ref().unwrap_or(&seen.request.names);
+    match seen.verified(&obtained.candidates, obtained.key.spki_der(), names, account) {
         Ok(chain) if seen.is_no_better(&chain) => Step::Rest(Rest::Failed(unfit(format!(
             "the CA issued a certificate that ends at {}, no later than the one it was to replace",
             chain.leaf.not_after()
         )))),
         Ok(chain) => {
-            let new = New { requested: seen.wanted(), order: None };
-            let key = Arc::clone(&obtained.key);
+            let key = obtained.key.clone();
+            let new = New { requested: seen.requested_for(&key), order: None };
             Step::Deliver(Box::new(seen.delivery(account, &chain, key, Some(new))))
         }
         // The server may keep the missing intermediate among the roots it serves.
@@ -352,7 +391,7 @@ fn keep(seen: &Observation, standing: &Standing) -> Step {
     let Some(target) = seen.live_target() else {
         return Step::ReadTarget;
     };
-    let (Some(_), Some(key)) = (standing.held(), &target.key) else {
+    let (Some(_), Some(key)) = (standing.held(), seen.key_in(target)) else {
         return Step::Rest(Rest::Kept);
     };
     let Some(account) = &seen.account else {
@@ -364,18 +403,19 @@ fn keep(seen: &Observation, standing: &Standing) -> Step {
     if account.add_served_roots && seen.served.is_none() {
         return Step::ReadServedRoots;
     }
-    let chain = match seen.verified(&target.chain, key.spki_der(), account) {
+    let names = &seen.request.names;
+    let chain = match seen.verified(&target.chain, key.spki_der(), names, account) {
         Ok(chain) => chain,
         // Somebody may have cut the intermediate off, and the server may keep it.
         Err(Unfit::NoPath { .. }) if seen.served.is_none() => return Step::ReadServedRoots,
         // Where the anchors have moved on, the old chain still ends at those delivered with it: that
         // is no alteration.
-        Err(_) if seen.hangs_together(target, key) => return Step::Rest(Rest::Kept),
+        Err(_) if seen.hangs_together(target, &key) => return Step::Rest(Rest::Kept),
         Err(_) => {
             return issue(seen, standing, Reissue::SecretAltered("its chain does not verify"));
         }
     };
-    let delivery = seen.delivery(account, &chain, Arc::clone(key), None);
+    let delivery = seen.delivery(account, &chain, key, None);
     if target.immutable || delivery.is_in(target) {
         return Step::Rest(Rest::Kept);
     }
@@ -422,12 +462,38 @@ impl Observation {
     }
 
     /// Whether the certificate still ends at the anchors that were delivered with it.
-    fn hangs_together(&self, target: &Target, key: &PrivateKey) -> bool {
+    fn hangs_together(&self, target: &Target, key: &Key) -> bool {
         let account = self.account.as_ref();
         let delivered =
             account.map(|account| Account { anchors: target.anchors.clone(), ..account.clone() });
-        delivered
-            .is_some_and(|account| self.verified(&target.chain, key.spki_der(), &account).is_ok())
+        let names = &self.request.names;
+        delivered.is_some_and(|account| {
+            self.verified(&target.chain, key.spki_der(), names, &account).is_ok()
+        })
+    }
+
+    /// The Secret with the CSR is not the version that the certificate was requested with.
+    fn csr_may_be_another(&self, standing: &Standing) -> bool {
+        let version = self.request.csr.as_ref().and_then(|csr| csr.version.as_deref());
+        let requested = standing.held().and_then(|held| held.requested.as_ref());
+        match (version, requested) {
+            (Some(version), Some(requested)) => {
+                self.csr.is_none() && requested.has_other_csr_version(version)
+            }
+            _ => false,
+        }
+    }
+
+    /// The type of a Secret cannot be changed, and one of type `kubernetes.io/tls` has a key.
+    pub(super) fn no_room(&self, key: &Key) -> Option<Rest> {
+        let is_tls = self.live_target().is_some_and(|target| target.kind == TLS);
+        let csr = self.request.csr.as_ref().map_or("", |csr| csr.secret.as_str());
+        (key.private().is_none() && is_tls).then(|| {
+            Rest::SecretNotOurs(format!(
+                "Secret {} is of type {TLS} and the CSR in Secret {csr} comes without its key: delete the former, and it is created again without one, or add tls.key to the latter",
+                self.request.secret_name
+            ))
+        })
     }
 
     /// A renewal that gains no time is none: a CA that repeats itself would be asked for ever.
@@ -452,20 +518,11 @@ impl Observation {
         })
     }
 
-    fn verified(
+    pub(super) fn verified(
         &self,
         candidates: &[Certificate],
         spki_der: &[u8],
-        account: &Account,
-    ) -> Result<VerifiedChain, Unfit> {
-        self.verified_for(&self.request.names, candidates, spki_der, account)
-    }
-
-    pub(super) fn verified_for(
-        &self,
         names: &Names,
-        candidates: &[Certificate],
-        spki_der: &[u8],
         account: &Account,
     ) -> Result<VerifiedChain, Unfit> {
         chain::verify(

@@ -1,14 +1,14 @@
 //! What is written into the target Secret.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
+use super::key::Key;
 use super::observation::{Account, Observation, Target, Template};
 use super::requested::Requested;
 use super::standing::requested;
 use crate::api::annotation;
+use crate::pki::Certificate;
 use crate::pki::chain::VerifiedChain;
-use crate::pki::{Certificate, PrivateKey};
 
 /// What is written into the target Secret.
 #[derive(Clone, Debug)]
@@ -16,7 +16,7 @@ pub struct Delivery {
     /// uid and resourceVersion of the Secret to change; `None` creates it.
     pub base: Option<(String, String)>,
     /// The key.
-    pub key: Arc<PrivateKey>,
+    pub key: Key,
     /// Leaf and intermediates.
     pub chain: Vec<Certificate>,
     /// Trust anchors, the one of the chain first.
@@ -45,7 +45,7 @@ impl Observation {
         &self,
         account: &Account,
         chain: &VerifiedChain,
-        key: Arc<PrivateKey>,
+        key: Key,
         new: Option<New>,
     ) -> Delivery {
         let added: Vec<Certificate> = self
@@ -61,10 +61,7 @@ impl Observation {
         let old = base.map(|target| &target.metadata);
         let renewed = new.is_some();
         let (requested, order) = match new {
-            Some(New { requested, order }) => {
-                let kind = Some(key.kind().to_string());
-                (requested.with(Requested::PRIVATE_KEY, kind), order)
-            }
+            Some(New { requested, order }) => (requested, order),
             None => (old.and_then(requested).unwrap_or_else(|| self.wanted()), None),
         };
         let mut metadata =
@@ -87,6 +84,17 @@ impl Observation {
             metadata,
             key,
             renewed,
+        }
+    }
+
+    /// What the certificate for `key` was requested with.
+    pub(super) fn requested_for(&self, key: &Key) -> Requested {
+        let requested = self.wanted().with(Requested::PRIVATE_KEY, Some(key.kind()));
+        match &self.request.csr {
+            Some(csr) => {
+                requested.with_csr_key(key.spki_der()).with_csr_version(csr.version.as_deref())
+            }
+            None => requested,
         }
     }
 

@@ -261,7 +261,8 @@ const LOOKED_FOR: &str = "OrderLookedFor";
 /// board asks and what the reconciler says of the answer would take turns for ever.
 fn is_issued(seen: &Observation) -> bool {
     let phase = seen.order.progress.as_ref().map(|progress| &progress.phase);
-    phase.is_none() && seen.previous.order.as_ref().is_some_and(|hint| hint.phase == OrderPhase::Issued)
+    phase.is_none()
+        && seen.previous.order.as_ref().is_some_and(|hint| hint.phase == OrderPhase::Issued)
 }
 
 /// The same as it was: each search leaves the status alone, and a hold stays one between searches.
@@ -307,7 +308,7 @@ fn remembered(seen: &Observation, holds: bool) -> Option<Issuing> {
 }
 
 /// Reasons of failed attempts, to be found again in a status.
-const REASONS: [&str; 36] = [
+const REASONS: [&str; 38] = [
     "AddressInvalid",
     "AddressUnknown",
     "BundleUnreadable",
@@ -322,6 +323,8 @@ const REASONS: [&str; 36] = [
     "CredentialsRefused",
     "CredentialsUnreadable",
     "CredentialsUnusable",
+    "CsrUnreadable",
+    "CsrUnusable",
     "KeyFailed",
     "KindUnknown",
     "NamesUnfit",

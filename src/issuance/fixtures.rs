@@ -154,6 +154,7 @@ pub(super) fn request() -> Request {
         issuer: "Issuer house".to_owned(),
         names: names(),
         duration: None,
+        csr: None,
         key_kind: Some(KeyKind::EcdsaP256),
         rotation: RotationPolicy::Always,
         renew_before: RenewBefore::AThird,
@@ -214,7 +215,7 @@ pub(super) fn opened() -> Observation {
 pub(super) fn obtained() -> Observation {
     // Once, because each signature is another certificate.
     static ISSUED: LazyLock<Vec<Certificate>> = LazyLock::new(|| issued(&key(0), now()));
-    let obtained = Obtained { key: key(0), candidates: ISSUED.clone() };
+    let obtained = Obtained { key: key(0).into(), csr_names: None, candidates: ISSUED.clone() };
     Observation { obtained: Some(obtained), submitted: true, ..opened() }
 }
 
@@ -270,13 +271,17 @@ pub(super) fn written(old: Option<&Target>, delivery: &Delivery, version: u64) -
     Target {
         uid: old.map_or_else(|| format!("uid-{version}"), |old| old.uid.clone()),
         resource_version: version.to_string(),
-        kind: "kubernetes.io/tls".to_owned(),
+        kind: old.map_or_else(|| type_of(delivery).to_owned(), |old| old.kind.clone()),
         immutable: false,
         metadata,
-        key: Some(Arc::clone(&delivery.key)),
+        key: delivery.key.private().map(Arc::clone),
         chain: delivery.chain.clone(),
         anchors: delivery.anchors.clone(),
     }
+}
+
+fn type_of(delivery: &Delivery) -> &'static str {
+    if delivery.key.private().is_some() { "kubernetes.io/tls" } else { "Opaque" }
 }
 
 /// What the metadata watch shows of a target: only what carries our label.

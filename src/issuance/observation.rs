@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
 
+use super::key::{BroughtCsr, CsrReference, Key};
 use super::order::{self, OrderSeen, Prepared, Sent, Sought};
 use super::record::{Record, RecordRead};
 use super::renewal::RenewBefore;
@@ -36,6 +37,8 @@ pub struct Observation {
     pub target: Option<Read<Target>>,
     /// The account at the CA, once opened in this run.
     pub account: Option<Account>,
+    /// The CSR that the request brings, once read in this run.
+    pub csr: Option<Arc<BroughtCsr>>,
     /// What the CA issued in this run, not yet delivered.
     pub obtained: Option<Obtained>,
     /// The certificates the CA serves, once asked for in this run.
@@ -88,6 +91,8 @@ pub struct Request {
     pub names: Names,
     /// Lifetime to ask for.
     pub duration: Option<SignedDuration>,
+    /// Where the CSR is, if the request brings its own: names and key are those in it.
+    pub csr: Option<CsrReference>,
     /// Kind of key asked for, where one is.
     pub key_kind: Option<KeyKind>,
     /// Whether the key may be used again.
@@ -235,7 +240,9 @@ pub struct Account {
 #[derive(Clone, Debug)]
 pub struct Obtained {
     /// The key it was requested for.
-    pub key: Arc<PrivateKey>,
+    pub key: Key,
+    /// The names in the CSR, where the request brought it and the CA goes by them.
+    pub csr_names: Option<Names>,
     /// The certificates as they came.
     pub candidates: Vec<Certificate>,
 }
@@ -289,6 +296,8 @@ pub enum Outcome {
     TargetRead(Read<Target>),
     /// The account was opened.
     Opened(Account),
+    /// The CSR that the request brings was read.
+    CsrRead(Arc<BroughtCsr>),
     /// The CA issued.
     Issued(Obtained),
     /// The certificates the CA serves.
@@ -349,6 +358,7 @@ impl Observation {
             cached,
             target: None,
             account: None,
+            csr: None,
             obtained: None,
             served: None,
             submitted: false,
@@ -375,7 +385,14 @@ impl Observation {
                 Requested::CA_BLOCK,
                 request.block.as_ref().and_then(|block| serde_json::to_value(block).ok()),
             );
-        if let Some(kind) = request.key_kind {
+        let csr = request.csr.as_ref();
+        wanted =
+            wanted.with(Requested::CSR, csr.map(|csr| format!("{}/{}", csr.secret, csr.entry)));
+        if let Some(csr) = &self.csr {
+            wanted = wanted.with_csr_key(csr.key.spki_der());
+        }
+        // The key of a CSR is what it is.
+        if let Some(kind) = request.key_kind.filter(|_| csr.is_none()) {
             wanted = wanted.with(Requested::PRIVATE_KEY, Some(kind.to_string()));
         }
         match &self.issuer {
@@ -409,6 +426,7 @@ impl Observation {
             issuer_version,
             renew: self.request.renew.clone(),
             credentials_resource_version: self.request.credentials_version.clone(),
+            csr_resource_version: self.request.csr.as_ref().and_then(|csr| csr.version.clone()),
         }
     }
 
@@ -440,6 +458,7 @@ impl Observation {
         match outcome {
             Outcome::TargetRead(target) => self.target = Some(target),
             Outcome::Opened(account) => self.account = Some(account),
+            Outcome::CsrRead(csr) => self.csr = Some(csr),
             Outcome::Issued(obtained) => {
                 self.submitted = true;
                 self.obtained = Some(obtained);

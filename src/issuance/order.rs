@@ -30,8 +30,9 @@ use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::decide::{Rest, Step, contended, key_plan, pause, unfit_trouble};
+use super::decide::{KeyPlan, Rest, Step, contended, key_plan, pause, unfit_trouble};
 use super::delivery::New;
+use super::key::Key;
 use super::observation::{Account, IssuerState, Observation, Trouble};
 use super::record::{
     Mark, NewOrder, OrderDraft, OrderState, Record, RecordRead, Slot, StoredOrder, reference,
@@ -42,7 +43,7 @@ use super::standing::Standing;
 use crate::api::OrderPhase;
 use crate::ca::{Disposition, FailedKind, Found, KeyEvidence, Lookup, Phase, Progress};
 use crate::pki::chain::Unfit;
-use crate::pki::{Certificate, PrivateKey};
+use crate::pki::{Certificate, Names};
 
 /// What is known of the request's order in this run.
 #[derive(Clone, Debug, Default)]
@@ -91,7 +92,9 @@ pub enum Sent {
 #[derive(Clone, Debug)]
 pub struct Prepared {
     /// The key.
-    pub key: Arc<PrivateKey>,
+    pub key: Key,
+    /// Names in the CSR.
+    pub names: Names,
     /// PKCS #10 request, DER.
     pub csr_der: Vec<u8>,
     /// What the CA's client made of the request.
@@ -372,14 +375,14 @@ fn deliver_again(
             let Phase::Issued(candidates) = &adopt(found)?.progress.phase else {
                 return None;
             };
-            let key = slot.key.as_ref()?;
+            let key = slot.key()?;
             let chain =
-                seen.verified_for(&slot.order.names, candidates, key.spki_der(), account).ok()?;
+                seen.verified(candidates, key.spki_der(), &slot.order.names, account).ok()?;
             let new = New {
                 requested: slot.order.requested(),
                 order: Some(slot.order.reference.clone()),
             };
-            let delivery = seen.delivery(account, &chain, Arc::clone(key), Some(new));
+            let delivery = seen.delivery(account, &chain, key, Some(new));
             Some(Step::Deliver(Box::new(delivery)))
         }
         Some(_) => None,
@@ -420,7 +423,12 @@ fn start(
         return Step::Rest(Rest::Kept);
     }
     let Some(prepared) = &seen.order.prepared else {
-        return again(seen, Some(due), Step::Prepare(key_plan(seen, standing, account)));
+        let step = match (&seen.csr, &seen.request.csr) {
+            (Some(csr), _) => Step::Prepare(KeyPlan::Brought(Arc::clone(csr))),
+            (None, Some(_)) => Step::ReadCsr,
+            (None, None) => Step::Prepare(key_plan(seen, standing, account)),
+        };
+        return again(seen, Some(due), step);
     };
     let number = displaced
         .map_or(0, |record| record.next.order.number)
@@ -433,14 +441,14 @@ fn start(
         account: &account.name,
         since: seen.now,
         csr_der: &prepared.csr_der,
-        names: &seen.request.names,
-        intent: seen.wanted(),
+        names: &prepared.names,
+        intent: seen.requested_for(&prepared.key),
         replaces: standing.held().map(|held| held.certificate.fingerprint_sha256.clone()),
         parameters: prepared.parameters.clone(),
     });
     Step::WriteRecord(Box::new(OrderDraft {
         base: seen.order.base.clone(),
-        next: Slot { order, key: Some(Arc::clone(&prepared.key)) },
+        next: Slot { order, private: prepared.key.private().cloned() },
         displaced: displaced.and_then(|record| worth_keeping(standing, record)),
     }))
 }
@@ -545,12 +553,7 @@ fn foreign(found: &[Found]) -> Hold {
 }
 
 /// Another process has the claim, or this one has used it: the order may have been submitted.
-fn lost(
-    seen: &Observation,
-    due: Option<Reissue>,
-    account: &Account,
-    record: &Record,
-) -> Step {
+fn lost(seen: &Observation, due: Option<Reissue>, account: &Account, record: &Record) -> Step {
     if seen.order_id().is_some() {
         return Step::Rest(Rest::Ordered);
     }
@@ -642,14 +645,17 @@ fn issued(
     if let Some(trouble) = contended(seen) {
         return Step::Rest(Rest::Failed(trouble));
     }
-    let Slot { order, key } = &record.next;
-    let Some(key) = key else {
+    let order = &record.next.order;
+    let Some(key) = record.next.key() else {
         return hold(Hold::RecordEdited("it holds no key".to_owned()));
     };
+    if let Some(rest) = seen.no_room(&key) {
+        return Step::Rest(rest);
+    }
     if account.add_served_roots && seen.served.is_none() {
         return Step::ReadServedRoots;
     }
-    let chain = match seen.verified_for(&order.names, candidates, key.spki_der(), account) {
+    let chain = match seen.verified(candidates, key.spki_der(), &order.names, account) {
         Ok(chain) => chain,
         Err(Unfit::NoPath { .. }) if seen.served.is_none() => return Step::ReadServedRoots,
         Err(Unfit::NoLeaf { .. }) => return hold(Hold::ForeignKey { id: seen.order_id() }),
@@ -674,8 +680,7 @@ fn issued(
         ) => return Step::Rest(Rest::Failed(unfit_trouble(&unfit))),
     };
     if let Some(held) = standing.held().filter(|held| held.certificate.not_after.0 > seen.now) {
-        let fits =
-            seen.verified_for(&seen.request.names, candidates, key.spki_der(), account).is_ok();
+        let fits = seen.verified(candidates, key.spki_der(), &seen.request.names, account).is_ok();
         let is_no_later = chain.leaf.not_after() <= held.certificate.not_after.0;
         match due {
             _ if !fits => return superseded(),
@@ -692,7 +697,7 @@ fn issued(
         }
     }
     let new = New { requested: order.requested(), order: Some(order.reference.clone()) };
-    Step::Deliver(Box::new(seen.delivery(account, &chain, Arc::clone(key), Some(new))))
+    Step::Deliver(Box::new(seen.delivery(account, &chain, key, Some(new))))
 }
 
 impl Observation {

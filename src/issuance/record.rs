@@ -13,8 +13,10 @@ use jiff::Timestamp;
 use secrecy::{ExposeSecret as _, SecretSlice};
 use serde::{Deserialize, Serialize};
 
+use super::key::Key;
 use super::requested::Requested;
 use crate::api::annotation;
+use crate::pki::csr::Csr;
 use crate::pki::{self, Names, PrivateKey};
 
 /// The format written by this version. A record with a higher one is left alone.
@@ -52,8 +54,22 @@ pub struct Record {
 pub struct Slot {
     /// The order.
     pub order: StoredOrder,
-    /// Its private key; `None` where the request brought the CSR.
-    pub key: Option<Arc<PrivateKey>>,
+    /// Its private key; `None` where the request brought the CSR and kept the key.
+    pub private: Option<Arc<PrivateKey>>,
+}
+
+impl Slot {
+    /// Its key; `None` where even the CSR cannot be read.
+    #[must_use]
+    pub fn key(&self) -> Option<Key> {
+        match &self.private {
+            Some(private) => Some(Key::Pair(Arc::clone(private))),
+            None => {
+                let csr = Csr::from_der(&self.order.csr_der()).ok()?;
+                Some(Key::Public(csr.spki_der.into()))
+            }
+        }
+    }
 }
 
 /// An order as it is stored: everything that is needed to make it again, to the byte.
@@ -337,11 +353,11 @@ fn slot(raw: &RawRecord, order: &str, key: &str) -> Result<Option<Slot>, Fault> 
         return Err(Fault::Newer);
     }
     let stored: StoredOrder = serde_json::from_slice(json).map_err(|_| damaged(order))?;
-    let key = match raw.data.get(key) {
+    let private = match raw.data.get(key) {
         None => None,
         Some(pem) => Some(Arc::new(PrivateKey::from_pem(pem).map_err(|_| damaged(key))?)),
     };
-    Ok(Some(Slot { order: stored, key }))
+    Ok(Some(Slot { order: stored, private }))
 }
 
 impl OrderDraft {
@@ -355,7 +371,7 @@ impl OrderDraft {
             let Some(slot) = slot else { continue };
             let json = serde_json::to_vec(&slot.order).unwrap_or_default();
             data.insert(order, json.into());
-            if let Some(private) = &slot.key {
+            if let Some(private) = &slot.private {
                 let pem = private.to_pkcs8_pem();
                 data.insert(key, pem.expose_secret().as_bytes().to_vec().into());
             }

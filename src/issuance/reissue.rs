@@ -136,7 +136,8 @@ const INPUTS: [&str; 10] = [
 ];
 
 fn inputs_differ(case: &Case<'_>) -> Option<Reissue> {
-    INPUTS.into_iter().find(|field| case.differs(field)).map(Reissue::InputsDiffer)
+    let field = INPUTS.into_iter().find(|field| case.differs(field));
+    field.or_else(|| case.has_other_csr().then_some(Requested::CSR)).map(Reissue::InputsDiffer)
 }
 
 fn key_kind_changed(case: &Case<'_>) -> Option<Reissue> {
@@ -166,6 +167,12 @@ fn nearing_expiry(case: &Case<'_>) -> Option<Reissue> {
 impl Case<'_> {
     fn held(&self) -> Option<&Held> {
         self.standing.held()
+    }
+
+    fn has_other_csr(&self) -> bool {
+        self.held()
+            .and_then(|held| held.requested.as_ref())
+            .is_some_and(|requested| requested.has_other_csr(&self.wanted))
     }
 
     fn differs(&self, field: &str) -> bool {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use crate::pki::{Names, names};
+use crate::pki::{self, Names, names};
 
 /// Inputs by name. A map and not a struct, because "not known when it was written" and "none" must
 /// stay apart: a field that only one side knows is equal, so that an upgrade of Chancery re-issues
@@ -29,6 +29,12 @@ impl Requested {
     pub const USAGES: &'static str = "usages";
     /// Lifetime asked for, in seconds.
     pub const DURATION: &'static str = "duration";
+    /// Secret with the request's own CSR, and the key in it.
+    pub const CSR: &'static str = "csrSecretRef";
+    /// SHA-256 of the public key in that CSR.
+    const CSR_KEY: &'static str = "csrKey";
+    /// resourceVersion of that Secret.
+    const CSR_VERSION: &'static str = "csrVersion";
     /// Kind of key, such as `RSA 2048`.
     pub const PRIVATE_KEY: &'static str = "privateKey";
     /// Kind and name of the issuer.
@@ -62,6 +68,33 @@ impl Requested {
             .with(Self::URIS, sorted(names.uris.iter().cloned()))
             .with(Self::EMAIL_ADDRESSES, sorted(names.email_addresses.iter().cloned()))
             .with(Self::USAGES, sorted(names.usages.iter().map(|usage| usage.to_string())))
+    }
+
+    /// The same with the key of the CSR set.
+    #[must_use]
+    pub fn with_csr_key(self, spki_der: &[u8]) -> Self {
+        self.with(Self::CSR_KEY, Some(pki::sha256_hex(spki_der)))
+    }
+
+    /// The same with the version of the CSR's Secret set, where it is known.
+    #[must_use]
+    pub fn with_csr_version(self, version: Option<&str>) -> Self {
+        match version {
+            Some(version) => self.with(Self::CSR_VERSION, Some(version)),
+            None => self,
+        }
+    }
+
+    /// Whether the CSR is another one, or for another key, than `wanted` says.
+    #[must_use]
+    pub fn has_other_csr(&self, wanted: &Self) -> bool {
+        self.differs(wanted, Self::CSR) || self.differs(wanted, Self::CSR_KEY)
+    }
+
+    /// Whether the CSR's Secret is known to be another version than `version`.
+    #[must_use]
+    pub fn has_other_csr_version(&self, version: &str) -> bool {
+        self.text(Self::CSR_VERSION).is_some_and(|known| known != version)
     }
 
     /// From the annotation; text that is not a JSON object tells nothing.

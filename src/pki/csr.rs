@@ -3,6 +3,8 @@
 //! Built with x509-cert's types rather than with rcgen, whose subject is a map with one value for
 //! each attribute type: a second organizational unit would silently replace the first.
 
+mod read;
+
 use const_oid::ObjectIdentifier;
 use const_oid::db::rfc4519::COMMON_NAME;
 use const_oid::db::rfc5280::{ID_CE_EXT_KEY_USAGE, ID_CE_KEY_USAGE, ID_CE_SUBJECT_ALT_NAME};
@@ -23,6 +25,7 @@ use x509_cert::name::{Name, RdnSequence, RelativeDistinguishedName};
 use x509_cert::request::{CertReq, CertReqInfo, ExtensionReq, Version};
 use x509_cert::spki::{AlgorithmIdentifierOwned, SubjectPublicKeyInfoOwned};
 
+pub use self::read::{Csr, ReadError};
 use super::key::{self, KeyKind, PrivateKey};
 use super::names::{self, AttributeType, Names, Usage, UsageCode};
 use super::pem;

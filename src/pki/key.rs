@@ -187,7 +187,7 @@ impl PrivateKey {
             KeyKind::EcdsaP256 | KeyKind::EcdsaP384 | KeyKind::EcdsaP521 => {
                 rcgen::KeyPair::generate_for(kind.algorithm())
             }
-            // rcgen would write version 2, which OpenSSL 3.0 and older Java do not read.
+            // rcgen would write version 2, which OpenSSL 3.0 does not read.
             KeyKind::Ed25519 => {
                 let pair = Ed25519KeyPair::generate().map_err(|_| failed.clone())?;
                 let (_, pkcs8) = ed25519_to_pkcs8(&pair).ok_or_else(|| failed.clone())?;

@@ -90,6 +90,8 @@ async fn requests_that_make_no_sense_are_refused_with_what_to_write_instead() {
     let uris = |uris: &[&str]| json!({"onlineCa": GONE, "uris": uris});
     let emails = |emails: &[&str]| json!({"onlineCa": GONE, "emailAddresses": emails});
     let subject = |field: &str, value: Value| json!({"onlineCa": GONE, "subject": {field: value}});
+    let brought = Some("the CSR that csrSecretRef names says names, usages and key: remove");
+    let csr = |reference: Value| json!({"onlineCa": GONE, "csrSecretRef": reference});
     let names = |names: &[&str]| json!({"onlineCa": GONE, "dnsNames": names});
     let renew = |before: &str| json!({"renewBefore": before});
     let key =
@@ -218,6 +220,35 @@ async fn requests_that_make_no_sense_are_refused_with_what_to_write_instead() {
             json!({"usages": ["server auth", "server auth"]}),
             Some("Duplicate value"),
         ),
+        ("a CSR alone", csr(json!({"name": "mine"})), None),
+        ("a CSR under another key", csr(json!({"name": "mine", "key": "csr.pem"})), None),
+        ("a CSR and a user", json!({"csrSecretRef": {"name": "mine"}}), None),
+        (
+            "a CSR and a lifetime",
+            with(&csr(json!({"name": "a"})), &json!({"duration": "24h"})),
+            None,
+        ),
+        (
+            "a CSR and a name",
+            with(&csr(json!({"name": "a"})), &json!({"commonName": "a"})),
+            brought,
+        ),
+        (
+            "a CSR and usages",
+            with(&csr(json!({"name": "a"})), &json!({"usages": ["client auth"]})),
+            brought,
+        ),
+        (
+            "a CSR and a kind of key",
+            with(&csr(json!({"name": "a"})), &json!({"privateKey": {"algorithm": "RSA"}})),
+            brought,
+        ),
+        (
+            "a CSR in the target",
+            csr(json!({"name": "portal-tls"})),
+            Some("csrSecretRef.name and secretName name the same Secret"),
+        ),
+        ("a CSR without a Secret", csr(json!({"name": ""})), Some("spec.csrSecretRef.name")),
         ("a lifetime", json!({"duration": "2160h"}), None),
         ("a lifetime of an hour", json!({"duration": "60m"}), None),
         ("a lifetime below an hour", json!({"duration": "59m"}), lifetime),

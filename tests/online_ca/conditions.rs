@@ -74,6 +74,7 @@ impl World {
                     Outcome::TargetRead(self.target.clone().map_or(Read::Absent, Read::Present))
                 }
                 Step::OpenAccount => self.open_account(),
+                Step::ReadCsr => unreachable!("this request brings no CSR"),
                 Step::Submit(plan) => self.submit(plan).await,
                 Step::ReadServedRoots => {
                     Outcome::Served(self.ca().trust_anchors().await.unwrap_or_default())
@@ -124,13 +125,14 @@ impl World {
         let key = match plan {
             KeyPlan::Generate(kind) => key(kind),
             KeyPlan::Reuse(key) => key,
+            KeyPlan::Brought(_) => unreachable!("this request brings no CSR"),
         };
         let csr_der = csr::build(&key, &self.names).unwrap();
         let parameters = Parameters::OnlineCa { credentials: self.credentials.clone() };
         let order = Order::unnamed(&csr_der, &parameters);
         match self.ca().submit(&order, Permit::Free).await {
             Submitted::Accepted(Progress { phase: Phase::Issued(candidates), .. }) => {
-                Outcome::Issued(Obtained { key, candidates })
+                Outcome::Issued(Obtained { key: key.into(), csr_names: None, candidates })
             }
             Submitted::Accepted(other) => panic!("not at once: {other:?}"),
             Submitted::Refused(error) | Submitted::Unknown(error) => Outcome::Failed(error.into()),
@@ -145,7 +147,7 @@ impl World {
             kind: "kubernetes.io/tls".to_owned(),
             immutable: false,
             metadata: delivery.metadata.clone(),
-            key: Some(Arc::clone(&delivery.key)),
+            key: delivery.key.private().map(Arc::clone),
             chain: delivery.chain.clone(),
             anchors: delivery.anchors.clone(),
         };
@@ -178,6 +180,7 @@ impl World {
             issuer: "Issuer ceda".to_owned(),
             names: self.names.clone(),
             duration: None,
+            csr: None,
             key_kind: self.key_kind,
             rotation: RotationPolicy::default(),
             renew_before: RenewBefore::default(),
