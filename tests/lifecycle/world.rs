@@ -404,8 +404,8 @@ pub struct Counted {
 
 impl Counted {
     /// The lease costs one write for each of its renewals, and a read or two at a beginning.
-    pub fn check_lease(&self) {
-        let renewals = self.since.as_secs_f64() / (LEASE_SECONDS as f64 * 2.0 / 15.0);
+    pub fn check_lease(&self, lease_seconds: u32) {
+        let renewals = self.since.as_secs_f64() / (f64::from(lease_seconds) * 2.0 / 15.0);
         let most = renewals.ceil() as usize + 3;
         println!("{} requests about the lease, {most} at most", self.leases.len());
         assert!(self.leases.len() <= most, "{} of {most}", self.leases.len());
