@@ -720,10 +720,10 @@ async fn clients_and_products_must_fit_exactly_one() {
     ]);
     let paid = Paid::without_issuer("paid-products", json!({"clients": clients})).await;
     let rows = [
-        ("Nobody", "Silver", "ClientUnknown", "spec.swissSign.client"),
-        ("Twice", "Silver", "ClientAmbiguous", "spec.swissSign.client"),
-        ("Once", "Bronze", "ProductUnknown", "spec.swissSign.product"),
-        ("Once", "Gold", "ProductAmbiguous", "spec.swissSign.product"),
+        ("Nobody", "Silver", "ClientNotFound", "spec.swissSign.client"),
+        ("Twice", "Silver", "ClientNotFound", "spec.swissSign.client"),
+        ("Once", "Bronze", "ProductNotFound", "spec.swissSign.product"),
+        ("Once", "Gold", "ProductNotFound", "spec.swissSign.product"),
     ];
     for (number, (client, product, reason, field)) in rows.into_iter().enumerate() {
         let [credentials, mut issuer] = paid.ra.issuer(&paid.test.namespace).await;
