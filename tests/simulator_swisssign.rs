@@ -74,7 +74,7 @@ impl Bench {
     /// Time goes by.
     fn pass(&self, seconds: f64) {
         let mut now = self.clock.lock().unwrap();
-        *now = *now + SignedDuration::from_secs_f64(seconds);
+        *now += SignedDuration::from_secs_f64(seconds);
     }
 
     /// Changes one thing about the site.
@@ -867,7 +867,7 @@ async fn a_site_is_as_unkind_as_it_is_told_to_be() {
     assert!(bench.found(find()).await.is_empty(), "not indexed yet");
     assert_eq!(bench.status(&id).await, "\"ISSUED\"", "and there all the same");
     bench.pass(60.0);
-    assert_eq!(bench.found(find()).await, [id.clone()]);
+    assert_eq!(bench.found(find()).await, std::slice::from_ref(&id));
     bench.change(|settings| settings.search_lag_seconds = 0.0);
 
     bench.change(|settings| settings.index_forgets = true);
@@ -876,7 +876,7 @@ async fn a_site_is_as_unkind_as_it_is_told_to_be() {
 
     bench.change(|settings| settings.search_omits_open_orders = true);
     let open = bench.ordered(json!({"tags": ["t", "u"]})).await;
-    assert_eq!(bench.found(find()).await, [id.clone()]);
+    assert_eq!(bench.found(find()).await, std::slice::from_ref(&id));
     bench.pass(1.0);
     assert_eq!(bench.found(find()).await.len(), 2);
 
