@@ -8,6 +8,8 @@
     reason = "tests of a server run in real time, and one that cannot go on has failed"
 )]
 
+mod support;
+
 use std::fs;
 use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex};
@@ -1532,4 +1534,46 @@ fn the_binary_sets_up_a_site_and_refuses_what_makes_no_sense() {
     };
     assert!(run(r#"swisssign/a={"states": []}"#).contains("states must not be empty"));
     assert!(run("elsewhere/a={}").contains("there is no system elsewhere"));
+}
+
+#[tokio::test]
+async fn a_test_of_the_operator_can_drive_a_site_in_a_process_of_its_own() {
+    let directory = TempDir::new().unwrap();
+    let simulator = support::simulator::Simulator::start(directory.path());
+    let site = simulator.swisssign("k8s");
+    let waiting = json!({"keyAlgorithm": "ECDSA", "states": [{"state": "PENDING_AUTH"}]});
+    let document = site.configure(waiting).await;
+    let product = &document["settings"]["clients"][0]["products"][0]["id"];
+    let root = reqwest::Certificate::from_pem(simulator.tls_root().as_bytes()).unwrap();
+    let client = reqwest::Client::builder().tls_certs_only([root]).no_proxy().build().unwrap();
+    let log_in = client
+        .post(format!("{}/v2/jwt/{ACCOUNT}", site.url()))
+        .header("content-type", FORM)
+        .body("userSecret=changeme");
+    let token = log_in.send().await.unwrap().text().await.unwrap();
+    let issue = async |tag: &str| {
+        let order =
+            json!({"productReference": product, "csr": csr_for(&key()), "tags": ["all", tag]});
+        let request = client.post(format!("{}/v2/issue", site.url())).bearer_auth(&token);
+        let request = request.header("content-type", JSON).body(order.to_string());
+        request.send().await.unwrap().status().as_u16()
+    };
+    assert_eq!(issue("first").await, 200);
+    site.change(json!({"dropTags": true})).await;
+    assert_eq!(issue("second").await, 200);
+    assert_eq!(site.settings().await["states"][0]["state"], "PENDING_AUTH", "the rest stays");
+    site.fault(json!({"operation": "issue", "times": 0, "kind": "status", "status": 503})).await;
+    assert_eq!(issue("third").await, 503);
+    site.clear_faults().await;
+    assert_eq!((site.total().await, site.bought("all").await), (2, 2));
+    assert_eq!((site.bought("second").await, site.bought("third").await), (1, 0));
+    assert_eq!((site.calls("issue").await, site.calls("revoke").await), (3, 0));
+
+    let orders = site.orders().await;
+    assert_eq!((&orders[0]["tags"], &orders[1]["tags"]), (&json!(["all", "first"]), &json!([])));
+    let id = orders[0]["uuid"].as_str().unwrap();
+    assert_eq!(site.act(id, json!({"action": "approve"})).await["state"], "ISSUED");
+    assert!(site.root_pem().await.contains("BEGIN CERTIFICATE"));
+    site.restart().await;
+    assert_eq!(issue("fourth").await, 401);
 }
