@@ -682,7 +682,9 @@ async fn the_life_of_an_order_is_a_script() {
         Step::passing("FINALIZE_ISSUANCE", 1.0),
         Step::waiting("ISSUED"),
     ];
-    let bench = Bench::with(SiteSettings { states: Some(script), ..quick() }).await;
+    let chain_missing_seconds = 0.5;
+    let bench =
+        Bench::with(SiteSettings { states: Some(script), chain_missing_seconds, ..quick() }).await;
     let id = bench.ordered(json!({})).await;
     let chain = format!("order/{id}/certificate/chain");
     assert_eq!(bench.status(&id).await, "\"PRE_VALIDATION\"");
@@ -708,6 +710,8 @@ async fn the_life_of_an_order_is_a_script() {
     assert_eq!(bench.post(&chain, None).await.status, 404, "and must not be fetched yet");
     bench.pass(1.0);
     assert_eq!(bench.status(&id).await, "\"ISSUED\"");
+    assert_eq!(bench.post(&chain, None).await.status, 404, "the wait begins with ISSUED");
+    bench.pass(0.5);
     assert_eq!(bench.chain(&id).await.len(), 3);
     let states: Vec<String> =
         bench.site.orders().unwrap()[0].history.iter().map(|past| past.state.clone()).collect();
@@ -844,6 +848,8 @@ async fn a_page_has_three_hundred_rows_at_most() {
         bench.post(&format!("orders/paged{query}"), Some(json!({}))).await.json()
     };
     let first = page("").await;
+    let clamped = page("?length=1000").await;
+    assert_eq!(clamped["data"].as_array().unwrap().len(), 300);
     let second = page("?start=300&length=1000").await;
     assert_eq!((&first["recordsFiltered"], &first["recordsTotal"]), (&json!(305), &json!(305)));
     let mut seen = ids(&first["data"]);
