@@ -8,6 +8,8 @@
     reason = "tests of a server run in real time, and one that cannot go on has failed"
 )]
 
+mod support;
+
 use std::fs;
 use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex};
@@ -74,7 +76,7 @@ impl Bench {
     /// Time goes by.
     fn pass(&self, seconds: f64) {
         let mut now = self.clock.lock().unwrap();
-        *now = *now + SignedDuration::from_secs_f64(seconds);
+        *now += SignedDuration::from_secs_f64(seconds);
     }
 
     /// Changes one thing about the site.
@@ -680,7 +682,9 @@ async fn the_life_of_an_order_is_a_script() {
         Step::passing("FINALIZE_ISSUANCE", 1.0),
         Step::waiting("ISSUED"),
     ];
-    let bench = Bench::with(SiteSettings { states: Some(script), ..quick() }).await;
+    let chain_missing_seconds = 0.5;
+    let bench =
+        Bench::with(SiteSettings { states: Some(script), chain_missing_seconds, ..quick() }).await;
     let id = bench.ordered(json!({})).await;
     let chain = format!("order/{id}/certificate/chain");
     assert_eq!(bench.status(&id).await, "\"PRE_VALIDATION\"");
@@ -706,6 +710,8 @@ async fn the_life_of_an_order_is_a_script() {
     assert_eq!(bench.post(&chain, None).await.status, 404, "and must not be fetched yet");
     bench.pass(1.0);
     assert_eq!(bench.status(&id).await, "\"ISSUED\"");
+    assert_eq!(bench.post(&chain, None).await.status, 404, "the wait begins with ISSUED");
+    bench.pass(0.5);
     assert_eq!(bench.chain(&id).await.len(), 3);
     let states: Vec<String> =
         bench.site.orders().unwrap()[0].history.iter().map(|past| past.state.clone()).collect();
@@ -842,6 +848,8 @@ async fn a_page_has_three_hundred_rows_at_most() {
         bench.post(&format!("orders/paged{query}"), Some(json!({}))).await.json()
     };
     let first = page("").await;
+    let clamped = page("?length=1000").await;
+    assert_eq!(clamped["data"].as_array().unwrap().len(), 300);
     let second = page("?start=300&length=1000").await;
     assert_eq!((&first["recordsFiltered"], &first["recordsTotal"]), (&json!(305), &json!(305)));
     let mut seen = ids(&first["data"]);
@@ -867,7 +875,7 @@ async fn a_site_is_as_unkind_as_it_is_told_to_be() {
     assert!(bench.found(find()).await.is_empty(), "not indexed yet");
     assert_eq!(bench.status(&id).await, "\"ISSUED\"", "and there all the same");
     bench.pass(60.0);
-    assert_eq!(bench.found(find()).await, [id.clone()]);
+    assert_eq!(bench.found(find()).await, std::slice::from_ref(&id));
     bench.change(|settings| settings.search_lag_seconds = 0.0);
 
     bench.change(|settings| settings.index_forgets = true);
@@ -876,7 +884,7 @@ async fn a_site_is_as_unkind_as_it_is_told_to_be() {
 
     bench.change(|settings| settings.search_omits_open_orders = true);
     let open = bench.ordered(json!({"tags": ["t", "u"]})).await;
-    assert_eq!(bench.found(find()).await, [id.clone()]);
+    assert_eq!(bench.found(find()).await, std::slice::from_ref(&id));
     bench.pass(1.0);
     assert_eq!(bench.found(find()).await.len(), 2);
 
@@ -1532,4 +1540,46 @@ fn the_binary_sets_up_a_site_and_refuses_what_makes_no_sense() {
     };
     assert!(run(r#"swisssign/a={"states": []}"#).contains("states must not be empty"));
     assert!(run("elsewhere/a={}").contains("there is no system elsewhere"));
+}
+
+#[tokio::test]
+async fn a_test_of_the_operator_can_drive_a_site_in_a_process_of_its_own() {
+    let directory = TempDir::new().unwrap();
+    let simulator = support::simulator::Simulator::start(directory.path());
+    let site = simulator.swisssign("k8s");
+    let waiting = json!({"keyAlgorithm": "ECDSA", "states": [{"state": "PENDING_AUTH"}]});
+    let document = site.configure(waiting).await;
+    let product = &document["settings"]["clients"][0]["products"][0]["id"];
+    let root = reqwest::Certificate::from_pem(simulator.tls_root().as_bytes()).unwrap();
+    let client = reqwest::Client::builder().tls_certs_only([root]).no_proxy().build().unwrap();
+    let log_in = client
+        .post(format!("{}/v2/jwt/{ACCOUNT}", site.url()))
+        .header("content-type", FORM)
+        .body("userSecret=changeme");
+    let token = log_in.send().await.unwrap().text().await.unwrap();
+    let issue = async |tag: &str| {
+        let order =
+            json!({"productReference": product, "csr": csr_for(&key()), "tags": ["all", tag]});
+        let request = client.post(format!("{}/v2/issue", site.url())).bearer_auth(&token);
+        let request = request.header("content-type", JSON).body(order.to_string());
+        request.send().await.unwrap().status().as_u16()
+    };
+    assert_eq!(issue("first").await, 200);
+    site.change(json!({"dropTags": true})).await;
+    assert_eq!(issue("second").await, 200);
+    assert_eq!(site.settings().await["states"][0]["state"], "PENDING_AUTH", "the rest stays");
+    site.fault(json!({"operation": "issue", "times": 0, "kind": "status", "status": 503})).await;
+    assert_eq!(issue("third").await, 503);
+    site.clear_faults().await;
+    assert_eq!((site.total().await, site.bought("all").await), (2, 2));
+    assert_eq!((site.bought("second").await, site.bought("third").await), (1, 0));
+    assert_eq!((site.calls("issue").await, site.calls("revoke").await), (3, 0));
+
+    let orders = site.orders().await;
+    assert_eq!((&orders[0]["tags"], &orders[1]["tags"]), (&json!(["all", "first"]), &json!([])));
+    let id = orders[0]["uuid"].as_str().unwrap();
+    assert_eq!(site.act(id, json!({"action": "approve"})).await["state"], "ISSUED");
+    assert!(site.root_pem().await.contains("BEGIN CERTIFICATE"));
+    site.restart().await;
+    assert_eq!(issue("fourth").await, 401);
 }

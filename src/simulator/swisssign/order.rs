@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 
 use super::csr::Csr;
 use super::id;
+use super::operation::Operation;
 use super::settings::{Step, ValidityType};
 use super::wire::RevocationReason;
 use crate::simulator::authority::shifted;
@@ -72,7 +73,7 @@ pub struct Past {
 #[derive(Clone, Debug)]
 pub(super) struct Ordered {
     pub(super) account: String,
-    pub(super) operation: &'static str,
+    pub(super) operation: Operation,
     pub(super) client_id: String,
     pub(super) product_id: String,
     pub(super) product_name: String,
