@@ -98,6 +98,11 @@ impl Observation {
                     order: cached.metadata.annotations.get(annotation::ORDER_REFERENCE).cloned(),
                 }))
             }
+            // Nothing was delivered, and the watch knows of nothing of ours: the first delivery is a
+            // create, and finds out whether that is so.
+            (None, None) if self.previous.order.is_some() && self.conflicts == 0 => {
+                Standing::Absent
+            }
             _ => Standing::Unread,
         }
     }

@@ -141,7 +141,8 @@ async fn an_order_waits_is_approved_and_delivered() {
     assert_eq!(order.attempt, 1);
     let columns = paid.test.kubectl(&["get", "chreq", "-o", "wide"]);
     assert_says(&columns, &["AwaitingApproval", &id, "an approver at the CA"]);
-    // Waiting costs nothing at the API server.
+    // The first poll may bring the reason of the wait; after it waiting costs nothing at the API server.
+    tokio::time::sleep(Duration::from_secs(4)).await;
     let before = paid.test.audited().len();
     tokio::time::sleep(Duration::from_secs(4)).await;
     assert_eq!(paid.test.audited().len(), before);
@@ -166,7 +167,9 @@ async fn an_order_costs_seven_requests_and_one_event() {
     paid.order("shop", &["shop.example.ch"]).await;
     paid.is_delivered_once("shop").await;
     paid.test.a_moment_passes().await;
-    let calls = paid.test.audited().split_off(before);
+    let mut calls = paid.test.audited().split_off(before);
+    // Once for the account: its search finds orders.
+    calls.retain(|call| call != "update issuers/status");
     assert_eq!(
         calls,
         [
