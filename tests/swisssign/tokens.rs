@@ -146,3 +146,27 @@ async fn a_token_in_quotes_is_a_token() {
     bench.set(|site| site.quoted_token = true);
     bench.open().check().await.unwrap();
 }
+
+#[tokio::test]
+async fn what_is_no_token_is_told_once_for_a_whole_poll() {
+    let bench = Bench::new();
+    let first = bench.open();
+    let orders = [placed(&*first, 1).await, placed(&*first, 2).await];
+    bench.site.inject(Fault::always(Operation::Jwt, Kind::HtmlBody)).unwrap();
+    bench.requests();
+    let answers = bench.open().poll(&orders).await;
+    assert!(answers.iter().all(|(_, answer)| answer.is_err()), "{answers:?}");
+    assert_eq!(bench.paths(), ["jwt/MPKI0000001.AutoRAO"]);
+}
+
+#[test]
+fn no_debug_text_of_a_call_shows_its_body() {
+    let request = http::Request::post("https://ca.example/v2/jwt/u")
+        .body(bytes::Bytes::from_static(b"userSecret=Tr0ub4dor"))
+        .unwrap();
+    let deadline = std::time::Duration::from_secs(1);
+    let call =
+        chancery::ca::transport::Call { request, deadline, body_limit: 1, fresh_connection: false };
+    let told = format!("{call:?} {call:#?}");
+    assert!(told.contains("ca.example") && !told.contains("Tr0ub4dor"), "{told}");
+}
