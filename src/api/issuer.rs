@@ -147,7 +147,8 @@ pub struct SwissSign {
     /// bare CSR: an order whose answer was lost then waits for a person.
     #[serde(default)]
     pub submission: SwissSignSubmission,
-    /// Have the API examine each order before it is made (default: true). It costs nothing.
+    /// Have the API examine each order before it is made (default: true). It costs nothing. Without
+    /// effect where `submission` is `CsrOnly`.
     #[serde(default = "yes")]
     pub preflight: bool,
     /// How long an order whose answer was lost is looked for before it is made again, such as `15m`

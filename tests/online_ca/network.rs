@@ -461,3 +461,18 @@ async fn the_host_that_failed_is_the_one_that_is_named() {
     let submitted = told(submit(&*ca).await);
     assert!(submitted.message.starts_with("issue.invalid could not be reached"), "{submitted}");
 }
+
+#[tokio::test]
+async fn what_must_not_happen_twice_gets_a_connection_of_its_own() {
+    let identity = Identity::good();
+    let peer = Peer::start(&identity, &[Act::Answer(http("200 OK", "", "yes"))]).await;
+    let transport = network(&identity.root);
+    let send = |fresh_connection| {
+        let call = Call { fresh_connection, ..call(&peer.url(), LONG) };
+        transport.send(call)
+    };
+    for (fresh, connections) in [(false, 1), (false, 1), (true, 2), (true, 3), (false, 3)] {
+        send(fresh).await.unwrap();
+        assert_eq!(peer.connections(), connections, "fresh: {fresh}");
+    }
+}

@@ -393,11 +393,15 @@ impl Client {
         };
         let response = self.exchange(EXCHANGE, call, scrub).await?;
         wire::token(response.body()).map(|token| token.to_owned().into()).ok_or_else(|| {
-            Problem::senseless(format!(
-                "{}{EXCHANGE} answered {}, but its body is no token: check spec.swissSign.url",
-                self.host,
-                response.status()
-            ))
+            Problem::before_sending(Error {
+                disposition: Disposition::Internal,
+                reason: "NoToken",
+                message: format!(
+                    "{}{EXCHANGE} answered {}, but its body is no token: check spec.swissSign.url",
+                    self.host,
+                    response.status()
+                ),
+            })
         })
     }
 

@@ -70,14 +70,15 @@ impl Ours<'_> {
         if self.carries_name(order) {
             return Likeness::Ours;
         }
+        // Before the key is looked at: where keys are kept, earlier orders have the same one.
+        let is_named = order.tags().iter().any(|tag| tag.starts_with(NAME_TAG));
+        if is_named || !self.is_of_this_product(order) || !self.is_recent(order) {
+            return Likeness::Another;
+        }
         match self.evidence(order, &[]) {
             KeyEvidence::Ours => return Likeness::Ours,
             KeyEvidence::Foreign => return Likeness::Another,
             KeyEvidence::None => {}
-        }
-        let is_named = order.tags().iter().any(|tag| tag.starts_with(NAME_TAG));
-        if is_named || !self.is_of_this_product(order) || !self.is_recent(order) {
-            return Likeness::Another;
         }
         match states::read(order.status.as_deref().unwrap_or_default()).1 {
             Stage::Open { .. } => Likeness::Doubtful,
@@ -184,12 +185,20 @@ mod tests {
             ("at no readable time", Box::new(|o| o.created_on = None), Likeness::Doubtful),
             ("our certificate", Box::new(|o| with_certificate(o, &mine)), Likeness::Ours),
             (
-                "our certificate, from before",
+                "our key, from before: it was kept",
                 Box::new(|o| {
                     with_certificate(o, &mine);
                     o.created_on = Some("2020-05-28T10:00:00Z".to_owned());
                 }),
-                Likeness::Ours,
+                Likeness::Another,
+            ),
+            (
+                "our key under another name: it was kept",
+                Box::new(|o| {
+                    tagged(o, &["chancery-x-1", &my_tag]);
+                    with_certificate(o, &mine);
+                }),
+                Likeness::Another,
             ),
             ("another certificate", Box::new(|o| with_certificate(o, &theirs)), Likeness::Another),
             (

@@ -226,7 +226,7 @@ mod tests {
                 format!(r#"{{"exp":{}}}"#, START + hour),
                 hour - 300,
             ),
-            ("a short one at nine tenths", format!(r#"{{"iat":0,"exp":60}}"#), 54),
+            ("a short one at nine tenths", r#"{"iat":0,"exp":60}"#.to_owned(), 54),
             ("after 8 hours without exp", "{}".to_owned(), 8 * hour - 300),
             ("after 8 hours where nothing can be read", "[]".to_owned(), 8 * hour - 300),
             ("at once where it is over", r#"{"exp":5}"#.to_owned(), 0),
