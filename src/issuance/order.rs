@@ -321,11 +321,15 @@ fn with_record(
     record: &Record,
 ) -> Step {
     let order = &record.next.order;
-    if seen.previous.orders > order.number
-        && !seen.hinted().is_some_and(|one| seen.is_released(&one))
-    {
-        // Somebody put an older record back: the key of the order is not in it.
-        return hold(Hold::RecordLost);
+    if seen.is_older(record) {
+        // Somebody put an older record back: the key of the order is not in it. Where the target
+        // has it, or the order was given up, nobody needs it.
+        let last = seen.hinted();
+        let held = standing.held().and_then(|held| held.order.as_ref());
+        if last.as_ref() != held && !last.is_some_and(|one| seen.is_released(&one)) {
+            return hold(Hold::RecordLost);
+        }
+        return start(seen, standing, due, account, Some(record));
     }
     if seen.is_released(&order.reference) || has_delivered(standing, record) {
         return start(seen, standing, due, account, Some(record));
@@ -725,7 +729,7 @@ impl Observation {
     /// The id of the order at the CA, by the CA's latest word, the record or the status.
     #[must_use]
     pub fn order_id(&self) -> Option<String> {
-        let record = self.record();
+        let record = self.record().filter(|record| !self.is_older(record));
         let hint = self.previous.order.as_ref().filter(|hint| {
             record.is_none_or(|record| record.next.order.reference == hint.reference)
         });
@@ -735,6 +739,11 @@ impl Observation {
             .and_then(|progress| progress.id.clone())
             .or_else(|| record.and_then(|record| record.mark.id.clone()))
             .or_else(|| hint.and_then(|hint| hint.id.clone()))
+    }
+
+    /// It was there before the order made last.
+    pub(super) fn is_older(&self, record: &Record) -> bool {
+        self.previous.orders > record.next.order.number
     }
 
     fn is_released(&self, reference: &str) -> bool {
