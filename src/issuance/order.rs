@@ -594,6 +594,10 @@ fn lost(
                 "the search found nothing for {window:#}, and it has never found an order of this account, so that this proves nothing"
             )))
         }
+        // Its certificate was delivered once: the CA has forgotten it, and knew it.
+        Some(Ok(Lookup::Absent { .. })) if seen.has_come_through(&record.next.order) => {
+            Step::Mark(Mark { state: OrderState::Forgotten, ..record.mark.clone() })
+        }
         // What was ordered is made again as it was, and only then what is wanted now.
         Some(Ok(Lookup::Absent { .. })) => again(seen, due, Step::Claim),
     }
@@ -739,6 +743,14 @@ impl Observation {
             .and_then(|progress| progress.id.clone())
             .or_else(|| record.and_then(|record| record.mark.id.clone()))
             .or_else(|| hint.and_then(|hint| hint.id.clone()))
+    }
+
+    /// A certificate was delivered after the order was prepared: at that time it was its own, or
+    /// there would be another order by now.
+    fn has_come_through(&self, order: &StoredOrder) -> bool {
+        let delivered = self.previous.certificate.as_ref();
+        self.previous.orders >= order.number
+            && delivered.is_some_and(|delivered| delivered.delivered_at.0 >= order.since)
     }
 
     /// It was there before the order made last.
