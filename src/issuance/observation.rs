@@ -5,8 +5,10 @@ use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
 
+use super::decide::Rest;
 use super::key::{BroughtCsr, CsrReference, Key};
 use super::order::{self, OrderSeen, Prepared, Sent, Sought};
+use super::order_status;
 use super::record::{Record, RecordRead};
 use super::renewal::RenewBefore;
 use super::requested::Requested;
@@ -500,7 +502,13 @@ impl Observation {
                 self.order.base = None;
                 self.order.conflicts += 1;
             }
-            Outcome::Announced => self.order.announced = true,
+            Outcome::Announced => {
+                self.order.announced = true;
+                self.previous.order = order_status::of(&self, &Rest::Submitting);
+                self.previous.orders = order_status::count(&self).unwrap_or_default();
+                self.previous.issuing = None;
+                self.previous.stalled = false;
+            }
             Outcome::Searched(answer, sought) => {
                 if let Ok(Lookup::Found(found)) = &answer {
                     self.order.progress = order::adopt(found).map(|found| found.progress.clone());

@@ -323,11 +323,15 @@ fn with_record(
     record: &Record,
 ) -> Step {
     let order = &record.next.order;
-    if seen.previous.orders > order.number
-        && !seen.hinted().is_some_and(|one| seen.is_released(&one))
-    {
-        // Somebody put an older record back: the key of the order is not in it.
-        return hold(Hold::RecordLost);
+    if seen.is_older(record) {
+        // Somebody put an older record back: the key of the order is not in it. Where the target
+        // has it, or the order was given up, nobody needs it.
+        let last = seen.hinted();
+        let held = standing.held().and_then(|held| held.order.as_ref());
+        if last.as_ref() != held && !last.is_some_and(|one| seen.is_released(&one)) {
+            return hold(Hold::RecordLost);
+        }
+        return start(seen, standing, due, account, Some(record));
     }
     if seen.is_released(&order.reference) || has_delivered(standing, record) {
         return start(seen, standing, due, account, Some(record));
@@ -592,6 +596,10 @@ fn lost(seen: &Observation, due: Option<Reissue>, account: &Account, record: &Re
                 "the search found nothing for {window:#}, and it has never found an order of this account, so that this proves nothing"
             )))
         }
+        // Its certificate was delivered once: the CA has forgotten it, and knew it.
+        Some(Ok(Lookup::Absent { .. })) if seen.has_come_through(&record.next.order) => {
+            Step::Mark(Mark { state: OrderState::Forgotten, ..record.mark.clone() })
+        }
         // What was ordered is made again as it was, and only then what is wanted now.
         Some(Ok(Lookup::Absent { .. })) => again(seen, due, Step::Claim),
     }
@@ -729,7 +737,7 @@ impl Observation {
     /// The id of the order at the CA, by the CA's latest word, the record or the status.
     #[must_use]
     pub fn order_id(&self) -> Option<String> {
-        let record = self.record();
+        let record = self.record().filter(|record| !self.is_older(record));
         let hint = self.previous.order.as_ref().filter(|hint| {
             record.is_none_or(|record| record.next.order.reference == hint.reference)
         });
@@ -739,6 +747,19 @@ impl Observation {
             .and_then(|progress| progress.id.clone())
             .or_else(|| record.and_then(|record| record.mark.id.clone()))
             .or_else(|| hint.and_then(|hint| hint.id.clone()))
+    }
+
+    /// A certificate was delivered after the order was prepared: at that time it was its own, or
+    /// there would be another order by now.
+    fn has_come_through(&self, order: &StoredOrder) -> bool {
+        let delivered = self.previous.certificate.as_ref();
+        self.previous.orders >= order.number
+            && delivered.is_some_and(|delivered| delivered.delivered_at.0 >= order.since)
+    }
+
+    /// It was there before the order made last.
+    pub(super) fn is_older(&self, record: &Record) -> bool {
+        self.previous.orders > record.next.order.number
     }
 
     fn is_released(&self, reference: &str) -> bool {

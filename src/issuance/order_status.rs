@@ -15,7 +15,8 @@ pub(super) fn of(seen: &Observation, rest: &Rest) -> Option<OrderStatus> {
     if *rest == Rest::Kept {
         return None;
     }
-    let record = seen.record();
+    // A record that is older than the order made last tells nothing of it.
+    let record = seen.record().filter(|record| !seen.is_older(record));
     let is_over = |state| matches!(state, OrderState::Refused | OrderState::Superseded);
     if record.is_some_and(|record| is_over(record.mark.state)) {
         return None;
@@ -174,9 +175,10 @@ pub(super) fn held(seen: &Observation, hold: &Hold) -> String {
 }
 
 impl Observation {
-    /// The reference of the order in the record, or the one the status knows.
+    /// The reference of the order made last: the one in the record, or the one the status knows.
     pub(super) fn hinted_or_stored(&self) -> Option<String> {
-        let stored = self.record().map(|record| record.next.order.reference.clone());
+        let record = self.record().filter(|record| !self.is_older(record));
+        let stored = record.map(|record| record.next.order.reference.clone());
         stored.or_else(|| self.hinted())
     }
 }
