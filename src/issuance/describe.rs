@@ -308,7 +308,7 @@ fn remembered(seen: &Observation, holds: bool) -> Option<Issuing> {
 }
 
 /// Reasons of failed attempts, to be found again in a status.
-const REASONS: [&str; 43] = [
+const REASONS: [&str; 44] = [
     "AddressInvalid",
     "AddressUnknown",
     "BundleUnreadable",
@@ -330,6 +330,7 @@ const REASONS: [&str; 43] = [
     "NamesMissing",
     "NamesUnfit",
     "NoAnswer",
+    "NoToken",
     "NotSupportedByCa",
     "OrderForForeignKey",
     LOOKED_FOR,
