@@ -405,6 +405,27 @@ fn delivered<'a>(
 /// Reason of `Ready` for a certificate that is delivered and no longer valid.
 const EXPIRED: &str = "Expired";
 
+/// The subject, or the names that were asked for where it is empty.
+fn named(seen: &Observation, certificate: &DeliveredCertificate) -> String {
+    let names = &seen.request.names;
+    let addresses = names.ip_addresses.iter().map(ToString::to_string);
+    let mut all = names
+        .dns_names
+        .iter()
+        .chain(&names.uris)
+        .chain(&names.email_addresses)
+        .cloned()
+        .chain(addresses);
+    match (certificate.subject.as_str(), all.next()) {
+        ("", Some(first)) => match all.count() {
+            0 => first,
+            more => format!("{first} and {more} more"),
+        },
+        ("", None) => "a certificate without a subject".to_owned(),
+        (subject, _) => subject.to_owned(),
+    }
+}
+
 fn ready(
     seen: &Observation,
     held: Option<&Held>,
@@ -421,7 +442,9 @@ fn ready(
     }
     let mut message = format!(
         "{} from {}, valid until {}",
-        certificate.subject, certificate.issuer, certificate.not_after.0
+        named(seen, certificate),
+        certificate.issuer,
+        certificate.not_after.0
     );
     if let Some(renewal) = held.map(|held| held.renewal(&seen.request)) {
         message.push_str(&format!(", renews at {}", renewal.time));
@@ -506,7 +529,7 @@ fn notices(
     verdicts: &[Verdict],
 ) -> Vec<Notice> {
     let mut notices = Vec::new();
-    let subject = held.map(|held| held.certificate.subject.as_str()).unwrap_or_default();
+    let subject = held.map(|held| named(seen, &held.certificate)).unwrap_or_default();
     match &seen.delivered {
         _ if is_new(seen, held) => notices.push(Notice {
             warning: false,
