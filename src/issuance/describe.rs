@@ -261,7 +261,8 @@ const LOOKED_FOR: &str = "OrderLookedFor";
 /// board asks and what the reconciler says of the answer would take turns for ever.
 fn is_issued(seen: &Observation) -> bool {
     let phase = seen.order.progress.as_ref().map(|progress| &progress.phase);
-    phase.is_none() && seen.previous.order.as_ref().is_some_and(|hint| hint.phase == OrderPhase::Issued)
+    phase.is_none()
+        && seen.previous.order.as_ref().is_some_and(|hint| hint.phase == OrderPhase::Issued)
 }
 
 /// The same as it was: each search leaves the status alone, and a hold stays one between searches.

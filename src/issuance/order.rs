@@ -269,9 +269,8 @@ fn unread(
     let Some(hint) = &previous.order else {
         // A record that is in the way of the first is read: an earlier request of this name may
         // have left it, or a process that died before it could tell.
-        let is_first = previous.orders == 0
-            && due == Some(Reissue::NeverIssued)
-            && seen.order.conflicts == 0;
+        let is_first =
+            previous.orders == 0 && due == Some(Reissue::NeverIssued) && seen.order.conflicts == 0;
         return if is_first && seen.order.claim.is_none() {
             start(seen, standing, due, account, None)
         } else {
@@ -550,12 +549,7 @@ fn foreign(found: &[Found]) -> Hold {
 }
 
 /// Another process has the claim, or this one has used it: the order may have been submitted.
-fn lost(
-    seen: &Observation,
-    due: Option<Reissue>,
-    account: &Account,
-    record: &Record,
-) -> Step {
+fn lost(seen: &Observation, due: Option<Reissue>, account: &Account, record: &Record) -> Step {
     if seen.order_id().is_some() {
         return Step::Rest(Rest::Ordered);
     }
@@ -797,3 +791,8 @@ pub fn adopt(found: &[Found]) -> Option<&Found> {
     };
     oldest(KeyEvidence::Ours).or_else(|| oldest(KeyEvidence::None))
 }
+
+#[cfg(test)]
+mod tests;
+#[cfg(test)]
+mod world;
