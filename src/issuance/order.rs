@@ -801,3 +801,8 @@ pub fn adopt(found: &[Found]) -> Option<&Found> {
     };
     oldest(KeyEvidence::Ours).or_else(|| oldest(KeyEvidence::None))
 }
+
+#[cfg(test)]
+mod tests;
+#[cfg(test)]
+mod world;

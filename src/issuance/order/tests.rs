@@ -1,0 +1,1120 @@
+//! What is decided of an order, as tables: one base per state, one field changed per row.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use proptest::prelude::*;
+use secrecy::ExposeSecret as _;
+
+use super::*;
+use crate::api::{CertificateRequestStatus, OrderStatus, annotation};
+use crate::ca::{Actor, Failed, Orders, Waiting};
+use crate::issuance::decide::decide;
+use crate::issuance::describe::{Requeue, describe};
+use crate::issuance::fixtures::{
+    absent, account, days, fresh, issued, kept, key, names, now, pki, previous, with,
+};
+use crate::issuance::observation::{Outcome, Read};
+use crate::issuance::record::RawRecord;
+use crate::pki::Names;
+
+const ME: &str = "process-1";
+const WINDOW: SignedDuration = SignedDuration::from_mins(15);
+
+type Row = (&'static str, Observation, &'static str);
+
+/// Steps in words, so that tables can be read.
+fn step(seen: &Observation) -> String {
+    match decide(seen) {
+        Step::Prepare(_) => "Prepare".to_owned(),
+        Step::WriteRecord(draft) => format!("WriteRecord({})", draft.next.order.number),
+        Step::Deliver(delivery) => {
+            format!(
+                "Deliver({})",
+                short(&delivery.metadata.annotations[annotation::ORDER_REFERENCE])
+            )
+        }
+        Step::Mark(mark) => format!("Mark({:?}, {:?})", mark.state, mark.id.unwrap_or_default()),
+        Step::Rest(Rest::Failed(trouble)) => format!("Failed({})", trouble.reason),
+        Step::Rest(Rest::Held(hold)) => format!("Held({})", hold.reason()),
+        Step::Rest(Rest::LookedFor { until, why }) => format!(
+            "LookedFor(in {} s{})",
+            until.duration_since(now()).as_secs(),
+            why.map(|why| format!(", {why}")).unwrap_or_default()
+        ),
+        Step::Rest(rest) => format!("{rest:?}"),
+        step => format!("{step:?}"),
+    }
+}
+
+fn short(reference: &str) -> &str {
+    reference.rsplit('-').next().unwrap_or_default()
+}
+
+fn check(rows: impl IntoIterator<Item = Row>) {
+    for (name, seen, expected) in rows {
+        assert_eq!(step(&seen), expected, "{name}");
+    }
+}
+
+fn paid() -> Account {
+    let mut account = account();
+    account.capabilities.orders =
+        Some(Orders { searchable: true, settle_window: Duration::from_secs(900) });
+    account
+}
+
+/// Nothing was ever ordered; the target is read and the account open.
+fn fresh_order() -> Observation {
+    with(absent(), |seen| {
+        seen.account = Some(paid());
+        seen.order.incarnation = ME.to_owned();
+        seen.order.proven = true;
+    })
+}
+
+fn slot(number: i64) -> Slot {
+    let seen = fresh_order();
+    let key = key(usize::try_from(number).expect("small"));
+    let order = StoredOrder::new(NewOrder {
+        uid: &seen.request.uid,
+        number,
+        account: &paid().name,
+        since: now() - days(1),
+        csr_der: key.spki_der(),
+        names: &names(),
+        intent: seen.wanted(),
+        replaces: None,
+        parameters: serde_json::json!({ "product": "gold" }),
+    });
+    Slot { order, key: Some(key) }
+}
+
+/// The record of order `number`, claimed by this process.
+fn record(number: i64) -> Record {
+    Record {
+        uid: "record-uid".to_owned(),
+        resource_version: "7".to_owned(),
+        next: slot(number),
+        issued: None,
+        mark: Mark { attempt: 1, claim: ME.to_owned(), ..Mark::default() },
+    }
+}
+
+fn reference_of(number: i64) -> String {
+    reference(&fresh().request.uid, number)
+}
+
+fn put(seen: &mut Observation, record: Record) {
+    seen.order.base = Some((record.uid.clone(), record.resource_version.clone()));
+    seen.order.record = Some(RecordRead::Present(Box::new(record)));
+}
+
+/// What the status says of order `number`.
+fn hint(number: i64, phase: OrderPhase, id: Option<&str>) -> OrderStatus {
+    OrderStatus {
+        reference: reference_of(number),
+        id: id.map(str::to_owned),
+        phase,
+        account: paid().name,
+        attempt: 1,
+        claimed_by: Some(ME.to_owned()),
+        ..OrderStatus::default()
+    }
+}
+
+/// Order 1 is in the record and this process has its claim unused.
+fn claimed() -> Observation {
+    with(fresh_order(), |seen| {
+        *seen = seen.clone().after(Outcome::Claimed(Box::new(record(1))));
+    })
+}
+
+/// Another process has the claim on order 1, or this one has used it.
+fn lost_order() -> Observation {
+    with(fresh_order(), |seen| {
+        put(seen, record(1));
+        seen.previous.order = Some(hint(1, OrderPhase::Unknown, None));
+        seen.previous.orders = 1;
+    })
+}
+
+/// It has been looked for, for the whole window.
+fn settled() -> Observation {
+    with(lost_order(), |seen| {
+        seen.order.sought = Sought {
+            of: record(1).claim_id(),
+            elapsed: Some(WINDOW),
+            since_last: SignedDuration::ZERO,
+            absent: 3,
+        };
+        seen.order.lookup = Some(Ok(Lookup::Absent { complete: true, doubt: None }));
+    })
+}
+
+fn waiting() -> Phase {
+    Phase::Pending(Waiting {
+        state: "waiting_for_approval".to_owned(),
+        actor: Actor::Approver,
+        message: "the certificate manager has to approve it".to_owned(),
+        retry_after: None,
+    })
+}
+
+fn failed_as(kind: FailedKind) -> Phase {
+    Phase::Failed(Failed { state: "gone".to_owned(), kind, message: "quota used up".to_owned() })
+}
+
+fn at_ca(phase: Phase) -> Progress {
+    Progress { id: Some("id-1".to_owned()), named: true, phase }
+}
+
+/// The CA has order 1, in this phase, and the record was read.
+fn progressed(phase: Phase) -> Observation {
+    with(lost_order(), |seen| {
+        seen.previous.order = Some(hint(1, OrderPhase::Pending, Some("id-1")));
+        seen.order.progress = Some(at_ca(phase));
+    })
+}
+
+fn leaf_for(names: &Names, from: jiff::Timestamp, to: jiff::Timestamp) -> Phase {
+    Phase::Issued(vec![pki().issuing.leaf(&key(1), names, from, to), pki().issuing.certificate()])
+}
+
+fn fine() -> Phase {
+    Phase::Issued(issued(&key(1), now()))
+}
+
+/// Order 1 ended like this, by the record.
+fn ended(state: OrderState) -> Observation {
+    with(lost_order(), |seen| {
+        let mut record = record(1);
+        record.mark.state = state;
+        put(seen, record);
+    })
+}
+
+fn new_nonce(seen: &mut Observation) {
+    seen.request.renew = Some("2".to_owned());
+}
+
+#[test]
+fn a_first_order_goes_one_step_at_a_time() {
+    let prepared = || {
+        with(fresh_order(), |seen| {
+            seen.order.prepared = Some(Prepared {
+                key: key(1),
+                csr_der: key(1).spki_der().to_vec(),
+                parameters: serde_json::Value::Null,
+            });
+        })
+    };
+    let announced = || claimed().after(Outcome::Announced);
+    let searched = |answer| announced().after(Outcome::Searched(answer, Sought::default()));
+    check([
+        ("nothing was ordered: the CA translates and examines", fresh_order(), "Prepare"),
+        ("it did: the order is stored, with its key", prepared(), "WriteRecord(1)"),
+        (
+            "a Secret of that name is in the way: what is in it?",
+            prepared().after(Outcome::RecordConflict),
+            "ReadRecord",
+        ),
+        ("the claim is won: the status says so, which is the live check", claimed(), "Announce"),
+        ("it is announced: is there an order of this name already?", announced(), "Find"),
+        (
+            "there is none: now it is sent",
+            searched(Ok(Lookup::Absent { complete: true, doubt: None })),
+            "Order",
+        ),
+        ("a CA that cannot be searched is not", searched(Ok(Lookup::Unsupported)), "Order"),
+        (
+            "the search did not come to its end: nothing is sent",
+            searched(Ok(Lookup::Absent { complete: false, doubt: None })),
+            "Held(OrderOutcomeUnknown)",
+        ),
+        (
+            "the search failed: nothing is sent",
+            searched(Err(trouble(Disposition::Retry { after: None }))),
+            "Failed(NoAnswer)",
+        ),
+        (
+            "the CA took it: its status is written, and the board follows it",
+            announced().after(Outcome::Ordered(at_ca(waiting()))),
+            "Ordered",
+        ),
+        (
+            "an order that the CA does not let us find has its id written down",
+            announced().after(Outcome::Ordered(Progress { named: false, ..at_ca(waiting()) })),
+            r#"Mark(Open, "id-1")"#,
+        ),
+        (
+            "the answer was lost: it is looked for",
+            announced().after(not_ordered(Sent::Unknown)),
+            "LookedFor(in 2 s, no answer)",
+        ),
+        (
+            "it was refused: that is written down",
+            announced().after(not_ordered(Sent::Refused)),
+            r#"Mark(Refused, "")"#,
+        ),
+        (
+            "refused, and another process has claimed it since: that one may have been taken",
+            with(announced().after(not_ordered(Sent::Refused)), |seen| {
+                let mut record = record(1);
+                record.mark.claim = "process-2".to_owned();
+                put(seen, record);
+            }),
+            "Failed(NoAnswer)",
+        ),
+        (
+            "somebody writes the record each time: not for ever",
+            (0..4).fold(prepared(), |seen, _| seen.after(Outcome::RecordConflict)),
+            "Failed(OrderRecordContended)",
+        ),
+    ]);
+}
+
+fn trouble(disposition: Disposition) -> Trouble {
+    Trouble { disposition, reason: "NoAnswer", message: "no answer".to_owned(), counts: true }
+}
+
+fn not_ordered(sent: Sent) -> Outcome {
+    Outcome::NotOrdered(sent, trouble(Disposition::Retry { after: None }))
+}
+
+#[test]
+fn what_withdraws_an_order_before_it_is_sent() {
+    check([
+        (
+            "other names: another order takes its place",
+            with(claimed(), |seen| seen.request.names.dns_names.truncate(1)),
+            "Prepare",
+        ),
+        (
+            "suspended: nothing is sent",
+            with(claimed(), |seen| seen.request.suspended = true),
+            "Suspended(NeverIssued)",
+        ),
+        (
+            "an order that may have been sent before is made again as it was",
+            with(claimed(), |seen| {
+                let mut record = record(1);
+                record.mark.attempt = 2;
+                put(seen, record);
+                seen.request.names.dns_names.truncate(1);
+            }),
+            "Announce",
+        ),
+        (
+            "another process has the claim in the record: ours is worth nothing",
+            with(claimed(), |seen| {
+                let mut record = record(1);
+                record.mark.claim = "process-2".to_owned();
+                put(seen, record);
+            }),
+            "Find",
+        ),
+        (
+            "what stopped it after an announcement is looked at before it is announced again",
+            with(claimed(), |seen| {
+                seen.previous.order = Some(hint(1, OrderPhase::Submitting, None));
+                seen.previous.orders = 1;
+            }),
+            "Find",
+        ),
+        (
+            "the target became immutable: no money for what cannot be delivered",
+            with(claimed(), |seen| {
+                let mut target = crate::issuance::fixtures::delivered_target();
+                target.immutable = true;
+                target.chain.clear();
+                seen.target = Some(Read::Present(target));
+            }),
+            "SecretNotOurs(\"Secret web-tls is immutable and cannot be renewed: delete it, and it is created again with a new certificate\")",
+        ),
+    ]);
+}
+
+#[test]
+fn a_lost_order_is_looked_for_before_it_is_made_again() {
+    let answered = |answer| with(settled(), |seen| seen.order.lookup = Some(answer));
+    check([
+        ("never looked for: at once", lost_order(), "Find"),
+        (
+            "looked for a moment ago: later",
+            with(settled(), |seen| seen.order.lookup = None),
+            "LookedFor(in 225 s)",
+        ),
+        ("absent for the whole window, by a search that can be trusted", settled(), "Claim"),
+        (
+            "absent, and the window is not over",
+            with(settled(), |seen| {
+                seen.order.sought.elapsed = Some(WINDOW - SignedDuration::from_secs(1))
+            }),
+            "LookedFor(in 225 s)",
+        ),
+        (
+            "absent, and not often enough",
+            with(settled(), |seen| seen.order.sought.absent = 2),
+            "LookedFor(in 225 s)",
+        ),
+        (
+            "absent for long, under the claim of before",
+            with(settled(), |seen| seen.order.sought.of = "another".to_owned()),
+            "LookedFor(in 2 s)",
+        ),
+        (
+            "absent, by a search that has never found anything",
+            with(settled(), |seen| seen.order.proven = false),
+            "Held(OrderOutcomeUnknown)",
+        ),
+        (
+            "absent, while nothing may be sent",
+            with(settled(), |seen| seen.request.suspended = true),
+            "Suspended(NeverIssued)",
+        ),
+        (
+            "absent, though its certificate was delivered once: the CA has forgotten it",
+            with(settled(), |seen| {
+                seen.previous.certificate = kept().previous.certificate;
+            }),
+            r#"Mark(Forgotten, "")"#,
+        ),
+        (
+            "half a search at the end of the window proves nothing",
+            answered(Ok(Lookup::Absent { complete: false, doubt: None })),
+            "Held(OrderOutcomeUnknown)",
+        ),
+        (
+            "half a search within the window",
+            with(
+                answered(Ok(Lookup::Absent { complete: false, doubt: Some("page 2".to_owned()) })),
+                |seen| {
+                    seen.order.sought.elapsed = Some(SignedDuration::from_secs(8));
+                },
+            ),
+            "LookedFor(in 4 s, page 2)",
+        ),
+        (
+            "a search that failed is no answer",
+            answered(Err(trouble(Disposition::Retry { after: None }))),
+            "LookedFor(in 225 s, no answer)",
+        ),
+        (
+            "an account that cannot be searched",
+            answered(Ok(Lookup::Unsupported)),
+            "Held(OrderOutcomeUnknown)",
+        ),
+        (
+            "a CA that cannot be searched",
+            with(lost_order(), |seen| {
+                let account = seen.account.as_mut().expect("an account");
+                account.capabilities.orders.as_mut().expect("orders").searchable = false;
+            }),
+            "Held(OrderOutcomeUnknown)",
+        ),
+        (
+            "an id is known: the CA is asked about it, and nothing is searched",
+            with(lost_order(), |seen| {
+                seen.previous.order = Some(hint(1, OrderPhase::Pending, Some("id-1")))
+            }),
+            "Ordered",
+        ),
+    ]);
+    // What the search found is folded in by `after`.
+    let found = |evidence| {
+        let found = Found { progress: at_ca(waiting()), evidence, created: None };
+        lost_order().after(Outcome::Searched(Ok(Lookup::Found(vec![found])), Sought::default()))
+    };
+    check([
+        ("it is there, and for our key", found(KeyEvidence::Ours), "Ordered"),
+        ("it is there, and nothing tells for which key", found(KeyEvidence::None), "Ordered"),
+        ("it is there, for another key", found(KeyEvidence::Foreign), "Held(OrderForForeignKey)"),
+    ]);
+}
+
+#[test]
+fn what_was_learned_under_one_claim_is_forgotten_with_the_next() {
+    let lose = |change: fn(&mut Record)| {
+        let mut record = record(1);
+        change(&mut record);
+        let read = RecordRead::Present(Box::new(record));
+        let seen = settled()
+            .after(Outcome::RecordRead(RecordRead::Present(Box::new(self::record(1))), None));
+        seen.after(Outcome::RecordConflict).after(Outcome::RecordRead(read, None))
+    };
+    let again = with(lose(|_| ()), |seen| {
+        seen.order.lookup = Some(Ok(Lookup::Absent { complete: true, doubt: None }));
+    });
+    check([
+        ("a label was changed: the same order and the same claim", again, "Claim"),
+        (
+            "another process won the claim: its submit is looked for, for the whole window",
+            lose(|record| {
+                record.mark.attempt = 2;
+                record.mark.claim = "process-2".to_owned();
+            }),
+            "Find",
+        ),
+    ]);
+    let stale = with(progressed(failed_as(FailedKind::Failed)), |seen| {
+        seen.order.record = None;
+        *seen =
+            seen.clone().after(Outcome::RecordRead(RecordRead::Present(Box::new(record(2))), None));
+    });
+    check([(
+        "the word on the order of the status says nothing of the one in the record",
+        stale,
+        "Find",
+    )]);
+}
+
+#[test]
+fn an_order_is_followed_to_its_end() {
+    let second_ago = now() - SignedDuration::from_secs(1);
+    let narrower = Names { dns_names: vec!["a.example.org".to_owned()], ..names() };
+    check([
+        ("pending", progressed(waiting()), "Ordered"),
+        (
+            "pending, and suspended",
+            with(progressed(waiting()), |seen| seen.request.suspended = true),
+            "Ordered",
+        ),
+        (
+            "pending, and the names were edited",
+            with(progressed(waiting()), |seen| seen.request.names.dns_names.truncate(1)),
+            "Ordered",
+        ),
+        ("failed", progressed(failed_as(FailedKind::Failed)), r#"Mark(Failed, "")"#),
+        ("rejected", progressed(failed_as(FailedKind::Rejected)), r#"Mark(Rejected, "")"#),
+        ("revoked", progressed(failed_as(FailedKind::Revoked)), r#"Mark(Revoked, "")"#),
+        ("forgotten", progressed(failed_as(FailedKind::Forgotten)), r#"Mark(Forgotten, "")"#),
+        ("issued", progressed(fine()), "Deliver(1)"),
+        (
+            "issued, and suspended",
+            with(progressed(fine()), |seen| seen.request.suspended = true),
+            "Deliver(1)",
+        ),
+        (
+            "issued for another key",
+            progressed(Phase::Issued(issued(&key(9), now()))),
+            "Held(OrderForForeignKey)",
+        ),
+        (
+            "issued without a name",
+            progressed(leaf_for(&narrower, now(), now() + days(30))),
+            "Held(CertificateUnusable)",
+        ),
+        (
+            "issued, and already over",
+            progressed(leaf_for(&names(), now() - days(2), second_ago)),
+            r#"Mark(Superseded, "")"#,
+        ),
+        (
+            "issued for tomorrow",
+            progressed(leaf_for(&names(), now() + days(1), now() + days(2))),
+            "Failed(CertificateNotYetValid)",
+        ),
+        (
+            "issued below a root that nobody pinned",
+            with(
+                progressed(Phase::Issued(vec![pki().stranger.leaf(
+                    &key(1),
+                    &names(),
+                    now(),
+                    now() + days(30),
+                )])),
+                |seen| seen.served = Some(Vec::new()),
+            ),
+            "Failed(ChainNotTrusted)",
+        ),
+        (
+            "issued, and the key was cut from the record",
+            with(progressed(fine()), |seen| {
+                let mut record = record(1);
+                record.next.key = None;
+                put(seen, record);
+            }),
+            "Held(OrderRecordEdited)",
+        ),
+    ]);
+}
+
+#[test]
+fn a_delivered_certificate_gives_way_to_a_better_one_only() {
+    // Twenty-one days after its delivery, the renewal is due and its order comes in.
+    let renewal = |phase: Phase| {
+        with(kept(), |seen| {
+            seen.now = now() + days(21);
+            seen.account = Some(paid());
+            seen.target = Some(Read::Present(crate::issuance::fixtures::delivered_target()));
+            seen.order.incarnation = ME.to_owned();
+            put(seen, record(1));
+            seen.previous.order = Some(hint(1, OrderPhase::Pending, Some("id-1")));
+            seen.previous.orders = 1;
+            seen.order.progress = Some(at_ca(phase));
+        })
+    };
+    let until = |day| leaf_for(&names(), now() + days(20), now() + days(day));
+    let early = |seen: &mut Observation| seen.now = now() + days(10);
+    let for_another_kind = |seen: &mut Observation| {
+        let mut record = record(1);
+        record.next.order.intent.insert("privateKey".to_owned(), "RSA 2048".into());
+        put(seen, record);
+    };
+    let from_ten = |day| leaf_for(&names(), now() + days(9), now() + days(day));
+    check([
+        ("it ends later: delivered", renewal(until(51)), "Deliver(1)"),
+        (
+            "it ends no later: a person looks at that",
+            renewal(until(30)),
+            "Held(CertificateUnusable)",
+        ),
+        (
+            "it ends earlier, and nothing new is wanted any more",
+            with(renewal(from_ten(20)), early),
+            r#"Mark(Superseded, "")"#,
+        ),
+        (
+            "it is for another kind of key, and that edit was taken back",
+            with(with(renewal(from_ten(50)), early), for_another_kind),
+            r#"Mark(Superseded, "")"#,
+        ),
+        (
+            "it lacks a name that was added meanwhile",
+            with(renewal(until(51)), |seen| {
+                seen.request.names.dns_names.push("new.example.org".to_owned())
+            }),
+            r#"Mark(Superseded, "")"#,
+        ),
+        (
+            "it lacks that name, and there is nothing valid",
+            with(renewal(until(51)), |seen| {
+                seen.request.names.dns_names.push("new.example.org".to_owned());
+                seen.target = Some(Read::Absent);
+            }),
+            "Deliver(1)",
+        ),
+    ]);
+}
+
+#[test]
+fn what_came_to_nothing_is_no_reason_to_buy_again() {
+    let released = |seen: &mut Observation| seen.request.release = Some(reference_of(1));
+    let names_edited = |seen: &mut Observation| seen.request.names.dns_names.truncate(1);
+    for (state, reason) in [
+        (OrderState::Failed, "Held(OrderFailed)"),
+        (OrderState::Rejected, "Held(OrderRejected)"),
+        (OrderState::Revoked, "Held(OrderRevoked)"),
+        (OrderState::Forgotten, "Held(OrderForgotten)"),
+    ] {
+        check([
+            ("held", ended(state), reason),
+            ("asked for once more", with(ended(state), new_nonce), "Prepare"),
+            ("something else is wanted", with(ended(state), names_edited), "Prepare"),
+            ("given up", with(ended(state), released), "Prepare"),
+            (
+                "given up, and suspended",
+                with(with(ended(state), released), |seen| seen.request.suspended = true),
+                "Suspended(NeverIssued)",
+            ),
+            (
+                "another order was given up",
+                with(ended(state), |seen| seen.request.release = Some(reference_of(7))),
+                reason,
+            ),
+        ]);
+    }
+    let with_nonce = |seen: &mut Observation| {
+        let mut record = record(1);
+        record.mark.state = OrderState::Failed;
+        record.next.order.intent.insert("renew".to_owned(), "1".into());
+        put(seen, record);
+    };
+    check([
+        (
+            "the nonce that it was made for is taken away: that asks for nothing",
+            with(ended(OrderState::Failed), with_nonce),
+            "Held(OrderFailed)",
+        ),
+        ("what was refused is made again under its name", ended(OrderState::Refused), "Claim"),
+        (
+            "what was refused is not what is wanted now",
+            with(ended(OrderState::Refused), new_nonce),
+            "Prepare",
+        ),
+        ("what is of no use any more makes room", ended(OrderState::Superseded), "Prepare"),
+        (
+            "the certificate that is there is the one that is wanted",
+            with(kept(), |seen| {
+                seen.account = Some(paid());
+                let mut record = record(1);
+                record.mark.state = OrderState::Failed;
+                put(seen, record);
+                seen.previous.order = Some(hint(1, OrderPhase::Failed, Some("id-1")));
+                seen.previous.orders = 1;
+            }),
+            "Kept",
+        ),
+    ]);
+}
+
+#[test]
+fn a_record_that_is_not_as_it_was_holds_the_order() {
+    let read = |read: RecordRead| with(lost_order(), |seen| seen.order.record = Some(read));
+    let released = |mut seen: Observation| {
+        seen.request.release = Some(reference_of(1));
+        seen
+    };
+    let damaged = || RecordRead::Damaged("its data were changed".to_owned());
+    let older = || {
+        with(lost_order(), |seen| {
+            seen.previous.order = Some(hint(2, OrderPhase::Pending, Some("id-2")));
+            seen.previous.orders = 2;
+        })
+    };
+    let nothing_open = |seen: &mut Observation| {
+        seen.previous.order = None;
+        seen.order.record = Some(RecordRead::Absent);
+    };
+    check([
+        ("gone", read(RecordRead::Absent), "Held(OrderRecordLost)"),
+        ("gone, and the order is given up", released(read(RecordRead::Absent)), "Prepare"),
+        ("gone, after the order was refused", with(lost_order(), nothing_open), "Prepare"),
+        (
+            "gone, with the target: what was bought is not bought again",
+            with(with(lost_order(), nothing_open), |seen| {
+                seen.previous.certificate = kept().previous.certificate;
+            }),
+            "Held(OrderRecordLost)",
+        ),
+        (
+            "unreadable is not absent",
+            read(RecordRead::Unreadable("403".to_owned())),
+            "RecordUnreadable(\"403\")",
+        ),
+        ("somebody else's", read(RecordRead::Foreign), "Held(OrderRecordForeign)"),
+        ("a newer version's", read(RecordRead::Newer), "Held(OrderRecordNewer)"),
+        (
+            "a newer version's is not given up",
+            released(read(RecordRead::Newer)),
+            "Held(OrderRecordNewer)",
+        ),
+        ("edited", read(damaged()), "Held(OrderRecordEdited)"),
+        ("edited, and given up", released(read(damaged())), "Prepare"),
+        ("an older one was put back", older(), "Held(OrderRecordLost)"),
+        (
+            "an older one was put back, and the order it lacks is given up",
+            with(older(), |seen| seen.request.release = Some(reference_of(2))),
+            "Prepare",
+        ),
+        (
+            "an older one was put back, and its own order is given up: that is another",
+            released(older()),
+            "Held(OrderRecordLost)",
+        ),
+    ]);
+}
+
+#[test]
+fn an_order_belongs_to_the_account_it_was_made_at() {
+    let switched = |seen: &mut Observation| {
+        seen.account.as_mut().expect("an account").name = "https://other.example/".to_owned();
+        seen.issuer = IssuerState::Ready {
+            version: "8".to_owned(),
+            account: Some("https://other.example/".to_owned()),
+        };
+    };
+    check([
+        ("open, at another account", with(lost_order(), switched), "Held(OrderAccountSwitched)"),
+        (
+            "the status alone tells",
+            with(with(lost_order(), switched), |seen| seen.order.record = None),
+            "Held(OrderAccountSwitched)",
+        ),
+        (
+            "it is given up there",
+            with(with(lost_order(), switched), |seen| seen.request.release = Some(reference_of(1))),
+            "Prepare",
+        ),
+        (
+            "what has ended there is asked for here",
+            with(ended(OrderState::Failed), switched),
+            "Prepare",
+        ),
+        (
+            "the issuer is not ready: nothing is decided",
+            with(lost_order(), |seen| seen.issuer = IssuerState::NotReady("no answer".to_owned())),
+            "IssuerNotReady(\"no answer\")",
+        ),
+    ]);
+}
+
+#[test]
+fn the_order_before_is_delivered_again_while_the_next_is_under_way() {
+    let two = |answer: Option<Result<Lookup, Trouble>>| {
+        with(lost_order(), |seen| {
+            let mut record = record(2);
+            record.issued = Some(slot(1));
+            put(seen, record);
+            seen.previous = kept().previous;
+            seen.previous.order = Some(hint(2, OrderPhase::Pending, Some("id-2")));
+            seen.previous.orders = 2;
+            seen.order.before = answer;
+        })
+    };
+    let found = |phase| {
+        Some(Ok(Lookup::Found(vec![Found {
+            progress: at_ca(phase),
+            evidence: KeyEvidence::Ours,
+            created: None,
+        }])))
+    };
+    check([
+        (
+            "the target is gone: does the CA have the certificate of before?",
+            two(None),
+            "FindBefore",
+        ),
+        ("it has", two(found(fine())), "Deliver(1)"),
+        ("it has revoked it", two(found(failed_as(FailedKind::Revoked))), "Ordered"),
+        ("it is over", two(found(leaf_for(&names(), now() - days(9), now() - days(1)))), "Ordered"),
+        ("it has not", two(Some(Ok(Lookup::Absent { complete: true, doubt: None }))), "Ordered"),
+    ]);
+}
+
+#[test]
+fn the_oldest_order_for_our_key_is_followed() {
+    let one = |id: &str, evidence, created: Option<i64>| Found {
+        progress: Progress { id: Some(id.to_owned()), named: true, phase: waiting() },
+        evidence,
+        created: created.map(|day| now() + days(day)),
+    };
+    use KeyEvidence::{Foreign, None as Untold, Ours};
+    let rows = [
+        ("none", vec![], None),
+        ("one of ours", vec![one("a", Ours, Some(1))], Some("a")),
+        ("the older of two", vec![one("a", Ours, Some(2)), one("b", Ours, Some(1))], Some("b")),
+        (
+            "one without a time comes last",
+            vec![one("a", Ours, None), one("b", Ours, Some(9))],
+            Some("b"),
+        ),
+        (
+            "ours beats an older one that does not tell",
+            vec![one("a", Untold, Some(1)), one("b", Ours, Some(2))],
+            Some("b"),
+        ),
+        (
+            "one that does not tell is followed",
+            vec![one("a", Foreign, Some(1)), one("b", Untold, Some(2))],
+            Some("b"),
+        ),
+        ("another key's never is", vec![one("a", Foreign, Some(1))], None),
+    ];
+    for (name, found, expected) in rows {
+        assert_eq!(adopt(&found).and_then(|one| one.progress.id.as_deref()), expected, "{name}");
+    }
+}
+
+#[test]
+fn looks_become_rarer_and_never_stop() {
+    let seconds = SignedDuration::from_secs;
+    let rows = [
+        ("at first every two seconds", 0, 2),
+        ("then after half of what has passed", 60, 30),
+        ("at most a quarter of the window apart", 800, 225),
+        ("at the end of the window too", 900, 225),
+        ("and after half of what has passed again", 902, 451),
+        ("and every ten minutes, for ever", 90_000, 600),
+    ];
+    for (name, elapsed, expected) in rows {
+        let sought = Sought { elapsed: Some(seconds(elapsed)), ..Sought::default() };
+        assert_eq!(sought.wait(WINDOW), Some(seconds(expected)), "{name}");
+        let due = Sought { since_last: seconds(expected), ..sought };
+        assert_eq!(due.wait(WINDOW), None, "{name}: it is due then");
+    }
+    assert_eq!(Sought::default().wait(WINDOW), None, "the first look is due at once");
+    // From the first look on, each when it is due: the answers count at least a quarter apart.
+    let (mut elapsed, mut counted, mut absent) = (seconds(0), None, 0);
+    while absent < ABSENT_ENOUGH || elapsed < WINDOW {
+        if counted.is_none_or(|at| elapsed - at >= WINDOW / 4) {
+            counted = Some(elapsed);
+            absent += 1;
+        }
+        elapsed += Sought { elapsed: Some(elapsed), ..Sought::default() }.pause(WINDOW);
+    }
+    assert!(elapsed <= WINDOW + WINDOW / 4, "an absent order is settled soon after: {elapsed}");
+}
+
+// --- the record ---
+
+/// The Secret as the shell writes it.
+fn raw(draft: &OrderDraft, mark: &Mark) -> RawRecord {
+    let text = |(key, value): (&str, Option<String>)| Some((key.to_owned(), value?));
+    let digest = (annotation::ORDER_DIGEST, Some(draft.digest()));
+    RawRecord {
+        uid: "uid".to_owned(),
+        resource_version: "1".to_owned(),
+        labels: BTreeMap::from([(annotation::ORDER_LABEL.to_owned(), "true".to_owned())]),
+        annotations: mark.annotations().into_iter().chain([digest]).filter_map(text).collect(),
+        data: draft
+            .data()
+            .iter()
+            .map(|(key, value)| ((*key).to_owned(), value.expose_secret().to_vec()))
+            .collect(),
+    }
+}
+
+fn stored() -> RawRecord {
+    let draft = OrderDraft { base: None, next: slot(2), displaced: Some(slot(1)) };
+    let mark = Mark {
+        attempt: 3,
+        claim: ME.to_owned(),
+        state: OrderState::Failed,
+        id: Some("id".to_owned()),
+    };
+    raw(&draft, &mark)
+}
+
+#[test]
+fn a_record_reads_back_as_it_was_written() {
+    let RecordRead::Present(record) = RecordRead::parse(&stored()) else { panic!("a record") };
+    assert_eq!(record.next.order, slot(2).order);
+    assert_eq!(record.next.order.csr_der(), key(2).spki_der());
+    assert_eq!(record.next.key.expect("a key").spki_der(), key(2).spki_der());
+    let before = record.issued.expect("the order before");
+    assert_eq!(
+        (before.order, before.key.expect("a key").spki_der()),
+        (slot(1).order, key(1).spki_der())
+    );
+    assert_eq!((record.mark.attempt, record.mark.state), (3, OrderState::Failed));
+    assert_eq!((record.mark.claim.as_str(), record.mark.id.as_deref()), (ME, Some("id")));
+    let debug = format!("{:?}", RecordRead::parse(&stored()));
+    assert!(!debug.contains("PRIVATE KEY"), "a key in a log");
+}
+
+#[test]
+fn a_record_that_was_cut_edited_or_is_not_ours_says_so() {
+    type Change = fn(&mut RawRecord);
+    let rows: [(&str, Change, &str); 14] = [
+        ("no label", |raw| raw.labels.clear(), "Foreign"),
+        (
+            "a label that says no",
+            |raw| drop(raw.labels.insert(annotation::ORDER_LABEL.to_owned(), "false".to_owned())),
+            "Foreign",
+        ),
+        ("no order", |raw| drop(raw.data.remove("next.json")), "its key next.json is missing"),
+        ("no key", |raw| drop(raw.data.remove("next.key")), "its data were changed"),
+        (
+            "not the order of before",
+            |raw| drop(raw.data.remove("issued.json")),
+            "its data were changed",
+        ),
+        (
+            "one more thing",
+            |raw| drop(raw.data.insert("x".to_owned(), vec![])),
+            "its data were changed",
+        ),
+        (
+            "an order that is no JSON",
+            |raw| drop(raw.data.insert("next.json".to_owned(), b"{".to_vec())),
+            "its key next.json cannot be read",
+        ),
+        (
+            "a key that is none",
+            |raw| drop(raw.data.insert("next.key".to_owned(), b"x".to_vec())),
+            "its key next.key cannot be read",
+        ),
+        (
+            "a newer format, whatever else is in it",
+            |raw| {
+                drop(
+                    raw.data.insert("next.json".to_owned(), br#"{"format":2,"order":[]}"#.to_vec()),
+                )
+            },
+            "Newer",
+        ),
+        (
+            "no digest",
+            |raw| drop(raw.annotations.remove(annotation::ORDER_DIGEST)),
+            "its data were changed",
+        ),
+        (
+            "no attempt",
+            |raw| drop(raw.annotations.remove(annotation::ORDER_ATTEMPT)),
+            "chancery.dev/order-attempt",
+        ),
+        (
+            "no claim",
+            |raw| drop(raw.annotations.remove(annotation::ORDER_CLAIM)),
+            "chancery.dev/order-claim",
+        ),
+        (
+            "no state",
+            |raw| drop(raw.annotations.remove(annotation::ORDER_STATE)),
+            "chancery.dev/order-state",
+        ),
+        (
+            "a state that is none",
+            |raw| {
+                drop(raw.annotations.insert(annotation::ORDER_STATE.to_owned(), "fine".to_owned()))
+            },
+            "chancery.dev/order-state",
+        ),
+    ];
+    for (name, change, expected) in rows {
+        let mut raw = stored();
+        change(&mut raw);
+        let read = format!("{:?}", RecordRead::parse(&raw));
+        assert!(read.contains(expected), "{name}: {read}");
+    }
+    let mut without_id = stored();
+    without_id.annotations.remove(annotation::ORDER_ID);
+    assert!(
+        matches!(RecordRead::parse(&without_id), RecordRead::Present(_)),
+        "an id is not needed"
+    );
+}
+
+proptest! {
+    #[test]
+    fn no_bytes_make_the_parser_panic(
+        data in prop::collection::btree_map("next.json|next.key|issued.json|issued.key|x", prop::collection::vec(any::<u8>(), 0..64), 0..4),
+        json in "\\{\"format\":[0-9]{1,12}(,\"[a-z]{1,9}\":[0-9\"\\[\\]]{0,6}){0,3}\\}",
+    ) {
+        let mut raw = RawRecord { data, ..stored() };
+        let _ = RecordRead::parse(&raw);
+        raw.data.insert("next.json".to_owned(), json.into_bytes());
+        let _ = RecordRead::parse(&raw);
+    }
+
+    #[test]
+    fn every_changed_byte_shows(at in any::<prop::sample::Index>(), place in 0_usize..4, flip in 1_u8..) {
+        let mut raw = stored();
+        let value = raw.data.values_mut().nth(place).expect("four keys");
+        let at = at.index(value.len());
+        value[at] ^= flip;
+        let read = RecordRead::parse(&raw);
+        prop_assert!(matches!(read, RecordRead::Damaged(_) | RecordRead::Newer), "{read:?}");
+    }
+}
+
+// --- what the status says ---
+
+#[test]
+fn a_hold_names_the_order_and_the_next_move() {
+    let holds = [
+        (Hold::ForeignKey { id: Some("id-9".to_owned()) }, "another cluster"),
+        (Hold::Unusable("a name is missing".to_owned()), "a name is missing"),
+        (Hold::RecordLost, "put it back from a backup"),
+        (Hold::RecordEdited("it was cut".to_owned()), "it was cut"),
+        (Hold::RecordNewer, "upgrade Chancery"),
+        (Hold::RecordForeign, "delete it, or give the request another name"),
+        (Hold::OutcomeUnknown("no answer".to_owned()), "look for it at the CA"),
+        (
+            Hold::AccountSwitched { ordered_at: "there".to_owned(), now: "here".to_owned() },
+            "was made at there, and Issuer house now speaks for here",
+        ),
+        (
+            Hold::Ended(OrderState::Failed, "quota used up".to_owned()),
+            "came to nothing: quota used up",
+        ),
+        (Hold::Ended(OrderState::Rejected, String::new()), "was rejected by a person"),
+        (Hold::Ended(OrderState::Revoked, String::new()), "was issued and then revoked"),
+        (Hold::Ended(OrderState::Forgotten, String::new()), "is no longer known to the CA"),
+    ];
+    for (hold, words) in holds {
+        let seen = progressed(waiting());
+        let rest = Rest::Held(hold.clone());
+        let told = describe(&seen, &[], &rest);
+        let issuing =
+            told.status.conditions.iter().find(|one| one.type_ == "Issuing").expect("Issuing");
+        let message = &issuing.message;
+        assert_eq!(issuing.reason, hold.reason());
+        assert!(message.contains(words), "{hold:?}: {message}");
+        let is_of_the_secret = matches!(hold, Hold::RecordForeign | Hold::RecordNewer);
+        if is_of_the_secret {
+            assert!(message.contains("Secret web.order"), "{message}");
+        } else {
+            let command = format!(
+                "kubectl annotate certificaterequest -n shop web --overwrite chancery.dev/release={}",
+                reference_of(1)
+            );
+            assert!(message.contains(&reference_of(1)), "{hold:?}: {message}");
+            assert!(message.ends_with(&command), "{hold:?}: {message}");
+        }
+        let text = serde_json::to_string(&told.status).expect("JSON");
+        assert!(!text.contains("PRIVATE KEY"), "a key in the status");
+        let is_stalled = told.status.conditions.iter().any(|one| one.type_ == "Stalled");
+        assert!(is_stalled, "{hold:?} waits for a person");
+        assert!(told.notices.iter().any(|notice| notice.warning), "{hold:?} is worth an Event");
+        let looks_again = matches!(told.requeue, Requeue::At(_));
+        assert_eq!(looks_again, hold.may_pass(), "{hold:?}");
+        let again = describe(
+            &Observation { previous: previous(&told.status), ..seen },
+            &told.status.conditions,
+            &rest,
+        );
+        assert_eq!(again.notices, [], "{hold:?} is told once");
+    }
+}
+
+#[test]
+fn an_order_is_shown_as_the_ca_tells() {
+    let told = describe(&progressed(waiting()), &[], &Rest::Ordered);
+    let order = told.status.order.expect("an order");
+    assert_eq!((order.reference, order.id.as_deref()), (reference_of(1), Some("id-1")));
+    assert_eq!((order.phase, order.attempt), (OrderPhase::Pending, 1));
+    assert_eq!(order.account, paid().name);
+    assert_eq!(order.state.as_deref(), Some("waiting_for_approval"));
+    assert_eq!(order.waiting_for.as_deref(), Some("an approver at the CA"));
+    let issuing =
+        told.status.conditions.iter().find(|one| one.type_ == "Issuing").expect("Issuing");
+    assert_eq!(issuing.reason, "AwaitingApproval");
+    assert!(issuing.message.contains("the certificate manager has to approve it"));
+    assert_eq!(told.status.orders, Some(1));
+
+    let submitted = claimed().after(Outcome::Announced).after(Outcome::Ordered(at_ca(waiting())));
+    let told = describe(&submitted, &[], &Rest::Ordered).status.order.expect("an order");
+    assert!(told.submitted_at.is_some(), "the time of the submit stays");
+    let older = with(lost_order(), |seen| {
+        seen.previous.order = Some(hint(2, OrderPhase::Pending, Some("id-2")));
+        seen.previous.orders = 2;
+    });
+    let told = describe(&older, &[], &Rest::Held(Hold::RecordLost)).status.order.expect("an order");
+    assert_eq!(told.reference, reference_of(2), "the one that is lost");
+    assert_eq!(describe(&lost_order(), &[], &Rest::Kept).status.order, None, "nothing is open");
+}
+
+#[test]
+fn what_happens_to_each_order_is_no_event() {
+    let events = |seen: &Observation, rest: &Rest| {
+        let told = describe(seen, &[], rest);
+        told.notices.into_iter().map(|notice| (notice.reason, notice.warning)).collect::<Vec<_>>()
+    };
+    let plain = Phase::Pending(Waiting {
+        state: "in work".to_owned(),
+        actor: Actor::Ca,
+        message: String::new(),
+        retry_after: None,
+    });
+    assert_eq!(events(&claimed(), &Rest::Submitting), []);
+    assert_eq!(events(&progressed(plain), &Rest::Ordered), []);
+    assert_eq!(events(&progressed(waiting()), &Rest::Ordered), [("AwaitingApproval", false)]);
+    let looked_for = Rest::LookedFor { until: now(), why: None };
+    assert_eq!(events(&lost_order(), &looked_for), [("OrderLookedFor", true)]);
+}
+
+#[test]
+fn what_came_of_an_issued_order_stands_while_the_ca_is_asked_again() {
+    let unusable = Rest::Held(Hold::Unusable("a name is missing".to_owned()));
+    let first: CertificateRequestStatus = describe(&progressed(fine()), &[], &unusable).status;
+    let again = with(lost_order(), |seen| {
+        seen.order.record = None;
+        seen.previous = previous(&first);
+    });
+    let told = describe(&again, &first.conditions, &Rest::Ordered);
+    assert_eq!(told.status, first);
+    assert_eq!(told.notices, []);
+}
