@@ -87,7 +87,7 @@ fn slot(number: i64) -> Slot {
         replaces: None,
         parameters: serde_json::json!({ "product": "gold" }),
     });
-    Slot { order, key: Some(key) }
+    Slot { order, private: Some(key) }
 }
 
 /// The record of order `number`, claimed by this process.
@@ -203,7 +203,8 @@ fn a_first_order_goes_one_step_at_a_time() {
     let prepared = || {
         with(fresh_order(), |seen| {
             seen.order.prepared = Some(Prepared {
-                key: key(1),
+                key: key(1).into(),
+                names: names(),
                 csr_der: key(1).spki_der().to_vec(),
                 parameters: serde_json::Value::Null,
             });
@@ -532,7 +533,7 @@ fn an_order_is_followed_to_its_end() {
             "issued, and the key was cut from the record",
             with(progressed(fine()), |seen| {
                 let mut record = record(1);
-                record.next.key = None;
+                record.next.private = None;
                 put(seen, record);
             }),
             "Held(OrderRecordEdited)",
@@ -882,10 +883,10 @@ fn a_record_reads_back_as_it_was_written() {
     let RecordRead::Present(record) = RecordRead::parse(&stored()) else { panic!("a record") };
     assert_eq!(record.next.order, slot(2).order);
     assert_eq!(record.next.order.csr_der(), key(2).spki_der());
-    assert_eq!(record.next.key.expect("a key").spki_der(), key(2).spki_der());
+    assert_eq!(record.next.key().expect("a key").spki_der(), key(2).spki_der());
     let before = record.issued.expect("the order before");
     assert_eq!(
-        (before.order, before.key.expect("a key").spki_der()),
+        (before.order.clone(), before.key().expect("a key").spki_der()),
         (slot(1).order, key(1).spki_der())
     );
     assert_eq!((record.mark.attempt, record.mark.state), (3, OrderState::Failed));

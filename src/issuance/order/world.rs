@@ -638,7 +638,7 @@ impl World {
             Step::Prepare(_) if fault == Some(Fault::Conflict) => {
                 failed(Disposition::Internal, "UnexpectedAnswer")
             }
-            Step::Prepare(plan) => self.prepare(plan),
+            Step::Prepare(plan) => self.prepare(run, plan),
             Step::WriteRecord(draft) => self.write_record(run, &draft, fault),
             Step::Claim => self.claim(run, fault),
             Step::Announce => self.announce(run, fault),
@@ -647,13 +647,16 @@ impl World {
             Step::Order => self.submit(tape, run, fault),
             Step::Mark(mark) => self.mark(run, &mark, fault),
             Step::Deliver(delivery) => self.deliver(run, &delivery, fault),
-            Step::Submit(_) | Step::Rest(_) => panic!("{step:?} is no effect of a paid CA"),
+            Step::ReadCsr | Step::Submit(_) | Step::Rest(_) => {
+                panic!("{step:?} is no effect of a paid CA")
+            }
         }
     }
 
-    fn prepare(&mut self, plan: KeyPlan) -> Outcome {
+    fn prepare(&mut self, run: &Run, plan: KeyPlan) -> Outcome {
         let key = match plan {
             KeyPlan::Reuse(key) => key,
+            KeyPlan::Brought(_) => panic!("nobody brings a CSR here"),
             KeyPlan::Generate(KeyKind::EcdsaP256) if self.keys.len() < 28 => key(self.keys.len()),
             KeyPlan::Generate(kind) => Arc::new(PrivateKey::generate(kind).expect("a key")),
         };
@@ -662,7 +665,8 @@ impl World {
         self.pems.insert(key.spki_der().to_vec(), pem);
         Outcome::Prepared(Prepared {
             csr_der: key.spki_der().to_vec(),
-            key,
+            key: key.into(),
+            names: run.seen.request.names.clone(),
             parameters: serde_json::json!({ "product": "gold", "key": self.keys.len() }),
         })
     }
@@ -1542,6 +1546,7 @@ fn label(step: &Step) -> &'static str {
         Step::OpenAccount => "open account",
         Step::Order => "submit",
         Step::Prepare(_) => "prepare",
+        Step::ReadCsr => "read CSR",
         Step::ReadRecord => "read record",
         Step::ReadServedRoots => "read roots",
         Step::ReadTarget => "read target",
@@ -1585,7 +1590,7 @@ fn without_faults_an_order_takes_its_effects_one_after_the_other() {
     world.orders[0].phase = world.sign(&mut benign, 0, 9);
     assert!(world.poll(), "the board wakes the request");
     assert_eq!(world.run(&mut benign), End::Rested(Rest::Kept));
-    assert_eq!(world.effects, ["read target", "open account", "read record", "deliver", "status"]);
+    assert_eq!(world.effects, ["open account", "read record", "deliver", "status"]);
     world.assert_quiet();
     assert_eq!(world.run(&mut benign), End::Rested(Rest::Kept));
     assert_eq!(world.effects, [""; 0], "nothing is left to do");
