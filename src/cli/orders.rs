@@ -92,10 +92,10 @@ async fn list(client: &Client, namespace: Option<&str>) -> Result<String, Fatal>
 
 /// The API server's own words where it has some.
 fn told(error: &kube::Error) -> Fatal {
-    match error {
-        kube::Error::Api(status) => status.message.clone().into(),
-        error => super::innermost(error).into(),
+    if let kube::Error::Api(status) = error {
+        return status.message.clone().into();
     }
+    super::innermost(error).into()
 }
 
 /// One line for each order; empty where there is none.

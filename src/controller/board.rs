@@ -160,7 +160,6 @@ fn interval(open: &OpenOrder, now: Timestamp) -> Duration {
 }
 
 /// Asks about the orders of one account for as long as there are some.
-#[expect(clippy::disallowed_methods, reason = "the pace at which a CA is asked")]
 async fn ask(context: &Context, issuer: &IssuerKey, changed: &Notify) {
     while let Some(due) = context.board.due(issuer) {
         match due {

@@ -81,37 +81,9 @@ async fn run(context: &Arc<Context>, request: &CertificateRequest) -> Action {
         if matches!(step, Step::Submit(_) | Step::Deliver(_)) {
             is_repair |= seen.is_repair();
         }
-        let outcome = match step {
-            Step::Rest(rest) => break rest,
-            Step::ReadTarget => perform::read_target(context, &seen).await,
-            Step::OpenAccount => match issuer.now(context) {
-                Some(issuer) => perform::open_account(context, &seen, &issuer).await,
-                None => break Rest::IssuerMissing,
-            },
-            Step::ReadCsr => perform::read_csr(context, &seen).await,
-            Step::Submit(plan) => match issuer.now(context) {
-                Some(issuer) => perform::submit(context, &seen, &issuer, plan).await,
-                None => break Rest::IssuerMissing,
-            },
-            Step::ReadServedRoots => match issuer.now(context) {
-                Some(issuer) => perform::read_served_roots(context, &issuer).await,
-                None => Outcome::Served(Vec::new()),
-            },
-            Step::Deliver(delivery) => perform::deliver(context, &seen, &delivery).await,
-            Step::ReadRecord => orders::read_record(context, &seen).await,
-            Step::WriteRecord(draft) => orders::write_record(context, &seen, &draft).await,
-            Step::Claim => orders::claim(context, &seen).await,
-            Step::Announce => announce(context, &mut written, &seen).await,
-            Step::Mark(mark) => orders::mark(context, &seen, &mark).await,
-            step @ (Step::Prepare(_) | Step::Find | Step::FindBefore | Step::Order) => {
-                let Some(issuer) = issuer.now(context) else { break Rest::IssuerMissing };
-                match step {
-                    Step::Prepare(plan) => orders::prepare(context, &seen, &issuer, plan).await,
-                    Step::Find => orders::find(context, &seen, &issuer, Which::Next).await,
-                    Step::FindBefore => orders::find(context, &seen, &issuer, Which::Before).await,
-                    _ => orders::submit(context, &seen, &issuer).await,
-                }
-            }
+        let outcome = match take(context, &issuer, &seen, &mut written, step).await {
+            Ok(outcome) => outcome,
+            Err(rest) => break rest,
         };
         // Time passes while a CA thinks: dates are judged by what the clock says then.
         seen.now = (context.clock)();
@@ -132,6 +104,38 @@ async fn run(context: &Arc<Context>, request: &CertificateRequest) -> Action {
         context.memory.forget(&seen.request.uid);
     }
     action
+}
+
+/// Performs one step. The run rests where that is the step, or where its issuer is gone.
+async fn take(
+    context: &Context,
+    issuer: &FoundIssuer,
+    seen: &Observation,
+    written: &mut CertificateRequest,
+    step: Step,
+) -> Result<Outcome, Rest> {
+    let needed = || issuer.now(context).ok_or(Rest::IssuerMissing);
+    Ok(match step {
+        Step::Rest(rest) => return Err(rest),
+        Step::ReadTarget => perform::read_target(context, seen).await,
+        Step::OpenAccount => perform::open_account(context, seen, &needed()?).await,
+        Step::ReadCsr => perform::read_csr(context, seen).await,
+        Step::Submit(plan) => perform::submit(context, seen, &needed()?, plan).await,
+        Step::ReadServedRoots => match issuer.now(context) {
+            Some(issuer) => perform::read_served_roots(context, &issuer).await,
+            None => Outcome::Served(Vec::new()),
+        },
+        Step::Deliver(delivery) => perform::deliver(context, seen, &delivery).await,
+        Step::ReadRecord => orders::read_record(context, seen).await,
+        Step::Prepare(plan) => orders::prepare(context, seen, &needed()?, plan).await,
+        Step::WriteRecord(draft) => orders::write_record(context, seen, &draft).await,
+        Step::Claim => orders::claim(context, seen).await,
+        Step::Announce => announce(context, written, seen).await,
+        Step::Find => orders::find(context, seen, &needed()?, Which::Next).await,
+        Step::FindBefore => orders::find(context, seen, &needed()?, Which::Before).await,
+        Step::Order => orders::submit(context, seen, &needed()?).await,
+        Step::Mark(mark) => orders::mark(context, seen, &mark).await,
+    })
 }
 
 /// Writes the status that says who submits what. It fails where the request moved: what is in it
@@ -179,7 +183,7 @@ fn follow(context: &Arc<Context>, issuer: &FoundIssuer, seen: &Observation, rest
             let submitted =
                 seen.previous.order.as_ref().and_then(|hint| hint.submitted_at.as_ref());
             let stored = seen.record().map(|record| record.next.order.since);
-            let since = stored.or(submitted.map(|time| time.0)).unwrap_or(seen.now);
+            let since = stored.or_else(|| submitted.map(|time| time.0)).unwrap_or(seen.now);
             let open = OpenOrder { reference, id, since };
             let request = (seen.request.namespace.clone(), seen.request.name.clone());
             context.board.follow(context, key, open, request, seen.order.progress.clone());

@@ -133,19 +133,24 @@ pub(super) async fn write_record(
         }
     };
     kill_point("after-record");
-    let outcome = won(context, seen, written);
-    match outcome {
+    match stored(seen, written) {
+        Ok(record) => claimed(context, seen, record),
+        Err(NotStored::Conflict) => Outcome::RecordConflict,
         // Whether it was written nobody knows, until it is looked at.
-        Outcome::Failed(trouble) => match read(context, seen).await {
-            (RecordRead::Present(found), _)
+        Err(NotStored::Failed(trouble)) => match read(context, seen).await.0 {
+            RecordRead::Present(found)
                 if found.next.order.reference == draft.next.order.reference
                     && found.mark == mark =>
             {
-                claimed(context, seen, *found)
+                claimed(context, seen, found)
             }
-            _ => Outcome::Failed(trouble),
+            RecordRead::Absent
+            | RecordRead::Damaged(_)
+            | RecordRead::Foreign
+            | RecordRead::Newer
+            | RecordRead::Present(_)
+            | RecordRead::Unreadable(_) => Outcome::Failed(trouble),
         },
-        outcome => outcome,
     }
 }
 
@@ -163,7 +168,10 @@ pub(super) async fn claim(context: &Context, seen: &Observation) -> Outcome {
     kill_point("before-claim");
     let written = patch_mark(context, seen, record, &mark).await;
     kill_point("after-claim");
-    won(context, seen, written)
+    match stored(seen, written) {
+        Ok(record) => claimed(context, seen, record),
+        Err(not_stored) => not_stored.into(),
+    }
 }
 
 /// Notes on the record what became of the order.
@@ -175,8 +183,8 @@ pub(super) async fn mark(context: &Context, seen: &Observation, mark: &Mark) -> 
     let written = patch_mark(context, seen, record, mark).await;
     kill_point("after-mark");
     match stored(seen, written) {
-        Ok(record) => Outcome::Marked(Box::new(record)),
-        Err(outcome) => outcome,
+        Ok(record) => Outcome::Marked(record),
+        Err(not_stored) => not_stored.into(),
     }
 }
 
@@ -196,44 +204,52 @@ async fn patch_mark(
     context.cluster.patch_secret(&seen.request.namespace, &seen.record_name(), &patch).await
 }
 
-fn won(context: &Context, seen: &Observation, written: Result<Secret, Error>) -> Outcome {
-    match stored(seen, written) {
-        Ok(record) => claimed(context, seen, record),
-        Err(outcome) => outcome,
-    }
-}
-
-fn claimed(context: &Context, seen: &Observation, record: Record) -> Outcome {
+fn claimed(context: &Context, seen: &Observation, record: Box<Record>) -> Outcome {
     let request = &seen.request;
     let claim = Claim::won(record.next.order.reference.clone());
     context.memory.claims.keep(&request.namespace, &request.name, claim);
     context.memory.searches.forget(&request.uid);
-    Outcome::Claimed(Box::new(record))
+    Outcome::Claimed(record)
+}
+
+/// Why a write to the record is not known to have come about.
+enum NotStored {
+    /// Somebody else wrote it in between.
+    Conflict,
+    /// It failed, or its answer was lost.
+    Failed(Trouble),
+}
+
+impl From<NotStored> for Outcome {
+    fn from(not_stored: NotStored) -> Self {
+        match not_stored {
+            NotStored::Conflict => Self::RecordConflict,
+            NotStored::Failed(trouble) => Self::Failed(trouble),
+        }
+    }
 }
 
 /// The record as the API server has stored it.
-fn stored(seen: &Observation, written: Result<Secret, Error>) -> Result<Record, Outcome> {
-    let not_written = |message: String| {
-        Outcome::Failed(Trouble {
+fn stored(seen: &Observation, written: Result<Secret, Error>) -> Result<Box<Record>, NotStored> {
+    let failed = |message: String| {
+        NotStored::Failed(Trouble {
             disposition: Disposition::Retry { after: None },
             reason: "OrderRecordNotWritten",
             message,
             counts: true,
         })
     };
-    match written {
-        Ok(secret) => match RecordRead::parse(&raw(secret)) {
-            RecordRead::Present(record) => Ok(*record),
-            _ => Err(not_written(format!(
-                "Secret {} came back from the API server otherwise than it was written: find out what changes it on its way",
-                seen.record_name()
-            ))),
-        },
-        Err(error) if matches!(error.kind, ErrorKind::Conflict | ErrorKind::NotFound) => {
-            Err(Outcome::RecordConflict)
-        }
-        Err(error) => Err(not_written(error.to_string())),
+    let secret = written.map_err(|error| match error.kind {
+        ErrorKind::Conflict | ErrorKind::NotFound => NotStored::Conflict,
+        ErrorKind::Forbidden | ErrorKind::Other => failed(error.to_string()),
+    })?;
+    if let RecordRead::Present(record) = RecordRead::parse(&raw(secret)) {
+        return Ok(record);
     }
+    Err(failed(format!(
+        "Secret {} came back from the API server otherwise than it was written: find out what changes it on its way",
+        seen.record_name()
+    )))
 }
 
 fn created(namespace: &str, name: &str, draft: &OrderDraft, mark: &Mark) -> Secret {

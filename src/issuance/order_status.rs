@@ -36,18 +36,30 @@ pub(super) fn of(seen: &Observation, rest: &Rest) -> Option<OrderStatus> {
         None => hint?,
     };
     order.id = seen.order_id().or(order.id);
-    match rest {
-        Rest::Submitting => {
-            order.phase = OrderPhase::Submitting;
-            order.submitted_at.get_or_insert(Time(seen.now));
-        }
-        Rest::LookedFor { .. } | Rest::Held(Hold::OutcomeUnknown(_)) => {
-            order.phase = OrderPhase::Unknown;
-        }
-        Rest::Held(Hold::Ended(..)) => order.phase = OrderPhase::Failed,
-        Rest::Ordered if order.phase != OrderPhase::Issued => order.phase = OrderPhase::Pending,
-        _ => {}
+    if *rest == Rest::Submitting {
+        order.submitted_at.get_or_insert(Time(seen.now));
     }
+    order.phase = match rest {
+        Rest::Submitting => OrderPhase::Submitting,
+        Rest::LookedFor { .. } | Rest::Held(Hold::OutcomeUnknown(_)) => OrderPhase::Unknown,
+        Rest::Held(Hold::Ended(..)) => OrderPhase::Failed,
+        Rest::Ordered if order.phase != OrderPhase::Issued => OrderPhase::Pending,
+        // What is said of it otherwise does not move it.
+        Rest::AwaitingChange
+        | Rest::BackingOff { .. }
+        | Rest::Deleted
+        | Rest::Failed(_)
+        | Rest::Held(_)
+        | Rest::IssuerMissing
+        | Rest::IssuerNotReady(_)
+        | Rest::Kept
+        | Rest::Ordered
+        | Rest::RecordUnreadable(_)
+        | Rest::SecretNameTaken(_)
+        | Rest::SecretNotOurs(_)
+        | Rest::Suspended(_)
+        | Rest::TargetUnreadable(_) => order.phase,
+    };
     match seen.order.progress.as_ref().map(|progress| &progress.phase) {
         Some(Phase::Pending(waiting)) => {
             order.phase = OrderPhase::Pending;
