@@ -286,8 +286,12 @@ fn unread(
     let is_taken = hint.id.is_some()
         && hint.phase == OrderPhase::Pending
         && !due.as_ref().is_some_and(Reissue::is_repair);
-    match seen.order.progress.as_ref().map(|progress| &progress.phase) {
-        None | Some(Phase::Pending(_)) if is_taken => Step::Rest(Rest::Ordered),
+    match &seen.order.progress {
+        None if is_taken => Step::Rest(Rest::Ordered),
+        // Without a name at the CA the id is all there is: it has to be in the record.
+        Some(Progress { named: true, phase: Phase::Pending(_), .. }) if is_taken => {
+            Step::Rest(Rest::Ordered)
+        }
         None | Some(_) => Step::ReadRecord,
     }
 }

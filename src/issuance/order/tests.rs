@@ -426,7 +426,15 @@ fn a_lost_order_is_looked_for_before_it_is_made_again() {
         let found = Found { progress: at_ca(waiting()), evidence, created: None };
         lost_order().after(Outcome::Searched(Ok(Lookup::Found(vec![found])), Sought::default()))
     };
+    let unnamed = |named| {
+        with(progressed(waiting()), |seen| {
+            seen.order.record = None;
+            seen.order.progress = Some(Progress { named, ..at_ca(waiting()) });
+        })
+    };
     check([
+        ("the CA has it under its name: the record is not read", unnamed(true), "Ordered"),
+        ("the CA has it without its name: is its id written down?", unnamed(false), "ReadRecord"),
         ("it is there, and for our key", found(KeyEvidence::Ours), "Ordered"),
         ("it is there, and nothing tells for which key", found(KeyEvidence::None), "Ordered"),
         ("it is there, for another key", found(KeyEvidence::Foreign), "Held(OrderForForeignKey)"),
