@@ -491,7 +491,7 @@ fn open(
     if is_ours && seen.order.claim.as_deref() == Some(&order.reference) {
         return submit(seen, standing, due, account, record);
     }
-    lost(seen, due, account, record)
+    lost(seen, standing, due, account, record)
 }
 
 fn window(account: &Account) -> SignedDuration {
@@ -553,7 +553,13 @@ fn foreign(found: &[Found]) -> Hold {
 }
 
 /// Another process has the claim, or this one has used it: the order may have been submitted.
-fn lost(seen: &Observation, due: Option<Reissue>, account: &Account, record: &Record) -> Step {
+fn lost(
+    seen: &Observation,
+    standing: &Standing,
+    due: Option<Reissue>,
+    account: &Account,
+    record: &Record,
+) -> Step {
     if seen.order_id().is_some() {
         return Step::Rest(Rest::Ordered);
     }
@@ -595,6 +601,14 @@ fn lost(seen: &Observation, due: Option<Reissue>, account: &Account, record: &Re
         // Its certificate was delivered once: the CA has forgotten it, and knew it.
         Some(Ok(Lookup::Absent { .. })) if seen.has_come_through(&record.next.order) => {
             Step::Mark(Mark { state: OrderState::Forgotten, ..record.mark.clone() })
+        }
+        // It was withdrawn before anybody announced it, and is not there: nobody asked for it.
+        Some(Ok(Lookup::Absent { .. }))
+            if due.is_some()
+                && seen.is_new_intent(&record.next.order)
+                && !seen.may_be_announced(&record.next.order) =>
+        {
+            start(seen, standing, due, account, Some(record))
         }
         // What was ordered is made again as it was, and only then what is wanted now.
         Some(Ok(Lookup::Absent { .. })) => again(seen, due, Step::Claim),
@@ -749,6 +763,14 @@ impl Observation {
         let delivered = self.previous.certificate.as_ref();
         self.previous.orders >= order.number
             && delivered.is_some_and(|delivered| delivered.delivered_at.0 >= order.since)
+    }
+
+    /// Only the announcement says when an order was submitted; that of a request which was deleted
+    /// since nobody knows.
+    fn may_be_announced(&self, order: &StoredOrder) -> bool {
+        let hint = self.previous.order.as_ref().filter(|hint| hint.reference == order.reference);
+        order.reference != reference(&self.request.uid, order.number)
+            || hint.is_some_and(|hint| hint.submitted_at.is_some())
     }
 
     /// It was there before the order made last.

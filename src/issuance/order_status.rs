@@ -46,7 +46,20 @@ pub(super) fn of(seen: &Observation, rest: &Rest) -> Option<OrderStatus> {
         }
         Rest::Held(Hold::Ended(..)) => order.phase = OrderPhase::Failed,
         Rest::Ordered if order.phase != OrderPhase::Issued => order.phase = OrderPhase::Pending,
-        _ => {}
+        Rest::AwaitingChange
+        | Rest::BackingOff { .. }
+        | Rest::Deleted
+        | Rest::Failed(_)
+        | Rest::Held(_)
+        | Rest::IssuerMissing
+        | Rest::IssuerNotReady(_)
+        | Rest::Kept
+        | Rest::Ordered
+        | Rest::RecordUnreadable(_)
+        | Rest::SecretNameTaken(_)
+        | Rest::SecretNotOurs(_)
+        | Rest::Suspended(_)
+        | Rest::TargetUnreadable(_) => {}
     }
     match seen.order.progress.as_ref().map(|progress| &progress.phase) {
         Some(Phase::Pending(waiting)) => {

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use proptest::prelude::*;
 use secrecy::ExposeSecret as _;
 
@@ -367,6 +368,20 @@ fn a_lost_order_is_looked_for_before_it_is_made_again() {
             "absent, by a search that has never found anything",
             with(settled(), |seen| seen.order.proven = false),
             "Held(OrderOutcomeUnknown)",
+        ),
+        (
+            "absent, never announced, and something else is wanted by now",
+            with(settled(), |seen| seen.request.names.dns_names.truncate(1)),
+            "Prepare",
+        ),
+        (
+            "absent, announced, and something else is wanted by now: first this, as it was",
+            with(settled(), |seen| {
+                seen.request.names.dns_names.truncate(1);
+                let hint = seen.previous.order.as_mut().expect("a hint");
+                hint.submitted_at = Some(Time(now()));
+            }),
+            "Claim",
         ),
         (
             "absent, while nothing may be sent",
