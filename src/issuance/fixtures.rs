@@ -305,10 +305,9 @@ pub(super) fn stored(status: &CertificateRequestStatus) -> CertificateRequestSta
 
 /// The end of a run, which must be a rest.
 pub(super) fn rest(seen: &Observation) -> Rest {
-    match decide(seen) {
-        Step::Rest(rest) => rest,
-        step => panic!("a rest was expected, not {step:?}"),
-    }
+    let step = decide(seen);
+    let Step::Rest(rest) = step else { panic!("a rest was expected, not {step:?}") };
+    rest
 }
 
 /// The description of a run that has come to its rest.

@@ -289,8 +289,12 @@ fn unread(
     let is_taken = hint.id.is_some()
         && hint.phase == OrderPhase::Pending
         && !due.as_ref().is_some_and(Reissue::is_repair);
-    match seen.order.progress.as_ref().map(|progress| &progress.phase) {
-        None | Some(Phase::Pending(_)) if is_taken => Step::Rest(Rest::Ordered),
+    match &seen.order.progress {
+        None if is_taken => Step::Rest(Rest::Ordered),
+        // Without a name at the CA the id is all there is: it has to be in the record.
+        Some(Progress { named: true, phase: Phase::Pending(_), .. }) if is_taken => {
+            Step::Rest(Rest::Ordered)
+        }
         None | Some(_) => Step::ReadRecord,
     }
 }
@@ -495,7 +499,7 @@ fn open(
     if is_ours && seen.order.claim.as_deref() == Some(&order.reference) {
         return submit(seen, standing, due, account, record);
     }
-    lost(seen, due, account, record)
+    lost(seen, standing, due, account, record)
 }
 
 fn window(account: &Account) -> SignedDuration {
@@ -557,7 +561,13 @@ fn foreign(found: &[Found]) -> Hold {
 }
 
 /// Another process has the claim, or this one has used it: the order may have been submitted.
-fn lost(seen: &Observation, due: Option<Reissue>, account: &Account, record: &Record) -> Step {
+fn lost(
+    seen: &Observation,
+    standing: &Standing,
+    due: Option<Reissue>,
+    account: &Account,
+    record: &Record,
+) -> Step {
     if seen.order_id().is_some() {
         return Step::Rest(Rest::Ordered);
     }
@@ -599,6 +609,14 @@ fn lost(seen: &Observation, due: Option<Reissue>, account: &Account, record: &Re
         // Its certificate was delivered once: the CA has forgotten it, and knew it.
         Some(Ok(Lookup::Absent { .. })) if seen.has_come_through(&record.next.order) => {
             Step::Mark(Mark { state: OrderState::Forgotten, ..record.mark.clone() })
+        }
+        // It was withdrawn before anybody announced it, and is not there: nobody asked for it.
+        Some(Ok(Lookup::Absent { .. }))
+            if due.is_some()
+                && seen.is_new_intent(&record.next.order)
+                && !seen.may_be_announced(&record.next.order) =>
+        {
+            start(seen, standing, due, account, Some(record))
         }
         // What was ordered is made again as it was, and only then what is wanted now.
         Some(Ok(Lookup::Absent { .. })) => again(seen, due, Step::Claim),
@@ -755,6 +773,14 @@ impl Observation {
         let delivered = self.previous.certificate.as_ref();
         self.previous.orders >= order.number
             && delivered.is_some_and(|delivered| delivered.delivered_at.0 >= order.since)
+    }
+
+    /// Only the announcement says when an order was submitted; that of a request which was deleted
+    /// since nobody knows.
+    fn may_be_announced(&self, order: &StoredOrder) -> bool {
+        let hint = self.previous.order.as_ref().filter(|hint| hint.reference == order.reference);
+        order.reference != reference(&self.request.uid, order.number)
+            || hint.is_some_and(|hint| hint.submitted_at.is_some())
     }
 
     /// It was there before the order made last.

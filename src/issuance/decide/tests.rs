@@ -15,6 +15,7 @@ use crate::pki::names::{Attribute, AttributeType, Usage};
 type Row = (&'static str, Observation, &'static str);
 
 /// Steps in words, so that tables can be read.
+#[expect(clippy::wildcard_enum_match_arm, reason = "the others name themselves")]
 fn step(seen: &Observation) -> String {
     match decide(seen) {
         Step::Submit(KeyPlan::Generate(kind)) => format!("Submit a new {kind} key"),

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use proptest::prelude::*;
 use secrecy::ExposeSecret as _;
 
@@ -24,6 +25,7 @@ const WINDOW: SignedDuration = SignedDuration::from_mins(15);
 type Row = (&'static str, Observation, &'static str);
 
 /// Steps in words, so that tables can be read.
+#[expect(clippy::wildcard_enum_match_arm, reason = "the others name themselves")]
 fn step(seen: &Observation) -> String {
     match decide(seen) {
         Step::Prepare(_) => "Prepare".to_owned(),
@@ -370,6 +372,20 @@ fn a_lost_order_is_looked_for_before_it_is_made_again() {
             "Held(OrderOutcomeUnknown)",
         ),
         (
+            "absent, never announced, and something else is wanted by now",
+            with(settled(), |seen| seen.request.names.dns_names.truncate(1)),
+            "Prepare",
+        ),
+        (
+            "absent, announced, and something else is wanted by now: first this, as it was",
+            with(settled(), |seen| {
+                seen.request.names.dns_names.truncate(1);
+                let hint = seen.previous.order.as_mut().expect("a hint");
+                hint.submitted_at = Some(Time(now()));
+            }),
+            "Claim",
+        ),
+        (
             "absent, while nothing may be sent",
             with(settled(), |seen| seen.request.suspended = true),
             "Suspended(NeverIssued)",
@@ -427,7 +443,15 @@ fn a_lost_order_is_looked_for_before_it_is_made_again() {
         let found = Found { progress: at_ca(waiting()), evidence, created: None };
         lost_order().after(Outcome::Searched(Ok(Lookup::Found(vec![found])), Sought::default()))
     };
+    let unnamed = |named| {
+        with(progressed(waiting()), |seen| {
+            seen.order.record = None;
+            seen.order.progress = Some(Progress { named, ..at_ca(waiting()) });
+        })
+    };
     check([
+        ("the CA has it under its name: the record is not read", unnamed(true), "Ordered"),
+        ("the CA has it without its name: is its id written down?", unnamed(false), "ReadRecord"),
         ("it is there, and for our key", found(KeyEvidence::Ours), "Ordered"),
         ("it is there, and nothing tells for which key", found(KeyEvidence::None), "Ordered"),
         ("it is there, for another key", found(KeyEvidence::Foreign), "Held(OrderForForeignKey)"),
