@@ -45,5 +45,5 @@ controlplane: tools ## Run a real API server with the definitions and RBAC insta
 	$(CARGO) run --quiet --all-features --example controlplane
 
 .PHONY: bench
-bench: tools ## Measure against a bare client, and with PEER=1 cert-manager; prints a table and writes target/bench/summary.json
-	$(if $(filter 1,$(PEER)),CHANCERY_BENCH_PEER=1) $(CARGO) bench --all-features --bench issuance
+bench: tools ## Measure against a bare client, and with PEER=1 cert-manager (ONLY=free or ONLY=paid: a part); writes target/bench/summary.json
+	$(if $(ONLY),CHANCERY_BENCH_ONLY=$(ONLY)) $(if $(filter 1,$(PEER)),CHANCERY_BENCH_PEER=1) $(CARGO) bench --all-features --bench issuance

@@ -1,12 +1,16 @@
 //! What Chancery costs, beside a bare client that does nothing but the same requests.
 //!
 //! `make bench` prints a table and writes `target/bench/summary.json`. Requests are counted from
-//! the API server's audit log. Absolute figures drift between machines: compare within one run.
+//! the API server's audit log, those about the operator's lease apart: they go on at the same rate
+//! whether there is work or not. Absolute figures drift between machines: compare within one run.
 //!
 //! *free*: 500 certificates, ECDSA P-256, from an immediate CA, from the first `POST` of a
 //! CertificateRequest to the last one Ready. The bare client does, for each: POST the request, GET
 //! the Secret, make key and CSR, ask the CA, POST the Secret, PUT the status; 64 in flight. It keeps
 //! nothing in mind, watches nothing, verifies nothing and publishes no Events.
+//!
+//! *paid* and *paid_many*: orders that stay pending at a paid CA; see the module `paid`. They alone with
+//! `make bench ONLY=paid`.
 //!
 //! *peer*, with `make bench PEER=1`: as many Certificates from cert-manager's controllers and an
 //! external issuer made with issuer-lib, in the same rounds, counted in the same way.
@@ -19,6 +23,7 @@
     reason = "a bench measures real time and prints"
 )]
 
+mod paid;
 mod peer;
 #[path = "../tests/support/mod.rs"]
 mod support;
@@ -64,8 +69,21 @@ fn main() {
     let simulator = Simulator::start(plane.dir());
     let runtime =
         tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime");
-    let rounds = runtime.block_on(measure(&plane, &simulator, peer_assets.as_deref()));
-    report(&rounds, webhook_calls(&plane));
+    let only = std::env::var("CHANCERY_BENCH_ONLY").unwrap_or_default();
+    let mut summary = json!({});
+    if only != "paid" {
+        let rounds = runtime.block_on(measure(&plane, &simulator, peer_assets.as_deref()));
+        report(&rounds, webhook_calls(&plane), &mut summary);
+    }
+    if only != "free" {
+        (summary["paid"], summary["paid_many"]) =
+            runtime.block_on(paid::measure(&plane, &simulator));
+    }
+    let dir = support::root().join("target/bench");
+    std::fs::create_dir_all(&dir).expect("a directory");
+    let file = dir.join("summary.json");
+    std::fs::write(&file, format!("{summary:#}\n")).expect("written");
+    println!("\n{summary:#}\n\nwritten to {}", file.display());
 }
 
 /// One measurement of all.
@@ -95,6 +113,8 @@ struct Counts {
     requests: usize,
     writes: usize,
     events: usize,
+    /// About the lease, while the operator lived: one for each renewal.
+    leases: usize,
     conflicts: usize,
     issued: usize,
     by_call: BTreeMap<String, usize>,
@@ -117,6 +137,7 @@ async fn measure(
         println!("round {round} of {ROUNDS}: operator");
         let namespace = format!("ours-{round}");
         plane.kubectl(["create", "namespace", &namespace]).expect("a namespace");
+        let leases = about_leases(&plane.audit_log());
         let operator = Operator::start(plane, &[]);
         set_up_issuer(plane, simulator, &site, &namespace).await;
         let before = site.issued().await.len();
@@ -128,6 +149,7 @@ async fn measure(
         let (cpu_seconds, memory_kib) = operator.process.usage();
         let mut counts = count(&plane.audit_log(), USER, &namespace);
         counts.issued = site.issued().await.len() - before;
+        counts.leases = about_leases(&plane.audit_log()) - leases;
         if counts.issued != CERTIFICATES {
             tell(&operator.process.log());
         }
@@ -245,6 +267,7 @@ where
     let events = watcher(api.clone(), watcher::Config::default()).applied_objects();
     let mut events = std::pin::pin!(events);
     let start = Instant::now();
+    let wanted = all.len();
     let create = tokio::spawn({
         let api = api.clone();
         async move {
@@ -259,9 +282,9 @@ where
         }
     });
     let mut ready = std::collections::HashSet::new();
-    while ready.len() < CERTIFICATES {
+    while ready.len() < wanted {
         let next = tokio::time::timeout(Duration::from_secs(120), events.next()).await;
-        let Ok(Some(Ok(one))) = next else { panic!("{} of {CERTIFICATES} are Ready", ready.len()) };
+        let Ok(Some(Ok(one))) = next else { panic!("{} of {wanted} are Ready", ready.len()) };
         if is_ready(&one) {
             ready.insert(one.meta().name.clone());
         }
@@ -376,6 +399,16 @@ fn count(audit_log: &str, user: &str, namespace: &str) -> Counts {
     counts
 }
 
+/// Requests of the operator about leases, which are in a namespace of their own.
+fn about_leases(audit_log: &str) -> usize {
+    audit_log
+        .lines()
+        .filter_map(|line| serde_json::from_str::<Value>(line).ok())
+        .filter(|event| event["user"]["username"] == USER)
+        .filter(|event| event["objectRef"]["resource"] == "leases")
+        .count()
+}
+
 /// Calls of admission webhooks, as the API server counts them itself.
 fn webhook_calls(plane: &ControlPlane) -> f64 {
     let metrics = plane.kubectl(["get", "--raw", "/metrics"]).expect("metrics");
@@ -386,7 +419,7 @@ fn webhook_calls(plane: &ControlPlane) -> f64 {
         .fold(0.0, |sum, calls| sum + calls)
 }
 
-fn report(rounds: &[Round], webhook_calls: f64) {
+fn report(rounds: &[Round], webhook_calls: f64, summary: &mut Value) {
     let per = |count: usize| count as f64 / CERTIFICATES as f64;
     // A median would hide the one round in which something went wrong.
     let worst = |figure: &dyn Fn(&Round) -> f64| rounds.iter().map(figure).fold(0.0_f64, f64::max);
@@ -417,6 +450,7 @@ fn report(rounds: &[Round], webhook_calls: f64) {
     row("API requests per certificate", &|round| per(round.ours.counts.requests));
     row("API writes per certificate", &|round| per(round.ours.counts.writes));
     row("Events per certificate", &|round| per(round.ours.counts.events));
+    row("requests about the lease in all", &|round| round.ours.counts.leases as f64);
     row("conflicts (409)", &|round| round.ours.counts.conflicts as f64);
     row("certificates the CA issued", &|round| round.ours.counts.issued as f64);
     row("operator: CPU seconds", &|round| round.ours.cpu_seconds);
@@ -438,20 +472,19 @@ fn report(rounds: &[Round], webhook_calls: f64) {
     if has_peer {
         println!("\nThe peer's: {:?}", rounds[rounds.len() - 1].peer().counts.by_call);
     }
-    let mut summary = json!({
-        "free": {
-            "certificates": CERTIFICATES,
-            "seconds": median(&|round| round.ours.seconds),
-            "rate_per_s": median(&|round| rate(round.ours.seconds)),
-            "requests_per_certificate": median(&|round| per(round.ours.counts.requests)),
-            "writes_per_certificate": median(&|round| per(round.ours.counts.writes)),
-            "events_per_certificate": median(&|round| per(round.ours.counts.events)),
-            "conflicts": worst(&|round| round.ours.counts.conflicts as f64),
-            "webhook_calls": webhook_calls,
-            "bare_client_rate_per_s": median(&|round| rate(round.bare_seconds)),
-            "share_of_bare_client": median(&|round| round.bare_seconds / round.ours.seconds),
-            "certificates_at_ca": worst(&|round| round.ours.counts.issued as f64),
-        },
+    summary["free"] = json!({
+        "certificates": CERTIFICATES,
+        "seconds": median(&|round| round.ours.seconds),
+        "rate_per_s": median(&|round| rate(round.ours.seconds)),
+        "requests_per_certificate": median(&|round| per(round.ours.counts.requests)),
+        "writes_per_certificate": median(&|round| per(round.ours.counts.writes)),
+        "events_per_certificate": median(&|round| per(round.ours.counts.events)),
+        "lease_requests": median(&|round| round.ours.counts.leases as f64),
+        "conflicts": worst(&|round| round.ours.counts.conflicts as f64),
+        "webhook_calls": webhook_calls,
+        "bare_client_rate_per_s": median(&|round| rate(round.bare_seconds)),
+        "share_of_bare_client": median(&|round| round.bare_seconds / round.ours.seconds),
+        "certificates_at_ca": worst(&|round| round.ours.counts.issued as f64),
     });
     if has_peer {
         summary["peer"] = json!({
@@ -465,9 +498,4 @@ fn report(rounds: &[Round], webhook_calls: f64) {
             "signatures": worst(&|round| round.peer().counts.issued as f64),
         });
     }
-    let dir = support::root().join("target/bench");
-    std::fs::create_dir_all(&dir).expect("a directory");
-    let file = dir.join("summary.json");
-    std::fs::write(&file, format!("{summary:#}\n")).expect("written");
-    println!("\n{summary:#}\n\nwritten to {}", file.display());
 }

@@ -11,11 +11,13 @@ pub mod condition;
 mod crd;
 #[expect(unreachable_pub, reason = "KubeSchema repeats each struct where nobody can reach it")]
 mod issuer;
+#[expect(unreachable_pub, reason = "KubeSchema repeats each struct where nobody can reach it")]
+mod names;
 
 pub use self::certificate_request::{
     AttemptInputs, CertificateRequest, CertificateRequestSpec, CertificateRequestStatus,
-    DeliveredCertificate, IssuerReference, KeyAlgorithm, OnlineCaIdentity, OrderPhase, OrderStatus,
-    PrivateKeySpec, RotationPolicy, SecretTemplate, SwissSignOrder,
+    CsrSecretReference, DeliveredCertificate, IssuerReference, KeyAlgorithm, OnlineCaIdentity,
+    OrderPhase, OrderStatus, PrivateKeySpec, RotationPolicy, SecretTemplate, SwissSignOrder,
 };
 pub use self::crd::all as crds;
 pub use self::issuer::{
@@ -23,6 +25,7 @@ pub use self::issuer::{
     IssuerSpec, IssuerStatus, KeyReference, OnlineCa, SecretReference, SwissSign,
     SwissSignAuthentication, SwissSignClient, SwissSignProduct, SwissSignSubmission, Tls, Trust,
 };
+pub use self::names::{KeyUsage, Subject};
 
 /// API group of all kinds.
 pub const GROUP: &str = "chancery.dev";

@@ -60,6 +60,12 @@ pub trait CertificateAuthority: Send + Sync {
         Vec::new()
     }
 
+    /// Whether a search of this account has found an order of ours: only then does "there is none"
+    /// mean anything.
+    fn has_found_orders(&self) -> bool {
+        false
+    }
+
     /// The CA certificates that the CA itself serves, obtainable without an issuance. Material to
     /// complete a chain with, not something to trust.
     async fn trust_anchors(&self) -> Result<Vec<Certificate>, Error>;
@@ -81,6 +87,10 @@ pub struct Capabilities {
     pub key_kinds: Vec<KeyKind>,
     /// Whether certificates carry the names that were asked for.
     pub names: bool,
+    /// Whether it can be told in the CSR what the key is for.
+    pub usages: bool,
+    /// Whether it lets itself be asked for a lifetime.
+    pub duration: bool,
     /// The field of the Issuer that would admit further kinds of key.
     pub key_kinds_field: &'static str,
     /// How orders are made; `None` where a certificate costs nothing and comes at once.
@@ -138,7 +148,8 @@ pub struct Wanted<'a> {
 }
 
 /// The part of a request that is for one kind of CA only.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, serde::Serialize)]
+#[serde(rename_all = "camelCase")]
 pub enum RequestBlock {
     /// `spec.swissSign`.
     SwissSign(crate::api::SwissSignOrder),
@@ -275,6 +286,14 @@ pub struct Progress {
     pub named: bool,
     /// Where it stands.
     pub phase: Phase,
+}
+
+impl Progress {
+    /// Whether the certificate is there.
+    #[must_use]
+    pub fn is_issued(&self) -> bool {
+        matches!(self.phase, Phase::Issued(_))
+    }
 }
 
 /// Where an order stands.

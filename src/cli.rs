@@ -1,12 +1,14 @@
 //! The command line: the operator itself, and what else the binary can do.
 
+mod orders;
+
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use futures::FutureExt as _;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
@@ -40,6 +42,10 @@ enum Command {
         #[arg(long)]
         dir: Option<PathBuf>,
     },
+    /// Look after orders that cost money. Installed as `kubectl-chancery` somewhere in PATH, the same
+    /// program is `kubectl chancery orders`.
+    #[command(subcommand)]
+    Orders(orders::Orders),
 }
 
 #[derive(Args, Debug)]
@@ -53,6 +59,19 @@ struct OperatorArgs {
     /// Longest time for one request to a CA, such as 30s.
     #[arg(long, env = "CHANCERY_CA_TIMEOUT", default_value = "30s", value_parser = duration)]
     ca_timeout: Duration,
+    /// Whether replicas elect the one that acts, by the Lease `chancery` in the operator's namespace.
+    /// Only a process that is alone, such as one on a laptop, can do without.
+    #[arg(long, env = "CHANCERY_LEADER_ELECT", default_value_t = true, action = ArgAction::Set)]
+    leader_elect: bool,
+    /// How long a standby waits for a leader that is not heard of, in whole seconds, such as 15s. A
+    /// leader renews every 2/15 of it, and stops to act when no renewal was taken for 2/3 of it.
+    #[arg(
+        long,
+        env = "CHANCERY_LEASE_DURATION",
+        default_value = "15s",
+        value_parser = whole_seconds,
+    )]
+    lease_duration: Duration,
     /// What is logged, in the notation of tracing-subscriber's EnvFilter.
     #[arg(long, env = "CHANCERY_LOG", default_value = DEFAULT_LOG)]
     log: String,
@@ -82,6 +101,15 @@ fn duration(text: &str) -> Result<Duration, String> {
     }
 }
 
+/// The API keeps how long a lease lasts in whole seconds.
+fn whole_seconds(text: &str) -> Result<Duration, String> {
+    let duration = duration(text)?;
+    if duration.subsec_nanos() != 0 || i32::try_from(duration.as_secs()).is_err() {
+        return Err("must be whole seconds, such as 15s".to_owned());
+    }
+    Ok(duration)
+}
+
 /// What ends the program: a sentence, with the cause behind it.
 type Fatal = Box<dyn std::error::Error + Send + Sync>;
 
@@ -96,6 +124,7 @@ impl Cli {
         let result = match self.command {
             Some(Command::Crds { dir }) => crds(dir.as_deref()),
             Some(Command::Operator(args)) => operator(args),
+            Some(Command::Orders(command)) => look_after(command),
             None => operator(self.operator),
         };
         match result {
@@ -119,6 +148,14 @@ fn crds(dir: Option<&Path>) -> Result<(), Fatal> {
         }
     }
     Ok(())
+}
+
+fn look_after(command: orders::Orders) -> Result<(), Fatal> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let (client, _) = client().await?;
+        orders::run(client, command).await
+    })
 }
 
 fn operator(args: OperatorArgs) -> Result<(), Fatal> {
@@ -164,6 +201,8 @@ async fn serve(args: OperatorArgs) -> Result<(), Fatal> {
     let operator = Operator {
         client,
         namespace: args.namespace,
+        incarnation: controller::new_incarnation()?,
+        lease_duration: args.leader_elect.then_some(args.lease_duration),
         connector: Arc::new(Network),
         clock: controller::system_clock,
         ca_timeout: args.ca_timeout,

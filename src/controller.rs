@@ -6,19 +6,26 @@
 //!                       values     one Step   effect
 //! ```
 //!
-//! All effects on the cluster are in `perform`, `secret` and `cluster`; all effects on CAs go
+//! All effects on the cluster are in `perform`, `secret`, `cluster` and `lease`; all effects on CAs go
 //! through `accounts`. What to do is never decided here but in [`crate::issuance`].
 
 mod accounts;
+mod asked;
+mod board;
 mod certificate_request;
+mod claims;
 mod cluster;
 mod events;
 mod gate;
+mod incarnation;
 mod issuer;
 mod kill_point;
+mod lease;
 mod memory;
+mod orders;
 mod perform;
 mod repairs;
+mod searches;
 mod secret;
 mod undelivered;
 mod unwritten;
@@ -32,10 +39,14 @@ use futures::FutureExt as _;
 use jiff::Timestamp;
 use kube::Client;
 use kube::runtime::Controller;
-use tokio::sync::Semaphore;
+use kube::runtime::controller::Action;
+use tokio::sync::{Semaphore, oneshot};
+use tokio::task::JoinSet;
 
 use self::accounts::Accounts;
 use self::events::Events;
+pub use self::incarnation::{NoRandomness, new_incarnation};
+use self::lease::{Candidate, Leadership};
 use self::memory::Memory;
 use self::watches::{Gone, Stores, Watches};
 use crate::api::{ClusterIssuer, Issuer};
@@ -46,8 +57,12 @@ use crate::metrics::Metrics;
 pub struct Operator {
     /// Access to the API server.
     pub client: Client,
-    /// Namespace in which the references of ClusterIssuers resolve.
+    /// Namespace in which the references of ClusterIssuers resolve, and in which the Lease is.
     pub namespace: String,
+    /// Who this process is, as [`new_incarnation`] drew it: holder of the lease, and of claims.
+    pub incarnation: String,
+    /// How long the lease lasts, in whole seconds; `None` for the one process that needs none.
+    pub lease_duration: Option<Duration>,
     /// How CAs are reached.
     pub connector: Arc<dyn Connector>,
     /// The wall clock.
@@ -71,6 +86,7 @@ struct Context {
     namespace: String,
     stores: Stores,
     accounts: Arc<Accounts>,
+    board: board::Board,
     events: Events,
     memory: Arc<Memory>,
     keygen: Semaphore,
@@ -79,12 +95,23 @@ struct Context {
     checks: Arc<issuer::Checks>,
     stopping: Arc<AtomicBool>,
     wake: watches::Wakers,
+    leadership: Leadership,
 }
 
 impl Context {
-    /// The process is ending: what is under way is ended, and nothing new is asked of a CA.
+    /// Notes that a search of this account has found an order of ours, and has the issuer's status
+    /// say so.
+    fn prove(&self, issuer: &accounts::IssuerNow<'_>, account: &accounts::Account) {
+        if self.accounts.prove(issuer, account) {
+            let key = &issuer.key;
+            self.wake.issuer(key.kind, key.namespace.as_deref(), &key.name);
+        }
+    }
+
+    /// The process is ending, or has no lease any more: what is under way is ended, and nothing new
+    /// is asked of a CA.
     fn is_stopping(&self) -> bool {
-        self.stopping.load(Ordering::Acquire)
+        self.stopping.load(Ordering::Acquire) || !self.leadership.is_held()
     }
 }
 
@@ -93,7 +120,7 @@ type Never = std::convert::Infallible;
 
 /// Runs until `shutdown` completes; runs that are under way then end first.
 ///
-/// `ready` is told once all watches have their first answer.
+/// `ready` is told once all watches have their first answer: a standby is ready too.
 pub async fn run(
     operator: Operator,
     shutdown: impl Future<Output = ()> + Send + Sync + 'static,
@@ -117,12 +144,25 @@ pub async fn run(
     };
     let Watches { stores, wakers, requests, issuers, cluster_issuers, tasks } =
         watches::start(&operator.client, &operator.namespace, forget);
-    operator.metrics.observe_requests(stores.requests.clone());
+    operator.metrics.observe_requests(stores.requests.clone(), stores.records.clone());
+    let (leadership, election) = Candidate {
+        client: operator.client.clone(),
+        namespace: operator.namespace.clone(),
+        incarnation: operator.incarnation,
+        duration: operator.lease_duration,
+        clock: operator.clock,
+    }
+    .stand();
+    operator.metrics.observe_leader({
+        let leadership = leadership.clone();
+        move || leadership.is_held()
+    });
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let context = Arc::new(Context {
-        cluster: cluster::Cluster::new(operator.client.clone()),
+        cluster: cluster::Cluster::new(operator.client, leadership.clone()),
         namespace: operator.namespace,
         accounts,
+        board: board::Board::default(),
         events,
         memory,
         // RSA keys cost whole cores for up to a second.
@@ -133,6 +173,7 @@ pub async fn run(
         stopping: Arc::clone(&stopping),
         wake: wakers,
         stores,
+        leadership,
     });
     let shutdown =
         shutdown.inspect(move |()| stopping.store(true, Ordering::Release)).boxed().shared();
@@ -142,12 +183,19 @@ pub async fn run(
         () = shutdown.clone() => return,
         () = context.stores.wait_until_ready() => ready(),
     }
+    // A task of its own: no run, however busy, holds up a renewal.
+    let mut elected = JoinSet::new();
+    let (end_election, election_ends) = oneshot::channel::<()>();
+    if let Some(election) = election {
+        let (wakers, stores) = (context.wake.clone(), context.stores.clone());
+        elected.spawn(election.run(election_ends.map(drop), move || wakers.everything(&stores)));
+    }
     let requests =
         Controller::for_shared_stream(futures::stream::pending(), context.stores.requests.clone())
             .reconcile_on(requests)
             .graceful_shutdown_on(shutdown.clone())
             .run(
-                certificate_request::reconcile,
+                |request, context| leading(context, request, certificate_request::reconcile),
                 certificate_request::error_policy,
                 Arc::clone(&context),
             );
@@ -155,19 +203,45 @@ pub async fn run(
         Controller::for_shared_stream(futures::stream::pending(), context.stores.issuers.clone())
             .reconcile_on(issuers)
             .graceful_shutdown_on(shutdown.clone())
-            .run(issuer::reconcile::<Issuer>, issuer::error_policy, Arc::clone(&context));
+            .run(
+                |issuer, context| leading(context, issuer, issuer::reconcile::<Issuer>),
+                issuer::error_policy,
+                Arc::clone(&context),
+            );
     let cluster_issuers = Controller::for_shared_stream(
         futures::stream::pending(),
         context.stores.cluster_issuers.clone(),
     )
     .reconcile_on(cluster_issuers)
     .graceful_shutdown_on(shutdown)
-    .run(issuer::reconcile::<ClusterIssuer>, issuer::error_policy, Arc::clone(&context));
+    .run(
+        |issuer, context| leading(context, issuer, issuer::reconcile::<ClusterIssuer>),
+        issuer::error_policy,
+        Arc::clone(&context),
+    );
     tokio::join!(drain(requests), drain(issuers), drain(cluster_issuers));
     drop(tasks);
     // With the last run the last notice is left.
+    context.board.stop();
     drop(context);
     publisher.finish().await;
+    // Nothing of this process acts any more: the next may.
+    drop(end_election);
+    while elected.join_next().await.is_some() {}
+}
+
+/// Runs `reconcile` if this process acts. What a standby is woken for is looked at when it gets the
+/// lease, with everything else.
+async fn leading<K, F: Future<Output = Result<Action, Never>>>(
+    context: Arc<Context>,
+    object: Arc<K>,
+    reconcile: impl FnOnce(Arc<K>, Arc<Context>) -> F,
+) -> Result<Action, Never> {
+    if context.leadership.is_held() {
+        reconcile(object, context).await
+    } else {
+        Ok(Action::await_change())
+    }
 }
 
 /// Errors were told where they happened; a stream only has to be read to its end.

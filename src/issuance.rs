@@ -8,6 +8,7 @@
 //! # Effects, in order, and what a process that dies after each leaves behind
 //! 1. *Read the target Secret.* Nothing.
 //! 2. *Open the account* (credentials and trust bundles are read). Nothing.
+//!    So is a CSR that the request brings.
 //! 3. *Submit.* At a free CA, a certificate nobody has the key for. The target is still absent, or
 //!    still holds the old pair: the next run submits again. This is the one step that can cost a
 //!    certificate: at most one per crash for each request that was under way.
@@ -26,7 +27,11 @@ mod describe;
 #[cfg(test)]
 mod fixtures;
 pub mod issuer;
+mod key;
 mod observation;
+pub mod order;
+mod order_status;
+pub mod record;
 mod reissue;
 pub mod renewal;
 mod requested;
@@ -37,10 +42,13 @@ mod world;
 pub use self::decide::{KeyPlan, Rest, Step, decide, repair_pause};
 pub use self::delivery::Delivery;
 pub use self::describe::{Description, Notice, Requeue, describe};
+pub use self::key::{BroughtCsr, CsrReference, Key};
 pub use self::observation::{
     Account, CachedTarget, IssuerState, Observation, Obtained, Outcome, Previous, Read, Request,
     Target, Template, Trouble,
 };
+pub use self::order::{Hold, OrderSeen, Prepared, Sent, Sought};
+pub use self::record::{Mark, OrderDraft, OrderState, RawRecord, Record, RecordRead, record_name};
 pub use self::reissue::Reissue;
 pub use self::renewal::RenewBefore;
 pub use self::requested::Requested;

@@ -5,9 +5,10 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use jiff::Timestamp;
+use k8s_openapi::api::core::v1::Secret;
 use kube::ResourceExt as _;
-use kube::core::DeserializeGuard;
-use kube::runtime::reflector::Store;
+use kube::core::{DeserializeGuard, PartialObjectMeta};
+use kube::runtime::reflector::{ObjectRef, Store};
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{
     DescriptorEncoder, EncodeLabelSet, EncodeMetric as _, MetricEncoder,
@@ -20,6 +21,7 @@ use prometheus_client::registry::Registry;
 
 use crate::api::CertificateRequest;
 use crate::api::condition::{self, ISSUING, READY};
+use crate::issuance::record::request_of;
 
 /// All metrics of the operator.
 pub struct Metrics {
@@ -97,9 +99,18 @@ impl Metrics {
         self.time_to_issue.get_or_create(&OfIssuer { issuer: issuer.to_owned() }).observe(seconds);
     }
 
-    /// Reports on the requests in the cache with each scrape.
-    pub fn observe_requests(&self, requests: Store<DeserializeGuard<CertificateRequest>>) {
-        self.registry().register_collector(Box::new(Requests(requests)));
+    /// Reports on the requests and the records of orders in the caches with each scrape.
+    pub fn observe_requests(
+        &self,
+        requests: Store<DeserializeGuard<CertificateRequest>>,
+        records: Store<PartialObjectMeta<Secret>>,
+    ) {
+        self.registry().register_collector(Box::new(Requests { requests, records }));
+    }
+
+    /// Reports with each scrape whether this process acts.
+    pub fn observe_leader(&self, is_leader: impl Fn() -> bool + Send + Sync + 'static) {
+        self.registry().register_collector(Box::new(Leader(is_leader)));
     }
 
     /// The exposition in OpenMetrics text.
@@ -116,15 +127,46 @@ impl Metrics {
     }
 }
 
+/// A gauge that is asked for at the moment: what was set at the last renewal would outlive it.
+struct Leader<F>(F);
+
+impl<F> std::fmt::Debug for Leader<F> {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str("Leader")
+    }
+}
+
+impl<F: Fn() -> bool + Send + Sync + 'static> Collector for Leader<F> {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
+        let gauge = ConstGauge::new(i64::from((self.0)()));
+        let help = "Whether this process holds the lease and acts (1), or stands by (0)";
+        gauge.encode(encoder.encode_descriptor("leader", help, None, gauge.metric_type())?)
+    }
+}
+
 /// Gauges that are read off the cache: they cannot be wrong after a restart.
 #[derive(Debug)]
-struct Requests(Store<DeserializeGuard<CertificateRequest>>);
+struct Requests {
+    requests: Store<DeserializeGuard<CertificateRequest>>,
+    records: Store<PartialObjectMeta<Secret>>,
+}
 
 #[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, Ord, PartialEq, PartialOrd)]
 struct Phase {
     issuer: String,
     ready: String,
     phase: String,
+}
+
+#[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, Ord, PartialEq, PartialOrd)]
+struct OrderPhase {
+    issuer: String,
+    phase: String,
+}
+
+#[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, Ord, PartialEq, PartialOrd)]
+struct OfNamespace {
+    namespace: String,
 }
 
 #[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
@@ -137,14 +179,20 @@ struct OfRequest {
 impl Collector for Requests {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
         let mut phases = std::collections::BTreeMap::<Phase, u64>::new();
+        let mut orders = std::collections::BTreeMap::<OrderPhase, u64>::new();
         let mut expiry = Vec::new();
         let mut renewal = Vec::new();
-        for guarded in self.0.state() {
+        for guarded in self.requests.state() {
             let Ok(request) = &guarded.0 else { continue };
             *phases.entry(phase(request)).or_default() += 1;
             let Some(status) = &request.status else {
                 continue;
             };
+            if let Some(order) = &status.order {
+                let issuer = request.spec.issuer_ref.name.clone();
+                let phase = format!("{:?}", order.phase);
+                *orders.entry(OrderPhase { issuer, phase }).or_default() += 1;
+            }
             if let Some(certificate) = &status.certificate {
                 expiry.push((of(request), certificate.not_after.0));
             }
@@ -152,6 +200,27 @@ impl Collector for Requests {
                 renewal.push((of(request), time.0));
             }
         }
+        let orders = orders.into_iter().map(|(labels, count)| (labels, count as f64));
+        gauges(
+            &mut encoder,
+            "orders",
+            "Open orders, and those that wait for a person, by issuer and phase",
+            orders,
+        )?;
+        let mut orphans = std::collections::BTreeMap::<OfNamespace, u64>::new();
+        for record in self.records.state() {
+            let (name, namespace) = (record.name_any(), record.namespace().unwrap_or_default());
+            let request = ObjectRef::new(request_of(&name).unwrap_or_default()).within(&namespace);
+            if self.requests.get(&request).is_none() {
+                *orphans.entry(OfNamespace { namespace }).or_default() += 1;
+            }
+        }
+        gauges(
+            &mut encoder,
+            "order_records_without_request",
+            "Secrets with the key of an order whose request is gone",
+            orphans.into_iter().map(|(labels, count)| (labels, count as f64)),
+        )?;
         let counted = phases.into_iter().map(|(labels, count)| (labels, count as f64));
         gauges(
             &mut encoder,

@@ -20,13 +20,14 @@ pub mod chain;
 pub mod csr;
 pub mod key;
 mod name;
+pub mod names;
 mod pem;
 
 use std::collections::HashSet;
 
 pub use certificate::{Certificate, contains_private_key, parse_pem};
-pub use csr::Names;
 pub use key::{KeyKind, PrivateKey};
+pub use names::Names;
 
 /// What can fail outside the submodules, which have errors of their own.
 #[derive(Debug, thiserror::Error)]
@@ -73,6 +74,12 @@ fn unreadable_path(error: &rustls_native_certs::Error) -> Option<String> {
         return None;
     };
     Some(format!("{}: {inner}", path.display()))
+}
+
+/// Returns the SHA-256 digest of `bytes` as 64 lower-case hexadecimal digits.
+#[must_use]
+pub fn sha256_hex(bytes: &[u8]) -> String {
+    hex(aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, bytes).as_ref())
 }
 
 /// Writes bytes as hexadecimal digits, lower-case.

@@ -12,6 +12,7 @@ use std::process::{Command, Stdio};
 use chancery::pki::certificate::parse_pem;
 use chancery::pki::chain::{self, Expected, Unfit, VerifiedChain};
 use chancery::pki::key::Error as KeyError;
+use chancery::pki::names::{Attribute, AttributeType, Usage};
 use chancery::pki::{Certificate, KeyKind, Names, PrivateKey, csr};
 use jiff::Timestamp;
 use secrecy::ExposeSecret as _;
@@ -101,6 +102,7 @@ fn names(common_name: Option<&str>, dns_names: &[&str]) -> Names {
     Names {
         common_name: common_name.map(str::to_owned),
         dns_names: dns_names.iter().map(|&name| name.to_owned()).collect(),
+        ..Names::default()
     }
 }
 
@@ -121,10 +123,200 @@ fn openssl_reads_our_keys_and_verifies_our_requests() {
             KeyKind::Rsa2048 | KeyKind::Rsa3072 | KeyKind::Rsa4096 => "sha256WithRSAEncryption",
             KeyKind::EcdsaP256 => "ecdsa-with-SHA256",
             KeyKind::EcdsaP384 => "ecdsa-with-SHA384",
+            KeyKind::EcdsaP521 => "ecdsa-with-SHA512",
+            KeyKind::Ed25519 => "ED25519",
         };
         assert!(text.contains(&format!("Signature Algorithm: {algorithm}")));
         assert!(text.contains("Subject: CN = a.example.org"), "{text}");
         assert!(text.contains("DNS:a.example.org, DNS:*.example.org"));
+    }
+}
+
+/// The subject that OpenSSL is asked to show, one attribute of each type and two of some.
+const SUBJECT: [(AttributeType, &str); 21] = [
+    (AttributeType::DomainComponent, "org"),
+    (AttributeType::DomainComponent, "example"),
+    (AttributeType::Country, "CH"),
+    (AttributeType::StateOrProvince, "Zürich"),
+    (AttributeType::Locality, "Winterthur"),
+    (AttributeType::PostalCode, "8400"),
+    (AttributeType::Street, "Weg 1"),
+    (AttributeType::Organization, "Müller & Söhne"),
+    (AttributeType::OrganizationIdentifier, "VATCH-CHE-123.456.789"),
+    (AttributeType::OrganizationalUnit, "one"),
+    (AttributeType::OrganizationalUnit, "two"),
+    (AttributeType::JurisdictionCountry, "CH"),
+    (AttributeType::JurisdictionStateOrProvince, "Bern"),
+    (AttributeType::JurisdictionLocality, "Thun"),
+    (AttributeType::BusinessCategory, "Private Organization"),
+    (AttributeType::SerialNumber, "42"),
+    (AttributeType::Title, "Dr"),
+    (AttributeType::Surname, "Muster"),
+    (AttributeType::GivenName, "Eva"),
+    (AttributeType::UserId, "eva"),
+    (AttributeType::EmailAddress, "eva@example.org"),
+];
+
+/// Everything that can be asked for.
+fn everything() -> Names {
+    use Usage as U;
+    let attribute = |(kind, value): (_, &str)| Attribute { kind, value: value.to_owned() };
+    Names {
+        subject: SUBJECT.map(attribute).into(),
+        ip_addresses: vec!["192.0.2.1".parse().unwrap(), "2001:db8::1".parse().unwrap()],
+        uris: vec!["spiffe://example.org/shop".to_owned()],
+        email_addresses: vec!["shop@example.org".to_owned()],
+        usages: vec![
+            U::DigitalSignature,
+            U::ContentCommitment,
+            U::KeyEncipherment,
+            U::DataEncipherment,
+            U::KeyAgreement,
+            U::EncipherOnly,
+            U::DecipherOnly,
+            U::Any,
+            U::ServerAuth,
+            U::ClientAuth,
+            U::CodeSigning,
+            U::EmailProtection,
+            U::TimeStamping,
+            U::OcspSigning,
+            U::IpsecEndSystem,
+            U::IpsecTunnel,
+            U::IpsecUser,
+        ],
+        ..names(Some("shop.example.org"), &["shop.example.org", "Müller.example"])
+    }
+}
+
+#[test]
+fn openssl_shows_every_name_and_usage_that_was_asked_for() {
+    let bench = Bench::new();
+    let key = PrivateKey::generate(KeyKind::Ed25519).unwrap();
+    bench.write("csr.pem", csr::to_pem(&csr::build(&key, &everything()).unwrap()));
+    bench.openssl("req -in csr.pem -verify -noout");
+    let subject = bench.openssl_text("req -in csr.pem -noout -subject -nameopt utf8,sep_multiline");
+    let shown: Vec<&str> = subject.lines().skip(1).map(str::trim).collect();
+    let expected = [
+        "DC=org",
+        "DC=example",
+        "C=CH",
+        "ST=Zürich",
+        "L=Winterthur",
+        "postalCode=8400",
+        "street=Weg 1",
+        "O=Müller & Söhne",
+        "organizationIdentifier=VATCH-CHE-123.456.789",
+        "OU=one",
+        "OU=two",
+        "jurisdictionC=CH",
+        "jurisdictionST=Bern",
+        "jurisdictionL=Thun",
+        "businessCategory=Private Organization",
+        "serialNumber=42",
+        "title=Dr",
+        "SN=Muster",
+        "GN=Eva",
+        "UID=eva",
+        "emailAddress=eva@example.org",
+        "CN=shop.example.org",
+    ];
+    assert_eq!(shown, expected);
+    let text = bench.openssl_text("req -in csr.pem -noout -text");
+    let shown: Vec<&str> = text.lines().map(str::trim).collect();
+    for expected in [
+        "DNS:shop.example.org, DNS:xn--mller-kva.example, IP Address:192.0.2.1, \
+         IP Address:2001:DB8:0:0:0:0:0:1, URI:spiffe://example.org/shop, email:shop@example.org",
+        "X509v3 Key Usage: critical",
+        "Digital Signature, Non Repudiation, Key Encipherment, Data Encipherment, Key Agreement, \
+         Encipher Only, Decipher Only",
+        "Any Extended Key Usage, TLS Web Server Authentication, TLS Web Client Authentication, \
+         Code Signing, E-mail Protection, Time Stamping, OCSP Signing, IPSec End System, \
+         IPSec Tunnel, IPSec User",
+    ] {
+        assert!(shown.contains(&expected), "{expected}\n{text}");
+    }
+    // The string types, as ASN.1.
+    let parsed = bench.openssl_text("asn1parse -in csr.pem");
+    for (attribute, string_type) in [
+        (":countryName", "PRINTABLESTRING"),
+        (":serialNumber", "PRINTABLESTRING"),
+        (":domainComponent", "IA5STRING"),
+        (":emailAddress", "IA5STRING"),
+        (":organizationName", "UTF8STRING"),
+        (":commonName", "UTF8STRING"),
+    ] {
+        let mut lines = parsed.lines().skip_while(|line| !line.ends_with(attribute));
+        let value = lines.nth(1).unwrap();
+        assert!(value.contains(string_type), "{attribute}: {value}");
+    }
+}
+
+#[test]
+fn requests_that_openssl_writes_are_read_with_their_names() {
+    let bench = Bench::new();
+    let keys = [
+        ("rsa:2048", Some(KeyKind::Rsa2048)),
+        ("rsa:2560", None),
+        ("ec -pkeyopt ec_paramgen_curve:P-521", Some(KeyKind::EcdsaP521)),
+        ("ed25519", Some(KeyKind::Ed25519)),
+    ];
+    for (key, kind) in keys {
+        bench.openssl(&format!(
+            "req -newkey {key} -nodes -keyout key.pem -out csr.pem -text -subj /O=A/CN=a.example \
+             -addext subjectAltName=DNS:a.example,IP:::1,URI:urn:uuid:1,email:a@a.example"
+        ));
+        let read = csr::Csr::from_pem(&bench.read("csr.pem")).unwrap();
+        let spki = bench.openssl("pkey -in key.pem -pubout -outform DER");
+        assert_eq!(read.spki_der, spki, "{key}");
+        assert_eq!(KeyKind::of_spki(&read.spki_der), kind, "{key}");
+        let expected = Names {
+            ip_addresses: vec!["::1".parse().unwrap()],
+            uris: vec!["urn:uuid:1".to_owned()],
+            email_addresses: vec!["a@a.example".to_owned()],
+            ..names(Some("a.example"), &["a.example"])
+        };
+        assert_eq!(read.names, expected, "{key}");
+    }
+    bench.openssl("req -newkey rsa:2048 -sha1 -nodes -keyout key.pem -out csr.pem -subj /CN=a");
+    let refused = csr::Csr::from_pem(&bench.read("csr.pem")).unwrap_err();
+    assert_eq!(refused, csr::ReadError::Signature);
+}
+
+/// OpenSSL as the certificate authority, with each kind of key for itself and for the leaf.
+#[test]
+fn chains_that_openssl_signs_with_every_kind_of_key_are_verified_with_every_kind_of_name() {
+    let bench = Bench::new();
+    for kind in KeyKind::all().into_iter().filter(|kind| *kind != KeyKind::Rsa3072) {
+        let root_key = PrivateKey::generate(kind).unwrap();
+        bench.write("root.key", root_key.to_pkcs8_pem().expose_secret());
+        bench.openssl("req -x509 -new -key root.key -days 9 -subj /CN=Root -out root.pem");
+        let key = PrivateKey::generate(kind).unwrap();
+        let asked = everything();
+        bench.write("leaf.csr", csr::to_pem(&csr::build(&key, &asked).unwrap()));
+        bench.openssl(
+            "x509 -req -in leaf.csr -CA root.pem -CAkey root.key -set_serial 2 -days 9 \
+             -copy_extensions copyall -out leaf.pem",
+        );
+        let verify = |names: &Names| {
+            let expected = Expected {
+                spki_der: key.spki_der(),
+                names,
+                anchors: &[bench.certificate("root.pem")],
+                further_intermediates: &[],
+                now: Timestamp::now(),
+            };
+            chain::verify(&[bench.certificate("leaf.pem")], &expected)
+        };
+        let chain = verify(&asked).unwrap_or_else(|unfit| panic!("{kind}: {unfit}"));
+        bench.write("tls.crt", chain.tls_crt());
+        bench.write("ca.crt", chain.ca_crt());
+        bench.openssl("verify -CAfile ca.crt tls.crt");
+        let more = Names { ip_addresses: vec!["192.0.2.9".parse().unwrap()], ..asked };
+        assert_eq!(
+            verify(&more),
+            Err(Unfit::NamesMissing(vec!["IP address 192.0.2.9".to_owned()]))
+        );
     }
 }
 
@@ -148,7 +340,10 @@ fn keys_in_every_form_that_openssl_writes_are_read() {
         ("genrsa -out key.pem 2048", KeyKind::Rsa2048),
         ("ecparam -name prime256v1 -genkey -out key.pem", KeyKind::EcdsaP256),
         ("ecparam -name secp384r1 -genkey -noout -out key.pem", KeyKind::EcdsaP384),
+        ("ecparam -name secp521r1 -genkey -noout -out key.pem", KeyKind::EcdsaP521),
         ("genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256 -out key.pem", KeyKind::EcdsaP256),
+        ("genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-521 -out key.pem", KeyKind::EcdsaP521),
+        ("genpkey -algorithm ED25519 -out key.pem", KeyKind::Ed25519),
     ];
     for (command, kind) in cases {
         bench.openssl(command);
@@ -175,9 +370,8 @@ fn keys_that_cannot_be_used_are_told_apart() {
         ("genrsa -out key.pem 2560", unsupported("RSA keys of this size")),
         ("genrsa -aes256 -passout pass:secret -out key.pem 2048", KeyError::Encrypted),
         ("genrsa -traditional -aes256 -passout pass:secret -out key.pem 2048", KeyError::Encrypted),
-        ("ecparam -name secp521r1 -genkey -noout -out key.pem", unsupported("ECDSA P-521 keys")),
         ("ecparam -name secp256k1 -genkey -noout -out key.pem", KeyError::Malformed),
-        ("genpkey -algorithm ED25519 -out key.pem", unsupported("Ed25519 keys")),
+        ("genpkey -algorithm ED448 -out key.pem", KeyError::Malformed),
     ];
     for (command, expected) in cases {
         bench.openssl(command);

@@ -19,7 +19,24 @@ pub const FINGERPRINT: &str = "chancery.dev/certificate-sha256";
 /// Annotation on a `CertificateRequest`: any new value asks for one renewal. A value in Git asks
 /// once, however often it is applied.
 pub const RENEW: &str = "chancery.dev/renew";
-/// Label by which a Secret with credentials opts in to being read by Chancery.
+/// Label by which a Secret with credentials, or with a CSR, opts in to being read by Chancery.
 pub const CREDENTIALS_LABEL: &str = "chancery.dev/credentials";
 /// Annotation on a credentials Secret: the hosts its content may be sent to, separated by commas.
 pub const HOSTS: &str = "chancery.dev/hosts";
+/// Label on the record of an order, the Secret `<request>.order`: what the admission policy guards.
+pub const ORDER_LABEL: &str = "chancery.dev/order";
+/// Annotation on a delivered Secret: the reference of the order its certificate came from.
+pub const ORDER_REFERENCE: &str = "chancery.dev/order-reference";
+/// Annotation on a record: how often the order was claimed.
+pub const ORDER_ATTEMPT: &str = "chancery.dev/order-attempt";
+/// Annotation on a record: the process that has the claim on the order.
+pub const ORDER_CLAIM: &str = "chancery.dev/order-claim";
+/// Annotation on a record: what became of the order.
+pub const ORDER_STATE: &str = "chancery.dev/order-state";
+/// Annotation on a record: the order's id, where the CA cannot find it by its reference.
+pub const ORDER_ID: &str = "chancery.dev/order-id";
+/// Annotation on a record: SHA-256 over its data, which shows edits by hand.
+pub const ORDER_DIGEST: &str = "chancery.dev/order-digest";
+/// Annotation on a `CertificateRequest`: the reference of an order that is given up. A new order may
+/// then be made in its place. On a record whose request is gone, any value allows its deletion.
+pub const RELEASE: &str = "chancery.dev/release";

@@ -9,6 +9,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::issuer::{IssuerKind, SecretReference, SwissSignProduct};
+use super::names::{KeyUsage, Subject};
 
 /// The certificate a workload wants: from whom, for whom, with which key, into which Secret.
 #[expect(clippy::duplicated_attributes, reason = "columns of a table look alike")]
@@ -47,6 +48,13 @@ use super::issuer::{IssuerKind, SecretReference, SwissSignProduct};
     ),
     printcolumn(name = "Expires", type_ = "string", json_path = ".status.certificate.notAfter"),
     printcolumn(name = "Renews", type_ = "string", json_path = ".status.renewalTime"),
+    printcolumn(name = "Order", type_ = "string", json_path = ".status.order.id"),
+    printcolumn(
+        name = "Waits for",
+        type_ = "string",
+        json_path = ".status.order.waitingFor",
+        priority = 1
+    ),
     printcolumn(
         name = "Revision",
         type_ = "integer",
@@ -62,15 +70,17 @@ use super::issuer::{IssuerKind, SecretReference, SwissSignProduct};
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
 )]
 #[x_kube(
-    validation = Rule::new("has(self.onlineCa) || has(self.commonName) || has(self.dnsNames)").message("say who the certificate is for: commonName, dnsNames, or onlineCa (also empty, {}) for a CA that issues to a user"),
-    validation = Rule::new("!has(self.onlineCa) || (!has(self.commonName) && !has(self.dnsNames))").message("an Online CA issues to a user and ignores names: remove commonName and dnsNames, or remove onlineCa"),
+    validation = Rule::new("has(self.onlineCa) || has(self.csrSecretRef) || has(self.commonName) || has(self.subject) || has(self.dnsNames) || has(self.ipAddresses) || has(self.uris) || has(self.emailAddresses)").message("say who the certificate is for: commonName, subject, dnsNames, ipAddresses, uris, emailAddresses, csrSecretRef, or onlineCa (also empty, {}) for a CA that issues to a user"),
+    validation = Rule::new("!has(self.onlineCa) || !(has(self.commonName) || has(self.subject) || has(self.dnsNames) || has(self.ipAddresses) || has(self.uris) || has(self.emailAddresses))").message("an Online CA issues to a user and ignores names: remove commonName, subject, dnsNames, ipAddresses, uris and emailAddresses, or remove onlineCa"),
+    validation = Rule::new("!has(self.csrSecretRef) || !(has(self.commonName) || has(self.subject) || has(self.dnsNames) || has(self.ipAddresses) || has(self.uris) || has(self.emailAddresses) || has(self.usages) || has(self.privateKey))").message("the CSR that csrSecretRef names says names, usages and key: remove commonName, subject, dnsNames, ipAddresses, uris, emailAddresses, usages and privateKey, or remove csrSecretRef"),
+    validation = Rule::new("!has(self.csrSecretRef) || self.csrSecretRef.name != self.secretName").message("csrSecretRef.name and secretName name the same Secret: keep the CSR in another, for the certificate is delivered into a Secret of Chancery's own"),
     validation = Rule::new("!has(self.renewBefore) || !has(self.renewBeforePercentage)").message("set renewBefore or renewBeforePercentage, not both"),
 )]
 #[serde(rename_all = "camelCase")]
 pub struct CertificateRequestSpec {
     /// Who issues the certificate.
     pub issuer_ref: IssuerReference,
-    /// Secret of type `kubernetes.io/tls` in which the certificate is delivered: `tls.key`,
+    /// Secret of type `kubernetes.io/tls` (`Opaque` for a CSR without its key) in which the certificate is delivered: `tls.key`,
     /// `tls.crt` (the certificate, then its intermediates, no root) and `ca.crt` (the trust anchor
     /// its chain was verified to). Created by Chancery; a Secret of that name that is not ours is
     /// never touched. It stays when the request is deleted.
@@ -84,11 +94,42 @@ pub struct CertificateRequestSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 64))]
     pub common_name: Option<String>,
-    /// DNS names the certificate must be valid for; `*.` may stand in front.
+    /// The rest of the subject, such as organization and country. What a CA has not validated it
+    /// leaves out or replaces: that is no reason to refuse the certificate.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub subject: Option<Subject>,
+    /// DNS names the certificate must be valid for; `*.` may stand in front. International names
+    /// may be written as they are, such as `müller.example`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 100), inner(length(min = 1, max = 253)), extend("x-kubernetes-list-type" = "set"))]
-    #[x_kube(validation = Rule::new(r"self.all(name, name.matches('^(\\*\\.)?([a-zA-Z0-9_]([-a-zA-Z0-9_]*[a-zA-Z0-9_])?\\.)*[a-zA-Z0-9_]([-a-zA-Z0-9_]*[a-zA-Z0-9_])?$'))").message("each of dnsNames must be a DNS name such as shop.example.org or *.example.org"))]
+    #[x_kube(validation = Rule::new(r"self.all(name, name.matches('^(\\*\\.)?([\\pL\\pN_]([-\\pL\\pM\\pN_]*[\\pL\\pM\\pN_])?\\.)*[\\pL\\pN_]([-\\pL\\pM\\pN_]*[\\pL\\pM\\pN_])?$'))").message("each of dnsNames must be a DNS name such as shop.example.org or *.example.org"))]
     pub dns_names: Option<Vec<String>>,
+    /// IP addresses the certificate must be valid for, such as `192.0.2.1` or `2001:db8::1`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 100), inner(length(min = 2, max = 45)), extend("x-kubernetes-list-type" = "set"))]
+    #[x_kube(validation = Rule::new("self.all(address, isIP(address))").message("each of ipAddresses must be an IP address such as 192.0.2.1 or 2001:db8::1"))]
+    pub ip_addresses: Option<Vec<String>>,
+    /// URIs the certificate must be valid for, such as `spiffe://example.org/shop`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 100), inner(length(min = 3, max = 1024)), extend("x-kubernetes-list-type" = "set"))]
+    #[x_kube(validation = Rule::new("self.all(uri, uri.matches('^[a-zA-Z][-a-zA-Z0-9+.]*:[!-~]+$'))").message("each of uris must be a URI with a scheme such as spiffe://example.org/shop, with what is not ASCII in percent-encoding"))]
+    pub uris: Option<Vec<String>>,
+    /// E-mail addresses the certificate must be valid for, such as `shop@example.org`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 100), inner(length(min = 3, max = 254)), extend("x-kubernetes-list-type" = "set"))]
+    #[x_kube(validation = Rule::new(r"self.all(address, address.matches('^[!-+\\--:=?A-~]+@[-\\pL\\pM\\pN_.]+$'))").message("each of emailAddresses must be an e-mail address such as shop@example.org"))]
+    pub email_addresses: Option<Vec<String>>,
+    /// What the key is for, in cert-manager's words, as asked of the CA in the CSR; the profile of
+    /// the CA decides. Unset, nothing is asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 19), extend("x-kubernetes-list-type" = "set"))]
+    pub usages: Option<Vec<KeyUsage>>,
+    /// Lifetime to ask for, such as `2160h`, for a CA that lets itself be asked; an hour or more.
+    /// The CA may grant less, and renewal goes by what it granted. Unset, the CA decides.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 2, max = 32))]
+    #[x_kube(validation = Rule::new("self.matches('^([0-9]{1,6}h)?([0-9]{1,6}m)?([0-9]{1,8}s)?$') && duration(self) >= duration('1h')").message("duration must be an hour or more in hours, minutes and seconds, such as 2160h"))]
+    pub duration: Option<String>,
     /// For an Online CA, which knows a user and no names. Give it empty, `{}`, to use the
     /// credentials of the Issuer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -96,6 +137,16 @@ pub struct CertificateRequestSpec {
     /// For SwissSign: what else an order says.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub swiss_sign: Option<SwissSignOrder>,
+    /// A certification request (CSR) of your own, in a Secret in the namespace of the request: it
+    /// says the names, the usages and the key. Chancery then makes no key, and
+    /// `privateKey.rotationPolicy` has no meaning: each renewal is for the key in the CSR. Where
+    /// the Secret also holds that key as `tls.key`, the pair is delivered as `kubernetes.io/tls`;
+    /// where it does not, the target is of type `Opaque` and holds `tls.crt` and `ca.crt` only. A
+    /// CSR for another key is noticed when the Secret changes, and a certificate for it is
+    /// obtained at once; other names in a CSR for the same key show with the next renewal, or at
+    /// once with the annotation `chancery.dev/renew`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub csr_secret_ref: Option<CsrSecretReference>,
     /// The private key. Unset, Chancery takes what the CA prefers and says so in
     /// `status.certificate.privateKey`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -131,6 +182,25 @@ pub struct IssuerReference {
     pub name: String,
 }
 
+/// A CSR in a Secret.
+#[derive(KubeSchema, Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct CsrSecretReference {
+    /// Name of the Secret. It must carry the label `chancery.dev/credentials: "true"`, so that the
+    /// right to create a request is not the right to have any Secret of the namespace read and its
+    /// key copied.
+    #[schemars(length(min = 1, max = 253))]
+    pub name: String,
+    /// Key in its data under which the CSR is, as PEM.
+    #[serde(default = "tls_csr")]
+    #[schemars(length(min = 1, max = 253))]
+    pub key: String,
+}
+
+fn tls_csr() -> String {
+    "tls.csr".to_owned()
+}
+
 /// The user an Online CA issues the certificate to.
 #[derive(KubeSchema, Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -155,12 +225,13 @@ pub struct SwissSignOrder {
 
 /// The private key of a certificate.
 #[derive(KubeSchema, Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
-#[x_kube(validation = Rule::new("!has(self.size) || (self.algorithm == 'RSA' ? self.size in [2048, 3072, 4096] : self.size in [256, 384])").message("size must be 2048, 3072 or 4096 for RSA, 256 or 384 for ECDSA"))]
+#[x_kube(validation = Rule::new("!has(self.size) || (self.algorithm == 'RSA' && self.size in [2048, 3072, 4096]) || (self.algorithm == 'ECDSA' && self.size in [256, 384, 521])").message("size must be 2048, 3072 or 4096 for RSA, 256, 384 or 521 for ECDSA; Ed25519 has but one: leave it out"))]
 #[serde(rename_all = "camelCase")]
 pub struct PrivateKeySpec {
-    /// `RSA` or `ECDSA`.
+    /// `RSA`, `ECDSA` or `Ed25519`.
     pub algorithm: KeyAlgorithm,
-    /// Bits: 2048 (default), 3072 or 4096 for RSA; 256 (default) or 384 for ECDSA.
+    /// Bits: 2048 (default), 3072 or 4096 for RSA; 256 (default), 384 or 521 for ECDSA; none for
+    /// Ed25519.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub size: Option<i32>,
     /// `Always` makes a new key for each certificate; `Never` keeps the key in the Secret as long
@@ -175,9 +246,11 @@ pub enum KeyAlgorithm {
     /// RSA, RFC 8017.
     #[serde(rename = "RSA")]
     Rsa,
-    /// ECDSA on the curves P-256 and P-384 of FIPS 186.
+    /// ECDSA on the curves P-256, P-384 and P-521 of FIPS 186.
     #[serde(rename = "ECDSA")]
     Ecdsa,
+    /// Ed25519, RFC 8032.
+    Ed25519,
 }
 
 /// Whether a renewal makes a new key.
@@ -305,6 +378,12 @@ pub struct OrderStatus {
     /// Who must act next.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub waiting_for: Option<String>,
+    /// What the CA says of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
+    /// The account it was made at.
+    #[serde(default)]
+    pub account: String,
     /// When it was first submitted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub submitted_at: Option<Time>,
@@ -347,4 +426,7 @@ pub struct AttemptInputs {
     /// resourceVersion of the request's own credentials Secret.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub credentials_resource_version: Option<String>,
+    /// resourceVersion of the Secret that `csrSecretRef` names.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub csr_resource_version: Option<String>,
 }

@@ -1,7 +1,7 @@
 //! The CustomResourceDefinitions, from the types.
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
-    CustomResourceDefinition, JSON, JSONSchemaProps, JSONSchemaPropsOrArray,
+    CustomResourceDefinition, JSON, JSONSchemaProps, JSONSchemaPropsOrArray, ValidationRule,
 };
 use kube::CustomResourceExt;
 
@@ -11,10 +11,27 @@ use super::{CertificateRequest, Issuer};
 #[must_use]
 pub fn all() -> Vec<(&'static str, CustomResourceDefinition)> {
     vec![
-        ("certificaterequests.yaml", finished(CertificateRequest::crd())),
+        ("certificaterequests.yaml", finished(certificate_request())),
         ("clusterissuers.yaml", finished(cluster_issuer())),
         ("issuers.yaml", finished(Issuer::crd())),
     ]
+}
+
+/// What holds for the name of a request.
+///
+/// A Secret of its own is called after it, and a name has 253 characters at most.
+fn certificate_request() -> CustomResourceDefinition {
+    let mut crd = CertificateRequest::crd();
+    for schema in root_schemas(&mut crd) {
+        schema.x_kubernetes_validations.get_or_insert_default().push(ValidationRule {
+            rule: "self.metadata.name.size() <= 247".to_owned(),
+            message: Some(
+                "metadata.name must have at most 247 characters, for <name>.order is to be the name of a Secret: choose a shorter one".to_owned(),
+            ),
+            ..ValidationRule::default()
+        });
+    }
+    crd
 }
 
 /// `ClusterIssuer` is `Issuer` with another name and scope: one schema, so that they cannot part.

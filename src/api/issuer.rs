@@ -84,10 +84,10 @@ pub struct OnlineCa {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub credentials_secret_ref: Option<SecretReference>,
     /// Kinds of key this server signs. The server as shipped refuses every elliptic curve key
-    /// because it compares the bare number of bits with 2048: add `ECDSA` only where the server's
-    /// `ca_class.min_key_nbits` was lowered to 256 or less.
+    /// because it compares the bare number of bits with 2048: add `ECDSA` and `Ed25519` only where
+    /// the server's `ca_class.min_key_nbits` was lowered to 256 or less.
     #[serde(default = "rsa_only")]
-    #[schemars(length(min = 1, max = 2), extend("x-kubernetes-list-type" = "set"))]
+    #[schemars(length(min = 1, max = 3), extend("x-kubernetes-list-type" = "set"))]
     pub key_algorithms: Vec<super::KeyAlgorithm>,
     /// Where this server cuts `username:password` apart. The Contrail service cuts at the last
     /// colon, so that a password cannot contain one; the Django service at the first, so that a
@@ -308,6 +308,10 @@ pub struct IssuerStatus {
     /// changes, certificates are issued anew.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub account: Option<String>,
+    /// The account whose search has found an order of ours. Only there is an order that is not found
+    /// taken to be absent, and made again after a lost answer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub order_found_at: Option<String>,
     /// resourceVersion of the credentials Secret that this status speaks of.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub credentials_resource_version: Option<String>,

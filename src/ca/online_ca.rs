@@ -60,6 +60,8 @@ impl OnlineCa {
                 key_kinds_field: "spec.onlineCa.keyAlgorithms",
                 names: false,
                 orders: None,
+                usages: false,
+                duration: false,
             },
             credentials,
             split: settings.basic_split,
@@ -74,7 +76,10 @@ fn key_kinds(algorithms: &[KeyAlgorithm]) -> Vec<KeyKind> {
         kinds.extend([KeyKind::Rsa2048, KeyKind::Rsa3072, KeyKind::Rsa4096]);
     }
     if algorithms.contains(&KeyAlgorithm::Ecdsa) {
-        kinds.extend([KeyKind::EcdsaP256, KeyKind::EcdsaP384]);
+        kinds.extend([KeyKind::EcdsaP256, KeyKind::EcdsaP384, KeyKind::EcdsaP521]);
+    }
+    if algorithms.contains(&KeyAlgorithm::Ed25519) {
+        kinds.push(KeyKind::Ed25519);
     }
     kinds
 }

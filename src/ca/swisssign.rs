@@ -28,6 +28,7 @@ mod states;
 mod token;
 mod wire;
 
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -51,6 +52,8 @@ use super::{
 use crate::api::{SwissSign as Settings, SwissSignProduct, SwissSignSubmission};
 use crate::pki::{self, Certificate, KeyKind, Names};
 
+/// So many polls try the search by name, until it has found an order.
+const SEARCH_TRIES: u32 = 10;
 /// Issued orders whose certificate has to be fetched to tell whether they are ours.
 const LOOKS: usize = 20;
 
@@ -61,6 +64,9 @@ pub struct SwissSign {
     capabilities: Capabilities,
     account: Mutex<Option<Arc<Resolved>>>,
     memory: Memory,
+    /// A search by name has found an order.
+    has_found: AtomicBool,
+    search_tries: AtomicU32,
 }
 
 /// The client that the Issuer means, as the API told it last.
@@ -120,9 +126,12 @@ impl SwissSign {
                     KeyKind::Rsa4096,
                     KeyKind::EcdsaP256,
                     KeyKind::EcdsaP384,
+                    KeyKind::EcdsaP521,
                 ],
                 key_kinds_field: "spec.swissSign.product",
                 names: true,
+                usages: true,
+                duration: true,
                 orders: Some(Orders {
                     searchable: settings.submission == SwissSignSubmission::Named,
                     settle_window,
@@ -131,6 +140,8 @@ impl SwissSign {
             settings: settings.clone(),
             account: Mutex::default(),
             memory: Memory::default(),
+            has_found: AtomicBool::new(false),
+            search_tries: AtomicU32::new(0),
         })
     }
 
@@ -228,6 +239,27 @@ impl SwissSign {
         }
     }
 
+    /// Looks once for an order that is there, so that it is known whether the search by name finds
+    /// orders, before one has to be looked for whose answer was lost.
+    async fn try_search(&self, client: &str, orders: &[OpenOrder]) {
+        let tries = self.search_tries.fetch_add(1, Ordering::AcqRel);
+        let Some(order) = orders.first().filter(|_| tries < SEARCH_TRIES) else {
+            return;
+        };
+        if self.has_found_orders() {
+            return;
+        }
+        let filter = SearchOrders {
+            client_references: [client],
+            tags: Some([order.reference.as_str()]),
+            order_status: None,
+        };
+        let found = self.client.orders(&filter, 1).await;
+        if found.is_ok_and(|found| found.orders.iter().any(|one| one.has_tag(&order.reference))) {
+            self.has_found.store(true, Ordering::Release);
+        }
+    }
+
     fn follower(&self) -> Follower<'_> {
         Follower {
             client: &self.client,
@@ -255,6 +287,9 @@ impl SwissSign {
             doubt = listed.doubt;
             candidates = listed.orders;
             candidates.retain(|one| ours.carries_name(one));
+            if !candidates.is_empty() {
+                self.has_found.store(true, Ordering::Release);
+            }
         }
         if candidates.is_empty()
             && let Some(id) = order.id.filter(|id| wire::is_id(wire::ORDER, id))
@@ -487,7 +522,17 @@ impl CertificateAuthority for SwissSign {
                 return all.map(|open| (open.reference.clone(), Err(error.clone()))).collect();
             }
         };
-        self.follower().poll(&client, orders).await
+        let answers = self.follower().poll(&client, orders).await;
+        // Where nothing comes through, a trial would only be one more call that does not.
+        let comes_through = answers.iter().any(|(_, answer)| answer.is_ok());
+        if comes_through && self.settings.submission == SwissSignSubmission::Named {
+            self.try_search(&client, orders).await;
+        }
+        answers
+    }
+
+    fn has_found_orders(&self) -> bool {
+        self.has_found.load(Ordering::Acquire)
     }
 
     /// The API serves none by themselves.

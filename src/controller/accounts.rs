@@ -105,6 +105,8 @@ pub(super) struct Accounts {
     slots: Mutex<HashMap<IssuerKey, Slot>>,
     blamed: Mutex<HashMap<IssuerKey, (Basis, Error)>>,
     trials: Mutex<HashMap<IssuerKey, (Basis, Arc<Trial>)>>,
+    /// Accounts whose search has found an order of ours, in one line each.
+    proven: Mutex<HashMap<IssuerKey, String>>,
 }
 
 /// Credentials that the CA has not accepted yet are tried by one request alone: CAs lock accounts
@@ -145,6 +147,7 @@ impl Accounts {
             slots: Mutex::default(),
             blamed: Mutex::default(),
             trials: Mutex::default(),
+            proven: Mutex::default(),
         }
     }
 
@@ -199,6 +202,17 @@ impl Accounts {
         None
     }
 
+    /// Notes that a search of this account has found an order of ours; whether that is news.
+    pub(super) fn prove(&self, issuer: &IssuerNow<'_>, account: &Account) -> bool {
+        let before = lock(&self.proven).insert(issuer.key.clone(), account.name.clone());
+        before.as_ref() != Some(&account.name)
+    }
+
+    /// The account whose search has found an order of ours.
+    pub(super) fn proven(&self, key: &IssuerKey) -> Option<String> {
+        lock(&self.proven).get(key).cloned()
+    }
+
     /// Lets the credentials be tried once more.
     pub(super) fn forgive(&self, key: &IssuerKey) {
         lock(&self.blamed).remove(key);
@@ -209,6 +223,7 @@ impl Accounts {
         self.reopen(key);
         self.forgive(key);
         lock(&self.trials).remove(key);
+        lock(&self.proven).remove(key);
     }
 
     async fn connect(&self, cluster: &Cluster, issuer: &IssuerNow<'_>) -> Result<Account, Error> {

@@ -8,23 +8,24 @@ use kube::{Api, Resource as _, ResourceExt as _};
 use tracing::Instrument as _;
 
 use super::accounts::{IssuerKey, IssuerNow};
+use super::asked;
 use super::cluster::ErrorKind;
 use super::issuer::IssuerObject;
 use super::kill_point::kill_point;
-use super::perform;
+use super::orders::Which;
 use super::unwritten::Untold;
 use super::watches::Guarded;
 use super::{Context, Never};
+use super::{orders, perform};
 use crate::api::condition::{self, ISSUING, READY};
 use crate::api::{
-    CertificateRequest, CertificateRequestStatus, IssuerKind, IssuerSpec, IssuerStatus,
-    KeyAlgorithm, PrivateKeySpec, annotation,
+    CertificateRequest, CertificateRequestStatus, IssuerKind, IssuerSpec, IssuerStatus, annotation,
 };
+use crate::ca::{Disposition, OpenOrder, RequestBlock};
 use crate::issuance::{
-    CachedTarget, Description, IssuerState, Notice, Observation, Outcome, Previous, RenewBefore,
-    Request, Requeue, Rest, Step, Template, decide, describe,
+    CachedTarget, CsrReference, Description, IssuerState, Notice, Observation, OrderSeen, Outcome,
+    Previous, RenewBefore, Request, Requeue, Rest, Step, Template, Trouble, decide, describe,
 };
-use crate::pki::{KeyKind, Names};
 
 /// One run for one request.
 pub(super) async fn reconcile(
@@ -55,7 +56,7 @@ pub(super) fn error_policy(
     match *error {}
 }
 
-async fn run(context: &Context, request: &CertificateRequest) -> Action {
+async fn run(context: &Arc<Context>, request: &CertificateRequest) -> Action {
     let uid = request.uid().unwrap_or_default();
     let version = request.resource_version();
     let targets = context.stores.targets_reached();
@@ -73,6 +74,8 @@ async fn run(context: &Context, request: &CertificateRequest) -> Action {
     let mut seen = observe(context, request, previous, &issuer, target, now);
     seen.obtained = context.memory.undelivered.take(&seen);
     let mut is_repair = false;
+    // The object as this run has last written it.
+    let mut written = request.clone();
     let rest = loop {
         let step = decide(&seen);
         if matches!(step, Step::Submit(_) | Step::Deliver(_)) {
@@ -85,6 +88,7 @@ async fn run(context: &Context, request: &CertificateRequest) -> Action {
                 Some(issuer) => perform::open_account(context, &seen, &issuer).await,
                 None => break Rest::IssuerMissing,
             },
+            Step::ReadCsr => perform::read_csr(context, &seen).await,
             Step::Submit(plan) => match issuer.now(context) {
                 Some(issuer) => perform::submit(context, &seen, &issuer, plan).await,
                 None => break Rest::IssuerMissing,
@@ -94,6 +98,20 @@ async fn run(context: &Context, request: &CertificateRequest) -> Action {
                 None => Outcome::Served(Vec::new()),
             },
             Step::Deliver(delivery) => perform::deliver(context, &seen, &delivery).await,
+            Step::ReadRecord => orders::read_record(context, &seen).await,
+            Step::WriteRecord(draft) => orders::write_record(context, &seen, &draft).await,
+            Step::Claim => orders::claim(context, &seen).await,
+            Step::Announce => announce(context, &mut written, &seen).await,
+            Step::Mark(mark) => orders::mark(context, &seen, &mark).await,
+            step @ (Step::Prepare(_) | Step::Find | Step::FindBefore | Step::Order) => {
+                let Some(issuer) = issuer.now(context) else { break Rest::IssuerMissing };
+                match step {
+                    Step::Prepare(plan) => orders::prepare(context, &seen, &issuer, plan).await,
+                    Step::Find => orders::find(context, &seen, &issuer, Which::Next).await,
+                    Step::FindBefore => orders::find(context, &seen, &issuer, Which::Before).await,
+                    _ => orders::submit(context, &seen, &issuer).await,
+                }
+            }
         };
         // Time passes while a CA thinks: dates are judged by what the clock says then.
         seen.now = (context.clock)();
@@ -107,11 +125,68 @@ async fn run(context: &Context, request: &CertificateRequest) -> Action {
     if matches!(&rest, Rest::Failed(trouble) if trouble.reason == "ChainNotTrusted") {
         issuer.now(context).iter().for_each(|issuer| context.accounts.reopen(&issuer.key));
     }
-    let action = finish(context, request, known.unwrap_or_default(), owed, &seen, &rest).await;
+    let known = if seen.order.announced { written.status.clone() } else { known };
+    let action = finish(context, &written, known.unwrap_or_default(), owed, &seen, &rest).await;
+    follow(context, &issuer, &seen, &rest);
     if is_gone(context, &seen.request) {
         context.memory.forget(&seen.request.uid);
     }
     action
+}
+
+/// Writes the status that says who submits what. It fails where the request moved: what is in it
+/// now is decided on before anything is sent.
+async fn announce(
+    context: &Context,
+    request: &mut CertificateRequest,
+    seen: &Observation,
+) -> Outcome {
+    let before = request.status.clone().unwrap_or_default();
+    let status = describe(seen, &before.conditions, &Rest::Submitting).status;
+    kill_point("before-announce");
+    let written = put_status(context, request, status).await;
+    kill_point("after-announce");
+    match written {
+        Ok(object) => {
+            *request = object;
+            context.memory.unwritten.forget(&seen.request.uid);
+            Outcome::Announced
+        }
+        Err(error) if matches!(error.kind, ErrorKind::Conflict | ErrorKind::NotFound) => {
+            Outcome::Abandoned
+        }
+        Err(error) => Outcome::Failed(Trouble {
+            disposition: Disposition::Retry { after: None },
+            reason: "OrderNotAnnounced",
+            message: format!("nothing was ordered, for it could not be announced: {error}"),
+            counts: true,
+        }),
+    }
+}
+
+/// Has the CA asked about an order it has, or about it no more.
+fn follow(context: &Arc<Context>, issuer: &FoundIssuer, seen: &Observation, rest: &Rest) {
+    let reference = match seen.record() {
+        Some(record) => record.next.order.reference.clone(),
+        None => match &seen.previous.order {
+            Some(hint) => hint.reference.clone(),
+            None => return,
+        },
+    };
+    let is_open = matches!(rest, Rest::Ordered | Rest::Failed(_) | Rest::BackingOff { .. });
+    match (issuer, seen.order_id()) {
+        (FoundIssuer::Found { key, .. }, Some(id)) if is_open => {
+            let submitted =
+                seen.previous.order.as_ref().and_then(|hint| hint.submitted_at.as_ref());
+            let stored = seen.record().map(|record| record.next.order.since);
+            let since = stored.or(submitted.map(|time| time.0)).unwrap_or(seen.now);
+            let open = OpenOrder { reference, id, since };
+            let request = (seen.request.namespace.clone(), seen.request.name.clone());
+            context.board.follow(context, key, open, request, seen.order.progress.clone());
+        }
+        _ if matches!(rest, Rest::IssuerNotReady(_) | Rest::IssuerMissing | Rest::Deleted) => {}
+        _ => context.board.forget(&reference),
+    }
 }
 
 /// The request was deleted while the run was under way; what the run noted is of no use.
@@ -150,7 +225,7 @@ async fn finish(
     let written = put_status(context, request, status.clone()).await;
     kill_point("after-status");
     let version = match written {
-        Ok(version) => version,
+        Ok(written) => written.resource_version(),
         Err(error) => {
             // The object moved on, and what it became wakes the next run; the target is what it is.
             context.memory.gate.expect(&seen.request.uid, None, delivered.as_deref());
@@ -180,13 +255,12 @@ async fn put_status(
     context: &Context,
     request: &CertificateRequest,
     status: CertificateRequestStatus,
-) -> Result<Option<String>, super::cluster::Error> {
+) -> Result<CertificateRequest, super::cluster::Error> {
     let mut next = request.clone();
     next.status = Some(status);
     let namespace = request.namespace().unwrap_or_default();
     let api = Api::namespaced(context.cluster.client(), &namespace);
-    let written = context.cluster.put_status(api, "certificaterequests/status", &next).await?;
-    Ok(written.resource_version())
+    context.cluster.put_status(api, "certificaterequests/status", &next).await
 }
 
 fn action(context: &Context, requeue: Requeue) -> Action {
@@ -231,7 +305,7 @@ fn measure(context: &Context, request: &CertificateRequest, seen: &Observation) 
 }
 
 /// The issuer of a request, from the caches.
-enum FoundIssuer {
+pub(super) enum FoundIssuer {
     Missing,
     Unreadable(String),
     Found {
@@ -246,15 +320,22 @@ enum FoundIssuer {
 impl FoundIssuer {
     fn of(context: &Context, request: &CertificateRequest) -> Self {
         let reference = &request.spec.issuer_ref;
-        match reference.kind {
+        let namespace = match reference.kind {
+            IssuerKind::Issuer => request.namespace(),
+            IssuerKind::ClusterIssuer => None,
+        };
+        let name = reference.name.clone();
+        Self::by_key(context, &IssuerKey { kind: reference.kind, namespace, name })
+    }
+
+    pub(super) fn by_key(context: &Context, key: &IssuerKey) -> Self {
+        let at = key.namespace.as_deref().unwrap_or_default();
+        match key.kind {
             IssuerKind::Issuer => {
-                let namespace = request.namespace().unwrap_or_default();
-                let at = ObjectRef::new(&reference.name).within(&namespace);
-                Self::from(context.stores.issuers.get(&at))
+                Self::from(context.stores.issuers.get(&ObjectRef::new(&key.name).within(at)))
             }
             IssuerKind::ClusterIssuer => {
-                let at = ObjectRef::new(&reference.name);
-                Self::from(context.stores.cluster_issuers.get(&at))
+                Self::from(context.stores.cluster_issuers.get(&ObjectRef::new(&key.name)))
             }
         }
     }
@@ -304,7 +385,7 @@ impl FoundIssuer {
         }
     }
 
-    fn now<'a>(&'a self, context: &'a Context) -> Option<IssuerNow<'a>> {
+    pub(super) fn now<'a>(&'a self, context: &'a Context) -> Option<IssuerNow<'a>> {
         let Self::Found { key, uid, spec, generation, .. } = self else {
             return None;
         };
@@ -323,12 +404,38 @@ fn observe(
     let values = values(context, request);
     // Whoever has the target has it; looking through all requests is for those without.
     let rival = if cached.is_none() { rival(context, request) } else { None };
+    let order = order_seen(context, &values, &previous, issuer);
     let issuer = issuer.state(&values);
     Observation {
         rival,
         repaired: context.memory.repairs.last(request),
+        order,
         ..Observation::at_start(now, values, issuer, previous, cached)
     }
+}
+
+/// What this process knows of the request's order.
+fn order_seen(
+    context: &Context,
+    request: &Request,
+    previous: &Previous,
+    issuer: &FoundIssuer,
+) -> OrderSeen {
+    let mut seen = OrderSeen {
+        incarnation: context.leadership.incarnation().to_owned(),
+        claim: context.memory.claims.unused(&request.namespace, &request.name),
+        sought: context.memory.searches.recall(&request.uid),
+        ..OrderSeen::default()
+    };
+    if let FoundIssuer::Found { key, status, .. } = issuer {
+        let account = status.account.as_ref();
+        seen.proven = account.is_some()
+            && (status.order_found_at.as_ref() == account
+                || context.accounts.proven(key).as_ref() == account);
+        seen.progress =
+            previous.order.as_ref().and_then(|hint| context.board.progress(key, &hint.reference));
+    }
+    seen
 }
 
 fn cached_target(context: &Context, request: &CertificateRequest) -> Option<CachedTarget> {
@@ -373,31 +480,26 @@ fn values(context: &Context, request: &CertificateRequest) -> Request {
         deleting: request.metadata.deletion_timestamp.is_some(),
         secret_name: spec.secret_name.clone(),
         issuer: format!("{} {}", spec.issuer_ref.kind, spec.issuer_ref.name),
-        names: Names {
-            common_name: spec.common_name.clone(),
-            dns_names: spec.dns_names.clone().unwrap_or_default(),
-        },
-        key_kind: spec.private_key.as_ref().map(key_kind),
+        names: asked::names(spec),
+        duration: asked::duration(spec),
+        csr: spec.csr_secret_ref.as_ref().map(|reference| CsrReference {
+            secret: reference.name.clone(),
+            entry: reference.key.clone(),
+            version: context.stores.credentials_version(&namespace, &reference.name),
+        }),
+        key_kind: spec.private_key.as_ref().map(asked::key_kind),
         rotation: spec.private_key.as_ref().map(|key| key.rotation_policy).unwrap_or_default(),
         renew_before: renew_before(spec.renew_before.as_deref(), spec.renew_before_percentage),
         template: Template { labels: template.labels, annotations: template.annotations },
         suspended: spec.suspend.unwrap_or(false),
         renew: request.annotations().get(annotation::RENEW).cloned(),
+        block: spec.swiss_sign.clone().map(RequestBlock::SwissSign),
+        release: request.annotations().get(annotation::RELEASE).cloned(),
         credentials_version: credentials
             .as_deref()
             .and_then(|name| context.stores.credentials_version(&namespace, name)),
         credentials,
         namespace,
-    }
-}
-
-fn key_kind(key: &PrivateKeySpec) -> KeyKind {
-    match (key.algorithm, key.size) {
-        (KeyAlgorithm::Ecdsa, Some(384)) => KeyKind::EcdsaP384,
-        (KeyAlgorithm::Ecdsa, _) => KeyKind::EcdsaP256,
-        (KeyAlgorithm::Rsa, Some(3072)) => KeyKind::Rsa3072,
-        (KeyAlgorithm::Rsa, Some(4096)) => KeyKind::Rsa4096,
-        (KeyAlgorithm::Rsa, _) => KeyKind::Rsa2048,
     }
 }
 

@@ -1,8 +1,9 @@
 //! Calls of the API server: bounded in time, never repeated by themselves, and with errors that
-//! name verb, resource and object.
+//! name verb, resource and object. Nothing is written without the lease.
 
 use std::time::Duration;
 
+use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use kube::api::{Patch, PatchParams, PostParams};
 use kube::{Api, Client};
@@ -10,6 +11,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::sync::Semaphore;
 
+use super::lease::Leadership;
 use crate::issuance::Read;
 
 /// The API server answers within milliseconds or is in trouble.
@@ -49,11 +51,13 @@ pub(super) enum ErrorKind {
 pub(super) struct Cluster {
     client: Client,
     permits: Semaphore,
+    leadership: Leadership,
 }
 
 impl Cluster {
-    pub(super) fn new(client: Client) -> Self {
-        Self { client, permits: Semaphore::new(PARALLEL) }
+    /// Writes while `leadership` is held; reads always.
+    pub(super) fn new(client: Client, leadership: Leadership) -> Self {
+        Self { client, permits: Semaphore::new(PARALLEL), leadership }
     }
 
     /// A Secret, live.
@@ -119,6 +123,43 @@ impl Cluster {
         self.call("update", resource, &namespace, &name, put).await
     }
 
+    /// A Lease, or nothing where there is none.
+    pub(super) async fn lease(&self, namespace: &str, name: &str) -> Result<Option<Lease>, Error> {
+        let api: Api<Lease> = Api::namespaced(self.client.clone(), namespace);
+        match self.call("get", "leases", namespace, name, || api.get(name)).await {
+            Ok(lease) => Ok(Some(lease)),
+            Err(error) if error.kind == ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Creates a Lease that must not exist.
+    pub(super) async fn create_lease(
+        &self,
+        namespace: &str,
+        name: &str,
+        lease: &Lease,
+    ) -> Result<Lease, Error> {
+        let api: Api<Lease> = Api::namespaced(self.client.clone(), namespace);
+        let params =
+            PostParams { field_manager: Some(MANAGER.to_owned()), ..PostParams::default() };
+        self.call("create", "leases", namespace, name, || api.create(&params, lease)).await
+    }
+
+    /// Writes a whole Lease on the condition of the uid and resourceVersion in it. The uid is what
+    /// keeps a PUT from creating a Lease that is gone.
+    pub(super) async fn put_lease(
+        &self,
+        namespace: &str,
+        name: &str,
+        lease: &Lease,
+    ) -> Result<Lease, Error> {
+        let api: Api<Lease> = Api::namespaced(self.client.clone(), namespace);
+        let params =
+            PostParams { field_manager: Some(MANAGER.to_owned()), ..PostParams::default() };
+        self.call("update", "leases", namespace, name, || api.replace(name, &params, lease)).await
+    }
+
     async fn call<T, F: Future<Output = kube::Result<T>>>(
         &self,
         verb: &'static str,
@@ -129,9 +170,10 @@ impl Cluster {
     ) -> Result<T, Error> {
         // A semaphore that nobody closes always grants in the end.
         let _permit = self.permits.acquire().await;
-        let (kind, cause) = match tokio::time::timeout(TIMEOUT, admitted(request)).await {
+        let answer = self.admitted(verb, request);
+        let (kind, cause) = match tokio::time::timeout(TIMEOUT, answer).await {
             Ok(Ok(answer)) => return Ok(answer),
-            Ok(Err(error)) => explain(&error),
+            Ok(Err(why)) => why,
             Err(_elapsed) => {
                 (ErrorKind::Other, format!("no answer within {} s", TIMEOUT.as_secs()))
             }
@@ -139,6 +181,29 @@ impl Cluster {
         let object =
             if namespace.is_empty() { name.to_owned() } else { format!("{namespace}/{name}") };
         Err(Error { verb, resource, object, kind, cause })
+    }
+
+    /// The first answer that is not 429.
+    #[expect(clippy::disallowed_methods, reason = "the wait that the API server asks for")]
+    async fn admitted<T, F: Future<Output = kube::Result<T>>>(
+        &self,
+        verb: &'static str,
+        request: impl Fn() -> F,
+    ) -> Result<T, (ErrorKind, String)> {
+        loop {
+            // Before each try: much may have happened while this call waited.
+            if verb != "get" && !self.leadership.is_held() {
+                let why = "this process does not hold the lease".to_owned();
+                return Err((ErrorKind::Other, why));
+            }
+            match request().await {
+                Ok(answer) => return Ok(answer),
+                Err(kube::Error::Api(status)) if status.code == 429 => {
+                    tokio::time::sleep(TURNED_AWAY).await;
+                }
+                Err(error) => return Err(explain(&error)),
+            }
+        }
     }
 
     pub(super) fn client(&self) -> Client {
@@ -155,21 +220,6 @@ fn read<T>(answer: Result<T, Error>) -> Read<T> {
         Ok(object) => Read::Present(object),
         Err(error) if error.kind == ErrorKind::NotFound => Read::Absent,
         Err(error) => Read::Unreadable(error.to_string()),
-    }
-}
-
-/// The first answer that is not 429.
-#[expect(clippy::disallowed_methods, reason = "the wait that the API server asks for")]
-async fn admitted<T, F: Future<Output = kube::Result<T>>>(
-    request: impl Fn() -> F,
-) -> kube::Result<T> {
-    loop {
-        match request().await {
-            Err(kube::Error::Api(status)) if status.code == 429 => {
-                tokio::time::sleep(TURNED_AWAY).await;
-            }
-            answer => return answer,
-        }
     }
 }
 

@@ -167,6 +167,7 @@ async fn run<K: IssuerObject>(context: &Context, issuer: &K) -> Action {
         blamed: context.accounts.blamed(&now),
         next_check,
         failures: failures.unwrap_or_default(),
+        order_found_at: context.accounts.proven(&key),
     };
     let result = match (decide(&seen), &seen.blamed) {
         (IssuerStep::Rest(_), Some(error)) => Err(error.clone()),
@@ -174,7 +175,11 @@ async fn run<K: IssuerObject>(context: &Context, issuer: &K) -> Action {
             if next_check.is_none() {
                 context.checks.set(key, until, 0);
             }
-            return action(context, until);
+            let is_told = match seen.with_found_order() {
+                Some(status) => put_status(context, issuer, status).await,
+                None => true,
+            };
+            return if is_told { action(context, until) } else { Action::requeue(RETRY) };
         }
         (IssuerStep::Forgive, _) => {
             context.accounts.forgive(&key);
@@ -214,21 +219,27 @@ async fn finish<K: IssuerObject>(
     };
     context.checks.set(key, next, failures);
     if status != seen.status {
-        let mut changed = issuer.clone();
-        changed.set_status(status);
-        let api = K::api(context.cluster.client(), issuer.namespace().as_deref());
-        match context.cluster.put_status(api, K::STATUS_RESOURCE, &changed).await {
-            Ok(_) => context.events.publish(&issuer.object_ref(&()), notices),
-            Err(error) if matches!(error.kind, ErrorKind::Conflict | ErrorKind::NotFound) => {
-                return Action::requeue(RETRY);
-            }
-            Err(error) => {
-                tracing::warn!(%error, "the status was not written");
-                return Action::requeue(RETRY);
-            }
+        if !put_status(context, issuer, status).await {
+            return Action::requeue(RETRY);
         }
+        context.events.publish(&issuer.object_ref(&()), notices);
     }
     action(context, next)
+}
+
+/// Whether the status was written.
+async fn put_status<K: IssuerObject>(context: &Context, issuer: &K, status: IssuerStatus) -> bool {
+    let mut changed = issuer.clone();
+    changed.set_status(status);
+    let api = K::api(context.cluster.client(), issuer.namespace().as_deref());
+    match context.cluster.put_status(api, K::STATUS_RESOURCE, &changed).await {
+        Ok(_) => true,
+        Err(error) if matches!(error.kind, ErrorKind::Conflict | ErrorKind::NotFound) => false,
+        Err(error) => {
+            tracing::warn!(%error, "the status was not written");
+            false
+        }
+    }
 }
 
 /// A status that could not be written is decided anew.

@@ -12,8 +12,10 @@ use super::kill_point::kill_point;
 use super::secret;
 use crate::api::CertificateRequest;
 use crate::ca::{self, Disposition, Order, Parameters, Permit, Phase, Progress, Submitted};
-use crate::issuance::{self, Delivery, KeyPlan, Observation, Obtained, Outcome, Read, Trouble};
-use crate::pki::{PrivateKey, csr};
+use crate::issuance::{
+    self, Delivery, Key, KeyPlan, Observation, Obtained, Outcome, Read, Trouble,
+};
+use crate::pki::{KeyKind, Names, PrivateKey, csr};
 
 /// Reads the target Secret.
 pub(super) async fn read_target(context: &Context, seen: &Observation) -> Outcome {
@@ -63,11 +65,23 @@ pub(super) async fn open_account(
         }
     };
     Outcome::Opened(issuance::Account {
+        name: account.name.clone(),
         capabilities: account.ca.capabilities().clone(),
         anchors: account.anchors.clone(),
         add_served_roots: account.add_served_roots,
         credentials,
     })
+}
+
+/// Reads the CSR that the request brings.
+pub(super) async fn read_csr(context: &Context, seen: &Observation) -> Outcome {
+    let Some(reference) = &seen.request.csr else {
+        return Outcome::Abandoned;
+    };
+    match secret::csr(&context.cluster, &seen.request.namespace, reference).await {
+        Ok(csr) => Outcome::CsrRead(Arc::new(csr)),
+        Err(error) => Outcome::Failed(error.into()),
+    }
 }
 
 /// Makes or takes the key, and submits.
@@ -77,13 +91,9 @@ pub(super) async fn submit(
     issuer: &IssuerNow<'_>,
     plan: KeyPlan,
 ) -> Outcome {
-    let key = match key(context, plan).await {
-        Ok(key) => key,
+    let (key, csr_der, csr_names) = match csr(context, seen, plan).await {
+        Ok(csr) => csr,
         Err(trouble) => return Outcome::Failed(trouble),
-    };
-    let csr_der = match csr::build(&key, &seen.request.names) {
-        Ok(csr_der) => csr_der,
-        Err(error) => return Outcome::Failed(key_trouble(&error)),
     };
     // After the key, which may have taken its time: the account of now is asked.
     let account = match context.accounts.open(&context.cluster, issuer).await {
@@ -115,7 +125,7 @@ pub(super) async fn submit(
             if let Some(trial) = &trial {
                 trial.passed();
             }
-            Outcome::Issued(Obtained { key, candidates })
+            Outcome::Issued(Obtained { key, csr_names, candidates })
         }
         Submitted::Accepted(_) => Outcome::Failed(not_at_once()),
         Submitted::Refused(error) | Submitted::Unknown(error) => {
@@ -153,7 +163,7 @@ async fn timed(
 
 /// Refused credentials of the issuer are the issuer's trouble: all its requests wait, and nothing
 /// is asked of the CA, until they change.
-fn refused(
+pub(super) fn refused(
     context: &Context,
     seen: &Observation,
     issuer: &IssuerNow<'_>,
@@ -167,11 +177,28 @@ fn refused(
     error.into()
 }
 
-async fn key(context: &Context, plan: KeyPlan) -> Result<Arc<PrivateKey>, Trouble> {
-    let kind = match plan {
-        KeyPlan::Reuse(key) => return Ok(key),
-        KeyPlan::Generate(kind) => kind,
+/// The key, the CSR to submit, and the names in it where the request brought it.
+pub(super) async fn csr(
+    context: &Context,
+    seen: &Observation,
+    plan: KeyPlan,
+) -> Result<(Key, Vec<u8>, Option<Names>), Trouble> {
+    let key = match plan {
+        KeyPlan::Brought(csr) => {
+            // A CA that ignores names ignores those too.
+            let account = seen.account.as_ref();
+            let goes_by_names = account.is_some_and(|account| account.capabilities.names);
+            let names = goes_by_names.then(|| csr.names.clone());
+            return Ok((csr.key.clone(), csr.der.clone(), names));
+        }
+        KeyPlan::Reuse(key) => key,
+        KeyPlan::Generate(kind) => generate(context, kind).await?,
     };
+    let csr_der = csr::build(&key, &seen.request.names).map_err(|error| key_trouble(&error))?;
+    Ok((key.into(), csr_der, None))
+}
+
+async fn generate(context: &Context, kind: KeyKind) -> Result<Arc<PrivateKey>, Trouble> {
     let _permit = context.keygen.acquire().await;
     let generated = tokio::task::spawn_blocking(move || PrivateKey::generate(kind)).await;
     match generated {
@@ -181,7 +208,7 @@ async fn key(context: &Context, plan: KeyPlan) -> Result<Arc<PrivateKey>, Troubl
     }
 }
 
-fn key_trouble(error: &dyn std::error::Error) -> Trouble {
+pub(super) fn key_trouble(error: &dyn std::fmt::Display) -> Trouble {
     Trouble {
         disposition: Disposition::Internal,
         reason: "KeyFailed",

@@ -14,7 +14,8 @@ use super::cluster::Cluster;
 use crate::api::{CertificateBundle, annotation};
 use crate::ca::credentials::Basic;
 use crate::ca::{Disposition, Error};
-use crate::issuance::{Delivery, Read, Target, Template};
+use crate::issuance::{BroughtCsr, CsrReference, Delivery, Key, Read, Target, Template};
+use crate::pki::csr::Csr;
 use crate::pki::{self, Certificate, PrivateKey};
 
 /// The target as the core sees it.
@@ -40,14 +41,16 @@ pub(super) fn target(secret: &Secret) -> Target {
 
 /// The Secret that a first delivery creates.
 pub(super) fn created(namespace: &str, name: &str, delivery: &Delivery) -> Secret {
-    let key = delivery.key.to_pkcs8_pem();
-    let data = [
+    let mut data = vec![
         ("ca.crt", delivery.ca_crt().into_bytes()),
         ("tls.crt", delivery.tls_crt().into_bytes()),
-        ("tls.key", key.expose_secret().as_bytes().to_vec()),
     ];
+    if let Some(key) = delivery.key.private() {
+        data.push(("tls.key", key.to_pkcs8_pem().expose_secret().as_bytes().to_vec()));
+    }
+    let kind = if delivery.key.private().is_some() { "kubernetes.io/tls" } else { "Opaque" };
     let mut secret = Secret {
-        type_: Some("kubernetes.io/tls".to_owned()),
+        type_: Some(kind.to_owned()),
         data: Some(
             data.into_iter().map(|(key, value)| (key.to_owned(), ByteString(value))).collect(),
         ),
@@ -83,7 +86,11 @@ pub(super) fn changed(uid: &str, resource_version: &str, delivery: &Delivery) ->
         "data": {
             "ca.crt": encode(delivery.ca_crt().as_bytes()),
             "tls.crt": encode(delivery.tls_crt().as_bytes()),
-            "tls.key": encode(delivery.key.to_pkcs8_pem().expose_secret().as_bytes()),
+            // A certificate whose key stays elsewhere has none beside it, also not an old one.
+            "tls.key": delivery
+                .key
+                .private()
+                .map(|key| encode(key.to_pkcs8_pem().expose_secret().as_bytes())),
         },
     })
 }
@@ -128,6 +135,43 @@ pub(super) async fn user_with(
     Ok(Basic::new(text("username")?.to_owned(), text(key)?.to_owned().into()))
 }
 
+/// The CSR that a request brings, with its key if that lies beside it, from a Secret that opted in.
+pub(super) async fn csr(
+    cluster: &Cluster,
+    namespace: &str,
+    reference: &CsrReference,
+) -> Result<BroughtCsr, Error> {
+    let CsrReference { secret: name, entry, .. } = reference;
+    let secret = match cluster.secret(namespace, name).await {
+        Read::Present(secret) => secret,
+        Read::Absent => {
+            return Err(csr_fault(format!(
+                "Secret {namespace}/{name} (spec.csrSecretRef) does not exist: create it with the CSR under the key {entry}"
+            )));
+        }
+        Read::Unreadable(why) => return Err(unreadable("CsrUnreadable", why)),
+    };
+    labelled(&secret, namespace, name, "for a CSR").map_err(csr_fault)?;
+    let held = |key: &str| secret.data.as_ref().and_then(|data| data.get(key));
+    let place = |key: &str| format!("key {key} of Secret {namespace}/{name} (spec.csrSecretRef)");
+    let missing = || csr_fault(format!("{} does not exist: add it", place(entry)));
+    let csr = Csr::from_pem(&held(entry).ok_or_else(missing)?.0)
+        .map_err(|error| csr_fault(format!("{} cannot be used: {error}", place(entry))))?;
+    let Some(pem) = held("tls.key") else {
+        let key = Key::Public(csr.spki_der.into());
+        return Ok(BroughtCsr { der: csr.der, key, names: csr.names });
+    };
+    let key = PrivateKey::from_pem(&pem.0)
+        .map_err(|error| csr_fault(format!("{} cannot be used: {error}", place("tls.key"))))?;
+    if key.spki_der() != csr.spki_der {
+        return Err(csr_fault(format!(
+            "{} is not the key of the CSR beside it: replace one of them, or take the key away",
+            place("tls.key")
+        )));
+    }
+    Ok(BroughtCsr { der: csr.der, key: Key::Pair(Arc::new(key)), names: csr.names })
+}
+
 /// `kubectl create secret --from-file` and editors leave a line end that no password has.
 fn without_line_end(text: &str) -> &str {
     text.strip_suffix('\n').map_or(text, |text| text.strip_suffix('\r').unwrap_or(text))
@@ -135,12 +179,7 @@ fn without_line_end(text: &str) -> &str {
 
 /// "May create an Issuer" must not mean "may send any Secret of the namespace anywhere".
 fn opted_in(secret: &Secret, namespace: &str, name: &str, host: &str) -> Result<(), Error> {
-    let label = annotation::CREDENTIALS_LABEL;
-    if secret.labels().get(label).map(String::as_str) != Some("true") {
-        return Err(unusable(format!(
-            "Secret {namespace}/{name} does not allow its use as credentials: kubectl label secret -n {namespace} {name} {label}=true"
-        )));
-    }
+    labelled(secret, namespace, name, "as credentials").map_err(unusable)?;
     let hosts = secret.annotations().get(annotation::HOSTS).map_or("", String::as_str);
     let mut hosts: Vec<&str> =
         hosts.split(',').map(str::trim).filter(|allowed| !allowed.is_empty()).collect();
@@ -157,6 +196,16 @@ fn opted_in(secret: &Secret, namespace: &str, name: &str, host: &str) -> Result<
         )));
     }
     Ok(())
+}
+
+fn labelled(secret: &Secret, namespace: &str, name: &str, what: &str) -> Result<(), String> {
+    let label = annotation::CREDENTIALS_LABEL;
+    if secret.labels().get(label).map(String::as_str) == Some("true") {
+        return Ok(());
+    }
+    Err(format!(
+        "Secret {namespace}/{name} does not allow its use {what}: kubectl label secret -n {namespace} {name} {label}=true"
+    ))
 }
 
 /// Certificates from wherever an Issuer names them; `field` is the path for messages.
@@ -210,6 +259,12 @@ fn taken<T>(
 
 fn unusable(message: String) -> Error {
     Error { disposition: Disposition::BlameCredentials, reason: "CredentialsUnusable", message }
+}
+
+/// Whoever brought the CSR must act, as for credentials; it is looked at again now and then, because
+/// nobody tells of a Secret without the label.
+fn csr_fault(message: String) -> Error {
+    Error { disposition: Disposition::BlameCredentials, reason: "CsrUnusable", message }
 }
 
 fn unreadable(reason: &'static str, message: String) -> Error {

@@ -10,7 +10,24 @@ use crate::api::AttemptInputs;
 use crate::issuance::{IssuerState, Observation, Obtained, Rest};
 
 #[derive(Default)]
-pub(super) struct Undelivered(Mutex<HashMap<String, (AttemptInputs, Obtained)>>);
+pub(super) struct Undelivered(Mutex<Entries>);
+
+/// By uid of the request.
+type Entries = HashMap<String, (Basis, Obtained)>;
+
+/// What a certificate was obtained with, and after which revision: where another replica has
+/// delivered meanwhile, the one in hand is of no use.
+#[derive(PartialEq)]
+struct Basis {
+    inputs: AttemptInputs,
+    revision: i64,
+}
+
+impl Basis {
+    fn of(seen: &Observation) -> Self {
+        Self { inputs: seen.attempt(), revision: seen.previous.revision }
+    }
+}
 
 impl Undelivered {
     /// What an earlier run for this request obtained with the same inputs, once the next attempt is
@@ -20,8 +37,8 @@ impl Undelivered {
         if !is_due || !matches!(seen.issuer, IssuerState::Ready { .. }) {
             return None;
         }
-        let (inputs, obtained) = self.entries().remove(&seen.request.uid)?;
-        (inputs == seen.attempt()).then_some(obtained)
+        let (basis, obtained) = self.entries().remove(&seen.request.uid)?;
+        (basis == Basis::of(seen)).then_some(obtained)
     }
 
     /// Keeps what a run obtained and could not deliver because an effect failed or the target could
@@ -29,7 +46,7 @@ impl Undelivered {
     pub(super) fn keep(&self, seen: &Observation, rest: &Rest) {
         let may_still_be = seen.trouble.is_some() || matches!(rest, Rest::TargetUnreadable(_));
         if let Some(obtained) = seen.obtained.as_ref().filter(|_| may_still_be) {
-            let entry = (seen.attempt(), obtained.clone());
+            let entry = (Basis::of(seen), obtained.clone());
             self.entries().insert(seen.request.uid.clone(), entry);
         }
     }
@@ -39,7 +56,7 @@ impl Undelivered {
         self.entries().remove(uid);
     }
 
-    fn entries(&self) -> std::sync::MutexGuard<'_, HashMap<String, (AttemptInputs, Obtained)>> {
+    fn entries(&self) -> std::sync::MutexGuard<'_, Entries> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

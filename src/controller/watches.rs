@@ -22,6 +22,7 @@ use tokio::task::JoinSet;
 use super::accounts::IssuerKey;
 use crate::api::{CertificateRequest, ClusterIssuer, Issuer, IssuerKind, IssuerSpec, annotation};
 use crate::ca::registry::Kind;
+use crate::issuance::record::request_of;
 
 /// An object that may have been written for another version of its type: it must not stop a watch.
 pub(super) type Guarded<K> = DeserializeGuard<K>;
@@ -36,6 +37,7 @@ pub(super) struct Stores {
     pub(super) cluster_issuers: Store<Guarded<ClusterIssuer>>,
     pub(super) targets: Store<SecretMeta>,
     pub(super) credentials: Store<SecretMeta>,
+    pub(super) records: Store<SecretMeta>,
     /// Newest version that the watch of the targets has told of, deletions included.
     targets_reached: Arc<AtomicU64>,
 }
@@ -80,9 +82,17 @@ pub(super) fn start(
     let (cluster_issuers, cluster_issuers_writer) = store();
     let (targets, targets_writer) = store();
     let (credentials, credentials_writer) = store();
+    let (records, records_writer) = store();
     let targets_reached = Arc::default();
-    let stores =
-        Stores { requests, issuers, cluster_issuers, targets, credentials, targets_reached };
+    let stores = Stores {
+        requests,
+        issuers,
+        cluster_issuers,
+        targets,
+        credentials,
+        records,
+        targets_reached,
+    };
     let (wake_requests, request_wakes) = unbounded_channel();
     let (wake_issuers, issuer_wakes) = unbounded_channel();
     let (wake_cluster_issuers, cluster_issuer_wakes) = unbounded_channel();
@@ -149,6 +159,15 @@ pub(super) fn start(
                 reached.fetch_max(version.unwrap_or_default(), Ordering::AcqRel);
                 routes.target(secret);
             }
+        },
+    ));
+    tasks.spawn(follow(
+        Api::all(client.clone()),
+        labelled(annotation::ORDER_LABEL),
+        records_writer,
+        {
+            let routes = routes.clone();
+            move |secret, _| routes.record(secret)
         },
     ));
     let operator_namespace = operator_namespace.to_owned();
@@ -233,6 +252,7 @@ impl Stores {
             self.cluster_issuers.wait_until_ready(),
             self.targets.wait_until_ready(),
             self.credentials.wait_until_ready(),
+            self.records.wait_until_ready(),
         );
     }
 
@@ -258,6 +278,26 @@ impl Stores {
 }
 
 impl Wakers {
+    /// Has everything looked at that is in the caches.
+    pub(super) fn everything(&self, stores: &Stores) {
+        // A receiver is gone at shutdown only.
+        for issuer in stores.issuers.state() {
+            let _ = self.issuers.send(ObjectRef::from_obj(&*issuer));
+        }
+        for issuer in stores.cluster_issuers.state() {
+            let _ = self.cluster_issuers.send(ObjectRef::from_obj(&*issuer));
+        }
+        for request in stores.requests.state() {
+            let _ = self.requests.send(ObjectRef::from_obj(&*request));
+        }
+    }
+
+    /// Has a request looked at again.
+    pub(super) fn request(&self, namespace: &str, name: &str) {
+        // A receiver is gone at shutdown only.
+        let _ = self.requests.send(ObjectRef::new(name).within(namespace));
+    }
+
     /// Has an issuer looked at again.
     pub(super) fn issuer(&self, kind: IssuerKind, namespace: Option<&str>, name: &str) {
         // A receiver is gone at shutdown only.
@@ -315,6 +355,14 @@ impl Routes {
         }
     }
 
+    /// A record that somebody put back, or took away, is looked at by its request.
+    fn record(&self, secret: &SecretMeta) {
+        let name = secret.name_any();
+        if let (Some(namespace), Some(request)) = (secret.namespace(), request_of(&name)) {
+            self.wakers.request(&namespace, request);
+        }
+    }
+
     fn credentials(&self, secret: &SecretMeta, operator_namespace: &str) {
         let (Some(namespace), name) = (secret.namespace(), secret.name_any()) else {
             return;
@@ -337,12 +385,10 @@ impl Routes {
             }
         }
         self.wake_where(Some(&namespace), |request| {
-            request
-                .spec
-                .online_ca
-                .as_ref()
-                .and_then(|identity| identity.credentials_secret_ref.as_ref())
-                .is_some_and(|reference| reference.name == name)
+            let identity = request.spec.online_ca.as_ref();
+            let own = identity.and_then(|identity| identity.credentials_secret_ref.as_ref());
+            own.is_some_and(|reference| reference.name == name)
+                || request.spec.csr_secret_ref.as_ref().is_some_and(|csr| csr.name == name)
         });
     }
 }

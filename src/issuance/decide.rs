@@ -4,14 +4,18 @@ use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::delivery::Delivery;
+use super::delivery::{Delivery, New};
+use super::key::{BroughtCsr, CsrReference, Key};
 use super::observation::{Account, IssuerState, Observation, Obtained, Request, Target, Trouble};
+use super::order::{self, Hold};
+use super::record::{Mark, OrderDraft};
 use super::reissue::{Reissue, reissue};
-use super::standing::Standing;
+use super::requested::Requested;
+use super::standing::{Standing, TLS};
 use crate::api::RotationPolicy;
 use crate::ca::Disposition;
 use crate::pki::chain::{self, Expected, Unfit, VerifiedChain};
-use crate::pki::{Certificate, KeyKind, PrivateKey};
+use crate::pki::{Certificate, KeyKind, Names, PrivateKey, csr};
 
 /// A Secret that somebody else keeps changing back is repaired after this time at the earliest; each
 /// repair in a row doubles it, up to [`LONGEST_REPAIR_PAUSE`].
@@ -27,12 +31,32 @@ pub enum Step {
     ReadTarget,
     /// Open the account at the CA.
     OpenAccount,
+    /// Read the CSR that the request brings.
+    ReadCsr,
     /// Make or take a key, and submit.
     Submit(KeyPlan),
     /// Ask for the certificates the CA serves.
     ReadServedRoots,
     /// Write the target Secret.
     Deliver(Box<Delivery>),
+    /// Read the record of the request's order.
+    ReadRecord,
+    /// Make a key and a CSR, and have the CA translate and examine the order.
+    Prepare(KeyPlan),
+    /// Store an order before it is made, and with it the claim.
+    WriteRecord(Box<OrderDraft>),
+    /// Win the claim on the order that is stored.
+    Claim,
+    /// Write the status that says who submits what.
+    Announce,
+    /// Search the CA for the order.
+    Find,
+    /// Search the CA for the order before.
+    FindBefore,
+    /// Submit the order that is stored.
+    Order,
+    /// Note on the record what became of the order.
+    Mark(Mark),
     /// Nothing now.
     Rest(Rest),
 }
@@ -44,6 +68,8 @@ pub enum KeyPlan {
     Generate(KeyKind),
     /// The one in the target.
     Reuse(Arc<PrivateKey>),
+    /// The one of the CSR that the request brings.
+    Brought(Arc<BroughtCsr>),
 }
 
 /// Why nothing is done now.
@@ -76,6 +102,21 @@ pub enum Rest {
     SecretNameTaken(String),
     /// The attempt of this run failed.
     Failed(Trouble),
+    /// The order is about to be submitted; only the announcement says so.
+    Submitting,
+    /// The CA has the order.
+    Ordered,
+    /// The answer to a submit may have been lost: the order is looked for.
+    LookedFor {
+        /// When the next time.
+        until: Timestamp,
+        /// What the last search came to, where it is worth telling.
+        why: Option<String>,
+    },
+    /// Nobody knows what is in the record.
+    RecordUnreadable(String),
+    /// The order waits for a person.
+    Held(Hold),
 }
 
 /// The next step.
@@ -110,7 +151,15 @@ pub fn decide(seen: &Observation) -> Step {
             None => Step::OpenAccount,
         };
     }
-    match reissue(seen, &standing) {
+    if seen.csr_may_be_another(&standing) {
+        let rest = pause(seen, Reissue::InputsDiffer(Requested::CSR));
+        return rest.map_or(Step::ReadCsr, Step::Rest);
+    }
+    let due = reissue(seen, &standing);
+    if seen.has_open_order(&standing) {
+        return order::step(seen, &standing, due);
+    }
+    match due {
         Some(reissue) => issue(seen, &standing, reissue),
         None => keep(seen, &standing),
     }
@@ -126,7 +175,9 @@ fn issue(seen: &Observation, standing: &Standing, reissue: Reissue) -> Step {
             "the CA issued the certificate that is there already".to_owned(),
         )));
     }
-    if seen.request.suspended {
+    // What was paid for is delivered again, whatever is suspended.
+    let is_paid = reissue.is_repair() && seen.previous.orders > 0;
+    if seen.request.suspended && !is_paid {
         return Step::Rest(Rest::Suspended(reissue));
     }
     match &seen.issuer {
@@ -134,7 +185,7 @@ fn issue(seen: &Observation, standing: &Standing, reissue: Reissue) -> Step {
         IssuerState::NotReady(why) => return Step::Rest(Rest::IssuerNotReady(why.clone())),
         IssuerState::Ready { .. } => {}
     }
-    if let Some(rest) = pause(seen, reissue) {
+    if let Some(rest) = pause(seen, reissue.clone()) {
         return Step::Rest(rest);
     }
     if seen.target.is_none() {
@@ -146,19 +197,37 @@ fn issue(seen: &Observation, standing: &Standing, reissue: Reissue) -> Step {
     let Some(account) = &seen.account else {
         return Step::OpenAccount;
     };
-    match refusal(&seen.request, account) {
-        Some(message) => Step::Rest(Rest::Failed(Trouble {
-            disposition: Disposition::Reject,
-            reason: "NotSupportedByCa",
-            message,
-            counts: true,
-        })),
-        None => Step::Submit(key_plan(seen, standing, account)),
+    let reject = |reason, message| {
+        let disposition = Disposition::Reject;
+        Step::Rest(Rest::Failed(Trouble { disposition, reason, message, counts: true }))
+    };
+    if let Some(message) = refusal(&seen.request, account) {
+        return reject("NotSupportedByCa", message);
+    }
+    if let Some(reference) = &seen.request.csr {
+        let Some(csr) = &seen.csr else { return Step::ReadCsr };
+        if let Some(message) = csr_refusal(csr, reference, account) {
+            return reject("NotSupportedByCa", message);
+        }
+        return match seen.no_room(&csr.key) {
+            Some(rest) => Step::Rest(rest),
+            None if account.capabilities.orders.is_some() => {
+                order::step(seen, standing, Some(reissue))
+            }
+            None => Step::Submit(KeyPlan::Brought(Arc::clone(csr))),
+        };
+    }
+    match csr::check(&seen.request.names) {
+        Err(unfit) => reject("NamesUnfit", format!("nothing is asked of the CA: {unfit}")),
+        Ok(()) if account.capabilities.orders.is_some() => {
+            order::step(seen, standing, Some(reissue))
+        }
+        Ok(()) => Step::Submit(key_plan(seen, standing, account)),
     }
 }
 
 /// Whether the next attempt has to wait.
-fn pause(seen: &Observation, reissue: Reissue) -> Option<Rest> {
+pub(super) fn pause(seen: &Observation, reissue: Reissue) -> Option<Rest> {
     let previous = &seen.previous;
     if previous.next_attempt.is_none() && seen.is_last_attempt() {
         return Some(Rest::AwaitingChange);
@@ -175,9 +244,22 @@ fn pause(seen: &Observation, reissue: Reissue) -> Option<Rest> {
 /// What the CA would refuse, refused first and with a reason.
 fn refusal(request: &Request, account: &Account) -> Option<String> {
     let can = &account.capabilities;
-    if !can.names && (request.names.common_name.is_some() || !request.names.dns_names.is_empty()) {
+    if !can.names && !request.names.is_empty() {
         return Some(format!(
-            "{} issues to a user and ignores names: remove spec.commonName and spec.dnsNames and write spec.onlineCa: {{}} instead",
+            "{} issues to a user and ignores names: remove {} and write spec.onlineCa: {{}} instead",
+            can.name,
+            request.name_fields().join(" and ")
+        ));
+    }
+    if !can.usages && !request.names.usages.is_empty() {
+        return Some(format!(
+            "{} decides itself what its certificates are for: remove spec.usages",
+            can.name
+        ));
+    }
+    if !can.duration && request.duration.is_some() {
+        return Some(format!(
+            "{} decides itself how long its certificates are valid: remove spec.duration",
             can.name
         ));
     }
@@ -190,7 +272,22 @@ fn refusal(request: &Request, account: &Account) -> Option<String> {
     })
 }
 
-fn key_plan(seen: &Observation, standing: &Standing, account: &Account) -> KeyPlan {
+/// The same for the key of a CSR.
+fn csr_refusal(csr: &BroughtCsr, reference: &CsrReference, account: &Account) -> Option<String> {
+    let can = &account.capabilities;
+    let kind = KeyKind::of_spki(csr.key.spki_der());
+    (!kind.is_some_and(|kind| can.key_kinds.contains(&kind))).then(|| {
+        format!(
+            "{} does not sign the key in the CSR of Secret {}, which is {}: bring a CSR for another, or admit such keys in {} of the issuer if the server does",
+            can.name,
+            reference.secret,
+            csr.key.kind(),
+            can.key_kinds_field
+        )
+    })
+}
+
+pub(super) fn key_plan(seen: &Observation, standing: &Standing, account: &Account) -> KeyPlan {
     let preferred = account.capabilities.key_kinds.first().copied().unwrap_or(KeyKind::Rsa2048);
     let kind = seen.request.key_kind.unwrap_or(preferred);
     if seen.request.rotation == RotationPolicy::Always || standing.held().is_none() {
@@ -212,13 +309,16 @@ fn deliver(seen: &Observation, obtained: &Obtained, account: &Account) -> Step {
     if account.add_served_roots && seen.served.is_none() {
         return Step::ReadServedRoots;
     }
-    match seen.verified(&obtained.candidates, obtained.key.spki_der(), account) {
+    let names = obtained.csr_names.as_ref().unwrap_or(&seen.request.names);
+    match seen.verified(&obtained.candidates, obtained.key.spki_der(), names, account) {
         Ok(chain) if seen.is_no_better(&chain) => Step::Rest(Rest::Failed(unfit(format!(
             "the CA issued a certificate that ends at {}, no later than the one it was to replace",
             chain.leaf.not_after()
         )))),
         Ok(chain) => {
-            Step::Deliver(Box::new(seen.delivery(account, &chain, Arc::clone(&obtained.key), true)))
+            let key = obtained.key.clone();
+            let new = New { requested: seen.requested_for(&key), order: None };
+            Step::Deliver(Box::new(seen.delivery(account, &chain, key, Some(new))))
         }
         // The server may keep the missing intermediate among the roots it serves.
         Err(Unfit::NoPath { .. }) if seen.served.is_none() => Step::ReadServedRoots,
@@ -227,7 +327,7 @@ fn deliver(seen: &Observation, obtained: &Obtained, account: &Account) -> Step {
 }
 
 /// Somebody else writes the target as often as we do.
-fn contended(seen: &Observation) -> Option<Trouble> {
+pub(super) fn contended(seen: &Observation) -> Option<Trouble> {
     (seen.conflicts > CONFLICTS).then(|| Trouble {
         disposition: Disposition::Retry { after: None },
         reason: "SecretContended",
@@ -248,7 +348,7 @@ fn unfit(message: String) -> Trouble {
     }
 }
 
-fn unfit_trouble(unfit: &Unfit) -> Trouble {
+pub(super) fn unfit_trouble(unfit: &Unfit) -> Trouble {
     let (disposition, reason, advice) = match unfit {
         Unfit::AnchorNotValid { .. }
         | Unfit::NoAnchors { .. }
@@ -291,7 +391,7 @@ fn keep(seen: &Observation, standing: &Standing) -> Step {
     let Some(target) = seen.live_target() else {
         return Step::ReadTarget;
     };
-    let (Some(_), Some(key)) = (standing.held(), &target.key) else {
+    let (Some(_), Some(key)) = (standing.held(), seen.key_in(target)) else {
         return Step::Rest(Rest::Kept);
     };
     let Some(account) = &seen.account else {
@@ -303,18 +403,19 @@ fn keep(seen: &Observation, standing: &Standing) -> Step {
     if account.add_served_roots && seen.served.is_none() {
         return Step::ReadServedRoots;
     }
-    let chain = match seen.verified(&target.chain, key.spki_der(), account) {
+    let names = &seen.request.names;
+    let chain = match seen.verified(&target.chain, key.spki_der(), names, account) {
         Ok(chain) => chain,
         // Somebody may have cut the intermediate off, and the server may keep it.
         Err(Unfit::NoPath { .. }) if seen.served.is_none() => return Step::ReadServedRoots,
         // Where the anchors have moved on, the old chain still ends at those delivered with it: that
         // is no alteration.
-        Err(_) if seen.hangs_together(target, key) => return Step::Rest(Rest::Kept),
+        Err(_) if seen.hangs_together(target, &key) => return Step::Rest(Rest::Kept),
         Err(_) => {
             return issue(seen, standing, Reissue::SecretAltered("its chain does not verify"));
         }
     };
-    let delivery = seen.delivery(account, &chain, Arc::clone(key), false);
+    let delivery = seen.delivery(account, &chain, key, None);
     if target.immutable || delivery.is_in(target) {
         return Step::Rest(Rest::Kept);
     }
@@ -332,6 +433,18 @@ pub fn repair_pause(in_a_row: u32) -> SignedDuration {
 }
 
 impl Observation {
+    /// An order was made, or is about to be, and the target does not hold its certificate.
+    fn has_open_order(&self, standing: &Standing) -> bool {
+        let delivered = standing.held().and_then(|held| held.order.as_deref());
+        self.order.claim.is_some()
+            || self
+                .previous
+                .order
+                .as_ref()
+                .is_some_and(|hint| delivered != Some(hint.reference.as_str()))
+            || self.order.record.is_some()
+    }
+
     /// When the target may be put in order again.
     fn next_repair(&self) -> Option<Timestamp> {
         let (last, in_a_row) = self.repaired?;
@@ -349,12 +462,38 @@ impl Observation {
     }
 
     /// Whether the certificate still ends at the anchors that were delivered with it.
-    fn hangs_together(&self, target: &Target, key: &PrivateKey) -> bool {
+    fn hangs_together(&self, target: &Target, key: &Key) -> bool {
         let account = self.account.as_ref();
         let delivered =
             account.map(|account| Account { anchors: target.anchors.clone(), ..account.clone() });
-        delivered
-            .is_some_and(|account| self.verified(&target.chain, key.spki_der(), &account).is_ok())
+        let names = &self.request.names;
+        delivered.is_some_and(|account| {
+            self.verified(&target.chain, key.spki_der(), names, &account).is_ok()
+        })
+    }
+
+    /// The Secret with the CSR is not the version that the certificate was requested with.
+    fn csr_may_be_another(&self, standing: &Standing) -> bool {
+        let version = self.request.csr.as_ref().and_then(|csr| csr.version.as_deref());
+        let requested = standing.held().and_then(|held| held.requested.as_ref());
+        match (version, requested) {
+            (Some(version), Some(requested)) => {
+                self.csr.is_none() && requested.has_other_csr_version(version)
+            }
+            _ => false,
+        }
+    }
+
+    /// The type of a Secret cannot be changed, and one of type `kubernetes.io/tls` has a key.
+    pub(super) fn no_room(&self, key: &Key) -> Option<Rest> {
+        let is_tls = self.live_target().is_some_and(|target| target.kind == TLS);
+        let csr = self.request.csr.as_ref().map_or("", |csr| csr.secret.as_str());
+        (key.private().is_none() && is_tls).then(|| {
+            Rest::SecretNotOurs(format!(
+                "Secret {} is of type {TLS} and the CSR in Secret {csr} comes without its key: delete the former, and it is created again without one, or add tls.key to the latter",
+                self.request.secret_name
+            ))
+        })
     }
 
     /// A renewal that gains no time is none: a CA that repeats itself would be asked for ever.
@@ -369,7 +508,7 @@ impl Observation {
 
     /// The target is ours and somebody made it immutable: what is in it counts, and nothing new can
     /// be put there.
-    fn fixed(&self) -> Option<Rest> {
+    pub(super) fn fixed(&self) -> Option<Rest> {
         let is_fixed = self.live_target().is_some_and(|target| target.immutable);
         is_fixed.then(|| {
             Rest::SecretNotOurs(format!(
@@ -379,17 +518,18 @@ impl Observation {
         })
     }
 
-    fn verified(
+    pub(super) fn verified(
         &self,
         candidates: &[Certificate],
         spki_der: &[u8],
+        names: &Names,
         account: &Account,
     ) -> Result<VerifiedChain, Unfit> {
         chain::verify(
             candidates,
             &Expected {
                 spki_der,
-                names: &self.request.names,
+                names,
                 anchors: &account.anchors,
                 further_intermediates: self.served.as_deref().unwrap_or_default(),
                 now: self.now,

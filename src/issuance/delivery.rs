@@ -1,14 +1,14 @@
 //! What is written into the target Secret.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
+use super::key::Key;
 use super::observation::{Account, Observation, Target, Template};
 use super::requested::Requested;
 use super::standing::requested;
 use crate::api::annotation;
+use crate::pki::Certificate;
 use crate::pki::chain::VerifiedChain;
-use crate::pki::{Certificate, PrivateKey};
 
 /// What is written into the target Secret.
 #[derive(Clone, Debug)]
@@ -16,7 +16,7 @@ pub struct Delivery {
     /// uid and resourceVersion of the Secret to change; `None` creates it.
     pub base: Option<(String, String)>,
     /// The key.
-    pub key: Arc<PrivateKey>,
+    pub key: Key,
     /// Leaf and intermediates.
     pub chain: Vec<Certificate>,
     /// Trust anchors, the one of the chain first.
@@ -33,13 +33,20 @@ pub struct Delivery {
     pub renewed: bool,
 }
 
+/// What a new certificate was asked for with.
+pub(super) struct New {
+    pub(super) requested: Requested,
+    /// Reference of its order, where it was one that costs money.
+    pub(super) order: Option<String>,
+}
+
 impl Observation {
     pub(super) fn delivery(
         &self,
         account: &Account,
         chain: &VerifiedChain,
-        key: Arc<PrivateKey>,
-        renewed: bool,
+        key: Key,
+        new: Option<New>,
     ) -> Delivery {
         let added: Vec<Certificate> = self
             .served
@@ -52,13 +59,16 @@ impl Observation {
             .collect();
         let base = self.live_target();
         let old = base.map(|target| &target.metadata);
-        let requested = if renewed {
-            self.wanted().with(Requested::PRIVATE_KEY, Some(key.kind().to_string())).to_annotation()
-        } else {
-            old.and_then(requested)
-                .map_or_else(|| self.wanted().to_annotation(), |kept| kept.to_annotation())
+        let renewed = new.is_some();
+        let (requested, order) = match new {
+            Some(New { requested, order }) => (requested, order),
+            None => (old.and_then(requested).unwrap_or_else(|| self.wanted()), None),
         };
-        let metadata = self.metadata(&requested, chain.leaf.fingerprint_sha256());
+        let mut metadata =
+            self.metadata(&requested.to_annotation(), chain.leaf.fingerprint_sha256());
+        metadata
+            .annotations
+            .extend(order.map(|order| (annotation::ORDER_REFERENCE.to_owned(), order)));
         let gone = |kind: &str, now: &BTreeMap<String, String>| {
             let mut keys = old.map(|old| template_keys(old, kind)).unwrap_or_default();
             keys.retain(|key| !now.contains_key(key));
@@ -74,6 +84,17 @@ impl Observation {
             metadata,
             key,
             renewed,
+        }
+    }
+
+    /// What the certificate for `key` was requested with.
+    pub(super) fn requested_for(&self, key: &Key) -> Requested {
+        let requested = self.wanted().with(Requested::PRIVATE_KEY, Some(key.kind()));
+        match &self.request.csr {
+            Some(csr) => {
+                requested.with_csr_key(key.spki_der()).with_csr_version(csr.version.as_deref())
+            }
+            None => requested,
         }
     }
 

@@ -5,10 +5,11 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 
 use super::decide::Rest;
 use super::observation::{Observation, Trouble};
+use super::order_status;
 use super::renewal;
 use super::standing::Held;
 use crate::api::condition::{self, ISSUING, READY, STALLED, Verdict};
-use crate::api::{CertificateRequestStatus, DeliveredCertificate};
+use crate::api::{CertificateRequestStatus, DeliveredCertificate, OrderPhase};
 use crate::ca::Disposition;
 
 /// What a run leaves behind.
@@ -47,6 +48,10 @@ const SHORTEST_PAUSE: SignedDuration = SignedDuration::from_secs(1);
 /// A Secret that cannot be read, or that is in the way, is looked at again so often: nobody tells
 /// when it can be read again, or when one without our label goes away.
 const UNREADABLE_PAUSE: SignedDuration = SignedDuration::from_secs(15);
+
+/// An order that waits for a person is looked at so often, where something may change by itself.
+const HELD_PAUSE: SignedDuration = SignedDuration::from_mins(10);
+const ORDERED_PAUSE: SignedDuration = SignedDuration::from_mins(30);
 
 /// The status after a run that ended with `rest`. `before` are the conditions so far.
 #[must_use]
@@ -223,7 +228,58 @@ fn issuing(seen: &Observation, rest: &Rest, next: Option<&NextAttempt>) -> Issui
             ),
         ),
         Rest::Failed(trouble) => failed(trouble, next),
+        Rest::Held(hold) => say(true, hold.reason(), order_status::held(seen, hold)),
+        Rest::LookedFor { .. } if is_looked_for(seen) => {
+            remembered(seen, true).unwrap_or_else(|| say(true, LOOKED_FOR, looked_for(seen)))
+        }
+        Rest::LookedFor { .. } => say(true, LOOKED_FOR, looked_for(seen)),
+        Rest::Ordered => remembered(seen, true).filter(|_| is_issued(seen)).unwrap_or_else(|| {
+            let (reason, message) = order_status::waiting(order_status::of(seen, rest).as_ref());
+            say(true, reason, message)
+        }),
+        Rest::RecordUnreadable(why) => say(
+            true,
+            "OrderRecordUnreadable",
+            format!("{why}; nothing is ordered before it can be read"),
+        ),
+        Rest::Submitting => say(
+            true,
+            "Submitting",
+            format!(
+                "order {} is being submitted; its key is in Secret {}",
+                seen.record().map_or("", |record| &record.next.order.reference),
+                seen.record_name()
+            ),
+        ),
     }
+}
+
+/// Reason while the answer to a submit may have been lost.
+const LOOKED_FOR: &str = "OrderLookedFor";
+
+/// The CA has issued, and what came of it stands until it is looked at again: otherwise what the
+/// board asks and what the reconciler says of the answer would take turns for ever.
+fn is_issued(seen: &Observation) -> bool {
+    let phase = seen.order.progress.as_ref().map(|progress| &progress.phase);
+    phase.is_none()
+        && seen.previous.order.as_ref().is_some_and(|hint| hint.phase == OrderPhase::Issued)
+}
+
+/// The same as it was: each search leaves the status alone, and a hold stays one between searches.
+fn is_looked_for(seen: &Observation) -> bool {
+    let reason = seen.previous.issuing.as_ref().map(|(reason, _)| reason.as_str());
+    matches!(reason, Some(LOOKED_FOR | "OrderForForeignKey" | "OrderOutcomeUnknown"))
+}
+
+fn looked_for(seen: &Observation) -> String {
+    let lost = match &seen.order.submitted {
+        Some((_, trouble)) => trouble.message.clone(),
+        None => "it may have been submitted by a process that ended".to_owned(),
+    };
+    format!(
+        "order {}: {lost}. It is looked for at the CA by this name, and made again, with the same key and CSR, only once it provably is not there",
+        seen.hinted_or_stored().unwrap_or_default()
+    )
 }
 
 fn failed(trouble: &Trouble, next: Option<&NextAttempt>) -> Issuing {
@@ -252,27 +308,47 @@ fn remembered(seen: &Observation, holds: bool) -> Option<Issuing> {
 }
 
 /// Reasons of failed attempts, to be found again in a status.
-const REASONS: [&str; 23] = [
+const REASONS: [&str; 43] = [
     "AddressInvalid",
     "AddressUnknown",
     "BundleUnreadable",
     "BundleUnusable",
+    "CertificateNotYetValid",
     "CertificateUnfit",
+    "CertificateUnusable",
     "ChainNotTrusted",
+    "ClientNotFound",
     "CredentialsMissing",
     "CredentialsRefused",
     "CredentialsUnreadable",
     "CredentialsUnusable",
+    "CsrUnreadable",
+    "CsrUnusable",
+    "DurationRefused",
     "KeyFailed",
     "KindUnknown",
+    "NamesMissing",
+    "NamesUnfit",
     "NoAnswer",
     "NotSupportedByCa",
+    "OrderForForeignKey",
+    LOOKED_FOR,
+    "OrderNotAnnounced",
+    "OrderOutcomeUnknown",
+    "OrderRecordContended",
+    "OrderRecordNotWritten",
+    "OrderUnusable",
+    "ProductMissing",
+    "ProductNotFound",
+    "ProductUnusable",
     "Redirected",
     "Refused",
+    "RequestNotMade",
     "SecretContended",
     "SecretNotWritten",
     "ServerError",
     "ServerNotTrusted",
+    "SettingsInvalid",
     "TooManyRequests",
     "UnexpectedAnswer",
     "Unreachable",
@@ -291,7 +367,12 @@ fn is_stalled(seen: &Observation, rest: &Rest) -> bool {
         Rest::BackingOff { until, .. } => {
             seen.previous.stalled && seen.previous.next_attempt == Some(*until)
         }
-        Rest::Deleted
+        Rest::Held(_) => true,
+        Rest::LookedFor { .. } => seen.previous.stalled && is_looked_for(seen),
+        Rest::Ordered => seen.previous.stalled && is_issued(seen),
+        Rest::RecordUnreadable(_)
+        | Rest::Submitting
+        | Rest::Deleted
         | Rest::IssuerMissing
         | Rest::IssuerNotReady(_)
         | Rest::Kept
@@ -363,8 +444,8 @@ fn status(
         observed_generation: seen.request.generation,
         conditions,
         revision: (revision > 0).then_some(revision),
-        order: None,
-        orders: None,
+        order: order_status::of(seen, rest),
+        orders: order_status::count(seen),
         certificate: held
             .map(|held| recorded(seen, held, rest))
             .or_else(|| previous.certificate.clone()),
@@ -414,6 +495,9 @@ fn is_new(seen: &Observation, held: Option<&Held>) -> bool {
     held.is_some_and(|held| known != Some(&held.certificate.fingerprint_sha256))
 }
 
+/// What happens to each order, and is worth no Event.
+const ORDINARY: [&str; 3] = ["Issued", "OrderPending", "Submitting"];
+
 fn notices(
     seen: &Observation,
     held: Option<&Held>,
@@ -452,13 +536,13 @@ fn notices(
     }
     let transition = verdicts
         .iter()
-        .find(|verdict| verdict.kind == ISSUING && verdict.reason != "Issued")
+        .find(|verdict| verdict.kind == ISSUING && !ORDINARY.contains(&verdict.reason))
         .filter(|verdict| {
             condition::find(before, ISSUING).is_none_or(|old| old.reason != verdict.reason)
         });
     if let Some(verdict) = transition {
         notices.push(Notice {
-            warning: verdict.reason != "Suspended",
+            warning: !matches!(verdict.reason, "AwaitingApproval" | "AwaitingOwner" | "Suspended"),
             reason: verdict.reason,
             message: verdict.message.clone(),
         });
@@ -481,9 +565,17 @@ fn requeue(
             Some(next) => next.at,
             None => pause_after(trouble.disposition, 1).and_then(later),
         },
-        Rest::SecretNotOurs(_) | Rest::TargetUnreadable(_) => later(UNREADABLE_PAUSE),
+        Rest::RecordUnreadable(_) | Rest::SecretNotOurs(_) | Rest::TargetUnreadable(_) => {
+            later(UNREADABLE_PAUSE)
+        }
+        Rest::LookedFor { until, .. } => Some(*until),
+        Rest::Held(hold) if hold.may_pass() => later(HELD_PAUSE),
+        // The poller wakes who waits; this is for an order that it was not told of.
+        Rest::Ordered => later(ORDERED_PAUSE),
+        Rest::Submitting => later(SHORTEST_PAUSE),
         Rest::AwaitingChange
         | Rest::Deleted
+        | Rest::Held(_)
         | Rest::IssuerMissing
         | Rest::IssuerNotReady(_)
         | Rest::SecretNameTaken(_)

@@ -133,6 +133,7 @@ pub(super) fn names() -> Names {
     Names {
         common_name: Some("a.example.org".to_owned()),
         dns_names: vec!["a.example.org".to_owned(), "b.example.org".to_owned()],
+        ..Names::default()
     }
 }
 
@@ -152,6 +153,8 @@ pub(super) fn request() -> Request {
         secret_name: "web-tls".to_owned(),
         issuer: "Issuer house".to_owned(),
         names: names(),
+        duration: None,
+        csr: None,
         key_kind: Some(KeyKind::EcdsaP256),
         rotation: RotationPolicy::Always,
         renew_before: RenewBefore::AThird,
@@ -161,6 +164,8 @@ pub(super) fn request() -> Request {
         },
         suspended: false,
         renew: None,
+        block: None,
+        release: None,
         credentials: None,
         credentials_version: None,
     }
@@ -175,10 +180,13 @@ pub(super) fn ready() -> IssuerState {
 
 pub(super) fn account() -> Account {
     Account {
+        name: "https://ca.example/ as house".to_owned(),
         capabilities: Capabilities {
             name: "House CA",
             key_kinds: vec![KeyKind::EcdsaP256, KeyKind::EcdsaP384],
             names: true,
+            usages: true,
+            duration: true,
             key_kinds_field: "spec.houseCa.keyAlgorithms",
             orders: None,
         },
@@ -207,7 +215,7 @@ pub(super) fn opened() -> Observation {
 pub(super) fn obtained() -> Observation {
     // Once, because each signature is another certificate.
     static ISSUED: LazyLock<Vec<Certificate>> = LazyLock::new(|| issued(&key(0), now()));
-    let obtained = Obtained { key: key(0), candidates: ISSUED.clone() };
+    let obtained = Obtained { key: key(0).into(), csr_names: None, candidates: ISSUED.clone() };
     Observation { obtained: Some(obtained), submitted: true, ..opened() }
 }
 
@@ -263,13 +271,17 @@ pub(super) fn written(old: Option<&Target>, delivery: &Delivery, version: u64) -
     Target {
         uid: old.map_or_else(|| format!("uid-{version}"), |old| old.uid.clone()),
         resource_version: version.to_string(),
-        kind: "kubernetes.io/tls".to_owned(),
+        kind: old.map_or_else(|| type_of(delivery).to_owned(), |old| old.kind.clone()),
         immutable: false,
         metadata,
-        key: Some(Arc::clone(&delivery.key)),
+        key: delivery.key.private().map(Arc::clone),
         chain: delivery.chain.clone(),
         anchors: delivery.anchors.clone(),
     }
+}
+
+fn type_of(delivery: &Delivery) -> &'static str {
+    if delivery.key.private().is_some() { "kubernetes.io/tls" } else { "Opaque" }
 }
 
 /// What the metadata watch shows of a target: only what carries our label.
@@ -295,11 +307,7 @@ pub(super) fn stored(status: &CertificateRequestStatus) -> CertificateRequestSta
 pub(super) fn rest(seen: &Observation) -> Rest {
     match decide(seen) {
         Step::Rest(rest) => rest,
-        step @ (Step::ReadTarget
-        | Step::OpenAccount
-        | Step::Submit(_)
-        | Step::ReadServedRoots
-        | Step::Deliver(_)) => panic!("a rest was expected, not {step:?}"),
+        step => panic!("a rest was expected, not {step:?}"),
     }
 }
 

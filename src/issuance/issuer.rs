@@ -31,6 +31,19 @@ pub struct IssuerObservation {
     pub next_check: Option<Timestamp>,
     /// Failed checks in a row in this process.
     pub failures: u32,
+    /// The account whose search has found an order of ours in this process.
+    pub order_found_at: Option<String>,
+}
+
+impl IssuerObservation {
+    /// The status with what a search has found out, where it does not say so yet.
+    #[must_use]
+    pub fn with_found_order(&self) -> Option<IssuerStatus> {
+        let found =
+            self.order_found_at.clone().filter(|_| self.order_found_at == self.status.account)?;
+        (self.status.order_found_at.as_ref() != Some(&found))
+            .then(|| IssuerStatus { order_found_at: Some(found), ..self.status.clone() })
+    }
 }
 
 /// What to do.
@@ -109,6 +122,7 @@ pub fn describe(
         observed_generation: seen.generation,
         conditions: condition::merge(&seen.status.conditions, verdicts, seen.generation, seen.now),
         account,
+        order_found_at: seen.status.order_found_at.clone(),
         credentials_resource_version: seen.credentials_version.clone(),
     };
     (status, notices, Requeue::At(next))
@@ -179,6 +193,7 @@ mod tests {
             blamed: None,
             next_check: None,
             failures: 0,
+            order_found_at: None,
         }
     }
 
@@ -287,6 +302,19 @@ mod tests {
             assert_eq!(condition::is_true(&status.conditions, STALLED), stalled);
             assert_eq!(notices.len(), 1);
         }
+    }
+
+    #[test]
+    fn what_a_search_found_is_told_once_and_of_the_account_of_now() {
+        let account = Some(checked().account);
+        let found = IssuerObservation { order_found_at: account.clone(), ..working() };
+        let told = found.with_found_order().expect("news");
+        assert_eq!(told.order_found_at, account);
+        let again = IssuerObservation { status: told.clone(), ..found.clone() };
+        assert_eq!(again.with_found_order(), None);
+        assert_eq!(describe(&again, Ok(checked())).0.order_found_at, account, "a check keeps it");
+        let other = IssuerObservation { order_found_at: Some("another".to_owned()), ..found };
+        assert_eq!(other.with_found_order(), None);
     }
 
     #[test]

@@ -3,15 +3,19 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
+use super::key::{BroughtCsr, CsrReference, Key};
+use super::order::{self, OrderSeen, Prepared, Sent, Sought};
+use super::record::{Record, RecordRead};
 use super::renewal::RenewBefore;
 use super::requested::Requested;
 use crate::api::{
-    AttemptInputs, CertificateRequestStatus, DeliveredCertificate, RotationPolicy, condition,
+    AttemptInputs, CertificateRequestStatus, DeliveredCertificate, OrderStatus, RotationPolicy,
+    condition,
 };
 use crate::ca::credentials::Basic;
-use crate::ca::{self, Capabilities, Disposition};
+use crate::ca::{self, Capabilities, Disposition, Lookup, Progress, RequestBlock};
 use crate::pki::{Certificate, KeyKind, Names, PrivateKey};
 
 /// Everything [`super::decide`] looks at.
@@ -33,6 +37,8 @@ pub struct Observation {
     pub target: Option<Read<Target>>,
     /// The account at the CA, once opened in this run.
     pub account: Option<Account>,
+    /// The CSR that the request brings, once read in this run.
+    pub csr: Option<Arc<BroughtCsr>>,
     /// What the CA issued in this run, not yet delivered.
     pub obtained: Option<Obtained>,
     /// The certificates the CA serves, once asked for in this run.
@@ -49,6 +55,8 @@ pub struct Observation {
     pub trouble: Option<Trouble>,
     /// When this process last put the target in order, and how often in a row.
     pub repaired: Option<(Timestamp, u32)>,
+    /// The order of the request, at a CA where certificates are ordered.
+    pub order: OrderSeen,
 }
 
 /// The answer of a read: unreadable is never absent.
@@ -79,8 +87,12 @@ pub struct Request {
     pub secret_name: String,
     /// Issuer in words, such as `Issuer swisssign`.
     pub issuer: String,
-    /// Names for the certificate.
+    /// Names for the certificate, and what its key is for.
     pub names: Names,
+    /// Lifetime to ask for.
+    pub duration: Option<SignedDuration>,
+    /// Where the CSR is, if the request brings its own: names and key are those in it.
+    pub csr: Option<CsrReference>,
     /// Kind of key asked for, where one is.
     pub key_kind: Option<KeyKind>,
     /// Whether the key may be used again.
@@ -93,6 +105,10 @@ pub struct Request {
     pub suspended: bool,
     /// Renewal nonce.
     pub renew: Option<String>,
+    /// What it says to one kind of CA only.
+    pub block: Option<RequestBlock>,
+    /// Reference of an order that somebody gave up.
+    pub release: Option<String>,
     /// Secret with the request's own credentials.
     pub credentials: Option<String>,
     /// resourceVersion of that Secret, where the watch knows it.
@@ -100,6 +116,23 @@ pub struct Request {
 }
 
 impl Request {
+    /// The fields of the spec that say for whom the certificate is.
+    #[must_use]
+    pub fn name_fields(&self) -> Vec<&'static str> {
+        let names = &self.names;
+        [
+            ("spec.commonName", names.common_name.is_some()),
+            ("spec.subject", !names.subject.is_empty()),
+            ("spec.dnsNames", !names.dns_names.is_empty()),
+            ("spec.ipAddresses", !names.ip_addresses.is_empty()),
+            ("spec.uris", !names.uris.is_empty()),
+            ("spec.emailAddresses", !names.email_addresses.is_empty()),
+        ]
+        .into_iter()
+        .filter_map(|(field, is_set)| is_set.then_some(field))
+        .collect()
+    }
+
     /// Whether what makes an issuer not ready is of no matter for this request: with credentials of
     /// its own it needs none of the issuer's.
     #[must_use]
@@ -152,6 +185,10 @@ pub struct Previous {
     pub issuing: Option<(String, String)>,
     /// The condition `Stalled` was there.
     pub stalled: bool,
+    /// The order that was open.
+    pub order: Option<OrderStatus>,
+    /// Number of the order made last.
+    pub orders: i64,
 }
 
 /// Metadata of the target from the watch.
@@ -187,6 +224,8 @@ pub struct Target {
 /// The account at the CA.
 #[derive(Clone, Debug)]
 pub struct Account {
+    /// In one line.
+    pub name: String,
     /// What the CA can do.
     pub capabilities: Capabilities,
     /// Trust anchors a chain must end at.
@@ -201,7 +240,9 @@ pub struct Account {
 #[derive(Clone, Debug)]
 pub struct Obtained {
     /// The key it was requested for.
-    pub key: Arc<PrivateKey>,
+    pub key: Key,
+    /// The names in the CSR, where the request brought it and the CA goes by them.
+    pub csr_names: Option<Names>,
     /// The certificates as they came.
     pub candidates: Vec<Certificate>,
 }
@@ -231,6 +272,8 @@ impl From<&CertificateRequestStatus> for Previous {
             last_attempt: status.last_attempt.clone(),
             issuing: issuing.map(|found| (found.reason.clone(), found.message.clone())),
             stalled: condition::is_true(&status.conditions, condition::STALLED),
+            order: status.order.clone(),
+            orders: status.orders.unwrap_or_default(),
         }
     }
 }
@@ -253,6 +296,8 @@ pub enum Outcome {
     TargetRead(Read<Target>),
     /// The account was opened.
     Opened(Account),
+    /// The CSR that the request brings was read.
+    CsrRead(Arc<BroughtCsr>),
     /// The CA issued.
     Issued(Obtained),
     /// The certificates the CA serves.
@@ -268,6 +313,26 @@ pub enum Outcome {
     },
     /// The target was changed by somebody else in between.
     Conflict,
+    /// The record was read; with uid and resourceVersion of the Secret of its name.
+    RecordRead(RecordRead, Option<(String, String)>),
+    /// Key, CSR and parameters of an order are made, and the CA has examined it.
+    Prepared(Prepared),
+    /// The record was written, and with it the claim won.
+    Claimed(Box<Record>),
+    /// The record was patched.
+    Marked(Box<Record>),
+    /// Somebody else wrote the record in between.
+    RecordConflict,
+    /// The status says who submits what.
+    Announced,
+    /// The CA was searched for the order.
+    Searched(Result<Lookup, Trouble>, Sought),
+    /// The CA was searched for the order before.
+    SearchedBefore(Result<Lookup, Trouble>),
+    /// The CA took the order.
+    Ordered(Progress),
+    /// The order was sent, and this came of it.
+    NotOrdered(Sent, Trouble),
     /// Nothing was done and nothing is to be told: the request is gone, or the process is ending.
     Abandoned,
     /// The effect failed.
@@ -293,6 +358,7 @@ impl Observation {
             cached,
             target: None,
             account: None,
+            csr: None,
             obtained: None,
             served: None,
             submitted: false,
@@ -301,6 +367,7 @@ impl Observation {
             conflicts: 0,
             trouble: None,
             repaired: None,
+            order: OrderSeen::default(),
         }
     }
 
@@ -308,16 +375,24 @@ impl Observation {
     #[must_use]
     pub fn wanted(&self) -> Requested {
         let request = &self.request;
-        let mut dns_names: Vec<String> =
-            request.names.dns_names.iter().map(|name| name.to_lowercase()).collect();
-        dns_names.sort_unstable();
         let mut wanted = Requested::default()
-            .with(Requested::COMMON_NAME, request.names.common_name.clone())
-            .with(Requested::DNS_NAMES, Some(dns_names))
+            .with_names(&request.names)
+            .with(Requested::DURATION, request.duration.map(|duration| duration.as_secs()))
             .with(Requested::CREDENTIALS, request.credentials.clone())
             .with(Requested::ISSUER, Some(request.issuer.clone()))
-            .with(Requested::RENEW, request.renew.clone());
-        if let Some(kind) = request.key_kind {
+            .with(Requested::RENEW, request.renew.clone())
+            .with(
+                Requested::CA_BLOCK,
+                request.block.as_ref().and_then(|block| serde_json::to_value(block).ok()),
+            );
+        let csr = request.csr.as_ref();
+        wanted =
+            wanted.with(Requested::CSR, csr.map(|csr| format!("{}/{}", csr.secret, csr.entry)));
+        if let Some(csr) = &self.csr {
+            wanted = wanted.with_csr_key(csr.key.spki_der());
+        }
+        // The key of a CSR is what it is.
+        if let Some(kind) = request.key_kind.filter(|_| csr.is_none()) {
             wanted = wanted.with(Requested::PRIVATE_KEY, Some(kind.to_string()));
         }
         match &self.issuer {
@@ -351,7 +426,30 @@ impl Observation {
             issuer_version,
             renew: self.request.renew.clone(),
             credentials_resource_version: self.request.credentials_version.clone(),
+            csr_resource_version: self.request.csr.as_ref().and_then(|csr| csr.version.clone()),
         }
+    }
+
+    /// The record as it is now. What was learned of another order, or under another claim, says
+    /// nothing of this one: somebody may have put it there, and submitted it, meanwhile.
+    fn record_read(&mut self, read: RecordRead, base: Option<(String, String)>) {
+        let order = &mut self.order;
+        if let RecordRead::Present(record) = &read {
+            let about = (record.next.order.reference.clone(), record.claim_id());
+            let hinted = self.previous.order.as_ref().map(|hint| &hint.reference);
+            let before = order.about.as_ref().map(|(reference, _)| reference).or(hinted);
+            if before.is_some_and(|before| *before != about.0) {
+                order.progress = None;
+                order.submitted = None;
+            }
+            if order.about.as_ref().is_some_and(|before| *before != about) {
+                order.lookup = None;
+                order.announced = false;
+            }
+            order.about = Some(about);
+        }
+        order.record = Some(read);
+        order.base = base;
     }
 
     /// The observation after an effect: what a second read would show.
@@ -360,6 +458,7 @@ impl Observation {
         match outcome {
             Outcome::TargetRead(target) => self.target = Some(target),
             Outcome::Opened(account) => self.account = Some(account),
+            Outcome::CsrRead(csr) => self.csr = Some(csr),
             Outcome::Issued(obtained) => {
                 self.submitted = true;
                 self.obtained = Some(obtained);
@@ -376,6 +475,47 @@ impl Observation {
                 // What the watch knew is as old as what was read.
                 self.cached = None;
                 self.conflicts += 1;
+            }
+            Outcome::RecordRead(read, base) => self.record_read(read, base),
+            Outcome::Prepared(prepared) => self.order.prepared = Some(prepared),
+            Outcome::Claimed(record) => {
+                self.order = OrderSeen {
+                    claim: Some(record.next.order.reference.clone()),
+                    about: Some((record.next.order.reference.clone(), record.claim_id())),
+                    base: Some((record.uid.clone(), record.resource_version.clone())),
+                    record: Some(RecordRead::Present(record)),
+                    incarnation: self.order.incarnation,
+                    sought: self.order.sought,
+                    proven: self.order.proven,
+                    conflicts: self.order.conflicts,
+                    ..OrderSeen::default()
+                };
+            }
+            Outcome::Marked(record) => {
+                self.order.base = Some((record.uid.clone(), record.resource_version.clone()));
+                self.order.record = Some(RecordRead::Present(record));
+            }
+            Outcome::RecordConflict => {
+                self.order.record = None;
+                self.order.base = None;
+                self.order.conflicts += 1;
+            }
+            Outcome::Announced => self.order.announced = true,
+            Outcome::Searched(answer, sought) => {
+                if let Ok(Lookup::Found(found)) = &answer {
+                    self.order.progress = order::adopt(found).map(|found| found.progress.clone());
+                }
+                self.order.sought = sought;
+                self.order.lookup = Some(answer);
+            }
+            Outcome::SearchedBefore(answer) => self.order.before = Some(answer),
+            Outcome::Ordered(progress) => {
+                self.order.claim = None;
+                self.order.progress = Some(progress);
+            }
+            Outcome::NotOrdered(sent, trouble) => {
+                self.order.claim = None;
+                self.order.submitted = Some((sent, trouble));
             }
             Outcome::Abandoned => self.request.deleting = true,
             Outcome::Failed(trouble) => self.trouble = Some(trouble),

@@ -121,11 +121,23 @@ fn secret_altered(case: &Case<'_>) -> Option<Reissue> {
     }
 }
 
+/// What a user writes and a certificate is made from, but for its key.
+const INPUTS: [&str; 10] = [
+    Requested::COMMON_NAME,
+    Requested::SUBJECT,
+    Requested::DNS_NAMES,
+    Requested::IP_ADDRESSES,
+    Requested::URIS,
+    Requested::EMAIL_ADDRESSES,
+    Requested::USAGES,
+    Requested::DURATION,
+    Requested::CREDENTIALS,
+    Requested::CA_BLOCK,
+];
+
 fn inputs_differ(case: &Case<'_>) -> Option<Reissue> {
-    [Requested::COMMON_NAME, Requested::DNS_NAMES, Requested::CREDENTIALS]
-        .into_iter()
-        .find(|field| case.differs(field))
-        .map(Reissue::InputsDiffer)
+    let field = INPUTS.into_iter().find(|field| case.differs(field));
+    field.or_else(|| case.has_other_csr().then_some(Requested::CSR)).map(Reissue::InputsDiffer)
 }
 
 fn key_kind_changed(case: &Case<'_>) -> Option<Reissue> {
@@ -155,6 +167,12 @@ fn nearing_expiry(case: &Case<'_>) -> Option<Reissue> {
 impl Case<'_> {
     fn held(&self) -> Option<&Held> {
         self.standing.held()
+    }
+
+    fn has_other_csr(&self) -> bool {
+        self.held()
+            .and_then(|held| held.requested.as_ref())
+            .is_some_and(|requested| requested.has_other_csr(&self.wanted))
     }
 
     fn differs(&self, field: &str) -> bool {

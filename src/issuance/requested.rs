@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
+use crate::pki::{self, Names, names};
+
 /// Inputs by name. A map and not a struct, because "not known when it was written" and "none" must
 /// stay apart: a field that only one side knows is equal, so that an upgrade of Chancery re-issues
 /// nothing.
@@ -13,8 +15,26 @@ pub struct Requested(BTreeMap<String, Value>);
 impl Requested {
     /// Subject common name.
     pub const COMMON_NAME: &'static str = "commonName";
-    /// DNS names, sorted, lower case.
+    /// DNS names, sorted, as A-labels in lower case.
     pub const DNS_NAMES: &'static str = "dnsNames";
+    /// Attributes of the subject apart from the common name, in order, such as `O=Example`.
+    pub const SUBJECT: &'static str = "subject";
+    /// IP addresses, sorted.
+    pub const IP_ADDRESSES: &'static str = "ipAddresses";
+    /// URIs, sorted.
+    pub const URIS: &'static str = "uris";
+    /// E-mail addresses, sorted.
+    pub const EMAIL_ADDRESSES: &'static str = "emailAddresses";
+    /// Uses of the key, sorted.
+    pub const USAGES: &'static str = "usages";
+    /// Lifetime asked for, in seconds.
+    pub const DURATION: &'static str = "duration";
+    /// Secret with the request's own CSR, and the key in it.
+    pub const CSR: &'static str = "csrSecretRef";
+    /// SHA-256 of the public key in that CSR.
+    const CSR_KEY: &'static str = "csrKey";
+    /// resourceVersion of that Secret.
+    const CSR_VERSION: &'static str = "csrVersion";
     /// Kind of key, such as `RSA 2048`.
     pub const PRIVATE_KEY: &'static str = "privateKey";
     /// Kind and name of the issuer.
@@ -23,6 +43,8 @@ impl Requested {
     pub const ACCOUNT: &'static str = "account";
     /// Secret with the request's own credentials.
     pub const CREDENTIALS: &'static str = "credentials";
+    /// What the request says to one kind of CA only.
+    pub const CA_BLOCK: &'static str = "ca";
     /// Renewal nonce.
     pub const RENEW: &'static str = "renew";
 
@@ -31,6 +53,48 @@ impl Requested {
     pub fn with(mut self, field: &str, value: Option<impl Into<Value>>) -> Self {
         self.0.insert(field.to_owned(), value.map_or(Value::Null, Into::into));
         self
+    }
+
+    /// The same with everything of `names` set, in a form that says the same for the same names.
+    #[must_use]
+    pub fn with_names(self, names: &Names) -> Self {
+        let ascii =
+            |name: &String| names::dns_name_to_ascii(name).unwrap_or_else(|| name.to_lowercase());
+        let subject = names.subject.iter().map(|one| format!("{}={}", one.kind, one.value));
+        self.with(Self::COMMON_NAME, names.common_name.clone())
+            .with(Self::SUBJECT, Some(subject.collect::<Vec<_>>()))
+            .with(Self::DNS_NAMES, sorted(names.dns_names.iter().map(ascii)))
+            .with(Self::IP_ADDRESSES, sorted(names.ip_addresses.iter().map(|ip| ip.to_string())))
+            .with(Self::URIS, sorted(names.uris.iter().cloned()))
+            .with(Self::EMAIL_ADDRESSES, sorted(names.email_addresses.iter().cloned()))
+            .with(Self::USAGES, sorted(names.usages.iter().map(|usage| usage.to_string())))
+    }
+
+    /// The same with the key of the CSR set.
+    #[must_use]
+    pub fn with_csr_key(self, spki_der: &[u8]) -> Self {
+        self.with(Self::CSR_KEY, Some(pki::sha256_hex(spki_der)))
+    }
+
+    /// The same with the version of the CSR's Secret set, where it is known.
+    #[must_use]
+    pub fn with_csr_version(self, version: Option<&str>) -> Self {
+        match version {
+            Some(version) => self.with(Self::CSR_VERSION, Some(version)),
+            None => self,
+        }
+    }
+
+    /// Whether the CSR is another one, or for another key, than `wanted` says.
+    #[must_use]
+    pub fn has_other_csr(&self, wanted: &Self) -> bool {
+        self.differs(wanted, Self::CSR) || self.differs(wanted, Self::CSR_KEY)
+    }
+
+    /// Whether the CSR's Secret is known to be another version than `version`.
+    #[must_use]
+    pub fn has_other_csr_version(&self, version: &str) -> bool {
+        self.text(Self::CSR_VERSION).is_some_and(|known| known != version)
     }
 
     /// From the annotation; text that is not a JSON object tells nothing.
@@ -44,6 +108,24 @@ impl Requested {
     pub fn to_annotation(&self) -> String {
         let object: serde_json::Map<String, Value> = self.0.clone().into_iter().collect();
         Value::Object(object).to_string()
+    }
+
+    /// Field by field.
+    #[must_use]
+    pub fn into_map(self) -> BTreeMap<String, Value> {
+        self.0
+    }
+
+    /// From what [`Self::into_map`] gave.
+    #[must_use]
+    pub fn from_map(fields: BTreeMap<String, Value>) -> Self {
+        Self(fields)
+    }
+
+    /// Whether any field differs that both sides know.
+    #[must_use]
+    pub fn differs_anywhere(&self, wanted: &Self) -> bool {
+        self.0.keys().any(|field| self.differs(wanted, field))
     }
 
     /// Whether both sides know the field and their values are not the same.
@@ -62,9 +144,16 @@ impl Requested {
     }
 }
 
+fn sorted(texts: impl Iterator<Item = String>) -> Option<Vec<String>> {
+    let mut texts: Vec<String> = texts.collect();
+    texts.sort_unstable();
+    Some(texts)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::pki::names::{Attribute, AttributeType, Usage};
 
     #[test]
     fn unknown_is_equal_and_none_is_not() {
@@ -83,6 +172,41 @@ mod tests {
                 "{name}, turned round"
             );
         }
+    }
+
+    #[test]
+    fn the_same_names_in_other_words_are_the_same() {
+        let names = |dns: &[&str], ips: &[&str], usages: &[Usage]| Names {
+            dns_names: dns.iter().map(|&name| name.to_owned()).collect(),
+            ip_addresses: ips.iter().map(|ip| ip.parse().unwrap()).collect(),
+            usages: usages.to_vec(),
+            ..Names::default()
+        };
+        let (server, client) = (Usage::ServerAuth, Usage::ClientAuth);
+        let one =
+            names(&["Müller.example", "a.example."], &["::1", "192.0.2.1"], &[server, client]);
+        let other = names(
+            &["A.example", "xn--mller-kva.example"],
+            &["192.0.2.1", "0:0::1"],
+            &[client, server],
+        );
+        let requested = |names: &Names| Requested::default().with_names(names);
+        assert_eq!(requested(&one), requested(&other));
+        let units = |units: [&str; 2]| Names {
+            subject: units
+                .map(|unit| Attribute {
+                    kind: AttributeType::OrganizationalUnit,
+                    value: unit.to_owned(),
+                })
+                .into(),
+            ..Names::default()
+        };
+        assert_eq!(
+            requested(&units(["a", "b"])).0[Requested::SUBJECT],
+            serde_json::json!(["OU=a", "OU=b"])
+        );
+        let (one, other) = (requested(&units(["a", "b"])), requested(&units(["b", "a"])));
+        assert!(one.differs(&other, Requested::SUBJECT), "the order of a subject counts");
     }
 
     #[test]

@@ -1,11 +1,19 @@
 //! How things stand with the target: what is known of the Secret, and whether it is ours.
 
+use std::sync::Arc;
+
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
+use super::key::Key;
 use super::observation::{Observation, Obtained, Read, Request, Target, Template};
 use super::renewal::{Renewal, renewal};
 use super::requested::Requested;
 use crate::api::{DeliveredCertificate, annotation};
+
+/// Type of a Secret with certificate and key; the API server sees to it that it has both.
+pub(super) const TLS: &str = "kubernetes.io/tls";
+/// Type of a Secret with certificates alone.
+const OPAQUE: &str = "Opaque";
 
 /// How things stand with the target.
 #[derive(Clone, Debug)]
@@ -29,6 +37,8 @@ pub(super) enum Standing {
 pub(super) struct Held {
     pub(super) certificate: DeliveredCertificate,
     pub(super) requested: Option<Requested>,
+    /// Reference of the order it came from.
+    pub(super) order: Option<String>,
 }
 
 impl Held {
@@ -85,6 +95,7 @@ impl Observation {
                 Standing::Held(Box::new(Held {
                     certificate: certificate.clone(),
                     requested: requested(&cached.metadata),
+                    order: cached.metadata.annotations.get(annotation::ORDER_REFERENCE).cloned(),
                 }))
             }
             _ => Standing::Unread,
@@ -95,7 +106,7 @@ impl Observation {
         if let Some(why) = self.foreign(target) {
             return Standing::Foreign(why);
         }
-        let Some(key) = &target.key else {
+        let Some(key) = self.key_in(target) else {
             return Standing::Broken("tls.key is missing or cannot be read");
         };
         let Some(leaf) = target.chain.iter().find(|one| one.spki_der() == key.spki_der()) else {
@@ -126,12 +137,24 @@ impl Observation {
                 not_before: Time(leaf.not_before()),
                 not_after: Time(leaf.not_after()),
                 fingerprint_sha256: leaf.fingerprint_sha256().to_owned(),
-                private_key: key.kind().to_string(),
+                private_key: key.kind(),
                 delivered_at,
                 secret_resource_version: target.resource_version.clone(),
             },
             requested: requested(&target.metadata),
+            order: target.metadata.annotations.get(annotation::ORDER_REFERENCE).cloned(),
         }))
+    }
+
+    /// The key of the certificate in the target. One for a CSR that came without its key is that of
+    /// the certificate itself, which must be the one that was delivered.
+    pub(super) fn key_in(&self, target: &Target) -> Option<Key> {
+        if let Some(key) = &target.key {
+            return Some(Key::Pair(Arc::clone(key)));
+        }
+        let has_none = self.request.csr.is_some() && target.kind == OPAQUE;
+        let leaf = target.chain.iter().find(|one| has_none && !one.is_ca())?;
+        Some(Key::Public(leaf.spki_der().into()))
     }
 
     fn foreign(&self, target: &Target) -> Option<String> {
@@ -139,7 +162,8 @@ impl Observation {
         let advice =
             "it was not touched; delete it, or choose another spec.secretName in a new request";
         let marker = target.metadata.annotations.get(annotation::REQUEST);
-        if target.kind != "kubernetes.io/tls" {
+        let may_lack_its_key = self.request.csr.is_some() && target.kind == OPAQUE;
+        if target.kind != TLS && !may_lack_its_key {
             return Some(format!(
                 "Secret {name} exists with type {}, not kubernetes.io/tls: {advice}",
                 target.kind

@@ -18,6 +18,7 @@ use super::fixtures::{
     account, cached, days, fresh, issued, key, larger_key, names, now, pki, previous, ready,
     stored, written,
 };
+use super::key::{BroughtCsr, CsrReference, Key};
 use super::observation::{
     Account, IssuerState, Observation, Obtained, Outcome, Read, Request, Target, Trouble,
 };
@@ -25,7 +26,7 @@ use crate::api::condition::{self, READY};
 use crate::api::{CertificateRequestStatus, annotation};
 use crate::ca::Disposition;
 use crate::pki::chain::{self, Expected};
-use crate::pki::{Certificate, KeyKind, PrivateKey};
+use crate::pki::{Certificate, KeyKind, Names, PrivateKey};
 
 /// No run needs more steps, conflicts included.
 const MOST_STEPS: usize = 20;
@@ -102,6 +103,8 @@ struct World {
     /// The versions the API server has given out.
     version: u64,
     keys: usize,
+    /// Which key the CSR is for that the request brings, if it does.
+    csr: Option<usize>,
     /// Certificates the CA has issued.
     minted: usize,
     /// Effects of the last run, in order.
@@ -128,11 +131,33 @@ impl World {
             is_unwritable: false,
             version: 1,
             keys: 0,
+            csr: None,
             minted: 0,
             effects: Vec::new(),
             pace: SignedDuration::from_millis(7),
             crash_at: None,
         }
+    }
+
+    /// A world in which the request brings a CSR without its key.
+    fn with_csr() -> Self {
+        let mut world = Self::new();
+        world.request.names = Names::default();
+        world.request.key_kind = None;
+        world.bring_csr();
+        world
+    }
+
+    /// The Secret with the CSR changes: it is for another key now.
+    fn bring_csr(&mut self) {
+        self.version += 1;
+        self.keys += 1;
+        self.csr = Some(self.keys);
+        self.request.csr = Some(CsrReference {
+            secret: "mine".to_owned(),
+            entry: "tls.csr".to_owned(),
+            version: Some(self.version.to_string()),
+        });
     }
 
     fn observe(&self) -> Observation {
@@ -232,13 +257,25 @@ impl World {
                     None => Outcome::Opened(self.account.clone()),
                 }
             }
+            Step::ReadCsr => {
+                self.note(tape, "csr");
+                match tape.choose("read the CSR", 8) {
+                    6 => refused(Disposition::BlameCredentials, "CsrUnusable"),
+                    7 => refused(Disposition::Retry { after: None }, "CsrUnreadable"),
+                    _ => {
+                        let key = public(self.csr.expect("a CSR"));
+                        let names = Names::default();
+                        Outcome::CsrRead(Arc::new(BroughtCsr { der: Vec::new(), key, names }))
+                    }
+                }
+            }
             Step::Submit(plan) => self.submit(tape, seen, plan),
             Step::ReadServedRoots => {
                 self.note(tape, "roots");
                 Outcome::Served(vec![pki().issuing.certificate(), pki().root.certificate()])
             }
             Step::Deliver(delivery) => self.deliver(tape, &delivery),
-            Step::Rest(rest) => panic!("{rest:?} is no effect"),
+            step => panic!("{step:?} is no effect of a free CA"),
         }
     }
 
@@ -250,7 +287,7 @@ impl World {
     fn is_ours(&self) -> bool {
         self.target.as_ref().is_some_and(|target| {
             target.metadata.annotations.get(annotation::REQUEST) == Some(&self.request.name)
-                && target.kind == "kubernetes.io/tls"
+                && target.kind == if self.csr.is_some() { "Opaque" } else { "kubernetes.io/tls" }
                 && !target.immutable
         })
     }
@@ -265,6 +302,11 @@ impl World {
         self.note(tape, "submit");
         let key = match plan {
             KeyPlan::Reuse(key) => key,
+            KeyPlan::Brought(csr) => {
+                let there = key(self.csr.expect("a CSR"));
+                assert_eq!(csr.key.spki_der(), there.spki_der());
+                there
+            }
             KeyPlan::Generate(KeyKind::EcdsaP384) => larger_key(),
             KeyPlan::Generate(_) => {
                 self.keys += 1;
@@ -313,7 +355,11 @@ impl World {
             }
             fine => fine,
         };
-        Outcome::Issued(Obtained { key, candidates })
+        let key = match self.csr {
+            Some(csr) => public(csr),
+            None => key.into(),
+        };
+        Outcome::Issued(Obtained { key, csr_names: None, candidates })
     }
 
     /// As the API server does it: what is there must be what was read.
@@ -353,17 +399,17 @@ impl World {
     fn verify(&self, delivery: &Delivery) {
         let leaf = delivery.chain.first().expect("a leaf");
         assert_eq!(leaf.spki_der(), delivery.key.spki_der(), "the leaf comes first");
-        let verified = self.verified(&delivery.chain, &delivery.key);
+        let verified = self.verified(&delivery.chain, delivery.key.spki_der());
         assert!(verified.is_some_and(|chain| delivery.anchors.contains(&chain.anchor)));
     }
 
     fn verified(
         &self,
         candidates: &[Certificate],
-        key: &PrivateKey,
+        spki_der: &[u8],
     ) -> Option<chain::VerifiedChain> {
         let expected = Expected {
-            spki_der: key.spki_der(),
+            spki_der,
             names: &self.request.names,
             anchors: &self.account.anchors,
             further_intermediates: &[],
@@ -423,7 +469,7 @@ impl World {
             6 => days(40),
             _ => SignedDuration::ZERO,
         };
-        match tape.choose("happens", 18) {
+        match tape.choose("happens", 19) {
             1..=4 => self.edit(tape),
             5 => self.target = None,
             6 => self.change(|request| request.suspended = !request.suspended),
@@ -447,6 +493,7 @@ impl World {
                 self.closed = Some(Trouble { counts, ..closed });
             }
             16 => self.is_unwritable = !self.is_unwritable,
+            17 if self.csr.is_some() => self.bring_csr(),
             _ => {
                 self.issuer = ready();
                 self.closed = None;
@@ -477,8 +524,11 @@ impl World {
         let ready = condition::find(&self.status.conditions, READY).expect("Ready");
         assert_eq!(ready.status, "True", "{}", ready.message);
         let target = self.target.as_ref().expect("a target");
-        let key = target.key.as_ref().expect("a key");
-        assert!(self.verified(&target.chain, key).is_some(), "the Secret is of no use");
+        let spki_der = match self.csr {
+            Some(csr) => key(csr).spki_der().to_vec(),
+            None => target.key.as_ref().expect("a key").spki_der().to_vec(),
+        };
+        assert!(self.verified(&target.chain, &spki_der).is_some(), "the Secret is of no use");
         assert_eq!(target.anchors, self.account.anchors);
     }
 
@@ -504,6 +554,11 @@ impl World {
         );
         assert_eq!(next.status, self.status, "the run right after writes another status");
     }
+}
+
+/// The `n`-th key, of which only the public half is at hand.
+fn public(n: usize) -> Key {
+    Key::Public(key(n).spki_der().into())
 }
 
 fn trouble(disposition: Disposition, reason: &'static str) -> Trouble {
@@ -538,9 +593,13 @@ fn a_crash_between_any_two_effects_costs_one_certificate_at_most() {
     renew.request.renew = Some("1".to_owned());
     renew.now += days(1);
     let mut lost = 0;
-    for start in [issue, renew] {
-        for first in 0..12 {
-            for second in 0..12 {
+    let mut brought = World::with_csr();
+    brought.run(&mut Tape::benign());
+    brought.bring_csr();
+    brought.now += days(1);
+    for start in [issue, renew, World::with_csr(), brought] {
+        for first in 0..14 {
+            for second in 0..14 {
                 let mut world = start.clone();
                 let mut crashes = 0;
                 for crash_at in [first, second] {
@@ -567,12 +626,13 @@ proptest! {
 
     #[test]
     fn whatever_happens_runs_end_and_the_world_heals(
+        brings_csr: bool,
         numbers in prop::collection::vec(
             prop_oneof![3 => Just(0_u8), 2 => any::<u8>()], 0..160,
         ),
     ) {
         let mut tape = Tape::new(numbers);
-        let mut world = World::new();
+        let mut world = if brings_csr { World::with_csr() } else { World::new() };
         while !tape.is_over() {
             let end = world.run(&mut tape);
             if !matches!(end, End::Crashed | End::Rested(Rest::Deleted)) {

@@ -9,6 +9,7 @@
 use std::collections::HashSet;
 use std::fmt;
 use std::hash::{Hash, Hasher};
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use aws_lc_rs::digest;
@@ -20,6 +21,7 @@ use jiff::Timestamp;
 use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
 
+use super::names::AlternativeNames;
 use super::{hex, name, pem};
 
 /// The last second that [`Timestamp`] can hold at every offset, 9999-12-30T22:00:00Z.
@@ -84,7 +86,7 @@ struct Parsed {
     not_after: Timestamp,
     spki_der: Vec<u8>,
     has_ca_constraint: bool,
-    dns_names: Vec<String>,
+    alternative_names: AlternativeNames,
     fingerprint_sha256: String,
 }
 
@@ -180,7 +182,27 @@ impl Certificate {
 
     /// Returns the DNS names of the subject alternative name extension, in order and as written.
     pub fn dns_names(&self) -> &[String] {
-        &self.0.dns_names
+        &self.0.alternative_names.dns_names
+    }
+
+    /// Returns the IP addresses of the subject alternative name extension, in order.
+    pub fn ip_addresses(&self) -> &[IpAddr] {
+        &self.0.alternative_names.ip_addresses
+    }
+
+    /// Returns the URIs of the subject alternative name extension, in order and as written.
+    pub fn uris(&self) -> &[String] {
+        &self.0.alternative_names.uris
+    }
+
+    /// Returns the e-mail addresses of the subject alternative name extension, in order and as
+    /// written.
+    pub fn email_addresses(&self) -> &[String] {
+        &self.0.alternative_names.email_addresses
+    }
+
+    pub(super) fn alternative_names(&self) -> &AlternativeNames {
+        &self.0.alternative_names
     }
 
     /// Returns the common name of the subject; the last and so most specific one, if there are
@@ -312,8 +334,8 @@ impl Parsed {
             spki_der: spki_der.to_vec(),
             has_ca_constraint: value_of(&extensions, ID_CE_BASIC_CONSTRAINTS)
                 .is_some_and(is_ca_constraint),
-            dns_names: value_of(&extensions, ID_CE_SUBJECT_ALT_NAME)
-                .map(read_dns_names)
+            alternative_names: value_of(&extensions, ID_CE_SUBJECT_ALT_NAME)
+                .map(AlternativeNames::read)
                 .unwrap_or_default(),
             fingerprint_sha256: hex(digest::digest(&digest::SHA256, der).as_ref()),
             der: der.to_vec(),
@@ -480,18 +502,6 @@ fn is_ca_constraint(value: &[u8]) -> bool {
     first.is_some_and(|flag| {
         flag.tag() == Tag::Boolean && flag.value().iter().any(|octet| *octet != 0)
     })
-}
-
-/// Reads the `[2] IMPLICIT IA5String` elements of GeneralNames (RFC 5280 section 4.2.1.6).
-fn read_dns_names(value: &[u8]) -> Vec<String> {
-    const DNS_NAME: Tag = Tag::ContextSpecific { constructed: false, number: TagNumber(2) };
-    AnyRef::from_der(value)
-        .and_then(|sequence| name::elements(sequence.value()))
-        .unwrap_or_default()
-        .into_iter()
-        .filter(|general_name| general_name.tag() == DNS_NAME)
-        .map(|dns_name| String::from_utf8_lossy(dns_name.value()).into_owned())
-        .collect()
 }
 
 #[cfg(test)]

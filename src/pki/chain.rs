@@ -105,7 +105,7 @@ pub enum Unfit {
     /// Names that were asked for are not in the certificate.
     #[error("the certificate received lacks names that were asked for: {}", .0.join(", "))]
     NamesMissing(
-        /// The names, as they were asked for.
+        /// The names as they were asked for, each with its kind, such as `DNS name a.example.org`.
         Vec<String>,
     ),
     /// There is nothing that a path could end at.
@@ -208,25 +208,11 @@ fn check_leaf(leaf: &Certificate, expected: &Expected<'_>) -> Result<(), Unfit> 
     if not_after < expected.now {
         return Err(Unfit::Expired { not_after });
     }
-    let missing = missing_names(leaf, expected.names);
+    let missing = expected.names.missing_from(leaf);
     if !missing.is_empty() {
         return Err(Unfit::NamesMissing(missing));
     }
     Ok(())
-}
-
-fn missing_names(leaf: &Certificate, names: &Names) -> Vec<String> {
-    let carries =
-        |carried: &[String], asked: &str| carried.iter().any(|c| c.eq_ignore_ascii_case(asked));
-    let common_name = names
-        .common_name
-        .iter()
-        .filter(|asked| !carries(leaf.common_names(), asked) && !names.dns_names.contains(asked));
-    common_name
-        .chain(&names.dns_names)
-        .filter(|asked| !carries(leaf.dns_names(), asked))
-        .cloned()
-        .collect()
 }
 
 /// Takes any extended key usage, or none: whether the certificate suits its purpose is the business
@@ -464,7 +450,7 @@ mod tests {
     use proptest::prelude::*;
     use rcgen::{
         BasicConstraints, CertificateParams, CertifiedIssuer, CustomExtension, DistinguishedName,
-        DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair, PublicKeyData as _, SerialNumber,
+        DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair, PublicKeyData as _, SanType, SerialNumber,
         SignatureAlgorithm,
     };
 
@@ -583,6 +569,16 @@ mod tests {
             verify(candidates, &expected)
         }
 
+        fn assert_missing(&self, missing: &[&str], case: &str) {
+            let missing: Vec<String> = missing.iter().map(|&name| name.to_owned()).collect();
+            let expected = if missing.is_empty() {
+                Ok(self.chain())
+            } else {
+                Err(Unfit::NamesMissing(missing))
+            };
+            assert_eq!(self.verify(&self.received()), expected, "{case}");
+        }
+
         fn chain(&self) -> VerifiedChain {
             VerifiedChain {
                 leaf: self.leaf.clone(),
@@ -689,32 +685,77 @@ mod tests {
     #[test]
     fn names_asked_for_must_be_there_and_others_may_be() {
         let mut asked = params("A.example.org");
-        asked.subject_alt_names = ["b.Example.org", "*.c.example.org", "more.example.org"]
-            .map(|name| rcgen::SanType::DnsName(name.try_into().unwrap()))
-            .into();
+        asked.subject_alt_names =
+            ["b.Example.org", "*.c.example.org", "more.example.org", "xn--mller-kva.example"]
+                .map(|name| SanType::DnsName(name.try_into().unwrap()))
+                .into();
         let mut pki = Pki::with_leaf(&asked);
-        let cases: [(Option<&str>, &[&str], &[&str]); 7] = [
+        let cases: [(Option<&str>, &[&str], &[&str]); 9] = [
             (None, &[], &[]),
             (Some("a.example.org"), &["B.example.org"], &[]),
             (Some("b.example.org"), &["*.c.example.org"], &[]),
-            (Some("c.example.org"), &[], &["c.example.org"]),
-            (None, &["a.example.org"], &["a.example.org"]),
-            (None, &["x.c.example.org"], &["x.c.example.org"]),
-            (Some("d"), &["d", "e"], &["d", "e"]),
+            (None, &["b.example.org.", "Müller.example"], &[]),
+            (Some("müller.example"), &[], &[]),
+            (Some("c.example.org"), &[], &["common name c.example.org"]),
+            (None, &["a.example.org"], &["DNS name a.example.org"]),
+            (None, &["x.c.example.org"], &["DNS name x.c.example.org"]),
+            (Some("d"), &["d", "e"], &["DNS name d", "DNS name e"]),
         ];
         for (common_name, dns_names, missing) in cases {
             pki.names = Names {
                 common_name: common_name.map(str::to_owned),
                 dns_names: dns_names.iter().map(|&name| name.to_owned()).collect(),
+                ..Names::default()
             };
-            let expected = if missing.is_empty() {
-                Ok(pki.chain())
-            } else {
-                let missing = missing.iter().map(|&name| name.to_owned());
-                Err(Unfit::NamesMissing(missing.collect()))
-            };
-            let found = pki.verify(&pki.received());
-            assert_eq!(found, expected, "{common_name:?} {dns_names:?}");
+            pki.assert_missing(missing, &format!("{common_name:?} {dns_names:?}"));
+        }
+    }
+
+    #[test]
+    fn a_dropped_name_of_any_kind_is_named_with_its_kind() {
+        let mut asked = params("leaf");
+        asked.subject_alt_names = vec![
+            SanType::IpAddress("192.0.2.1".parse().unwrap()),
+            SanType::IpAddress("2001:db8::1".parse().unwrap()),
+            SanType::URI("SPIFFE://Example.org/shop".try_into().unwrap()),
+            SanType::Rfc822Name("shop@Example.org".try_into().unwrap()),
+        ];
+        let mut pki = Pki::with_leaf(&asked);
+        let texts = |texts: &[&str]| texts.iter().map(|&text| text.to_owned()).collect();
+        let with = |common_name: Option<&str>, ips: &[&str], uris: &[&str], mails: &[&str]| Names {
+            common_name: common_name.map(str::to_owned),
+            ip_addresses: ips.iter().map(|ip| ip.parse().unwrap()).collect(),
+            uris: texts(uris),
+            email_addresses: texts(mails),
+            ..Names::default()
+        };
+        let cases: [(Names, &[&str]); 6] = [
+            (
+                with(
+                    Some("192.0.2.1"),
+                    &["2001:DB8:0::1", "192.0.2.1"],
+                    &["spiffe://example.org/shop"],
+                    &["shop@example.ORG"],
+                ),
+                &[],
+            ),
+            (with(Some("shop@example.org"), &[], &[], &[]), &[]),
+            (with(None, &["192.0.2.2"], &[], &[]), &["IP address 192.0.2.2"]),
+            // What IPv6 maps is another address here, as it is to TLS clients.
+            (with(None, &["::ffff:192.0.2.1"], &[], &[]), &["IP address ::ffff:192.0.2.1"]),
+            (
+                with(None, &[], &["spiffe://example.org/Shop"], &[]),
+                &["URI spiffe://example.org/Shop"],
+            ),
+            (
+                with(Some("leaf"), &[], &[], &["Shop@example.org", "shop@example.org"]),
+                &["e-mail address Shop@example.org"],
+            ),
+        ];
+        for (names, missing) in cases {
+            let case = format!("{names:?}");
+            pki.names = names;
+            pki.assert_missing(missing, &case);
         }
     }
 
@@ -750,9 +791,11 @@ mod tests {
             root.serial_number = Some(SerialNumber::from_slice(&[0]));
             let mut pki = Pki::new();
             pki.root = Ca::root_with(root, algorithm);
+            pki.key = KeyPair::generate_for(algorithm).unwrap();
             pki.leaf = pki.root.sign(&params("leaf"), &pki.key);
             let chain = pki.verify(std::slice::from_ref(&pki.leaf)).unwrap();
             assert_eq!(chain.anchor.serial_number(), "00");
+            assert_eq!(chain.leaf, pki.leaf);
         }
     }
 

@@ -8,9 +8,16 @@ use aws_lc_rs::signature::{
     ECDSA_P256_SHA256_ASN1_SIGNING, ECDSA_P384_SHA384_ASN1_SIGNING, ECDSA_P521_SHA512_ASN1_SIGNING,
     EcdsaKeyPair, EcdsaSigningAlgorithm, Ed25519KeyPair,
 };
+use const_oid::db::rfc5912::{
+    ID_EC_PUBLIC_KEY, RSA_ENCRYPTION, SECP_256_R_1, SECP_384_R_1, SECP_521_R_1,
+};
+use const_oid::db::rfc8410::ID_ED_25519;
+use der::asn1::{AnyRef, UintRef};
+use der::{Decode as _, Reader as _, SliceReader};
 use rcgen::{PublicKeyData as _, RsaKeySize, SigningKey as _};
 use rustls_pki_types::PrivatePkcs8KeyDer;
 use secrecy::SecretString;
+use x509_cert::spki::SubjectPublicKeyInfoRef;
 use zeroize::{Zeroize as _, Zeroizing};
 
 use super::pem;
@@ -28,12 +35,56 @@ pub enum KeyKind {
     EcdsaP256,
     /// ECDSA on the curve P-384 (secp384r1).
     EcdsaP384,
+    /// ECDSA on the curve P-521 (secp521r1).
+    EcdsaP521,
+    /// Ed25519 (RFC 8032).
+    Ed25519,
 }
 
 impl KeyKind {
     /// Returns every kind, RSA first and the smaller first.
-    pub const fn all() -> [Self; 5] {
-        [Self::Rsa2048, Self::Rsa3072, Self::Rsa4096, Self::EcdsaP256, Self::EcdsaP384]
+    pub const fn all() -> [Self; 7] {
+        [
+            Self::Rsa2048,
+            Self::Rsa3072,
+            Self::Rsa4096,
+            Self::EcdsaP256,
+            Self::EcdsaP384,
+            Self::EcdsaP521,
+            Self::Ed25519,
+        ]
+    }
+
+    /// Returns the kind of a public key, from the DER of its SubjectPublicKeyInfo: `None` for bytes
+    /// that are none and for keys of another kind.
+    #[must_use]
+    pub fn of_spki(spki_der: &[u8]) -> Option<Self> {
+        let spki = SubjectPublicKeyInfoRef::from_der(spki_der).ok()?;
+        let curve = || spki.algorithm.parameters.and_then(|curve| curve.decode_as().ok());
+        match spki.algorithm.oid {
+            ID_EC_PUBLIC_KEY => match curve()? {
+                SECP_256_R_1 => Some(Self::EcdsaP256),
+                SECP_384_R_1 => Some(Self::EcdsaP384),
+                SECP_521_R_1 => Some(Self::EcdsaP521),
+                _ => None,
+            },
+            ID_ED_25519 => Some(Self::Ed25519),
+            RSA_ENCRYPTION => Self::of_rsa(spki.subject_public_key.raw_bytes()),
+            _ => None,
+        }
+    }
+
+    /// From `RSAPublicKey ::= SEQUENCE { modulus INTEGER, publicExponent INTEGER }`, RFC 8017
+    /// appendix A.1.1.
+    fn of_rsa(public_key: &[u8]) -> Option<Self> {
+        let modulus = AnyRef::from_der(public_key)
+            .and_then(|sequence| SliceReader::new(sequence.value())?.decode::<UintRef<'_>>());
+        match modulus.ok()?.as_bytes().len() {
+            256 => Some(Self::Rsa2048),
+            384 => Some(Self::Rsa3072),
+            512 => Some(Self::Rsa4096),
+            _ => None,
+        }
     }
 
     const fn algorithm(self) -> &'static rcgen::SignatureAlgorithm {
@@ -41,6 +92,8 @@ impl KeyKind {
             Self::Rsa2048 | Self::Rsa3072 | Self::Rsa4096 => &rcgen::PKCS_RSA_SHA256,
             Self::EcdsaP256 => &rcgen::PKCS_ECDSA_P256_SHA256,
             Self::EcdsaP384 => &rcgen::PKCS_ECDSA_P384_SHA384,
+            Self::EcdsaP521 => &rcgen::PKCS_ECDSA_P521_SHA512,
+            Self::Ed25519 => &rcgen::PKCS_ED25519,
         }
     }
 }
@@ -53,6 +106,8 @@ impl fmt::Display for KeyKind {
             Self::Rsa4096 => "RSA 4096",
             Self::EcdsaP256 => "ECDSA P-256",
             Self::EcdsaP384 => "ECDSA P-384",
+            Self::EcdsaP521 => "ECDSA P-521",
+            Self::Ed25519 => "Ed25519",
         })
     }
 }
@@ -89,9 +144,12 @@ pub enum Error {
     #[error("the private key cannot be decoded or is of an unknown algorithm")]
     Malformed,
     /// This is a key, but not one of [`KeyKind::all`].
-    #[error("{found} are not supported; use RSA 2048, 3072 or 4096, ECDSA P-256 or P-384")]
+    #[error(
+        "{found} are not supported; use RSA 2048, 3072 or 4096, ECDSA P-256, P-384 or P-521, or \
+         Ed25519"
+    )]
     Unsupported {
-        /// What it is, for example `Ed25519 keys`.
+        /// What it is, for example `RSA keys of this size`.
         found: &'static str,
     },
     /// The cryptographic library refused to sign.
@@ -115,26 +173,32 @@ impl PrivateKey {
     ///
     /// Blocks: on one quiet core about 50 ms for RSA 2048, 0.2 s for RSA 3072 and 0.5 s for RSA 4096
     /// on average, with outliers of two to three times that and more on a busy machine; below 1 ms
-    /// for ECDSA. Call it from a thread that may block, and bound how many run at once.
+    /// for the others. Call it from a thread that may block, and bound how many run at once.
     ///
     /// # Errors
     /// [`Error::Generate`] if the cryptographic library fails.
     pub fn generate(kind: KeyKind) -> Result<Self, Error> {
+        let failed = Error::Generate { kind };
         let rsa = |size| rcgen::KeyPair::generate_rsa_for(kind.algorithm(), size);
         let pair = match kind {
             KeyKind::Rsa2048 => rsa(RsaKeySize::_2048),
             KeyKind::Rsa3072 => rsa(RsaKeySize::_3072),
             KeyKind::Rsa4096 => rsa(RsaKeySize::_4096),
-            KeyKind::EcdsaP256 | KeyKind::EcdsaP384 => {
+            KeyKind::EcdsaP256 | KeyKind::EcdsaP384 | KeyKind::EcdsaP521 => {
                 rcgen::KeyPair::generate_for(kind.algorithm())
             }
+            // rcgen would write version 2, which OpenSSL 3.0 does not read.
+            KeyKind::Ed25519 => {
+                let pair = Ed25519KeyPair::generate().map_err(|_| failed.clone())?;
+                let (_, pkcs8) = ed25519_to_pkcs8(&pair).ok_or_else(|| failed.clone())?;
+                return Self::from_pkcs8(kind, &pkcs8).map_err(|_| failed);
+            }
         };
-        let pair = pair.map_err(|_| Error::Generate { kind })?;
-        Ok(Self::new(kind, pair))
+        pair.map(|pair| Self::new(kind, pair)).map_err(|_| failed)
     }
 
-    /// Reads the one private key of a PEM text: PKCS#8 (RFC 5958), PKCS#1 (RFC 8017 appendix A.1.2)
-    /// or SEC 1 (RFC 5915).
+    /// Reads the one private key of a PEM text: PKCS#8 of version 1 or 2 (RFC 5958), PKCS#1 (RFC
+    /// 8017 appendix A.1.2) or SEC 1 (RFC 5915).
     ///
     /// Other blocks (certificates, `EC PARAMETERS`) are passed over, and the form is found from the
     /// contents rather than from the label, which tools get wrong.
@@ -149,7 +213,11 @@ impl PrivateKey {
         }
         let damaged = Error::Damaged { block: block.number };
         let (kind, pkcs8) = to_pkcs8(&block.decode().ok_or(damaged)?)?;
-        let der = PrivatePkcs8KeyDer::from(pkcs8.as_slice());
+        Self::from_pkcs8(kind, &pkcs8)
+    }
+
+    fn from_pkcs8(kind: KeyKind, pkcs8: &[u8]) -> Result<Self, Error> {
+        let der = PrivatePkcs8KeyDer::from(pkcs8);
         let pair = rcgen::KeyPair::from_pkcs8_der_and_sign_algo(&der, kind.algorithm())
             .map_err(|_| Error::Malformed)?;
         Ok(Self::new(kind, pair))
@@ -176,7 +244,8 @@ impl PrivateKey {
     }
 
     /// Signs `message` as certification requests are signed: RSA with PKCS#1 v1.5 and SHA-256, ECDSA
-    /// in ASN.1 form with SHA-256 on P-256 and SHA-384 on P-384.
+    /// in ASN.1 form with SHA-256 on P-256, SHA-384 on P-384 and SHA-512 on P-521, Ed25519 without
+    /// prehash.
     ///
     /// # Errors
     /// [`Error::Sign`] if the cryptographic library fails.
@@ -226,19 +295,18 @@ fn to_pkcs8(der: &[u8]) -> Result<(KeyKind, Zeroizing<Vec<u8>>), Error> {
             Err(_) => {}
         }
     }
-    if let Some(pkcs8) = ecdsa_to_pkcs8(&ECDSA_P256_SHA256_ASN1_SIGNING, der) {
-        return Ok((KeyKind::EcdsaP256, pkcs8));
+    let curves = [
+        (KeyKind::EcdsaP256, &ECDSA_P256_SHA256_ASN1_SIGNING),
+        (KeyKind::EcdsaP384, &ECDSA_P384_SHA384_ASN1_SIGNING),
+        (KeyKind::EcdsaP521, &ECDSA_P521_SHA512_ASN1_SIGNING),
+    ];
+    for (kind, curve) in curves {
+        if let Some(pkcs8) = ecdsa_to_pkcs8(curve, der) {
+            return Ok((kind, pkcs8));
+        }
     }
-    if let Some(pkcs8) = ecdsa_to_pkcs8(&ECDSA_P384_SHA384_ASN1_SIGNING, der) {
-        return Ok((KeyKind::EcdsaP384, pkcs8));
-    }
-    if ecdsa_to_pkcs8(&ECDSA_P521_SHA512_ASN1_SIGNING, der).is_some() {
-        return Err(Error::Unsupported { found: "ECDSA P-521 keys" });
-    }
-    if Ed25519KeyPair::from_pkcs8_maybe_unchecked(der).is_ok() {
-        return Err(Error::Unsupported { found: "Ed25519 keys" });
-    }
-    Err(Error::Malformed)
+    let ed25519 = Ed25519KeyPair::from_pkcs8(der).ok();
+    ed25519.as_ref().and_then(ed25519_to_pkcs8).ok_or(Error::Malformed)
 }
 
 fn rsa_to_pkcs8(pair: &rsa::KeyPair) -> Result<(KeyKind, Zeroizing<Vec<u8>>), Error> {
@@ -260,6 +328,11 @@ fn ecdsa_to_pkcs8(curve: &'static EcdsaSigningAlgorithm, der: &[u8]) -> Option<Z
     Some(Zeroizing::new(document.as_ref().to_vec()))
 }
 
+fn ed25519_to_pkcs8(pair: &Ed25519KeyPair) -> Option<(KeyKind, Zeroizing<Vec<u8>>)> {
+    let document = pair.to_pkcs8v1().ok()?;
+    Some((KeyKind::Ed25519, Zeroizing::new(document.as_ref().to_vec())))
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -276,6 +349,7 @@ mod tests {
     fn a_key_of_every_kind_survives_its_pem() {
         for kind in KeyKind::all() {
             let key = PrivateKey::generate(kind).unwrap();
+            assert_eq!(KeyKind::of_spki(key.spki_der()), Some(kind));
             let pem = key.to_pkcs8_pem();
             let read = PrivateKey::from_pem(pem.expose_secret().as_bytes()).unwrap();
             assert_eq!(read.kind(), kind);
@@ -294,7 +368,16 @@ mod tests {
     #[test]
     fn kinds_read_as_people_write_them() {
         let names: Vec<String> = KeyKind::all().iter().map(KeyKind::to_string).collect();
-        assert_eq!(names, ["RSA 2048", "RSA 3072", "RSA 4096", "ECDSA P-256", "ECDSA P-384"]);
+        let expected = [
+            "RSA 2048",
+            "RSA 3072",
+            "RSA 4096",
+            "ECDSA P-256",
+            "ECDSA P-384",
+            "ECDSA P-521",
+            "Ed25519",
+        ];
+        assert_eq!(names, expected);
     }
 
     #[test]
@@ -308,8 +391,6 @@ mod tests {
             "KEY-----\nProc-Type: 4,ENCRYPTED\nDEK-Info: AES-256-CBC,00\n\nM",
         );
         let twice = format!("{good}{good}");
-        let ed25519 = rcgen::KeyPair::generate_for(&rcgen::PKCS_ED25519).unwrap();
-        let p521 = rcgen::KeyPair::generate_for(&rcgen::PKCS_ECDSA_P521_SHA512).unwrap();
         let cases = [
             ("empty", String::new(), Error::NotFound),
             ("a certificate", good.replace("PRIVATE KEY", "CERTIFICATE"), Error::NotFound),
@@ -319,14 +400,37 @@ mod tests {
             ("encrypted PKCS#1", encrypted_pkcs1, Error::Encrypted),
             ("two keys", twice, Error::Several { count: 2 }),
             ("a line lost", good.replace(body, ""), Error::Malformed),
-            ("Ed25519", ed25519.serialize_pem(), Error::Unsupported { found: "Ed25519 keys" }),
-            ("P-521", p521.serialize_pem(), Error::Unsupported { found: "ECDSA P-521 keys" }),
         ];
         for (name, text, expected) in cases {
             let error = PrivateKey::from_pem(text.as_bytes()).unwrap_err();
             assert_eq!(error, expected, "{name}");
             assert!(!format!("{error} {error:?}").contains(&body[..8]), "{name}");
         }
+    }
+
+    #[test]
+    fn an_ed25519_key_of_version_2_is_read_and_written_as_version_1() {
+        let key = rcgen::KeyPair::generate_for(&rcgen::PKCS_ED25519).unwrap();
+        let version_2 = key.serialize_der();
+        assert_eq!(version_2[..5], [0x30, 0x51, 0x02, 0x01, 0x01], "of RFC 5958, with public key");
+        let read = PrivateKey::from_pem(key.serialize_pem().as_bytes()).unwrap();
+        assert_eq!(read.kind(), KeyKind::Ed25519);
+        assert_eq!(read.spki_der(), key.subject_public_key_info());
+        let ours = read.to_pkcs8_pem();
+        let blocks = pem::blocks(ours.expose_secret().as_bytes()).next().unwrap().unwrap();
+        assert_eq!(blocks.decode().unwrap()[..5], [0x30, 0x2e, 0x02, 0x01, 0x00]);
+    }
+
+    #[test]
+    fn public_keys_of_other_kinds_have_none() {
+        let p521 = PrivateKey::generate(KeyKind::EcdsaP521).unwrap();
+        let mut unknown_curve = p521.spki_der().to_vec();
+        // The last arc of the curve's identifier.
+        let arc = unknown_curve.windows(5).position(|w| w == [0x2b, 0x81, 0x04, 0x00, 0x23]);
+        unknown_curve[arc.unwrap() + 4] = 0x0a;
+        assert_eq!(KeyKind::of_spki(&unknown_curve), None);
+        assert_eq!(KeyKind::of_spki(b""), None);
+        assert_eq!(KeyKind::of_spki(&[0x30, 0x00]), None);
     }
 
     #[test]
@@ -347,6 +451,7 @@ mod tests {
             let _ = PrivateKey::from_pem(&bytes);
             let framed = pem::encode("PRIVATE KEY", &bytes);
             let _ = PrivateKey::from_pem(framed.as_bytes());
+            let _ = KeyKind::of_spki(&bytes);
         }
 
         #[test]

@@ -14,7 +14,7 @@ use der::{Decode, Encode, Reader, SliceReader, Tag};
 use super::hex;
 
 /// The keywords of RFC 4514 section 3, then those that OpenSSL and browsers use beyond it.
-const KEYWORDS: [(ObjectIdentifier, &str); 19] = [
+const KEYWORDS: [(ObjectIdentifier, &str); 22] = [
     (COMMON_NAME, "CN"),
     (ObjectIdentifier::new_unwrap("2.5.4.7"), "L"),
     (ObjectIdentifier::new_unwrap("2.5.4.8"), "ST"),
@@ -34,11 +34,27 @@ const KEYWORDS: [(ObjectIdentifier, &str); 19] = [
     (ObjectIdentifier::new_unwrap("2.5.4.46"), "dnQualifier"),
     (ObjectIdentifier::new_unwrap("2.5.4.13"), "description"),
     (ObjectIdentifier::new_unwrap("2.5.4.97"), "organizationIdentifier"),
+    (JURISDICTION_LOCALITY, "jurisdictionL"),
+    (JURISDICTION_STATE, "jurisdictionST"),
+    (JURISDICTION_COUNTRY, "jurisdictionC"),
 ];
+
+/// Where a company is registered: CA/Browser Forum EV guidelines section 9.2.4, under Microsoft's arc.
+pub(super) const JURISDICTION_LOCALITY: ObjectIdentifier =
+    ObjectIdentifier::new_unwrap("1.3.6.1.4.1.311.60.2.1.1");
+pub(super) const JURISDICTION_STATE: ObjectIdentifier =
+    ObjectIdentifier::new_unwrap("1.3.6.1.4.1.311.60.2.1.2");
+pub(super) const JURISDICTION_COUNTRY: ObjectIdentifier =
+    ObjectIdentifier::new_unwrap("1.3.6.1.4.1.311.60.2.1.3");
 
 struct Attribute<'a> {
     oid: ObjectIdentifier,
     value: AnyRef<'a>,
+}
+
+/// Returns the keyword of an attribute type; an empty text for one that has none.
+pub(super) fn keyword(oid: ObjectIdentifier) -> &'static str {
+    KEYWORDS.iter().find(|(known, _)| *known == oid).map_or("", |(_, keyword)| *keyword)
 }
 
 /// Renders a DER-encoded name as RFC 4514 text, most specific attribute first.

@@ -944,7 +944,7 @@ impl Site {
         let (admitted, request) = admit_json(context, call, Operation::Issue)?;
         let id = self.submit(context, admitted)?;
         if request.synchrone {
-            self.wait_until_settled(&id).await?;
+            self.wait_until_settled(context, &id).await?;
         }
         let with_chain = request.synchrone && request.include_certificate_chain;
         self.submitted(context, &id, with_chain)
@@ -1001,13 +1001,14 @@ impl Site {
     }
 
     /// Waits for the end of an order, for a while.
-    async fn wait_until_settled(&self, id: &str) -> Result<(), Refusal> {
+    async fn wait_until_settled(&self, context: &Context, id: &str) -> Result<(), Refusal> {
         const ENDS: [&str; 4] = ["ISSUED", "FAILED", "REJECTED", "REVOKED"];
         let until = tokio::time::Instant::now() + SYNCHRONE_LIMIT;
         while tokio::time::Instant::now() < until {
-            let orders = self.orders().map_err(|_| Refusal::uncaught())?;
-            let state = orders.iter().find(|order| order.uuid == id).map(|order| &order.state);
-            if state.is_none_or(|state| ENDS.iter().any(|end| state.eq_ignore_ascii_case(end))) {
+            let now = self.0.shared.now();
+            let has_ended =
+                self.known(context, id, now, |order| Ok(ENDS.iter().any(|end| order.is_in(end))))?;
+            if has_ended {
                 break;
             }
             tokio::time::sleep(SYNCHRONE_PACE).await;
@@ -1024,13 +1025,14 @@ impl Site {
     ) -> Result<Outcome, Refusal> {
         let id = call.id("ord-")?;
         call.no_body()?;
-        self.known(context, id, answer).map(|value| Outcome::json(&value))
+        self.known(context, id, context.now, answer).map(|value| Outcome::json(&value))
     }
 
     fn known<T>(
         &self,
         context: &Context,
         id: &str,
+        now: Timestamp,
         answer: impl FnOnce(&mut Order) -> Result<T, Refusal>,
     ) -> Result<T, Refusal> {
         let mut ledger = lock(&self.0.ledger);
@@ -1038,7 +1040,7 @@ impl Site {
             .get_mut(id)
             .filter(|order| !order.is_forgotten)
             .ok_or_else(|| context.unknown(Code::Validation, id))?;
-        settle(order, &context.settings, &context.authorities, context.now)
+        settle(order, &context.settings, &context.authorities, now)
             .map_err(|_| Refusal::uncaught())?;
         answer(order)
     }
@@ -1047,7 +1049,7 @@ impl Site {
     fn replace_tags(&self, context: &Context, call: &Call) -> Result<Outcome, Refusal> {
         let id = call.id("ord-")?;
         let tags: Vec<String> = call.json()?;
-        self.known(context, id, |order| {
+        self.known(context, id, context.now, |order| {
             order.tags = tags;
             Ok(Outcome::json(&order.document(context.settings.lowercase_status, false, false)))
         })
@@ -1428,14 +1430,22 @@ fn revoke_one(
     if let Some((code, message)) = objection {
         return Err(Refusal::bad(code, message));
     }
+    // A product that needs a person for orders needs one for revocations too (facts, section 2.1).
+    let needs_person = context
+        .offers
+        .iter()
+        .flat_map(|offer| &offer.products)
+        .any(|(id, product)| *id == order.ordered.product_id && product.authorization);
+    let due = context
+        .settings
+        .revocation_seconds
+        .filter(|_| !needs_person)
+        .map(|seconds| shifted(context.now, duration(seconds)));
     order.revocation = Some(Revocation {
         reason: request.revocation_reason,
         revoked_by: format!("{}@ra.example", context.account),
         requestor,
-        due: context
-            .settings
-            .revocation_seconds
-            .map(|seconds| shifted(context.now, duration(seconds))),
+        due,
         revoked_on: None,
     });
     settle(order, &context.settings, &context.authorities, context.now)

@@ -47,9 +47,9 @@ fn show() -> Result<(), Failure> {
     let plane = ControlPlane::start();
     step("Installing definitions and RBAC: kubectl apply -k deploy");
     operator::install(&plane);
-    step("Starting the simulator, which plays the Online CA outside the cluster");
+    step("Starting the simulator, which plays an Online CA and SwissSign outside the cluster");
     let simulator = Simulator::start(plane.dir());
-    let root = prepare(&simulator)?;
+    let (root, paid_root) = prepare(&simulator)?;
     step("Starting the operator, as its own ServiceAccount with the rights of deploy/rbac.yaml");
     let operator = Operator::start(&plane, &[]);
     for namespace in ["default", "chancery"] {
@@ -57,13 +57,17 @@ fn show() -> Result<(), Failure> {
         let ca = format!("--from-literal=ca.crt={root}");
         plane.kubectl(["create", "configmap", "-n", namespace, "online-ca-roots", &tls, &ca])?;
     }
+    let ca = format!("--from-literal=ca.crt={paid_root}");
+    plane.kubectl(["create", "configmap", "swisssign-roots", &ca])?;
     step("Applying deploy/examples/");
     for file in examples()? {
         let yaml =
             std::fs::read_to_string(&file)?.replace("https://localhost:9443", &simulator.url);
         print!("{}", plane.apply(&yaml)?);
     }
-    watch(&plane)?;
+    watch(&plane, |request| is_waited_for(request) || is_ready(request))?;
+    order(&plane, &simulator)?;
+    watch(&plane, is_ready)?;
     step("kubectl get chancery");
     print!("{}", plane.kubectl(["get", "chancery"])?);
     for name in
@@ -83,19 +87,71 @@ fn step(what: &str) {
     println!("\n==> {what}");
 }
 
-/// The CA of the examples: its users, and lifetimes short enough to watch a renewal.
-fn prepare(simulator: &Simulator) -> Result<String, Failure> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let site = simulator.online_ca("demo");
-    Ok(runtime.block_on(async {
+fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
+    Ok(tokio::runtime::Builder::new_current_thread().enable_all().build()?)
+}
+
+/// The CAs of the examples: users and lifetimes short enough to watch a renewal at the free one, and
+/// an order that a person has to approve at the paid one. Returns the roots of both.
+fn prepare(simulator: &Simulator) -> Result<(String, String), Failure> {
+    let (site, paid) = (simulator.online_ca("demo"), simulator.swisssign("demo"));
+    Ok(runtime()?.block_on(async {
         site.configure(serde_json::json!({
             "users": {"testuser": "changeme", "ada": "lovelace"},
             "lifetimeSeconds": LIFETIME_SECONDS,
             "minKeyBits": 256,
         }))
         .await;
-        site.root_pem().await
+        paid.configure(serde_json::json!({
+            "states": [
+                {"state": "PRE_VALIDATION", "seconds": 3},
+                {"state": "PENDING_AUTH"},
+                {"state": "ISSUE", "seconds": 2},
+                {"state": "ISSUED"},
+            ],
+        }))
+        .await;
+        (site.root_pem().await, paid.root_pem().await)
     }))
+}
+
+/// The paid order, looked at as people do, and approved.
+fn order(plane: &ControlPlane, simulator: &Simulator) -> Result<(), Failure> {
+    step("kubectl get chreq: one order waits for a person at the CA");
+    print!("{}", plane.kubectl(["get", "chreq"])?);
+    step("chancery orders show shop");
+    let chancery = |args: &[&str]| -> Result<String, Failure> {
+        let output = Command::new(support::program("chancery"))
+            .args(args)
+            .env("KUBECONFIG", plane.kubeconfig())
+            .output()?;
+        if !output.status.success() {
+            return Err(String::from_utf8_lossy(&output.stderr).into());
+        }
+        Ok(String::from_utf8(output.stdout)?)
+    };
+    print!("{}", chancery(&["orders", "show", "shop"])?);
+    let requests = requests(plane)?;
+    let id = requests
+        .iter()
+        .find_map(|request| request["status"]["order"]["id"].as_str())
+        .ok_or("no order has an id")?;
+    step(&format!("The person at the CA approves {id}"));
+    let site = simulator.swisssign("demo");
+    let counted = runtime()?.block_on(async {
+        site.act(id, serde_json::json!({"action": "approve"})).await;
+        site.total().await
+    });
+    println!("orders made at the CA so far: {counted}");
+    Ok(())
+}
+
+fn is_ready(request: &Value) -> bool {
+    condition(request, "Ready").is_some_and(|ready| ready["status"] == "True")
+}
+
+fn is_waited_for(request: &Value) -> bool {
+    condition(request, "Issuing").is_some_and(|issuing| issuing["reason"] == "AwaitingApproval")
 }
 
 fn examples() -> Result<Vec<std::path::PathBuf>, Failure> {
@@ -115,9 +171,9 @@ fn condition<'a>(request: &'a Value, kind: &str) -> Option<&'a Value> {
     request["status"]["conditions"].as_array()?.iter().find(|condition| condition["type"] == kind)
 }
 
-/// One line per change, until all are Ready.
-fn watch(plane: &ControlPlane) -> Result<(), Failure> {
-    step("Waiting until every CertificateRequest is Ready");
+/// One line per change, until all are as wished.
+fn watch(plane: &ControlPlane, is_so: impl Fn(&Value) -> bool) -> Result<(), Failure> {
+    step("Waiting for the CertificateRequests");
     let start = Instant::now();
     let mut told = std::collections::BTreeMap::new();
     loop {
@@ -128,7 +184,7 @@ fn watch(plane: &ControlPlane) -> Result<(), Failure> {
             let state = condition(request, "Ready");
             let text =
                 |key: &str| state.and_then(|state| state[key].as_str()).unwrap_or("").to_owned();
-            ready += usize::from(text("status") == "True");
+            ready += usize::from(is_so(request));
             let line = match state {
                 Some(_) => {
                     format!("Ready={} {}: {}", text("status"), text("reason"), text("message"))

@@ -75,12 +75,23 @@ async fn check(
 
 #[tokio::test]
 async fn requests_that_make_no_sense_are_refused_with_what_to_write_instead() {
-    let identity = Some("say who the certificate is for: commonName, dnsNames, or onlineCa");
+    let identity = Some("say who the certificate is for: commonName, subject, dnsNames");
     let ignores = Some("an Online CA issues to a user and ignores names");
     let dns = Some("each of dnsNames must be a DNS name such as shop.example.org");
     let secret = Some("secretName must be the name of a Secret");
     let duration = Some("renewBefore must be a duration of a minute or more");
-    let size = Some("size must be 2048, 3072 or 4096 for RSA, 256 or 384 for ECDSA");
+    let size =
+        Some("size must be 2048, 3072 or 4096 for RSA, 256, 384 or 521 for ECDSA; Ed25519 has");
+    let address = Some("each of ipAddresses must be an IP address such as 192.0.2.1");
+    let uri = Some("each of uris must be a URI with a scheme such as spiffe://");
+    let email = Some("each of emailAddresses must be an e-mail address such as");
+    let lifetime = Some("duration must be an hour or more in hours, minutes and seconds");
+    let addresses = |addresses: &[&str]| json!({"onlineCa": GONE, "ipAddresses": addresses});
+    let uris = |uris: &[&str]| json!({"onlineCa": GONE, "uris": uris});
+    let emails = |emails: &[&str]| json!({"onlineCa": GONE, "emailAddresses": emails});
+    let subject = |field: &str, value: Value| json!({"onlineCa": GONE, "subject": {field: value}});
+    let brought = Some("the CSR that csrSecretRef names says names, usages and key: remove");
+    let csr = |reference: Value| json!({"onlineCa": GONE, "csrSecretRef": reference});
     let names = |names: &[&str]| json!({"onlineCa": GONE, "dnsNames": names});
     let renew = |before: &str| json!({"renewBefore": before});
     let key =
@@ -124,6 +135,124 @@ async fn requests_that_make_no_sense_are_refused_with_what_to_write_instead() {
         ("a space", names(&["a b.example"]), dns),
         ("a URL", names(&["https://a.example/"]), dns),
         ("one good and one bad name", names(&["a.example", "b_/.example"]), dns),
+        ("a name as people write it", names(&["müller.example", "*.例え.テスト"]), None),
+        ("an umlaut and a space", names(&["müll er.example"]), dns),
+        ("IP addresses", addresses(&["192.0.2.1", "2001:db8::1"]), None),
+        ("an IP address with a leading zero", addresses(&["192.0.2.01"]), address),
+        ("a network", addresses(&["192.0.2.0/24"]), address),
+        ("a name for an IP address", addresses(&["a.example"]), address),
+        ("a zone", addresses(&["fe80::1%eth0"]), address),
+        ("the same address twice", addresses(&["::1", "::1"]), Some("Duplicate value")),
+        ("URIs", uris(&["spiffe://example.org/shop", "urn:uuid:1"]), None),
+        ("a URI without a scheme", uris(&["example.org/shop"]), uri),
+        ("a URI beyond ASCII", uris(&["https://müller.example/"]), uri),
+        ("a URI with a space", uris(&["https://a b/"]), uri),
+        ("a URI of a scheme alone", uris(&["spiffe:"]), uri),
+        ("e-mail addresses", emails(&["a.b+c@example.org", "a@müller.example"]), None),
+        ("an e-mail address with a name", emails(&["Ada <ada@example.org>"]), email),
+        ("an e-mail address without a host", emails(&["ada@"]), email),
+        ("an e-mail address beyond ASCII", emails(&["jürg@example.org"]), email),
+        ("two at signs", emails(&["a@b@example.org"]), email),
+        ("a user and an IP address", json!({"ipAddresses": ["192.0.2.1"]}), ignores),
+        ("a user and a URI", json!({"uris": ["urn:uuid:1"]}), ignores),
+        ("a user and an e-mail address", json!({"emailAddresses": ["a@b.example"]}), ignores),
+        ("a user and a subject", json!({"subject": {"organizations": ["A"]}}), ignores),
+        ("a subject alone", subject("organizations", json!(["A"])), None),
+        ("the same unit twice", subject("organizationalUnits", json!(["a", "b", "a"])), None),
+        (
+            "an empty subject",
+            json!({"onlineCa": GONE, "subject": {}}),
+            Some("spec.subject in body should have at least 1 properties"),
+        ),
+        (
+            "an organization of 65",
+            subject("organizations", json!(["x".repeat(65)])),
+            Some("spec.subject.organizations[0]"),
+        ),
+        ("an empty organization", subject("organizations", json!([""])), Some("organizations[0]")),
+        ("no organization", subject("organizations", json!([])), Some("at least 1 items")),
+        ("a country", subject("countries", json!(["CH"])), None),
+        (
+            "a country in words",
+            subject("countries", json!(["ch"])),
+            Some("each of subject.countries must be the two capital letters of a country"),
+        ),
+        (
+            "a jurisdiction in lower case",
+            subject("jurisdictionCountry", json!("ch")),
+            Some("subject.jurisdictionCountry must be the two capital letters"),
+        ),
+        (
+            "a serial number that no certificate can carry",
+            subject("serialNumber", json!("a@b")),
+            Some("subject.serialNumber takes letters, digits, spaces and '()+,-./:=? only"),
+        ),
+        ("every sign of a serial number", subject("serialNumber", json!("A-1 '()+,./:=?")), None),
+        (
+            "a domain component beyond ASCII",
+            subject("domainComponents", json!(["müller"])),
+            Some("each of subject.domainComponents must be one label"),
+        ),
+        (
+            "an e-mail address in the subject that is none",
+            subject("emailAddresses", json!(["ada"])),
+            Some("each of subject.emailAddresses must be an address"),
+        ),
+        (
+            "an attribute that does not exist",
+            subject("organisations", json!(["A"])),
+            Some("unknown field \"spec.subject.organisations\""),
+        ),
+        (
+            "every usage of an end entity",
+            json!({"usages": [
+                "signing", "digital signature", "content commitment", "key encipherment",
+                "key agreement", "data encipherment", "encipher only", "decipher only", "any",
+                "server auth", "client auth", "code signing", "email protection", "s/mime",
+                "ipsec end system", "ipsec tunnel", "ipsec user", "timestamping", "ocsp signing",
+            ]}),
+            None,
+        ),
+        ("a usage of a CA", json!({"usages": ["cert sign"]}), Some("Unsupported value")),
+        ("no usage", json!({"usages": []}), Some("should have at least 1 items")),
+        (
+            "a usage twice",
+            json!({"usages": ["server auth", "server auth"]}),
+            Some("Duplicate value"),
+        ),
+        ("a CSR alone", csr(json!({"name": "mine"})), None),
+        ("a CSR under another key", csr(json!({"name": "mine", "key": "csr.pem"})), None),
+        ("a CSR and a user", json!({"csrSecretRef": {"name": "mine"}}), None),
+        (
+            "a CSR and a lifetime",
+            with(&csr(json!({"name": "a"})), &json!({"duration": "24h"})),
+            None,
+        ),
+        (
+            "a CSR and a name",
+            with(&csr(json!({"name": "a"})), &json!({"commonName": "a"})),
+            brought,
+        ),
+        (
+            "a CSR and usages",
+            with(&csr(json!({"name": "a"})), &json!({"usages": ["client auth"]})),
+            brought,
+        ),
+        (
+            "a CSR and a kind of key",
+            with(&csr(json!({"name": "a"})), &json!({"privateKey": {"algorithm": "RSA"}})),
+            brought,
+        ),
+        (
+            "a CSR in the target",
+            csr(json!({"name": "portal-tls"})),
+            Some("csrSecretRef.name and secretName name the same Secret"),
+        ),
+        ("a CSR without a Secret", csr(json!({"name": ""})), Some("spec.csrSecretRef.name")),
+        ("a lifetime", json!({"duration": "2160h"}), None),
+        ("a lifetime of an hour", json!({"duration": "60m"}), None),
+        ("a lifetime below an hour", json!({"duration": "59m"}), lifetime),
+        ("a lifetime in days", json!({"duration": "90d"}), lifetime),
         ("an upper case secretName", json!({"secretName": "Portal"}), secret),
         ("a secretName with a path", json!({"secretName": "a/b"}), secret),
         ("a secretName that ends in a hyphen", json!({"secretName": "a-"}), secret),
@@ -163,11 +292,14 @@ async fn requests_that_make_no_sense_are_refused_with_what_to_write_instead() {
         ("RSA 1024", key("RSA", 1024), size),
         ("RSA with a size of ECDSA", key("RSA", 256), size),
         ("ECDSA with a size of RSA", key("ECDSA", 2048), size),
-        ("ECDSA 521", key("ECDSA", 521), size),
+        ("ECDSA 521", key("ECDSA", 521), None),
+        ("Ed25519", json!({"privateKey": {"algorithm": "Ed25519"}}), None),
+        ("Ed25519 with a size", key("Ed25519", 256), size),
+        ("ECDSA 512", key("ECDSA", 512), size),
         (
             "an unknown algorithm",
-            json!({"privateKey": {"algorithm": "Ed25519"}}),
-            Some("supported values: \"RSA\", \"ECDSA\""),
+            json!({"privateKey": {"algorithm": "DSA"}}),
+            Some("supported values: \"RSA\", \"ECDSA\", \"Ed25519\""),
         ),
         (
             "no algorithm",
@@ -252,6 +384,22 @@ async fn requests_that_make_no_sense_are_refused_with_what_to_write_instead() {
 }
 
 #[tokio::test]
+async fn a_request_leaves_room_in_its_name_for_that_of_its_secrets() {
+    let test = Test::new("admission-long-names").await;
+    for (length, is_taken) in [(247, true), (248, false), (253, false)] {
+        let mut long = request("admission-long-names", &json!({}));
+        long["metadata"]["name"] = json!("n".repeat(length));
+        match test.dry_run(&long).await {
+            Ok(_) => assert!(is_taken, "{length}"),
+            Err(refusal) => {
+                assert!(!is_taken, "{length}: {refusal}");
+                assert_says(&refusal, &["metadata.name must have at most 247 characters"]);
+            }
+        }
+    }
+}
+
+#[tokio::test]
 async fn issuers_that_make_no_sense_are_refused_with_what_to_write_instead() {
     let certificate = Some("certificateUrl must be an https URL with a path");
     let roots = Some("trustRootsUrl must be an https URL with a path");
@@ -292,6 +440,7 @@ async fn issuers_that_make_no_sense_are_refused_with_what_to_write_instead() {
             Some("spec.onlineCa.trustRootsUrl: Required value"),
         ),
         ("two algorithms", ca("keyAlgorithms", json!(["RSA", "ECDSA"])), None),
+        ("three algorithms", ca("keyAlgorithms", json!(["RSA", "ECDSA", "Ed25519"])), None),
         ("no algorithm", ca("keyAlgorithms", json!([])), Some("should have at least 1 items")),
         (
             "one algorithm twice",

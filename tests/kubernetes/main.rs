@@ -16,6 +16,9 @@ mod support;
 mod world;
 
 mod admission;
+mod api_contract;
 mod ca_faults;
 mod issuers;
 mod issuing;
+mod orders;
+mod records_admission;

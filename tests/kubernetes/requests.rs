@@ -2,7 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use chancery::pki::{PrivateKey, parse_pem};
+use chancery::pki::{KeyKind, Names, PrivateKey, csr, parse_pem};
+use secrecy::ExposeSecret as _;
 use serde_json::{Value, json};
 
 use crate::world::{Test, assert_says, condition};
@@ -141,6 +142,31 @@ async fn a_kind_of_key_the_issuer_does_not_admit_is_refused_before_the_ca_is_ask
 }
 
 #[tokio::test]
+async fn keys_on_p521_and_ed25519_are_refused_until_the_issuer_admits_them() {
+    let test = Test::with_issuer("odd-keys").await;
+    test.site.configure(json!({"minKeyBits": 256})).await;
+    let kinds = [
+        ("p521", json!({"algorithm": "ECDSA", "size": 521}), "ECDSA P-521"),
+        ("ed25519", json!({"algorithm": "Ed25519"}), "Ed25519"),
+    ];
+    for (name, key, kind) in &kinds {
+        let mut request = test.request(name);
+        request["spec"]["privateKey"] = key.clone();
+        test.put(request).await;
+        let message = test.until_issuing(name, "NotSupportedByCa").await;
+        assert_says(&message, &[&format!("Online CA does not sign {kind} keys"), "keyAlgorithms"]);
+    }
+    assert_eq!(test.certificate_calls().await, 0);
+    let patch = json!({"spec": {"onlineCa": {"keyAlgorithms": ["ECDSA", "Ed25519"]}}});
+    test.patch("Issuer", "ca", patch).await;
+    for (name, _, kind) in kinds {
+        let status = test.until_ready(name).await.status.expect("a status");
+        assert_eq!(status.certificate.expect("a certificate").private_key, kind);
+        key(&test, &format!("{name}-tls")).await;
+    }
+}
+
+#[tokio::test]
 async fn another_issuer_of_the_same_name_is_another_issuer() {
     let test = Test::with_issuer("issuer-again").await;
     test.site.configure(json!({"minKeyBits": 256})).await;
@@ -163,13 +189,182 @@ async fn names_are_refused_where_the_ca_issues_to_a_user() {
     spec.insert("dnsNames".to_owned(), json!(["portal.example.org"]));
     test.create(request).await.expect("taken");
     let message = test.until_issuing("portal", "NotSupportedByCa").await;
-    assert_says(
-        &message,
-        &["ignores names", "remove spec.commonName and spec.dnsNames", "spec.onlineCa: {}"],
-    );
+    assert_says(&message, &["ignores names", "remove spec.dnsNames and write spec.onlineCa: {}"]);
     assert_eq!(test.certificate_calls().await, 0);
     let patch = json!({"spec": {"dnsNames": null, "onlineCa": {}}});
     test.patch("CertificateRequest", "portal", patch).await;
+    test.until_ready("portal").await;
+}
+
+#[tokio::test]
+async fn whatever_else_an_online_ca_would_ignore_is_refused_by_name_of_the_field() {
+    let test = Test::with_issuer("more-names").await;
+    let cases = [
+        ("subject", json!({"organizations": ["A"]}), "remove spec.subject and write"),
+        ("ipAddresses", json!(["192.0.2.1"]), "remove spec.ipAddresses and write"),
+        ("uris", json!(["spiffe://example.org/shop"]), "remove spec.uris and write"),
+        ("emailAddresses", json!(["a@example.org"]), "remove spec.emailAddresses and write"),
+        ("usages", json!(["server auth"]), "remove spec.usages"),
+        ("duration", json!("24h"), "remove spec.duration"),
+    ];
+    for (field, value, says) in cases {
+        let name = field.to_lowercase();
+        let mut request = test.request(&name);
+        let is_name = !["usages", "duration"].contains(&field);
+        let spec = request["spec"].as_object_mut().expect("fields");
+        if is_name {
+            spec.remove("onlineCa");
+        }
+        spec.insert(field.to_owned(), value);
+        test.create(request).await.expect("taken");
+        let message = test.until_issuing(&name, "NotSupportedByCa").await;
+        assert_says(&message, &["Online CA", says, "not asked again before"]);
+    }
+    assert_eq!(test.certificate_calls().await, 0);
+}
+
+/// A Secret with a CSR for `key`, that opted in.
+fn csr_secret(test: &Test, name: &str, key: &PrivateKey) -> Value {
+    let pem = csr::to_pem(&csr::build(key, &Names::default()).expect("a CSR"));
+    json!({
+        "apiVersion": "v1", "kind": "Secret",
+        "metadata": {
+            "name": name, "namespace": test.namespace,
+            "labels": {"chancery.dev/credentials": "true"},
+        },
+        "stringData": {"tls.csr": pem},
+    })
+}
+
+fn for_csr(test: &Test, name: &str, secret: &str) -> Value {
+    let mut request = test.request(name);
+    request["spec"].as_object_mut().expect("fields").remove("onlineCa");
+    request["spec"]["csrSecretRef"] = json!({"name": secret});
+    request
+}
+
+fn rsa() -> PrivateKey {
+    PrivateKey::generate(KeyKind::Rsa2048).expect("a key")
+}
+
+async fn certified_key(test: &Test, secret: &str) -> Vec<u8> {
+    let chain = parse_pem(test.entry(secret, "tls.crt").await.as_bytes()).expect("a chain");
+    chain[0].spki_der().to_vec()
+}
+
+#[tokio::test]
+async fn a_csr_of_ones_own_is_signed_and_delivered_without_a_key() {
+    let test = Test::with_issuer("csr").await;
+    let (key, next) = (rsa(), rsa());
+    test.put(csr_secret(&test, "mine", &key)).await;
+    test.put(for_csr(&test, "portal", "mine")).await;
+    let status = test.until_ready("portal").await.status.expect("a status");
+    assert_eq!(status.certificate.expect("a certificate").private_key, "RSA 2048");
+    let secret = test.secret("portal-tls").await;
+    assert_eq!(secret.type_.as_deref(), Some("Opaque"));
+    let entries: Vec<String> = secret.data.unwrap_or_default().into_keys().collect();
+    assert_eq!(entries, ["ca.crt", "tls.crt"]);
+    assert_eq!(certified_key(&test, "portal-tls").await, key.spki_der());
+    // It is kept in order as any other.
+    let anchor = test.entry("portal-tls", "ca.crt").await;
+    test.patch("Secret", "portal-tls", json!({"stringData": {"ca.crt": "somebody's"}})).await;
+    let mut looks = 0;
+    while test.entry("portal-tls", "ca.crt").await != anchor {
+        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+        looks += 1;
+        assert!(looks < 300, "never repaired\n{}", test.operator_log());
+    }
+    // A change that changes no key is none, and is not asked about again and again.
+    let label = json!({"metadata": {"labels": {"a": "b"}}});
+    test.patch("Secret", "mine", label).await;
+    test.a_moment_passes().await;
+    assert_eq!(test.site.issued().await.len(), 1);
+    test.put(csr_secret(&test, "mine", &next)).await;
+    test.until_revision("portal", 2).await;
+    assert_eq!(certified_key(&test, "portal-tls").await, next.spki_der());
+    test.renew("portal", "1").await;
+    test.until_revision("portal", 3).await;
+    assert_eq!(certified_key(&test, "portal-tls").await, next.spki_der(), "there is no other key");
+    test.a_moment_passes().await;
+    assert_eq!(test.site.issued().await.len(), 3);
+    // From here on with a key that Chancery makes: another Secret is needed for it.
+    let patch = json!({"spec": {"csrSecretRef": null, "onlineCa": {}}});
+    test.patch("CertificateRequest", "portal", patch).await;
+    let message = test.until_issuing("portal", "SecretNotOurs").await;
+    assert_says(&message, &["Secret portal-tls exists with type Opaque", "delete it"]);
+}
+
+#[tokio::test]
+async fn a_key_that_lies_beside_the_csr_is_delivered_with_the_certificate() {
+    let test = Test::with_issuer("csr-pair").await;
+    let pair = rsa();
+    let mut secret = csr_secret(&test, "mine", &pair);
+    secret["stringData"]["tls.key"] = json!(pair.to_pkcs8_pem().expose_secret());
+    test.put(secret.clone()).await;
+    test.put(for_csr(&test, "portal", "mine")).await;
+    test.until_ready("portal").await;
+    assert_eq!(test.secret("portal-tls").await.type_.as_deref(), Some("kubernetes.io/tls"));
+    assert_eq!(key(&test, "portal-tls").await, pair.spki_der());
+    assert_eq!(certified_key(&test, "portal-tls").await, pair.spki_der());
+    // Without its key a new certificate would have no room in that Secret.
+    test.patch("Secret", "mine", json!({"data": {"tls.key": null}})).await;
+    test.renew("portal", "1").await;
+    let message = test.until_issuing("portal", "SecretNotOurs").await;
+    assert_says(&message, &["Secret portal-tls is of type kubernetes.io/tls", "Secret mine"]);
+    assert_eq!(condition(&test.get("portal").await, "Ready").expect("a condition").0, "True");
+    assert_eq!(test.site.issued().await.len(), 1);
+    test.put(secret).await;
+    test.until_revision("portal", 2).await;
+}
+
+#[tokio::test]
+async fn a_csr_that_cannot_be_used_is_named_with_what_to_do() {
+    let test = Test::with_issuer("csr-unfit").await;
+    let key = rsa();
+    let good = csr_secret(&test, "mine", &key);
+    let with = |change: &dyn Fn(&mut Value)| {
+        let mut secret = good.clone();
+        secret["metadata"]["name"] = json!("unfit");
+        change(&mut secret);
+        secret
+    };
+    let set = |entry: &'static str, text: String| {
+        move |secret: &mut Value| secret["stringData"][entry] = json!(text)
+    };
+    let other = rsa().to_pkcs8_pem().expose_secret().to_owned();
+    let cases = [
+        (
+            with(&|secret| secret["metadata"]["labels"] = json!({})),
+            "does not allow its use for a CSR: kubectl label secret -n csr-unfit unfit chancery.dev/credentials=true",
+        ),
+        (
+            with(&|secret| secret["stringData"] = json!({"other": "x"})),
+            "key tls.csr of Secret csr-unfit/unfit (spec.csrSecretRef) does not exist: add it",
+        ),
+        (with(&set("tls.csr", other.clone())), "there is no certification request"),
+        (with(&set("tls.key", other)), "is not the key of the CSR beside it"),
+        (with(&set("tls.key", "no key".to_owned())), "there is no private key"),
+    ];
+    test.put(for_csr(&test, "portal", "unfit")).await;
+    let says = "Secret csr-unfit/unfit (spec.csrSecretRef) does not exist: create it";
+    test.until_issuing_says("portal", "CsrUnusable", &[says]).await;
+    for (secret, says) in cases {
+        if test.read("Secret", "unfit").await.is_some() {
+            test.delete("Secret", "unfit").await;
+        }
+        test.create(secret).await.expect("taken");
+        // Nobody tells of a Secret without the label; an edit of the request does.
+        test.renew("portal", says).await;
+        test.until_issuing_says("portal", "CsrUnusable", &[says]).await;
+    }
+    let elliptic = PrivateKey::generate(KeyKind::Ed25519).expect("a key");
+    test.delete("Secret", "unfit").await;
+    test.put(csr_secret(&test, "unfit", &elliptic)).await;
+    let says = ["key in the CSR of Secret unfit, which is Ed25519", "keyAlgorithms of the issuer"];
+    test.until_issuing_says("portal", "NotSupportedByCa", &says).await;
+    assert_eq!(test.certificate_calls().await, 0);
+    // The Secret is watched: mended, the next attempt is made at once.
+    test.put(csr_secret(&test, "unfit", &key)).await;
     test.until_ready("portal").await;
 }
 

@@ -17,6 +17,7 @@ mod world;
 mod api_server;
 mod kill_at_random;
 mod kill_points;
+mod lease;
 mod pages;
 mod parallel;
 mod permissions;

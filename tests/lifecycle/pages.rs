@@ -69,6 +69,7 @@ async fn metrics_tell_what_happened() {
     assert_eq!(requests("ca", "false", "ServerError"), Some(1.0), "{text}");
     assert_eq!(requests("elsewhere", "false", "IssuerNotFound"), Some(1.0), "{text}");
 
+    assert_eq!(value("chancery_leader", &[]), Some(1.0), "{text}");
     let calls = |step, disposition| {
         let labels = [("issuer", "ca"), ("step", step), ("disposition", disposition)];
         value("chancery_ca_requests_total", &labels)

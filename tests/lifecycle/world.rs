@@ -28,7 +28,9 @@ pub struct World {
 /// Longer than the API server, the operator and a CA that answers need, also on a busy machine.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 /// Who the operator is for the API server.
-const OPERATOR: &str = "system:serviceaccount:chancery:chancery";
+pub const OPERATOR: &str = "system:serviceaccount:chancery:chancery";
+/// How long the lease of these operators lasts: many are killed, and the next waits for its end.
+pub const LEASE_SECONDS: u64 = 2;
 
 fn world() -> &'static World {
     static WORLD: OnceLock<World> = OnceLock::new();
@@ -101,14 +103,20 @@ impl Test {
         Self { world, namespace: name.to_owned(), site, client, _turn: turn }
     }
 
-    /// An operator that is ready.
+    /// An operator that acts.
     pub fn start(&self) -> Operator {
-        Operator::start(&self.world.plane, &[])
+        let operator = self.spawn(&[]);
+        operator.wait_until_ready();
+        operator.wait_until_it_acts();
+        operator
     }
 
     /// An operator with further environment variables, not waited for.
     pub fn spawn(&self, env: &[(&str, &str)]) -> Operator {
-        Operator::spawn(&self.world.plane, &program("chancery"), env)
+        let lease = format!("{LEASE_SECONDS}s");
+        let mut all = vec![("CHANCERY_LEASE_DURATION", lease.as_str())];
+        all.extend_from_slice(env);
+        Operator::spawn(&self.world.plane, &program("chancery"), &all)
     }
 
     /// Makes Issuer `ca` with its credentials, and waits until it is ready.
@@ -309,7 +317,8 @@ impl Test {
 
     /// The calls of the operator from now on.
     pub fn watch_calls(&self) -> Calls<'_> {
-        Calls { test: self, before: audited(self).map(|(id, _)| id).collect() }
+        let before = audited(self).map(|(id, _)| id).collect();
+        Calls { test: self, since: Instant::now(), before }
     }
 
     /// Changes the rules of the operator's ClusterRole, and waits until the API server acts by it.
@@ -376,22 +385,55 @@ impl Drop for Test {
 /// Calls of the operator since some moment.
 pub struct Calls<'a> {
     test: &'a Test,
+    since: Instant,
     before: HashSet<String>,
 }
 
+/// What they were about.
+#[derive(Default)]
+pub struct Counted {
+    /// All but the following.
+    pub calls: Vec<Call>,
+    /// How many were about Events.
+    pub events: usize,
+    /// Those about the lease, which go on for as long as the operator lives.
+    pub leases: Vec<Call>,
+    /// For how long they were counted.
+    pub since: Duration,
+}
+
+impl Counted {
+    /// The lease costs one write for each of its renewals, and a read or two at a beginning.
+    pub fn check_lease(&self, lease_seconds: u32) {
+        let renewals = self.since.as_secs_f64() / (f64::from(lease_seconds) * 2.0 / 15.0);
+        let most = renewals.ceil() as usize + 3;
+        println!("{} requests about the lease, {most} at most", self.leases.len());
+        assert!(self.leases.len() <= most, "{} of {most}", self.leases.len());
+        for call in &self.leases {
+            assert!(["get", "create", "update"].contains(&call.verb.as_str()), "{call:?}");
+            assert_eq!(call.namespace, "chancery", "{call:?}");
+        }
+    }
+}
+
 impl Calls<'_> {
-    /// All of them, in all namespaces, and how many more there were about Events.
-    pub fn so_far(&self) -> (Vec<Call>, usize) {
+    /// All of them, in all namespaces.
+    pub fn so_far(&self) -> Counted {
         let mut seen = self.before.clone();
-        let calls = audited(self.test).filter(|(id, _)| seen.insert(id.clone()));
-        let (events, others): (Vec<_>, Vec<_>) =
-            calls.map(|(_, call)| call).partition(|call| call.resource == "events");
-        (others, events.len())
+        let mut counted = Counted { since: self.since.elapsed(), ..Counted::default() };
+        for (_, call) in audited(self.test).filter(|(id, _)| seen.insert(id.clone())) {
+            match call.resource.as_str() {
+                "events" => counted.events += 1,
+                "leases" => counted.leases.push(call),
+                _ => counted.calls.push(call),
+            }
+        }
+        counted
     }
 
     /// Those about objects in the namespace of the test, Events apart.
     pub fn in_namespace(&self) -> Vec<Call> {
-        let (mut calls, _) = self.so_far();
+        let mut calls = self.so_far().calls;
         calls.retain(|call| call.namespace == self.test.namespace);
         calls
     }

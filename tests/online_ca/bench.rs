@@ -147,7 +147,11 @@ pub(crate) fn key(kind: KeyKind) -> Arc<PrivateKey> {
     match kind {
         KeyKind::Rsa2048 => Arc::clone(RSA.get_or_init(generate)),
         KeyKind::EcdsaP256 => Arc::clone(ECDSA.get_or_init(generate)),
-        KeyKind::Rsa3072 | KeyKind::Rsa4096 | KeyKind::EcdsaP384 => generate(),
+        KeyKind::Rsa3072
+        | KeyKind::Rsa4096
+        | KeyKind::EcdsaP384
+        | KeyKind::EcdsaP521
+        | KeyKind::Ed25519 => generate(),
     }
 }
 

@@ -32,10 +32,11 @@ pub struct Operator {
 }
 
 impl Operator {
-    /// Starts it and waits until `/readyz` says so.
+    /// Starts it and waits until it acts: ready, and holder of the lease.
     pub fn start(plane: &ControlPlane, env: &[(&str, &str)]) -> Self {
         let operator = Self::spawn(plane, &program("chancery"), env);
         operator.wait_until_ready();
+        operator.wait_until_it_acts();
         operator
     }
 
@@ -66,6 +67,26 @@ impl Operator {
             std::thread::sleep(Duration::from_millis(20));
         }
         panic!("the operator did not become ready:\n{}", self.process.log());
+    }
+
+    /// Waits until it holds the lease. One that was killed before it leaves its own behind.
+    pub fn wait_until_it_acts(&self) {
+        let until = Instant::now() + Duration::from_secs(30);
+        while Instant::now() < until {
+            if self.acts() == Some(true) {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        panic!("the operator did not get the lease:\n{}", self.process.log());
+    }
+
+    /// Whether it says that it acts, where it says anything.
+    pub fn acts(&self) -> Option<bool> {
+        let (_, page) = self.get("/metrics")?;
+        page.lines()
+            .find_map(|line| line.strip_prefix("chancery_leader "))
+            .map(|value| value == "1")
     }
 
     /// One of its own pages: status and body.

@@ -167,6 +167,36 @@ impl SwissSign<'_> {
         document["rootPem"].as_str().expect("a root").to_owned()
     }
 
+    /// Issuer `ca` at the first client and product of the site, with its credentials in Secret `api-key`.
+    pub async fn issuer(&self, namespace: &str) -> [Value; 2] {
+        let client = &self.settings().await["clients"][0];
+        let credentials = json!({
+            "apiVersion": "v1", "kind": "Secret",
+            "metadata": {
+                "name": "api-key", "namespace": namespace,
+                "labels": {"chancery.dev/credentials": "true"},
+                "annotations": {"chancery.dev/hosts": "localhost"},
+            },
+            "stringData": {"username": "MPKI0000001.AutoRAO", "apiKey": "changeme"},
+        });
+        let issuer = json!({
+            "apiVersion": "chancery.dev/v1alpha1", "kind": "Issuer",
+            "metadata": {"name": "ca", "namespace": namespace},
+            "spec": {
+                "swissSign": {
+                    "url": self.url(),
+                    "credentialsSecretRef": {"name": "api-key"},
+                    "client": {"name": client["name"]},
+                    "product": {"name": client["products"][0]["name"]},
+                    "acceptTermsAndConditions": true,
+                },
+                "tls": {"caBundle": {"pem": self.simulator.tls_root()}},
+                "trust": {"bundle": {"pem": self.root_pem().await}},
+            },
+        });
+        [credentials, issuer]
+    }
+
     /// Has requests answered in another way.
     pub async fn fault(&self, fault: Value) {
         self.call(reqwest::Method::POST, "/faults", Some(fault)).await;

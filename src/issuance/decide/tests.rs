@@ -4,12 +4,13 @@ use super::*;
 use crate::api::{AttemptInputs, annotation};
 use crate::issuance::describe;
 use crate::issuance::fixtures::{
-    absent, account, altered, altered_and_opened, at, cached, days, delivered_target, fresh,
-    issued, kept, key, larger_key, names, now, obtained, opened, pki, previous, rest, with,
+    absent, account, altered, altered_and_opened, at, cached, days, delivered_target, described,
+    fresh, issued, kept, key, larger_key, names, now, obtained, opened, pki, previous, rest, with,
     written,
 };
 use crate::issuance::observation::{Outcome, Read, Template};
 use crate::pki::Names;
+use crate::pki::names::{Attribute, AttributeType, Usage};
 
 type Row = (&'static str, Observation, &'static str);
 
@@ -18,12 +19,11 @@ fn step(seen: &Observation) -> String {
     match decide(seen) {
         Step::Submit(KeyPlan::Generate(kind)) => format!("Submit a new {kind} key"),
         Step::Submit(KeyPlan::Reuse(_)) => "Submit the old key".to_owned(),
+        Step::Submit(KeyPlan::Brought(_)) => "Submit the CSR".to_owned(),
         Step::Deliver(_) => "Deliver".to_owned(),
         Step::Rest(Rest::Failed(trouble)) => format!("Failed({})", trouble.reason),
         Step::Rest(rest) => format!("{rest:?}"),
-        step @ (Step::ReadTarget | Step::OpenAccount | Step::ReadServedRoots) => {
-            format!("{step:?}")
-        }
+        step => format!("{step:?}"),
     }
 }
 
@@ -151,6 +151,45 @@ fn every_reason_to_obtain_a_certificate_is_on_the_list_and_nothing_else_is() {
             suspended(|seen| {
                 seen.request.names.dns_names =
                     vec!["B.example.org".to_owned(), "a.EXAMPLE.org".to_owned()];
+            }),
+            "Kept",
+        ),
+        (
+            "a subject",
+            suspended(|seen| seen.request.names.subject = vec![unit("a")]),
+            r#"Suspended(InputsDiffer("subject"))"#,
+        ),
+        (
+            "an IP address",
+            suspended(|seen| seen.request.names.ip_addresses = vec![[192, 0, 2, 1].into()]),
+            r#"Suspended(InputsDiffer("ipAddresses"))"#,
+        ),
+        (
+            "a URI",
+            suspended(|seen| seen.request.names.uris = vec!["urn:uuid:1".to_owned()]),
+            r#"Suspended(InputsDiffer("uris"))"#,
+        ),
+        (
+            "an e-mail address",
+            suspended(|seen| seen.request.names.email_addresses = vec!["a@b.example".to_owned()]),
+            r#"Suspended(InputsDiffer("emailAddresses"))"#,
+        ),
+        (
+            "a use of the key",
+            suspended(|seen| seen.request.names.usages = vec![Usage::ServerAuth]),
+            r#"Suspended(InputsDiffer("usages"))"#,
+        ),
+        (
+            "a lifetime",
+            suspended(|seen| seen.request.duration = Some(days(90))),
+            r#"Suspended(InputsDiffer("duration"))"#,
+        ),
+        (
+            "what an older version did not write down is no reason",
+            suspended(|seen| {
+                requested_with(seen, r#"{"commonName":"a.example.org"}"#);
+                seen.request.names.subject = vec![unit("a")];
+                seen.request.duration = Some(days(90));
             }),
             "Kept",
         ),
@@ -302,6 +341,10 @@ fn the_first_reason_that_applies_is_the_one_given() {
     assert_eq!(step(&seen), "Suspended(NearingExpiry)");
 }
 
+fn unit(name: &str) -> Attribute {
+    Attribute { kind: AttributeType::OrganizationalUnit, value: name.to_owned() }
+}
+
 /// The last attempt was made with what there is now, and failed.
 fn failed(next_attempt: Option<Timestamp>) -> Observation {
     with(opened(), |seen| {
@@ -381,8 +424,11 @@ fn what_the_ca_would_refuse_is_not_submitted() {
     let nameless = |change: fn(&mut Observation)| {
         with(opened(), |seen| {
             seen.account = Some(Account {
+                name: "https://ca.example/ as house".to_owned(),
                 capabilities: crate::ca::Capabilities {
                     names: false,
+                    usages: false,
+                    duration: false,
                     key_kinds: vec![KeyKind::EcdsaP384],
                     ..account().capabilities
                 },
@@ -410,6 +456,36 @@ fn what_the_ca_would_refuse_is_not_submitted() {
             "Failed(NotSupportedByCa)",
         ),
         (
+            "a subject",
+            nameless(|seen| seen.request.names.subject = vec![unit("a")]),
+            "Failed(NotSupportedByCa)",
+        ),
+        (
+            "an IP address",
+            nameless(|seen| seen.request.names.ip_addresses = vec![[192, 0, 2, 1].into()]),
+            "Failed(NotSupportedByCa)",
+        ),
+        (
+            "a URI",
+            nameless(|seen| seen.request.names.uris = vec!["urn:uuid:1".to_owned()]),
+            "Failed(NotSupportedByCa)",
+        ),
+        (
+            "an e-mail address",
+            nameless(|seen| seen.request.names.email_addresses = vec!["a@b.example".to_owned()]),
+            "Failed(NotSupportedByCa)",
+        ),
+        (
+            "a use of the key",
+            nameless(|seen| seen.request.names.usages = vec![Usage::ServerAuth]),
+            "Failed(NotSupportedByCa)",
+        ),
+        (
+            "a lifetime",
+            nameless(|seen| seen.request.duration = Some(days(90))),
+            "Failed(NotSupportedByCa)",
+        ),
+        (
             "a kind of key it does not sign",
             nameless(|seen| seen.request.key_kind = Some(KeyKind::EcdsaP256)),
             "Failed(NotSupportedByCa)",
@@ -420,6 +496,11 @@ fn what_the_ca_would_refuse_is_not_submitted() {
             "Submit a new ECDSA P-384 key",
         ),
     ]);
+    check([(
+        "a name that no certificate can carry",
+        with(opened(), |seen| seen.request.names.dns_names = vec!["xn--a.example".to_owned()]),
+        "Failed(NamesUnfit)",
+    )]);
     let refused = |seen: &Observation| {
         let Rest::Failed(trouble) = rest(seen) else { panic!("a refusal was expected") };
         trouble
@@ -644,14 +725,14 @@ fn what_is_delivered_is_verified_first() {
     let house = || &pki().issuing;
     let replaced = |candidates: Vec<Certificate>| {
         with(obtained(), |seen| {
-            seen.obtained = Some(Obtained { key: key(0), candidates });
+            seen.obtained = Some(Obtained { key: key(0).into(), csr_names: None, candidates });
         })
     };
     let unfit = "Failed(CertificateUnfit)";
     check([
         ("a fine one", got(|_| ()), "Deliver"),
         ("in any order", got(|obtained| obtained.candidates.reverse()), "Deliver"),
-        ("for another key", got(|obtained| obtained.key = key(1)), unfit),
+        ("for another key", got(|obtained| obtained.key = key(1).into()), unfit),
         ("nothing at all", got(|obtained| obtained.candidates.clear()), unfit),
         ("expired", replaced(leaf(house, now() - days(30), now() - days(1))), unfit),
         ("not yet valid", replaced(leaf(house, now() + days(1), now() + days(30))), unfit),
@@ -750,7 +831,7 @@ fn a_delivery_says_what_it_writes_over_what() {
     assert_eq!(metadata.annotations[annotation::REQUEST], "web");
     assert_eq!(
         metadata.annotations[annotation::REQUESTED],
-        r#"{"account":"https://ca.example/ as house","commonName":"a.example.org","credentials":null,"dnsNames":["a.example.org","b.example.org"],"issuer":"Issuer house","privateKey":"ECDSA P-256","renew":null}"#
+        r#"{"account":"https://ca.example/ as house","ca":null,"commonName":"a.example.org","credentials":null,"csrSecretRef":null,"dnsNames":["a.example.org","b.example.org"],"duration":null,"emailAddresses":[],"ipAddresses":[],"issuer":"Issuer house","privateKey":"ECDSA P-256","renew":null,"subject":[],"uris":[],"usages":[]}"#
     );
     assert_eq!(
         metadata.annotations[annotation::TEMPLATE_KEYS],
@@ -764,13 +845,17 @@ fn a_delivery_says_what_it_writes_over_what() {
         seen.request.credentials = Some("alice".to_owned());
         seen.request.template.labels.clear();
         seen.request.template.annotations.insert("note".to_owned(), "x".to_owned());
-        seen.obtained = Some(Obtained { key: key(1), candidates: issued(&key(1), now()) });
+        seen.obtained = Some(Obtained {
+            key: key(1).into(),
+            csr_names: None,
+            candidates: issued(&key(1), now()),
+        });
     }));
     assert_eq!(renewal.base, Some(("uid-100".to_owned(), "101".to_owned())));
     assert_eq!(renewal.removed_labels, ["team"], "what left the template leaves the Secret");
     assert_eq!(
         renewal.metadata.annotations[annotation::REQUESTED],
-        r#"{"commonName":"a.example.org","credentials":"alice","dnsNames":["a.example.org","b.example.org"],"issuer":"Issuer house","privateKey":"ECDSA P-256","renew":"1"}"#
+        r#"{"ca":null,"commonName":"a.example.org","credentials":"alice","csrSecretRef":null,"dnsNames":["a.example.org","b.example.org"],"duration":null,"emailAddresses":[],"ipAddresses":[],"issuer":"Issuer house","privateKey":"ECDSA P-256","renew":"1","subject":[],"uris":[],"usages":[]}"#
     );
 }
 
@@ -800,7 +885,11 @@ fn a_delivery_that_lost_is_repeated_on_what_is_there_now_but_not_for_ever() {
         seen.target = Some(Read::Present(delivered_target()));
         seen.cached = Some(cached(&delivered_target()));
         seen.submitted = true;
-        seen.obtained = Some(Obtained { key: key(1), candidates: issued(&key(1), now()) });
+        seen.obtained = Some(Obtained {
+            key: key(1).into(),
+            csr_names: None,
+            candidates: issued(&key(1), now()),
+        });
     });
     assert_eq!(step(&renewing), "Deliver");
     let mut seen = renewing.after(Outcome::Conflict);
@@ -1140,4 +1229,156 @@ fn a_fight_over_a_target_is_fought_slowly() {
         ("the second once the pause is over", repaired(SignedDuration::from_secs(10)), "Deliver"),
     ]);
     assert_eq!(step(&repaired(SignedDuration::from_secs(9))), waits, "and not before");
+}
+
+/// A request that brings a CSR without its key.
+fn brings_csr(change: impl FnOnce(&mut Observation)) -> Observation {
+    with(opened(), |seen| {
+        seen.request.names = Names::default();
+        seen.request.key_kind = None;
+        seen.request.csr = Some(CsrReference {
+            secret: "mine".to_owned(),
+            entry: "tls.csr".to_owned(),
+            version: Some("5".to_owned()),
+        });
+        change(seen);
+    })
+}
+
+fn brought(key: Key) -> Option<Arc<BroughtCsr>> {
+    Some(Arc::new(BroughtCsr { der: Vec::new(), key, names: names() }))
+}
+
+/// The n-th key, of which only the public half is at hand.
+fn public(n: usize) -> Key {
+    Key::Public(key(n).spki_der().into())
+}
+
+/// The certificate for the CSR is delivered, and nothing has been looked at since.
+fn kept_for_csr(change: impl FnOnce(&mut Observation)) -> Observation {
+    let start = brings_csr(|seen| {
+        let candidates = issued(&key(0), now());
+        seen.obtained = Some(Obtained { key: public(0), csr_names: None, candidates });
+    });
+    let target = written(None, &delivery(&start), 100);
+    let outcome = Outcome::Delivered { target: target.clone(), added_roots: vec![], renewed: true };
+    let status = described(&start.clone().after(outcome)).status;
+    let seen = Observation {
+        previous: previous(&status),
+        cached: Some(cached(&target)),
+        account: None,
+        target: None,
+        obtained: None,
+        ..start
+    };
+    with(seen, change)
+}
+
+#[test]
+fn a_csr_that_is_brought_is_read_submitted_and_delivered_without_a_key() {
+    check([
+        ("it is read before anything is asked", brings_csr(|_| ()), "ReadCsr"),
+        (
+            "and submitted as it is",
+            brings_csr(|seen| seen.csr = brought(public(0))),
+            "Submit the CSR",
+        ),
+        (
+            "with the key that lay beside it",
+            brings_csr(|seen| seen.csr = brought(key(0).into())),
+            "Submit the CSR",
+        ),
+        (
+            "but not for a key the CA does not sign",
+            brings_csr(|seen| {
+                seen.csr = brought(public(0));
+                let account = seen.account.as_mut().expect("an account");
+                account.capabilities.key_kinds = vec![KeyKind::Rsa2048];
+            }),
+            "Failed(NotSupportedByCa)",
+        ),
+        (
+            "nor where the target has a key of ours",
+            with(altered_and_opened(|_| ()), |seen| {
+                seen.request = brings_csr(|_| ()).request;
+                seen.csr = brought(public(0));
+            }),
+            r#"SecretNotOurs("Secret web-tls is of type kubernetes.io/tls and the CSR in Secret mine comes without its key: delete the former, and it is created again without one, or add tls.key to the latter")"#,
+        ),
+        (
+            "a certificate without the names of the CSR, at a CA that goes by them",
+            brings_csr(|seen| {
+                let names = Names { uris: vec!["urn:uuid:1".to_owned()], ..names() };
+                let candidates = issued(&key(0), now());
+                let csr_names = Some(names);
+                seen.obtained = Some(Obtained { key: public(0), csr_names, candidates });
+            }),
+            "Failed(CertificateUnfit)",
+        ),
+        (
+            "a certificate for another key",
+            brings_csr(|seen| {
+                let candidates = issued(&key(1), now());
+                seen.obtained = Some(Obtained { key: public(0), csr_names: None, candidates });
+            }),
+            "Failed(CertificateUnfit)",
+        ),
+    ]);
+}
+
+#[test]
+fn a_certificate_for_a_csr_is_kept_until_the_csr_is_for_another_key() {
+    let changed = |change: fn(&mut Observation)| {
+        kept_for_csr(|seen| {
+            seen.request.csr.as_mut().expect("a CSR").version = Some("6".to_owned());
+            change(seen);
+        })
+    };
+    check([
+        ("nothing has changed", kept_for_csr(|_| ()), "Kept"),
+        (
+            "the Secret with the CSR is gone",
+            kept_for_csr(|seen| seen.request.csr.as_mut().expect("a CSR").version = None),
+            "Kept",
+        ),
+        ("the Secret with the CSR has changed", changed(|_| ()), "ReadCsr"),
+        ("and the key is the same", changed(|seen| seen.csr = brought(public(0))), "Kept"),
+        (
+            "and the key is another",
+            changed(|seen| {
+                seen.request.suspended = true;
+                seen.csr = brought(public(1));
+            }),
+            r#"Suspended(InputsDiffer("csrSecretRef"))"#,
+        ),
+        (
+            "and it could not be used",
+            changed(|seen| {
+                seen.previous.last_attempt = Some(seen.attempt());
+                seen.previous.next_attempt = Some(now() + SignedDuration::from_secs(60));
+            }),
+            r#"BackingOff { until: 2026-06-01T12:01:00Z, reissue: Some(InputsDiffer("csrSecretRef")) }"#,
+        ),
+        (
+            "and the CA does not sign its key",
+            changed(|seen| seen.previous.last_attempt = Some(seen.attempt())),
+            "AwaitingChange",
+        ),
+        (
+            "the CSR of another Secret",
+            kept_for_csr(|seen| {
+                seen.request.suspended = true;
+                seen.request.csr.as_mut().expect("a CSR").secret = "other".to_owned();
+            }),
+            r#"Suspended(InputsDiffer("csrSecretRef"))"#,
+        ),
+        (
+            "a key of ours in place of a CSR",
+            kept_for_csr(|seen| {
+                seen.request.suspended = true;
+                seen.request.csr = None;
+            }),
+            r#"Suspended(InputsDiffer("csrSecretRef"))"#,
+        ),
+    ]);
 }

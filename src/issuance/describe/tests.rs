@@ -723,11 +723,16 @@ fn rest_after(rest: &Rest, status: &CertificateRequestStatus) -> Rest {
         | Rest::AwaitingChange
         | Rest::BackingOff { .. }
         | Rest::Deleted
+        | Rest::Held(_)
         | Rest::IssuerMissing
         | Rest::IssuerNotReady(_)
         | Rest::Kept
+        | Rest::LookedFor { .. }
+        | Rest::Ordered
+        | Rest::RecordUnreadable(_)
         | Rest::SecretNameTaken(_)
         | Rest::SecretNotOurs(_)
+        | Rest::Submitting
         | Rest::Suspended(_)
         | Rest::TargetUnreadable(_) => rest.clone(),
     }

@@ -1,0 +1,387 @@
+//! `chancery orders`: the orders that are open or wait for a person, and how one is given up.
+//!
+//! It acts as the user who calls it, with the user's rights: to list, it reads CertificateRequests
+//! and the metadata of the records; keys are never read.
+
+use std::io::Write as _;
+
+use clap::{Args, Subcommand};
+use k8s_openapi::api::core::v1::Secret;
+use kube::api::{DeleteParams, ListParams, Patch, PatchParams, Preconditions};
+use kube::core::PartialObjectMeta;
+use kube::{Api, Client, ResourceExt as _};
+use serde_json::json;
+
+use super::Fatal;
+use crate::api::condition::{self, ISSUING, STALLED};
+use crate::api::{CertificateRequest, OrderStatus, annotation};
+use crate::issuance::record::request_of;
+use crate::issuance::record_name;
+
+type RecordMeta = PartialObjectMeta<Secret>;
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Orders {
+    /// List the orders that are open or wait for a person, and the records whose request is gone.
+    List {
+        /// Of all namespaces.
+        #[arg(short = 'A', long)]
+        all_namespaces: bool,
+        /// Of this namespace, in place of the one of the kubeconfig's context.
+        #[arg(short, long)]
+        namespace: Option<String>,
+    },
+    /// Show all that is known of the order of one request.
+    Show(Named),
+    /// Give an order up, so that another can be made in its place. What the CA may still issue for
+    /// it is paid for, and its key is lost.
+    Release {
+        #[command(flatten)]
+        named: Named,
+        /// The reference of the order, as `show` prints it: so that no other is given up.
+        #[arg(long)]
+        order: Option<String>,
+    },
+}
+
+#[derive(Args, Debug)]
+pub(super) struct Named {
+    /// Name of the CertificateRequest.
+    name: String,
+    /// Its namespace, in place of the one of the kubeconfig's context.
+    #[arg(short, long)]
+    namespace: Option<String>,
+}
+
+/// Runs one command.
+pub(super) async fn run(client: Client, command: Orders) -> Result<(), Fatal> {
+    let near = |namespace: Option<String>| {
+        namespace.unwrap_or_else(|| client.default_namespace().to_owned())
+    };
+    let text = match command {
+        Orders::List { all_namespaces: true, .. } => list(&client, None).await?,
+        Orders::List { namespace, .. } => list(&client, Some(&near(namespace))).await?,
+        Orders::Show(Named { name, namespace }) => {
+            Found::read(&client, &near(namespace), &name).await?.shown()
+        }
+        Orders::Release { named: Named { name, namespace }, order } => {
+            let found = Found::read(&client, &near(namespace), &name).await?;
+            release(&client, &found, order.as_deref()).await?
+        }
+    };
+    write!(std::io::stdout(), "{text}")?;
+    Ok(())
+}
+
+async fn list(client: &Client, namespace: Option<&str>) -> Result<String, Fatal> {
+    let (requests, records): (Api<CertificateRequest>, Api<Secret>) = match namespace {
+        Some(namespace) => {
+            (Api::namespaced(client.clone(), namespace), Api::namespaced(client.clone(), namespace))
+        }
+        None => (Api::all(client.clone()), Api::all(client.clone())),
+    };
+    let labelled = ListParams::default().labels(&format!("{}=true", annotation::ORDER_LABEL));
+    let requests = requests.list(&ListParams::default()).await.map_err(|error| told(&error))?;
+    let records = records.list_metadata(&labelled).await.map_err(|error| told(&error))?;
+    let table = table(&requests.items, &records.items);
+    if table.is_empty() {
+        return Ok("No order is open, and none waits for a person.\n".to_owned());
+    }
+    Ok(table)
+}
+
+/// The API server's own words where it has some.
+fn told(error: &kube::Error) -> Fatal {
+    match error {
+        kube::Error::Api(status) => status.message.clone().into(),
+        error => super::innermost(error).into(),
+    }
+}
+
+/// One line for each order; empty where there is none.
+fn table(requests: &[CertificateRequest], records: &[RecordMeta]) -> String {
+    let mut rows: Vec<[String; 8]> = requests.iter().filter_map(row).collect();
+    let is_known = |record: &&RecordMeta| {
+        let name = record.name_any();
+        requests.iter().any(|request| {
+            request.namespace() == record.namespace()
+                && Some(request.name_any().as_str()) == request_of(&name)
+        })
+    };
+    rows.extend(records.iter().filter(|record| !is_known(record)).map(|record| {
+        let name = record.name_any();
+        [
+            record.namespace().unwrap_or_default(),
+            request_of(&name).unwrap_or(&name).to_owned(),
+            "RequestGone".to_owned(),
+            String::new(),
+            String::new(),
+            String::new(),
+            annotated(record, annotation::ORDER_ID),
+            String::new(),
+        ]
+    }));
+    if rows.is_empty() {
+        return String::new();
+    }
+    rows.sort();
+    let header = ["NAMESPACE", "NAME", "PHASE", "STATE", "WAITING FOR", "HOLD", "ID", "REFERENCE"];
+    rows.insert(0, header.map(str::to_owned));
+    aligned(&rows)
+}
+
+fn row(request: &CertificateRequest) -> Option<[String; 8]> {
+    let order = request.status.as_ref()?.order.as_ref()?;
+    Some([
+        request.namespace().unwrap_or_default(),
+        request.name_any(),
+        format!("{:?}", order.phase),
+        order.state.clone().unwrap_or_default(),
+        order.waiting_for.clone().unwrap_or_default(),
+        hold(request).map(|(reason, _)| reason).unwrap_or_default(),
+        order.id.clone().unwrap_or_default(),
+        order.reference.clone(),
+    ])
+}
+
+/// Reason and message, where nothing moves before a person acts.
+fn hold(request: &CertificateRequest) -> Option<(String, String)> {
+    let conditions = &request.status.as_ref()?.conditions;
+    let stalled = condition::find(conditions, STALLED).filter(|found| found.status == "True")?;
+    Some((stalled.reason.clone(), stalled.message.clone()))
+}
+
+fn annotated(record: &RecordMeta, key: &str) -> String {
+    record.annotations().get(key).cloned().unwrap_or_default()
+}
+
+/// Columns as wide as their widest cell, two spaces apart; an empty cell is a hyphen.
+fn aligned<const N: usize>(rows: &[[String; N]]) -> String {
+    let shown = |cell: &String| if cell.is_empty() { "-".to_owned() } else { cell.clone() };
+    let rows: Vec<Vec<String>> = rows.iter().map(|row| row.iter().map(shown).collect()).collect();
+    let width = |column: usize| {
+        rows.iter().map(|row| row[column].chars().count()).max().unwrap_or_default()
+    };
+    let widths: Vec<usize> = (0..N).map(width).collect();
+    let line = |row: &Vec<String>| {
+        let cells: Vec<String> =
+            row.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}")).collect();
+        format!("{}\n", cells.join("  ").trim_end())
+    };
+    rows.iter().map(line).collect()
+}
+
+/// What there is under one name.
+struct Found {
+    namespace: String,
+    name: String,
+    request: Option<CertificateRequest>,
+    record: Option<RecordMeta>,
+}
+
+impl Found {
+    async fn read(client: &Client, namespace: &str, name: &str) -> Result<Self, Fatal> {
+        let requests: Api<CertificateRequest> = Api::namespaced(client.clone(), namespace);
+        let records: Api<Secret> = Api::namespaced(client.clone(), namespace);
+        let request = requests.get_opt(name).await.map_err(|error| told(&error))?;
+        let record = records.get_metadata_opt(&record_name(name)).await;
+        let record = record.map_err(|error| told(&error))?.filter(|record| {
+            record.labels().get(annotation::ORDER_LABEL).map(String::as_str) == Some("true")
+        });
+        if request.is_none() && record.is_none() {
+            return Err(format!(
+                "there is neither a CertificateRequest {namespace}/{name} nor a record of an order of one: chancery orders list -A"
+            )
+            .into());
+        }
+        Ok(Self { namespace: namespace.to_owned(), name: name.to_owned(), request, record })
+    }
+
+    fn order(&self) -> Option<&OrderStatus> {
+        self.request.as_ref()?.status.as_ref()?.order.as_ref()
+    }
+
+    /// What the release must name: the order, or the record where the request is gone.
+    fn release_name(&self) -> Option<String> {
+        match (&self.request, self.order(), &self.record) {
+            (Some(_), Some(order), _) => Some(order.reference.clone()),
+            (None, _, Some(record)) => record.uid(),
+            (Some(_) | None, _, _) => None,
+        }
+    }
+
+    fn shown(&self) -> String {
+        let mut lines = vec![("Request", format!("{}/{}", self.namespace, self.name))];
+        match (&self.request, self.order()) {
+            (None, _) => lines.push(("Phase", "the request is gone".to_owned())),
+            (Some(_), None) => {
+                lines.push(("Phase", "no order is open, and none waits for a person".to_owned()));
+            }
+            (Some(request), Some(order)) => lines.extend(order_lines(request, order)),
+        }
+        if let Some(record) = &self.record {
+            lines.push(("Record", format!("Secret {}", record.name_any())));
+            lines.push(("Record's state", annotated(record, annotation::ORDER_STATE)));
+            lines.push(("Submitted by", annotated(record, annotation::ORDER_CLAIM)));
+            lines.push(("Attempts", annotated(record, annotation::ORDER_ATTEMPT)));
+        } else {
+            lines.push(("Record", "there is none".to_owned()));
+        }
+        if let Some(name) = self.release_name() {
+            lines.push(("To give it up", self.release_command(&name)));
+        }
+        let width = lines.iter().map(|(name, _)| name.len()).max().unwrap_or_default() + 1;
+        lines
+            .into_iter()
+            .filter(|(_, value)| !value.is_empty())
+            .map(|(name, value)| format!("{:<width$} {value}\n", format!("{name}:")))
+            .collect()
+    }
+
+    fn release_command(&self, order: &str) -> String {
+        format!("chancery orders release -n {} {} --order {order}", self.namespace, self.name)
+    }
+}
+
+fn order_lines(request: &CertificateRequest, order: &OrderStatus) -> Vec<(&'static str, String)> {
+    let conditions = request.status.as_ref().map_or(&[][..], |status| &status.conditions);
+    let issuing = condition::find(conditions, ISSUING);
+    vec![
+        ("Reference", order.reference.clone()),
+        ("Id at the CA", order.id.clone().unwrap_or_default()),
+        ("Account", order.account.clone()),
+        ("Phase", format!("{:?}", order.phase)),
+        ("State at the CA", order.state.clone().unwrap_or_default()),
+        ("Waits for", order.waiting_for.clone().unwrap_or_default()),
+        ("The CA says", order.message.clone().unwrap_or_default()),
+        (
+            "First submitted",
+            order.submitted_at.as_ref().map(|at| at.0.to_string()).unwrap_or_default(),
+        ),
+        ("Hold", hold(request).map(|(reason, _)| reason).unwrap_or_default()),
+        ("Message", issuing.map(|issuing| issuing.message.clone()).unwrap_or_default()),
+    ]
+}
+
+async fn release(client: &Client, found: &Found, order: Option<&str>) -> Result<String, Fatal> {
+    let (namespace, name) = (&found.namespace, &found.name);
+    let Some(wanted) = found.release_name() else {
+        return Err(format!(
+            "CertificateRequest {namespace}/{name} has no order to give up: chancery orders show -n {namespace} {name}"
+        )
+        .into());
+    };
+    if order != Some(wanted.as_str()) {
+        return Err(format!(
+            "{}\nWhat the CA may still issue for this order is paid for, and its key will be lost. Look at it first, then: {}",
+            found.shown().trim_end(),
+            found.release_command(&wanted)
+        )
+        .into());
+    }
+    let patch = Patch::Merge(json!({
+        "metadata": { "annotations": { annotation::RELEASE: wanted } },
+    }));
+    if found.request.is_some() {
+        let api: Api<CertificateRequest> = Api::namespaced(client.clone(), namespace);
+        let patched = api.patch(name, &PatchParams::default(), &patch).await;
+        patched.map_err(|error| told(&error))?;
+        return Ok(format!(
+            "Order {wanted} is given up. CertificateRequest {namespace}/{name} may order again.\n"
+        ));
+    }
+    let api: Api<Secret> = Api::namespaced(client.clone(), namespace);
+    let record = record_name(name);
+    let patched = api.patch_metadata(&record, &PatchParams::default(), &patch).await;
+    let patched = patched.map_err(|error| told(&error))?;
+    let params = DeleteParams {
+        preconditions: Some(Preconditions {
+            uid: Some(wanted),
+            resource_version: patched.resource_version(),
+        }),
+        ..DeleteParams::default()
+    };
+    api.delete(&record, &params).await.map_err(|error| told(&error))?;
+    Ok(format!("Secret {namespace}/{record} is deleted, with the key of its order.\n"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn request(yaml: &str) -> CertificateRequest {
+        serde_yaml::from_str(yaml).expect("a request")
+    }
+
+    fn shop() -> CertificateRequest {
+        request(
+            "
+apiVersion: chancery.dev/v1alpha1
+kind: CertificateRequest
+metadata: {name: shop, namespace: web}
+spec: {issuerRef: {name: swisssign}, secretName: shop-tls, dnsNames: [shop.example.ch]}
+status:
+  observedGeneration: 1
+  conditions:
+    - {type: Issuing, status: 'True', reason: OrderRejected, message: no, lastTransitionTime: '2026-11-24T00:00:00Z'}
+    - {type: Stalled, status: 'True', reason: OrderRejected, message: no, lastTransitionTime: '2026-11-24T00:00:00Z'}
+  order:
+    reference: chancery-u-1
+    id: ord-1
+    phase: Failed
+    state: REJECTED
+    account: a
+    attempt: 1
+",
+        )
+    }
+
+    fn record(name: &str) -> RecordMeta {
+        serde_json::from_value(json!({
+            "metadata": {"name": name, "namespace": "web", "uid": "0815"},
+        }))
+        .expect("metadata")
+    }
+
+    #[test]
+    fn orders_and_records_without_a_request_are_listed() {
+        let quiet = request(
+            "
+apiVersion: chancery.dev/v1alpha1
+kind: CertificateRequest
+metadata: {name: quiet, namespace: web}
+spec: {issuerRef: {name: swisssign}, secretName: quiet-tls, dnsNames: [shop.example.ch]}
+",
+        );
+        let records = [record("shop.order"), record("quiet.order"), record("gone.order")];
+        assert_eq!(
+            table(&[shop(), quiet], &records),
+            "\
+NAMESPACE  NAME  PHASE        STATE     WAITING FOR  HOLD           ID     REFERENCE
+web        gone  RequestGone  -         -            -              -      -
+web        shop  Failed       REJECTED  -            OrderRejected  ord-1  chancery-u-1
+"
+        );
+        assert_eq!(table(&[], &[]), "");
+    }
+
+    #[test]
+    fn what_is_shown_ends_with_the_way_on() {
+        let found = Found {
+            namespace: "web".to_owned(),
+            name: "shop".to_owned(),
+            request: Some(shop()),
+            record: None,
+        };
+        let shown = found.shown();
+        assert!(shown.contains("State at the CA: REJECTED\n"), "{shown}");
+        assert!(
+            shown.ends_with(
+                "To give it up:   chancery orders release -n web shop --order chancery-u-1\n"
+            ),
+            "{shown}"
+        );
+        let gone = Found { request: None, record: Some(record("shop.order")), ..found };
+        assert!(gone.shown().contains("--order 0815"), "{}", gone.shown());
+    }
+}

@@ -1,0 +1,225 @@
+//! The board: how the open orders of each account stand, by the CA's latest word.
+//!
+//! One task per account asks the CA, for many orders in few calls, and wakes the reconciles of those
+//! that moved. It writes nothing and holds no keys: the reconciler alone acts.
+//!
+//! # Guarantees
+//! - A CA that hangs delays the orders of its own account only.
+//! - An order is asked about every two seconds at first, later after a fifteenth of its age, and every
+//!   five minutes at last; those that are nearly due come along with one that is.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use tokio::sync::Notify;
+use tokio::task::AbortHandle;
+use tokio::time::Instant;
+
+use super::Context;
+use super::accounts::IssuerKey;
+use super::certificate_request::FoundIssuer;
+use crate::ca::{Disposition, OpenOrder, Phase, Progress};
+
+const SHORTEST: Duration = Duration::from_secs(2);
+const LONGEST: Duration = Duration::from_secs(300);
+/// An order that has ended is asked about again after this time, should nobody have acted on it: a
+/// chain that did not verify may be another by then.
+const ENDED: Duration = Duration::from_secs(600);
+
+#[derive(Default)]
+pub(super) struct Board(Mutex<HashMap<IssuerKey, Polled>>);
+
+/// The open orders of one account, and the task that asks about them.
+struct Polled {
+    orders: HashMap<String, Entry>,
+    changed: Arc<Notify>,
+    task: Option<AbortHandle>,
+}
+
+struct Entry {
+    open: OpenOrder,
+    /// Namespace and name of the request.
+    request: (String, String),
+    progress: Option<Progress>,
+    due: Instant,
+    interval: Duration,
+}
+
+impl Board {
+    /// The CA's latest word on an order.
+    pub(super) fn progress(&self, issuer: &IssuerKey, reference: &str) -> Option<Progress> {
+        self.accounts().get(issuer)?.orders.get(reference)?.progress.clone()
+    }
+
+    /// Has the CA asked about `open` until [`Self::forget`]; `progress` is what was learned otherwise.
+    pub(super) fn follow(
+        &self,
+        context: &Arc<Context>,
+        issuer: &IssuerKey,
+        open: OpenOrder,
+        request: (String, String),
+        progress: Option<Progress>,
+    ) {
+        let mut accounts = self.accounts();
+        let polled = accounts.entry(issuer.clone()).or_insert_with(|| Polled {
+            orders: HashMap::new(),
+            changed: Arc::default(),
+            task: None,
+        });
+        let interval = interval(&open, (context.clock)());
+        polled
+            .orders
+            .entry(open.reference.clone())
+            .and_modify(|entry| {
+                entry.request.clone_from(&request);
+                entry.open = open.clone();
+                if progress.is_some() {
+                    entry.progress.clone_from(&progress);
+                }
+            })
+            .or_insert_with(|| {
+                // What nobody has asked about yet is asked about at once.
+                let wait = if progress.is_some() { interval } else { Duration::ZERO };
+                Entry { open, request, progress, due: Instant::now() + wait, interval }
+            });
+        polled.changed.notify_one();
+        if polled.task.as_ref().is_none_or(AbortHandle::is_finished) {
+            let (context, issuer) = (Arc::clone(context), issuer.clone());
+            let changed = Arc::clone(&polled.changed);
+            let task = tokio::spawn(async move { ask(&context, &issuer, &changed).await });
+            polled.task = Some(task.abort_handle());
+        }
+    }
+
+    /// Asks no more about an order.
+    pub(super) fn forget(&self, reference: &str) {
+        for polled in self.accounts().values_mut() {
+            polled.orders.remove(reference);
+        }
+    }
+
+    /// Ends all tasks.
+    pub(super) fn stop(&self) {
+        for (_, polled) in self.accounts().drain() {
+            polled.task.iter().for_each(AbortHandle::abort);
+        }
+    }
+
+    /// The orders that are due, or when the next one is; `None` where there are none.
+    fn due(&self, issuer: &IssuerKey) -> Option<Result<Vec<OpenOrder>, Instant>> {
+        let accounts = self.accounts();
+        let orders = &accounts.get(issuer)?.orders;
+        let first = orders.values().map(|entry| entry.due).min()?;
+        let now = Instant::now();
+        if first > now {
+            return Some(Err(first));
+        }
+        let nearly = |entry: &&Entry| entry.due <= now + entry.interval / 2;
+        let due = orders.values().filter(nearly).map(|entry| entry.open.clone()).collect();
+        Some(Ok(due))
+    }
+
+    /// Notes an answer. Returns the request to wake, where it says something new.
+    fn note(
+        &self,
+        issuer: &IssuerKey,
+        reference: &str,
+        answer: Result<Progress, Option<Duration>>,
+        now: Timestamp,
+    ) -> Option<(String, String)> {
+        let mut accounts = self.accounts();
+        let entry = accounts.get_mut(issuer)?.orders.get_mut(reference)?;
+        entry.interval = interval(&entry.open, now);
+        let asked = match &answer {
+            Ok(progress) => match &progress.phase {
+                Phase::Pending(waiting) => waiting.retry_after,
+                Phase::Failed(_) | Phase::Issued(_) => Some(ENDED),
+            },
+            Err(after) => *after,
+        };
+        entry.due = Instant::now() + entry.interval.max(asked.unwrap_or_default());
+        let progress = answer.ok()?;
+        if entry.progress.as_ref() == Some(&progress) {
+            return None;
+        }
+        entry.progress = Some(progress);
+        Some(entry.request.clone())
+    }
+
+    fn accounts(&self) -> std::sync::MutexGuard<'_, HashMap<IssuerKey, Polled>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// How long until an order of this age is asked about again.
+fn interval(open: &OpenOrder, now: Timestamp) -> Duration {
+    let age = Duration::try_from(now.duration_since(open.since)).unwrap_or_default();
+    (age / 15).clamp(SHORTEST, LONGEST)
+}
+
+/// Asks about the orders of one account for as long as there are some.
+#[expect(clippy::disallowed_methods, reason = "the pace at which a CA is asked")]
+async fn ask(context: &Context, issuer: &IssuerKey, changed: &Notify) {
+    while let Some(due) = context.board.due(issuer) {
+        match due {
+            Err(at) => {
+                tokio::select! {
+                    biased;
+                    () = changed.notified() => {}
+                    () = tokio::time::sleep_until(at) => {}
+                }
+            }
+            Ok(_) if context.is_stopping() => return,
+            Ok(orders) => ask_once(context, issuer, &orders).await,
+        }
+    }
+}
+
+async fn ask_once(context: &Context, issuer: &IssuerKey, orders: &[OpenOrder]) {
+    let found = FoundIssuer::by_key(context, issuer);
+    let account = match found.now(context) {
+        Some(now) if context.accounts.blamed(&now).is_none() => {
+            context.accounts.open(&context.cluster, &now).await.ok().map(|open| (now, open))
+        }
+        Some(_) | None => None,
+    };
+    let now = (context.clock)();
+    let mut answered = HashMap::new();
+    if let Some((issuer_now, account)) = account {
+        let _permit = account.permits.acquire().await;
+        let start = tokio::time::Instant::now();
+        let answers = account.ca.poll(orders).await;
+        let failed = answers.iter().find_map(|(_, answer)| answer.as_ref().err());
+        let disposition = failed.map_or("ok", |error| error.disposition.label());
+        context.metrics.ca_request(&issuer.name, "poll", disposition, start.elapsed());
+        if account.ca.has_found_orders() {
+            context.prove(&issuer_now, &account);
+        }
+        if let Some(error) = failed {
+            tracing::warn!(orders = orders.len(), %error, "open orders could not be asked about");
+            if error.disposition == Disposition::BlameCredentials {
+                context.accounts.blame(&issuer_now, error.clone());
+                context.wake.issuer(issuer.kind, issuer.namespace.as_deref(), &issuer.name);
+            }
+        }
+        answered.extend(answers);
+    }
+    for order in orders {
+        let answer = match answered.remove(&order.reference) {
+            Some(Ok(progress)) => Ok(progress),
+            Some(Err(error)) => Err(match error.disposition {
+                Disposition::Retry { after } => after,
+                Disposition::BlameCredentials
+                | Disposition::BlameIssuer
+                | Disposition::Internal
+                | Disposition::Reject => Some(Duration::from_secs(60)),
+            }),
+            None => Err(None),
+        };
+        if let Some((namespace, name)) = context.board.note(issuer, &order.reference, answer, now) {
+            context.wake.request(&namespace, &name);
+        }
+    }
+}

@@ -1,0 +1,42 @@
+//! Who this process is: drawn once when it starts, and never seen again after it.
+//!
+//! Not the pod's name: a container that is restarted keeps that name, and must not take what its
+//! predecessor claimed for its own.
+
+use std::fmt::Write as _;
+
+/// The system gives no random bytes.
+#[derive(Debug, thiserror::Error)]
+#[error("the system gives no random bytes to name this process by")]
+pub struct NoRandomness;
+
+/// A new incarnation: 128 random bits as 32 lower-case hexadecimal digits.
+///
+/// # Errors
+/// [`NoRandomness`] where the system's source fails.
+pub fn new_incarnation() -> Result<String, NoRandomness> {
+    let mut bytes = [0_u8; 16];
+    aws_lc_rs::rand::fill(&mut bytes).map_err(|_unspecified| NoRandomness)?;
+    let mut text = String::with_capacity(2 * bytes.len());
+    for byte in bytes {
+        // Writing to a String cannot fail.
+        let _ = write!(text, "{byte:02x}");
+    }
+    Ok(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_process_is_somebody_else() {
+        let (one, other) = (new_incarnation().unwrap(), new_incarnation().unwrap());
+        assert_ne!(one, other);
+        for incarnation in [one, other] {
+            assert_eq!(incarnation.len(), 32);
+            let is_digit = |digit: char| digit.is_ascii_digit() || ('a'..='f').contains(&digit);
+            assert!(incarnation.chars().all(is_digit), "{incarnation}");
+        }
+    }
+}

@@ -1,0 +1,424 @@
+//! The effects on an order: its record, and what is said to the CA. One per step, as in
+//! [`super::perform`].
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use k8s_openapi::ByteString;
+use k8s_openapi::api::core::v1::Secret;
+use kube::ResourceExt as _;
+use secrecy::ExposeSecret as _;
+use serde_json::json;
+
+use super::Context;
+use super::accounts::{Account, IssuerNow};
+use super::cluster::{Error, ErrorKind};
+use super::kill_point::kill_point;
+use super::perform::{csr, key_trouble, refused};
+use crate::api::annotation;
+use crate::ca::{
+    Claim, Disposition, KeyEvidence, Lookup, Order, Parameters, Permit, Submitted, Wanted,
+};
+use crate::issuance::{
+    KeyPlan, Mark, Observation, OrderDraft, Outcome, Prepared, RawRecord, Read, Record, RecordRead,
+    Sent, Trouble, record,
+};
+use crate::pki::KeyKind;
+
+/// Reads the record.
+pub(super) async fn read_record(context: &Context, seen: &Observation) -> Outcome {
+    let (read, base) = read(context, seen).await;
+    kill_point("after-read-record");
+    Outcome::RecordRead(read, base)
+}
+
+type Base = Option<(String, String)>;
+
+async fn read(context: &Context, seen: &Observation) -> (RecordRead, Base) {
+    match context.cluster.secret(&seen.request.namespace, &seen.record_name()).await {
+        Read::Absent => (RecordRead::Absent, None),
+        Read::Unreadable(why) => (RecordRead::Unreadable(why), None),
+        Read::Present(secret) => {
+            let raw = raw(secret);
+            (RecordRead::parse(&raw), Some((raw.uid, raw.resource_version)))
+        }
+    }
+}
+
+fn raw(secret: Secret) -> RawRecord {
+    RawRecord {
+        uid: secret.uid().unwrap_or_default(),
+        resource_version: secret.resource_version().unwrap_or_default(),
+        labels: secret.labels().clone(),
+        annotations: secret.annotations().clone(),
+        data: secret
+            .data
+            .unwrap_or_default()
+            .into_iter()
+            .map(|(key, value)| (key, value.0))
+            .collect(),
+    }
+}
+
+/// Makes a key and a CSR, and has the CA translate and examine the order. Costs nothing.
+pub(super) async fn prepare(
+    context: &Context,
+    seen: &Observation,
+    issuer: &IssuerNow<'_>,
+    plan: KeyPlan,
+) -> Outcome {
+    let (key, csr_der, csr_names) = match csr(context, seen, plan).await {
+        Ok(csr) => csr,
+        Err(trouble) => return Outcome::Failed(trouble),
+    };
+    let names = csr_names.unwrap_or_else(|| seen.request.names.clone());
+    let Some(key_kind) = KeyKind::of_spki(key.spki_der()) else {
+        return Outcome::Failed(key_trouble(&"its kind is not known"));
+    };
+    let account = match open(context, issuer).await {
+        Ok(account) => account,
+        Err(outcome) => return outcome,
+    };
+    let _permit = account.permits.acquire().await;
+    let wanted = Wanted {
+        names: &names,
+        key_kind,
+        duration: seen.request.duration,
+        block: seen.request.block.as_ref(),
+    };
+    let start = tokio::time::Instant::now();
+    let examined = match account.ca.prepare(&wanted).await {
+        Err(error) => Err(error),
+        Ok(parameters) => {
+            let prepared = Parameters::Prepared(parameters.clone());
+            let order = Order::unnamed(&csr_der, &prepared);
+            account.ca.preflight(&order).await.map(|()| parameters)
+        }
+    };
+    let disposition = examined.as_ref().map_or_else(|error| error.disposition.label(), |_| "ok");
+    context.metrics.ca_request(&issuer.key.name, "prepare", disposition, start.elapsed());
+    kill_point("after-prepare");
+    match examined {
+        Ok(parameters) => Outcome::Prepared(Prepared { key, names, csr_der, parameters }),
+        Err(error) => Outcome::Failed(refused(context, seen, issuer, error)),
+    }
+}
+
+async fn open(context: &Context, issuer: &IssuerNow<'_>) -> Result<Arc<Account>, Outcome> {
+    if let Some(error) = context.accounts.blamed(issuer) {
+        return Err(Outcome::Failed(Trouble { counts: false, ..error.into() }));
+    }
+    let opened = context.accounts.open(&context.cluster, issuer).await;
+    opened.map_err(|error| Outcome::Failed(Trouble { counts: false, ..error.into() }))
+}
+
+/// Stores an order before it is made; who stores it has the claim.
+pub(super) async fn write_record(
+    context: &Context,
+    seen: &Observation,
+    draft: &OrderDraft,
+) -> Outcome {
+    let (namespace, name) = (&seen.request.namespace, seen.record_name());
+    let mark =
+        Mark { attempt: 1, claim: context.leadership.incarnation().to_owned(), ..Mark::default() };
+    kill_point("before-record");
+    let written = match &draft.base {
+        None => {
+            let secret = created(namespace, &name, draft, &mark);
+            context.cluster.create_secret(namespace, &name, &secret).await
+        }
+        Some((uid, version)) => {
+            let patch = displaced(uid, version, draft, &mark);
+            context.cluster.patch_secret(namespace, &name, &patch).await
+        }
+    };
+    kill_point("after-record");
+    let outcome = won(context, seen, written);
+    match outcome {
+        // Whether it was written nobody knows, until it is looked at.
+        Outcome::Failed(trouble) => match read(context, seen).await {
+            (RecordRead::Present(found), _)
+                if found.next.order.reference == draft.next.order.reference
+                    && found.mark == mark =>
+            {
+                claimed(context, seen, *found)
+            }
+            _ => Outcome::Failed(trouble),
+        },
+        outcome => outcome,
+    }
+}
+
+/// Claims the order that is stored, on the condition that nobody else wrote the record.
+pub(super) async fn claim(context: &Context, seen: &Observation) -> Outcome {
+    let Some(record) = seen.record() else {
+        return Outcome::RecordConflict;
+    };
+    let mark = Mark {
+        attempt: record.mark.attempt + 1,
+        claim: context.leadership.incarnation().to_owned(),
+        id: record.mark.id.clone(),
+        ..Mark::default()
+    };
+    kill_point("before-claim");
+    let written = patch_mark(context, seen, record, &mark).await;
+    kill_point("after-claim");
+    won(context, seen, written)
+}
+
+/// Notes on the record what became of the order.
+pub(super) async fn mark(context: &Context, seen: &Observation, mark: &Mark) -> Outcome {
+    let Some(record) = seen.record() else {
+        return Outcome::RecordConflict;
+    };
+    kill_point("before-mark");
+    let written = patch_mark(context, seen, record, mark).await;
+    kill_point("after-mark");
+    match stored(seen, written) {
+        Ok(record) => Outcome::Marked(Box::new(record)),
+        Err(outcome) => outcome,
+    }
+}
+
+async fn patch_mark(
+    context: &Context,
+    seen: &Observation,
+    record: &Record,
+    mark: &Mark,
+) -> Result<Secret, Error> {
+    let patch = json!({
+        "metadata": {
+            "uid": record.uid,
+            "resourceVersion": record.resource_version,
+            "annotations": mark.annotations(),
+        },
+    });
+    context.cluster.patch_secret(&seen.request.namespace, &seen.record_name(), &patch).await
+}
+
+fn won(context: &Context, seen: &Observation, written: Result<Secret, Error>) -> Outcome {
+    match stored(seen, written) {
+        Ok(record) => claimed(context, seen, record),
+        Err(outcome) => outcome,
+    }
+}
+
+fn claimed(context: &Context, seen: &Observation, record: Record) -> Outcome {
+    let request = &seen.request;
+    let claim = Claim::won(record.next.order.reference.clone());
+    context.memory.claims.keep(&request.namespace, &request.name, claim);
+    context.memory.searches.forget(&request.uid);
+    Outcome::Claimed(Box::new(record))
+}
+
+/// The record as the API server has stored it.
+fn stored(seen: &Observation, written: Result<Secret, Error>) -> Result<Record, Outcome> {
+    let not_written = |message: String| {
+        Outcome::Failed(Trouble {
+            disposition: Disposition::Retry { after: None },
+            reason: "OrderRecordNotWritten",
+            message,
+            counts: true,
+        })
+    };
+    match written {
+        Ok(secret) => match RecordRead::parse(&raw(secret)) {
+            RecordRead::Present(record) => Ok(*record),
+            _ => Err(not_written(format!(
+                "Secret {} came back from the API server otherwise than it was written: find out what changes it on its way",
+                seen.record_name()
+            ))),
+        },
+        Err(error) if matches!(error.kind, ErrorKind::Conflict | ErrorKind::NotFound) => {
+            Err(Outcome::RecordConflict)
+        }
+        Err(error) => Err(not_written(error.to_string())),
+    }
+}
+
+fn created(namespace: &str, name: &str, draft: &OrderDraft, mark: &Mark) -> Secret {
+    let data = draft
+        .data()
+        .iter()
+        .map(|(key, value)| ((*key).to_owned(), ByteString(value.expose_secret().to_vec())))
+        .collect();
+    let mut secret =
+        Secret { type_: Some("Opaque".to_owned()), data: Some(data), ..Secret::default() };
+    secret.metadata.namespace = Some(namespace.to_owned());
+    secret.metadata.name = Some(name.to_owned());
+    secret.metadata.labels = Some([(annotation::ORDER_LABEL.to_owned(), "true".to_owned())].into());
+    let digest = (annotation::ORDER_DIGEST, Some(draft.digest()));
+    secret.metadata.annotations = Some(
+        mark.annotations()
+            .into_iter()
+            .chain([digest])
+            .filter_map(|(key, value)| Some((key.to_owned(), value?)))
+            .collect(),
+    );
+    secret
+}
+
+/// The merge patch that puts a new order in place of the last one.
+fn displaced(uid: &str, version: &str, draft: &OrderDraft, mark: &Mark) -> serde_json::Value {
+    use base64::Engine as _;
+    let mut data = json!(BTreeMap::from(record::EMPTY));
+    for (key, value) in draft.data() {
+        data[key] = base64::engine::general_purpose::STANDARD.encode(value.expose_secret()).into();
+    }
+    let mut annotations = json!(mark.annotations());
+    annotations[annotation::ORDER_DIGEST] = draft.digest().into();
+    annotations[annotation::RELEASE] = serde_json::Value::Null;
+    json!({
+        "metadata": { "uid": uid, "resourceVersion": version, "annotations": annotations },
+        "data": data,
+    })
+}
+
+/// Which of the two orders in a record.
+#[derive(Clone, Copy)]
+pub(super) enum Which {
+    /// The one made last.
+    Next,
+    /// The one before.
+    Before,
+}
+
+/// Searches the CA for an order in the record.
+pub(super) async fn find(
+    context: &Context,
+    seen: &Observation,
+    issuer: &IssuerNow<'_>,
+    which: Which,
+) -> Outcome {
+    let Some(record) = seen.record() else {
+        return Outcome::RecordConflict;
+    };
+    let account = match open(context, issuer).await {
+        Ok(account) => account,
+        Err(outcome) => return outcome,
+    };
+    let slot = match which {
+        Which::Next => &record.next,
+        Which::Before => record.issued.as_ref().unwrap_or(&record.next),
+    };
+    // Whoever has just won the first claim knows that nothing was submitted.
+    let has_claim = seen.order.claim.is_some();
+    let csr_der = slot.order.csr_der();
+    let parameters = Parameters::Prepared(slot.order.parameters.clone());
+    let id = seen.order_id();
+    let order = Order {
+        reference: &slot.order.reference,
+        csr_der: &csr_der,
+        parameters: &parameters,
+        since: Some(slot.order.since),
+        id: id.as_deref().filter(|_| matches!(which, Which::Next)),
+        may_exist: !has_claim || record.mark.attempt > 1,
+    };
+    let _permit = account.permits.acquire().await;
+    let start = tokio::time::Instant::now();
+    let answer = account.ca.find(&order).await;
+    let disposition = match &answer {
+        Ok(Lookup::Absent { .. }) => "absent",
+        Ok(Lookup::Found(_)) => "found",
+        Ok(Lookup::Unsupported) => "unsupported",
+        Err(error) => error.disposition.label(),
+    };
+    context.metrics.ca_request(&issuer.key.name, "find", disposition, start.elapsed());
+    if let Ok(Lookup::Found(found)) = &answer {
+        context.prove(issuer, &account);
+        report_others(&slot.order.reference, found);
+    }
+    kill_point("after-find");
+    let is_absent = matches!(answer, Ok(Lookup::Absent { complete: true, .. }));
+    let answer = answer.map_err(Trouble::from);
+    if matches!(which, Which::Before) {
+        return Outcome::SearchedBefore(answer);
+    }
+    let sought = match &account.ca.capabilities().orders {
+        Some(orders) if !has_claim => {
+            let (uid, window) = (&seen.request.uid, orders.settle_window);
+            context.memory.searches.note(uid, &record.claim_id(), window, is_absent)
+        }
+        Some(_) | None => seen.order.sought.clone(),
+    };
+    Outcome::Searched(answer, sought)
+}
+
+/// More than one order of ours: one is followed, and the others are for a person to look at.
+fn report_others(reference: &str, found: &[crate::ca::Found]) {
+    let ours: Vec<&str> = found
+        .iter()
+        .filter(|one| one.evidence != KeyEvidence::Foreign)
+        .filter_map(|one| one.progress.id.as_deref())
+        .collect();
+    if ours.len() > 1 {
+        tracing::error!(
+            order.reference = reference,
+            order.ids = ?ours,
+            "the CA has several orders of this name; the oldest is followed, look at the others"
+        );
+    }
+}
+
+/// Submits the order that is stored. The claim is used up, whatever comes of it.
+pub(super) async fn submit(
+    context: &Context,
+    seen: &Observation,
+    issuer: &IssuerNow<'_>,
+) -> Outcome {
+    let Some(record) = seen.record() else {
+        return Outcome::RecordConflict;
+    };
+    let account = match open(context, issuer).await {
+        Ok(account) => account,
+        Err(outcome) => return outcome,
+    };
+    let stored = &record.next.order;
+    let csr_der = stored.csr_der();
+    let parameters = Parameters::Prepared(stored.parameters.clone());
+    let order = Order {
+        reference: &stored.reference,
+        csr_der: &csr_der,
+        parameters: &parameters,
+        since: Some(stored.since),
+        id: None,
+        may_exist: record.mark.attempt > 1,
+    };
+    let _permit = account.permits.acquire().await;
+    if context.is_stopping() || context.accounts.blamed(issuer).is_some() {
+        return Outcome::Abandoned;
+    }
+    let request = &seen.request;
+    let claims = &context.memory.claims;
+    let Some(claim) = claims.take(&request.namespace, &request.name, &stored.reference) else {
+        return Outcome::RecordConflict;
+    };
+    kill_point("before-order");
+    let start = tokio::time::Instant::now();
+    let submitted = account.ca.submit(&order, Permit::Claimed(claim)).await;
+    kill_point("after-order");
+    let (disposition, outcome) = match submitted {
+        Submitted::Accepted(progress) => {
+            tracing::info!(
+                order.reference = stored.reference,
+                order.id = progress.id,
+                "the CA took the order"
+            );
+            ("accepted", Outcome::Ordered(progress))
+        }
+        Submitted::Refused(error) => {
+            let label = error.disposition.label();
+            (label, Outcome::NotOrdered(Sent::Refused, refused(context, seen, issuer, error)))
+        }
+        Submitted::Unknown(error) => {
+            tracing::warn!(
+                order.reference = stored.reference,
+                %error,
+                "nobody knows whether the CA took the order: it is looked for"
+            );
+            ("unknown", Outcome::NotOrdered(Sent::Unknown, error.into()))
+        }
+    };
+    context.metrics.ca_request(&issuer.key.name, "submit", disposition, start.elapsed());
+    outcome
+}

@@ -1,0 +1,182 @@
+//! What a status says of an order, and in which words.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+
+use super::decide::Rest;
+use super::observation::Observation;
+use super::order::Hold;
+use super::record::OrderState;
+use crate::api::{OrderPhase, OrderStatus, annotation};
+use crate::ca::{Actor, Phase};
+
+/// The order as the status shows it; `None` where none is open and none has to be looked at.
+pub(super) fn of(seen: &Observation, rest: &Rest) -> Option<OrderStatus> {
+    let hint = seen.previous.order.clone();
+    if *rest == Rest::Kept {
+        return None;
+    }
+    let record = seen.record();
+    let is_over = |state| matches!(state, OrderState::Refused | OrderState::Superseded);
+    if record.is_some_and(|record| is_over(record.mark.state)) {
+        return None;
+    }
+    let mut order = match record {
+        Some(record) => {
+            let order = &record.next.order;
+            let same = hint.filter(|hint| hint.reference == order.reference);
+            OrderStatus {
+                reference: order.reference.clone(),
+                account: order.account.clone(),
+                attempt: record.mark.attempt,
+                claimed_by: Some(record.mark.claim.clone()),
+                ..same.unwrap_or_default()
+            }
+        }
+        None => hint?,
+    };
+    order.id = seen.order_id().or(order.id);
+    match rest {
+        Rest::Submitting => {
+            order.phase = OrderPhase::Submitting;
+            order.submitted_at.get_or_insert(Time(seen.now));
+        }
+        Rest::LookedFor { .. } | Rest::Held(Hold::OutcomeUnknown(_)) => {
+            order.phase = OrderPhase::Unknown;
+        }
+        Rest::Held(Hold::Ended(..)) => order.phase = OrderPhase::Failed,
+        Rest::Ordered if order.phase != OrderPhase::Issued => order.phase = OrderPhase::Pending,
+        _ => {}
+    }
+    match seen.order.progress.as_ref().map(|progress| &progress.phase) {
+        Some(Phase::Pending(waiting)) => {
+            order.phase = OrderPhase::Pending;
+            order.state = Some(waiting.state.clone());
+            order.waiting_for = Some(waiting.actor.words().to_owned());
+            order.message = Some(waiting.message.clone()).filter(|text| !text.is_empty());
+        }
+        Some(Phase::Issued(_)) => {
+            order.phase = OrderPhase::Issued;
+            order.state = None;
+            order.waiting_for = None;
+            order.message = None;
+        }
+        Some(Phase::Failed(failed)) => {
+            order.phase = OrderPhase::Failed;
+            order.state = Some(failed.state.clone());
+            order.waiting_for = None;
+            order.message = Some(failed.message.clone());
+        }
+        None => {}
+    }
+    Some(order)
+}
+
+/// Number of the order made last.
+pub(super) fn count(seen: &Observation) -> Option<i64> {
+    let stored = seen.record().map_or(0, |record| record.next.order.number);
+    let number = stored.max(seen.previous.orders);
+    (number > 0).then_some(number)
+}
+
+/// Reason and message while the CA has the order.
+pub(super) fn waiting(order: Option<&OrderStatus>) -> (&'static str, String) {
+    let Some(order) = order else {
+        return ("OrderPending", "the CA has the order".to_owned());
+    };
+    let waits_for = order.waiting_for.as_deref();
+    let reason = match waits_for {
+        Some(who) if who == Actor::Approver.words() => "AwaitingApproval",
+        Some(who) if who == Actor::Owner.words() => "AwaitingOwner",
+        Some(_) | None => "OrderPending",
+    };
+    let mut message = format!("order {} is with the CA", named(order));
+    if let Some(state) = &order.state {
+        message.push_str(&format!(" in state {state}"));
+    }
+    if let Some(who) = waits_for {
+        message.push_str(&format!(" and waits for {who}"));
+    }
+    if let Some(words) = &order.message {
+        message.push_str(&format!(": {words}"));
+    }
+    message.push_str(
+        "; the CA is asked again by itself, every few seconds at first and every five minutes later",
+    );
+    (reason, message)
+}
+
+fn named(order: &OrderStatus) -> String {
+    match &order.id {
+        Some(id) => format!("{id} ({})", order.reference),
+        None => order.reference.clone(),
+    }
+}
+
+/// Why an order waits for a person, what to look at, and how to go on.
+pub(super) fn held(seen: &Observation, hold: &Hold) -> String {
+    let reference = seen.hinted_or_stored().unwrap_or_default();
+    let id = seen.order_id().map(|id| format!(" ({id} at the CA)")).unwrap_or_default();
+    let order = format!("order {reference}{id}");
+    let record = seen.record_name();
+    let why = match hold {
+        Hold::ForeignKey { id } => format!(
+            "{order}: what the CA has under this name{} is for another key than the one in Secret {record}; look whether another cluster with the same objects ordered it",
+            id.as_ref().map(|id| format!(", {id},")).unwrap_or_default()
+        ),
+        Hold::Unusable(why) => format!(
+            "{order}: the certificate was issued and was not delivered: {why}; compare the request with the product at the CA"
+        ),
+        Hold::RecordLost => format!(
+            "{order} was made, and the Secret {record} that held its key is gone or older than the order; put it back from a backup"
+        ),
+        Hold::RecordEdited(why) => format!(
+            "Secret {record} holds the key of an order and is not as Chancery wrote it: {why}; put it back from a backup"
+        ),
+        Hold::RecordNewer => format!(
+            "Secret {record} was written by a newer version of Chancery, and this one leaves it alone: upgrade Chancery"
+        ),
+        Hold::RecordForeign => format!(
+            "Secret {record} exists and is not Chancery's: nothing is ordered, for there is no place to keep the key; delete it, or give the request another name"
+        ),
+        Hold::OutcomeUnknown(why) => format!(
+            "{order} may have been made, and nobody knows: {why}; look for it at the CA (its key is in Secret {record})"
+        ),
+        Hold::AccountSwitched { ordered_at, now } => format!(
+            "{order} was made at {ordered_at}, and {} now speaks for {now}: put the account back, and the order goes on",
+            seen.request.issuer
+        ),
+        Hold::Ended(state, words) => {
+            let what = match state {
+                OrderState::Rejected => "was rejected by a person at the CA",
+                OrderState::Revoked => "was issued and then revoked",
+                OrderState::Forgotten => "is no longer known to the CA",
+                OrderState::Open
+                | OrderState::Refused
+                | OrderState::Failed
+                | OrderState::Superseded => "came to nothing",
+            };
+            let words = if words.is_empty() { String::new() } else { format!(": {words}") };
+            format!(
+                "{order} {what}{words}; no other is made by itself: change the request, or ask once more with the annotation {}=<new value>",
+                annotation::RENEW
+            )
+        }
+    };
+    if !hold.can_be_released() || reference.is_empty() {
+        return why;
+    }
+    format!(
+        "{why}. To give this order up and allow a new one: kubectl annotate certificaterequest -n {} {} --overwrite {}={reference}",
+        seen.request.namespace,
+        seen.request.name,
+        annotation::RELEASE
+    )
+}
+
+impl Observation {
+    /// The reference of the order in the record, or the one the status knows.
+    pub(super) fn hinted_or_stored(&self) -> Option<String> {
+        let stored = self.record().map(|record| record.next.order.reference.clone());
+        stored.or_else(|| self.hinted())
+    }
+}
