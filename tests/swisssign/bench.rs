@@ -71,6 +71,15 @@ impl Recorded {
         self.request.uri().path().split_once("/v2/").unwrap().1
     }
 
+    /// The same with ids shortened to their prefix.
+    fn short_path(&self) -> String {
+        let short = |segment: &str| match segment.split_once('-') {
+            Some((prefix, rest)) if rest.len() == 36 => format!("{prefix}-"),
+            Some(_) | None => segment.to_owned(),
+        };
+        self.path().split('/').map(short).collect::<Vec<_>>().join("/")
+    }
+
     pub(crate) fn json(&self) -> serde_json::Value {
         serde_json::from_slice(self.request.body()).unwrap()
     }
@@ -180,15 +189,15 @@ impl Bench {
 
     /// Their paths, with ids shortened to their prefix.
     pub(crate) fn paths(&self) -> Vec<String> {
-        let short = |segment: &str| match segment.split_once('-') {
-            Some((prefix, rest)) if rest.len() == 36 => format!("{prefix}-"),
-            Some(_) | None => segment.to_owned(),
-        };
-        let paths = self.requests();
-        paths
-            .iter()
-            .map(|one| one.path().split('/').map(short).collect::<Vec<_>>().join("/"))
-            .collect()
+        self.requests().iter().map(Recorded::short_path).collect()
+    }
+
+    /// The same without what only tries whether the search by name finds orders.
+    pub(crate) fn paths_of_polls(&self) -> Vec<String> {
+        let is_trial =
+            |one: &Recorded| one.path() == "orders/paged" && one.json().get("tags").is_some();
+        let requests = self.requests();
+        requests.iter().filter(|one| !is_trial(one)).map(Recorded::short_path).collect()
     }
 
     /// Requests of the kind that makes orders.

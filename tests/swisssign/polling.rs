@@ -18,7 +18,7 @@ async fn placed_many(ca: &dyn CertificateAuthority, count: usize) -> Vec<OpenOrd
 
 /// Paths with how often each was asked for.
 fn counted(bench: &Bench) -> Vec<(String, usize)> {
-    let mut paths = bench.paths();
+    let mut paths = bench.paths_of_polls();
     paths.sort();
     let mut counts: Vec<(String, usize)> = Vec::new();
     for path in paths {
@@ -43,7 +43,7 @@ async fn twenty_open_orders_cost_one_call_and_each_that_is_issued_two_more() {
             answer,
             Ok(Progress { named: true, phase: Phase::Pending(_), .. })
         )));
-        assert_eq!(bench.paths(), ["orders/paged"]);
+        assert_eq!(bench.paths_of_polls(), ["orders/paged"]);
     }
     for order in &orders[..3] {
         bench.site.act(&order.id, &Action::Advance).unwrap();
@@ -63,7 +63,7 @@ async fn twenty_open_orders_cost_one_call_and_each_that_is_issued_two_more() {
     }
     orders.drain(..3);
     ca.poll(&orders).await;
-    assert_eq!(bench.paths(), ["orders/paged"]);
+    assert_eq!(bench.paths_of_polls(), ["orders/paged"]);
 }
 
 #[tokio::test]
@@ -73,10 +73,10 @@ async fn one_open_order_costs_one_call_and_one_more_when_it_is_issued() {
     let order = placed(&*ca, 1).await;
     bench.requests();
     polled(&*ca, &order).await;
-    assert_eq!(bench.paths(), ["order/ord-/status"]);
+    assert_eq!(bench.paths_of_polls(), ["order/ord-/status"]);
     bench.act(&Action::Advance);
     assert_eq!(told(&polled(&*ca, &order).await), "issued: 3");
-    assert_eq!(bench.paths(), ["order/ord-/status", "order/ord-/certificate/chain"]);
+    assert_eq!(bench.paths_of_polls(), ["order/ord-/status", "order/ord-/certificate/chain"]);
     assert!(ca.poll(&[]).await.is_empty());
     assert!(bench.requests().is_empty());
 }
@@ -166,7 +166,8 @@ async fn every_state_is_told_for_what_it_means() {
             bench.requests();
             let phase = polled(&*ca, &order).await;
             assert!(told(&phase).starts_with(says), "{state}: {}", told(&phase));
-            let tasks = bench.paths().iter().filter(|path| path.ends_with("tasks")).count();
+            let tasks =
+                bench.paths_of_polls().iter().filter(|path| path.ends_with("tasks")).count();
             assert_eq!(tasks, looks, "{state}");
             match phase {
                 Phase::Pending(waiting) => assert_eq!(waiting.state, state),
@@ -195,13 +196,13 @@ async fn what_an_order_waits_for_is_asked_once_in_each_state() {
     bench.requests();
     let first = told(&polled(&*ca, &order).await);
     assert!(first.contains("no TXT record at shop.example.org"), "{first}");
-    assert_eq!(bench.paths(), ["order/ord-/status", "order/ord-/tasks"]);
+    assert_eq!(bench.paths_of_polls(), ["order/ord-/status", "order/ord-/tasks"]);
     assert_eq!(told(&polled(&*ca, &order).await), first, "it is remembered");
-    assert_eq!(bench.paths(), ["order/ord-/status"]);
+    assert_eq!(bench.paths_of_polls(), ["order/ord-/status"]);
     bench.act(&Action::Advance);
     let second = polled(&*ca, &order).await;
     assert!(matches!(&second, Phase::Pending(waiting) if waiting.actor == Actor::Approver));
-    assert_eq!(bench.paths(), ["order/ord-/status", "order/ord-/tasks"]);
+    assert_eq!(bench.paths_of_polls(), ["order/ord-/status", "order/ord-/tasks"]);
     bench.act(&Action::Advance);
     let third = told(&polled(&*ca, &order).await);
     assert!(third.starts_with("Failed: ") && third.contains("linting said no"), "{third}");
@@ -218,7 +219,7 @@ async fn a_failure_of_the_steps_hides_nothing_and_is_asked_for_again() {
     assert!(told(&polled(&*ca, &order).await).starts_with("Approver: "));
     bench.requests();
     polled(&*ca, &order).await;
-    assert_eq!(bench.paths(), ["order/ord-/status", "order/ord-/tasks"]);
+    assert_eq!(bench.paths_of_polls(), ["order/ord-/status", "order/ord-/tasks"]);
 }
 
 #[tokio::test]
@@ -333,7 +334,7 @@ async fn trouble_with_the_search_is_told_for_each_order_and_costs_one_call() {
         bench.requests();
         let answers = ca.poll(&orders).await;
         assert!(answers.len() == 3 && answers.iter().all(|(_, answer)| answer.is_err()));
-        assert_eq!(bench.paths(), ["orders/paged"], "{kind:?}");
+        assert_eq!(bench.paths_of_polls(), ["orders/paged"], "{kind:?}");
     }
 }
 
@@ -348,9 +349,27 @@ async fn a_client_that_is_known_by_name_is_looked_up_once() {
     bench.requests();
     ca.poll(&orders).await;
     ca.poll(&orders).await;
-    let paths = bench.paths();
+    let paths = bench.paths_of_polls();
     assert_eq!(paths[1..], ["clients/paged", "orders/paged", "orders/paged"], "{paths:?}");
     let stored = Stored::new(&*ca, REFERENCE).await;
     assert_eq!(stored.since, now());
     assert!(bench.requests().is_empty(), "nor again for an order");
+}
+
+#[tokio::test]
+async fn the_first_poll_tries_whether_the_search_by_name_finds_orders() {
+    let bench = Bench::new();
+    bench.set(|site| site.index_forgets = true);
+    let ca = bench.open();
+    let order = placed(&*ca, 1).await;
+    bench.requests();
+    polled(&*ca, &order).await;
+    assert!(!ca.has_found_orders());
+    assert_eq!(bench.paths(), ["order/ord-/status", "orders/paged"]);
+    bench.set(|site| site.index_forgets = false);
+    polled(&*ca, &order).await;
+    assert!(ca.has_found_orders());
+    bench.requests();
+    polled(&*ca, &order).await;
+    assert_eq!(bench.paths(), ["order/ord-/status"], "once it is known, no more");
 }

@@ -115,5 +115,5 @@ async fn users_and_addresses_are_encoded_into_the_path() {
     other.id = "ord-../../clients".to_owned();
     let answers = ca.poll(std::slice::from_ref(&other)).await;
     assert!(answers[0].1.is_err(), "{answers:?}");
-    assert_eq!(bench.paths(), ["order/ord-/status"], "nothing was sent for what is no id");
+    assert_eq!(bench.paths_of_polls(), ["order/ord-/status"], "nothing was sent for what is no id");
 }
