@@ -15,13 +15,13 @@ use super::accounts::{Account, IssuerNow};
 use super::cluster::{Error, ErrorKind};
 use super::kill_point::kill_point;
 use super::perform::{key, key_trouble, refused};
-use crate::api::annotation;
+use crate::api::{CertificateRequest, annotation};
 use crate::ca::{
     Claim, Disposition, KeyEvidence, Lookup, Order, Parameters, Permit, Submitted, Wanted,
 };
 use crate::issuance::{
     KeyPlan, Mark, Observation, OrderDraft, Outcome, Prepared, RawRecord, Read, Record, RecordRead,
-    Sent, Trouble, record,
+    Request, Sent, Trouble, record,
 };
 use crate::pki::csr;
 
@@ -119,6 +119,9 @@ pub(super) async fn write_record(
     draft: &OrderDraft,
 ) -> Outcome {
     let (namespace, name) = (&seen.request.namespace, seen.record_name());
+    if !is_as_seen(context, &seen.request) {
+        return Outcome::Abandoned;
+    }
     let mark =
         Mark { attempt: 1, claim: context.leadership.incarnation().to_owned(), ..Mark::default() };
     kill_point("before-record");
@@ -147,6 +150,21 @@ pub(super) async fn write_record(
         },
         outcome => outcome,
     }
+}
+
+/// Whether the request asks for what it did when the run began. A run that stood still must not put
+/// an order that nobody wants any more in place of what the record tells of the last.
+fn is_as_seen(context: &Context, request: &Request) -> bool {
+    let cached = context.stores.request(&request.namespace, &request.name);
+    cached.is_some_and(|cached| {
+        cached.0.as_ref().is_ok_and(|cached: &CertificateRequest| {
+            let annotation = |key: &str| cached.annotations().get(key);
+            cached.uid().as_deref() == Some(&request.uid)
+                && cached.metadata.generation == Some(request.generation)
+                && annotation(annotation::RENEW) == request.renew.as_ref()
+                && annotation(annotation::RELEASE) == request.release.as_ref()
+        })
+    })
 }
 
 /// Claims the order that is stored, on the condition that nobody else wrote the record.
