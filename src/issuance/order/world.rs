@@ -429,7 +429,7 @@ impl World {
                             self.start_process();
                             return End::Paused;
                         }
-                        _ => {}
+                        Some(Fault::CrashAfter | Fault::Conflict | Fault::Lost) | None => {}
                     }
                     let changes = matches!(
                         step,
@@ -722,11 +722,7 @@ impl World {
     fn check_displaced(&mut self, run: &Run, draft: &OrderDraft) {
         let order = &draft.next.order;
         self.rise(run);
-        let old = self.record.as_ref().and_then(|raw| match RecordRead::parse(raw) {
-            RecordRead::Present(old) => Some(old),
-            _ => None,
-        });
-        if let Some(old) = old {
+        if let Some(RecordRead::Present(old)) = self.record.as_ref().map(RecordRead::parse) {
             let reference = &old.next.order.reference;
             assert_ne!(*reference, order.reference, "a reference is used twice");
             let is_sent = self.orders.iter().any(|one| one.reference == *reference && !one.cloned);
@@ -811,6 +807,7 @@ impl World {
         }
     }
 
+    #[expect(clippy::result_large_err, reason = "an outcome is what the run goes on with")]
     fn patch(
         &mut self,
         record: &Record,
@@ -829,10 +826,13 @@ impl World {
         raw.resource_version = self.next_version().to_string();
         annotate(&mut raw, mark);
         self.put_record(raw.clone());
-        match RecordRead::parse(&raw) {
-            RecordRead::Present(record) if fault != Some(Fault::Lost) => Ok(record),
-            _ => Err(failed(Disposition::Retry { after: None }, "OrderRecordNotWritten")),
+        let RecordRead::Present(record) = RecordRead::parse(&raw) else {
+            panic!("what was written reads back");
+        };
+        if fault == Some(Fault::Lost) {
+            return Err(failed(Disposition::Retry { after: None }, "OrderRecordNotWritten"));
         }
+        Ok(record)
     }
 
     /// An order is not said to have ended that has not.
@@ -1493,11 +1493,11 @@ impl World {
             if is_woken {
                 continue;
             }
-            let wait = match rest {
-                Rest::LookedFor { until, .. } | Rest::BackingOff { until, .. } => {
-                    until.duration_since(self.now)
-                }
-                _ => SignedDuration::from_mins(11),
+            let wait = if let Rest::LookedFor { until, .. } | Rest::BackingOff { until, .. } = rest
+            {
+                until.duration_since(self.now)
+            } else {
+                SignedDuration::from_mins(11)
             };
             self.tick(wait.max(SignedDuration::from_secs(1)));
         }
@@ -1681,7 +1681,7 @@ fn live(numbers: Vec<u8>) -> Result<(), String> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 1000, ..ProptestConfig::default() })]
 
     #[test]
     fn whatever_happens_no_intent_buys_twice_and_the_world_heals(
