@@ -1,40 +1,55 @@
 //! Claims that this process won and has not used.
 //!
-//! In memory only, because that is what a claim means: a process that ended may have used it.
+//! In memory only, because that is what a claim means: a process that ended may have used it. And
+//! for a quarter of the settle window only: whoever meets the claim looks for the order for that whole
+//! window and then claims it, and what was won long before must not be used after that.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::time::Instant;
 
 use crate::ca::Claim;
 
 #[derive(Default)]
-pub(super) struct Claims(Mutex<HashMap<(String, String), Claim>>);
+pub(super) struct Claims(Mutex<HashMap<(String, String), Won>>);
+
+struct Won {
+    claim: Claim,
+    until: Instant,
+}
 
 impl Claims {
     /// Keeps the claim on the order of a request, by its namespace and name. An older one that was
     /// not used is given up with it.
-    pub(super) fn keep(&self, namespace: &str, name: &str, claim: Claim) {
-        self.entries().insert((namespace.to_owned(), name.to_owned()), claim);
+    pub(super) fn keep(&self, namespace: &str, name: &str, claim: Claim, settle_window: Duration) {
+        let until = Instant::now() + settle_window / 4;
+        self.entries().insert((namespace.to_owned(), name.to_owned()), Won { claim, until });
     }
 
     /// Reference of the order of a request whose claim is unused.
     pub(super) fn unused(&self, namespace: &str, name: &str) -> Option<String> {
         let key = (namespace.to_owned(), name.to_owned());
-        self.entries().get(&key).map(|claim| claim.reference().to_owned())
+        self.entries().get(&key).map(|won| won.claim.reference().to_owned())
     }
 
     /// Uses the claim on this order up.
     pub(super) fn take(&self, namespace: &str, name: &str, reference: &str) -> Option<Claim> {
         let key = (namespace.to_owned(), name.to_owned());
         let mut entries = self.entries();
-        if entries.get(&key)?.reference() != reference {
+        if entries.get(&key)?.claim.reference() != reference {
             return None;
         }
-        entries.remove(&key)
+        entries.remove(&key).map(|won| won.claim)
     }
 
-    fn entries(&self) -> std::sync::MutexGuard<'_, HashMap<(String, String), Claim>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    /// What is left once those are gone that have become too old.
+    fn entries(&self) -> MutexGuard<'_, HashMap<(String, String), Won>> {
+        let mut entries = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = Instant::now();
+        entries.retain(|_, won| now < won.until);
+        entries
     }
 }
 
@@ -42,10 +57,27 @@ impl Claims {
 mod tests {
     use super::*;
 
+    const WINDOW: Duration = Duration::from_secs(40);
+
+    fn claim() -> Claim {
+        Claim::won("chancery-a-1".to_owned())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_old_claim_is_given_up() {
+        let claims = Claims::default();
+        claims.keep("web", "shop", claim(), WINDOW);
+        tokio::time::advance(Duration::from_secs(9)).await;
+        assert!(claims.unused("web", "shop").is_some());
+        tokio::time::advance(Duration::from_secs(1)).await;
+        assert_eq!(claims.unused("web", "shop"), None, "somebody may be about to claim it");
+        assert!(claims.take("web", "shop", "chancery-a-1").is_none());
+    }
+
     #[test]
     fn a_claim_is_used_once_and_for_its_order_only() {
         let claims = Claims::default();
-        claims.keep("web", "shop", Claim::won("chancery-a-1".to_owned()));
+        claims.keep("web", "shop", claim(), WINDOW);
         assert_eq!(claims.unused("web", "shop").as_deref(), Some("chancery-a-1"));
         assert!(claims.take("web", "shop", "chancery-a-2").is_none(), "another order");
         assert!(claims.take("web", "other", "chancery-a-1").is_none(), "another request");

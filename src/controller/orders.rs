@@ -15,13 +15,13 @@ use super::accounts::{Account, IssuerNow};
 use super::cluster::{Error, ErrorKind};
 use super::kill_point::kill_point;
 use super::perform::{csr, key_trouble, refused};
-use crate::api::annotation;
+use crate::api::{CertificateRequest, annotation};
 use crate::ca::{
     Claim, Disposition, KeyEvidence, Lookup, Order, Parameters, Permit, Submitted, Wanted,
 };
 use crate::issuance::{
     KeyPlan, Mark, Observation, OrderDraft, Outcome, Prepared, RawRecord, Read, Record, RecordRead,
-    Sent, Trouble, record,
+    Request, Sent, Trouble, order, record,
 };
 use crate::pki::KeyKind;
 
@@ -119,6 +119,9 @@ pub(super) async fn write_record(
     draft: &OrderDraft,
 ) -> Outcome {
     let (namespace, name) = (&seen.request.namespace, seen.record_name());
+    if !is_as_seen(context, &seen.request) {
+        return Outcome::Abandoned;
+    }
     let mark =
         Mark { attempt: 1, claim: context.leadership.incarnation().to_owned(), ..Mark::default() };
     kill_point("before-record");
@@ -152,6 +155,21 @@ pub(super) async fn write_record(
             | RecordRead::Unreadable(_) => Outcome::Failed(trouble),
         },
     }
+}
+
+/// Whether the request asks for what it did when the run began. A run that stood still must not put
+/// an order that nobody wants any more in place of what the record tells of the last.
+fn is_as_seen(context: &Context, request: &Request) -> bool {
+    let cached = context.stores.request(&request.namespace, &request.name);
+    cached.is_some_and(|cached| {
+        cached.0.as_ref().is_ok_and(|cached: &CertificateRequest| {
+            let annotation = |key: &str| cached.annotations().get(key);
+            cached.uid().as_deref() == Some(&request.uid)
+                && cached.metadata.generation == Some(request.generation)
+                && annotation(annotation::RENEW) == request.renew.as_ref()
+                && annotation(annotation::RELEASE) == request.release.as_ref()
+        })
+    })
 }
 
 /// Claims the order that is stored, on the condition that nobody else wrote the record.
@@ -207,7 +225,9 @@ async fn patch_mark(
 fn claimed(context: &Context, seen: &Observation, record: Box<Record>) -> Outcome {
     let request = &seen.request;
     let claim = Claim::won(record.next.order.reference.clone());
-    context.memory.claims.keep(&request.namespace, &request.name, claim);
+    let orders = seen.account.as_ref().and_then(|account| account.capabilities.orders.as_ref());
+    let window = orders.map(|orders| orders.settle_window).unwrap_or_default();
+    context.memory.claims.keep(&request.namespace, &request.name, claim, window);
     context.memory.searches.forget(&request.uid);
     Outcome::Claimed(record)
 }
@@ -317,6 +337,10 @@ pub(super) async fn find(
         Which::Next => &record.next,
         Which::Before => record.issued.as_ref().unwrap_or(&record.next),
     };
+    // Other credentials may have been put in place since the record was read.
+    if account.name != slot.order.account {
+        return Outcome::Abandoned;
+    }
     // Whoever has just won the first claim knows that nothing was submitted.
     let has_claim = seen.order.claim.is_some();
     let csr_der = slot.order.csr_der();
@@ -343,6 +367,12 @@ pub(super) async fn find(
     if let Ok(Lookup::Found(found)) = &answer {
         context.prove(issuer, &account);
         report_others(&slot.order.reference, found);
+        // What is there needs no submit.
+        if matches!(which, Which::Next) && order::adopt(found).is_some() {
+            let request = &seen.request;
+            let reference = &slot.order.reference;
+            drop(context.memory.claims.take(&request.namespace, &request.name, reference));
+        }
     }
     kill_point("after-find");
     let is_absent = matches!(answer, Ok(Lookup::Absent { complete: true, .. }));
@@ -401,7 +431,9 @@ pub(super) async fn submit(
         may_exist: record.mark.attempt > 1,
     };
     let _permit = account.permits.acquire().await;
-    if context.is_stopping() || context.accounts.blamed(issuer).is_some() {
+    let is_blamed = context.accounts.blamed(issuer).is_some();
+    // Other credentials may have been put in place since the record was read.
+    if context.is_stopping() || is_blamed || account.name != stored.account {
         return Outcome::Abandoned;
     }
     let request = &seen.request;

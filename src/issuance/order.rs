@@ -288,6 +288,8 @@ fn unread(
     }
     let is_taken = hint.id.is_some()
         && hint.phase == OrderPhase::Pending
+        // What a person has to mend is looked at, or it would be told of by turns.
+        && !previous.stalled
         && !due.as_ref().is_some_and(Reissue::is_repair);
     match &seen.order.progress {
         None if is_taken => Step::Rest(Rest::Ordered),

@@ -109,6 +109,9 @@ fn listed(value: &str) -> Vec<String> {
 fn is_safe_name(name: &str) -> bool {
     (1..=128).contains(&name.len())
         && !name.starts_with('.')
+        // All real ones have an extension, and base64 has no dot: the last line of a private key that
+        // a server sends by mistake is not taken for a name, and not told.
+        && name.contains('.')
         && name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'))
 }
 

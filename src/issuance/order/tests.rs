@@ -452,6 +452,11 @@ fn a_lost_order_is_looked_for_before_it_is_made_again() {
     check([
         ("the CA has it under its name: the record is not read", unnamed(true), "Ordered"),
         ("the CA has it without its name: is its id written down?", unnamed(false), "ReadRecord"),
+        (
+            "the CA has it, and a person had to look at it: is the record mended?",
+            with(unnamed(true), |seen| seen.previous.stalled = true),
+            "ReadRecord",
+        ),
         ("it is there, and for our key", found(KeyEvidence::Ours), "Ordered"),
         ("it is there, and nothing tells for which key", found(KeyEvidence::None), "Ordered"),
         ("it is there, for another key", found(KeyEvidence::Foreign), "Held(OrderForForeignKey)"),

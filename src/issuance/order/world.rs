@@ -6,7 +6,7 @@
 //! counted at the CA, against what the world itself asked for, and not by the code under test.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
@@ -253,13 +253,18 @@ struct World {
     is_woken: bool,
 }
 
+/// The account, made once: its anchors are parsed.
 fn orders_account(number: usize, trusts_all: bool) -> Account {
-    let mut account = account();
-    account.anchors.extend(trusts_all.then(|| pki().stranger.certificate()));
-    account.name = ACCOUNTS[number].to_owned();
-    account.capabilities.orders =
-        Some(Orders { searchable: true, settle_window: Duration::from_secs(15 * 60) });
-    account
+    static ACCOUNT: LazyLock<[Account; 2]> = LazyLock::new(|| {
+        let mut account = account();
+        let settle_window = Duration::from_secs(15 * 60);
+        account.capabilities.orders = Some(Orders { searchable: true, settle_window });
+        let mut trusting = account.clone();
+        trusting.anchors.push(pki().stranger.certificate());
+        [account, trusting]
+    });
+    let account = ACCOUNT[usize::from(trusts_all)].clone();
+    Account { name: ACCOUNTS[number].to_owned(), ..account }
 }
 
 impl World {
@@ -412,6 +417,7 @@ impl World {
             assert!(run.steps <= MOST_STEPS, "the run does not end: {:?}", self.effects);
             let rest = match step {
                 Step::Rest(rest) => rest,
+                #[expect(clippy::wildcard_enum_match_arm, reason = "all effects are alike here")]
                 step => {
                     let label = label(&step);
                     self.effects.push(label);
@@ -424,7 +430,7 @@ impl World {
                             self.start_process();
                             return End::Paused;
                         }
-                        _ => {}
+                        Some(Fault::CrashAfter | Fault::Conflict | Fault::Lost) | None => {}
                     }
                     let changes = matches!(
                         step,
@@ -564,7 +570,7 @@ impl World {
         let board = &mut self.processes[run.process].board;
         match seen.order_id() {
             Some(id) if is_open => {
-                let entry = board.entry(reference).or_insert((id.clone(), None));
+                let entry = board.entry(reference).or_insert_with(|| (id.clone(), None));
                 entry.0 = id;
                 if seen.order.progress.is_some() {
                     entry.1.clone_from(&seen.order.progress);
@@ -672,6 +678,16 @@ impl World {
     }
 
     fn write_record(&mut self, run: &Run, draft: &OrderDraft, fault: Option<Fault>) -> Outcome {
+        let is_as_seen = self.object.as_ref().is_some_and(|object| {
+            let (now, seen) = (&object.request, &run.seen.request);
+            now.uid == seen.uid
+                && now.generation == seen.generation
+                && now.renew == seen.renew
+                && now.release == seen.release
+        });
+        if !is_as_seen {
+            return Outcome::Abandoned;
+        }
         let memory = &self.processes[run.process];
         let mark = Mark { attempt: 1, claim: memory.incarnation.clone(), ..Mark::default() };
         if fault == Some(Fault::Conflict) {
@@ -711,11 +727,7 @@ impl World {
     fn check_displaced(&mut self, run: &Run, draft: &OrderDraft) {
         let order = &draft.next.order;
         self.rise(run);
-        let old = self.record.as_ref().and_then(|raw| match RecordRead::parse(raw) {
-            RecordRead::Present(old) => Some(old),
-            _ => None,
-        });
-        if let Some(old) = old {
+        if let Some(RecordRead::Present(old)) = self.record.as_ref().map(RecordRead::parse) {
             let reference = &old.next.order.reference;
             assert_ne!(*reference, order.reference, "a reference is used twice");
             let is_sent = self.orders.iter().any(|one| one.reference == *reference && !one.cloned);
@@ -800,6 +812,7 @@ impl World {
         }
     }
 
+    #[expect(clippy::result_large_err, reason = "an outcome is what the run goes on with")]
     fn patch(
         &mut self,
         record: &Record,
@@ -818,10 +831,13 @@ impl World {
         raw.resource_version = self.next_version().to_string();
         annotate(&mut raw, mark);
         self.put_record(raw.clone());
-        match RecordRead::parse(&raw) {
-            RecordRead::Present(record) if fault != Some(Fault::Lost) => Ok(record),
-            _ => Err(failed(Disposition::Retry { after: None }, "OrderRecordNotWritten")),
+        let RecordRead::Present(record) = RecordRead::parse(&raw) else {
+            panic!("what was written reads back");
+        };
+        if fault == Some(Fault::Lost) {
+            return Err(failed(Disposition::Retry { after: None }, "OrderRecordNotWritten"));
         }
+        Ok(record)
     }
 
     /// An order is not said to have ended that has not.
@@ -1482,11 +1498,11 @@ impl World {
             if is_woken {
                 continue;
             }
-            let wait = match rest {
-                Rest::LookedFor { until, .. } | Rest::BackingOff { until, .. } => {
-                    until.duration_since(self.now)
-                }
-                _ => SignedDuration::from_mins(11),
+            let wait = if let Rest::LookedFor { until, .. } | Rest::BackingOff { until, .. } = rest
+            {
+                until.duration_since(self.now)
+            } else {
+                SignedDuration::from_mins(11)
             };
             self.tick(wait.max(SignedDuration::from_secs(1)));
         }
@@ -1623,12 +1639,14 @@ fn any_two_faults_cost_no_second_order_and_no_key() {
     let first = World::new();
     let (mut renewal, _) = story(World::new(), &[]);
     renewal.tick(days(21));
-    for start in [first, renewal] {
+    for (start, is_first) in [(first, true), (renewal, false)] {
         let before = start.orders.len();
         let all: Vec<(usize, Fault)> =
             (0..14).flat_map(|at| FAULTS.map(|fault| (at, fault))).collect();
         for (number, one) in all.iter().enumerate() {
-            for other in &all[number..] {
+            let later =
+                all[number..].iter().filter(|other| *other == one || is_first && other.0 > one.0);
+            for other in later {
                 let faults = [*one, *other];
                 let (world, rest) = story(start.clone(), &faults);
                 assert_eq!(rest, Rest::Kept, "{faults:?}");
@@ -1669,7 +1687,7 @@ fn live(numbers: Vec<u8>) -> Result<(), String> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 1000, ..ProptestConfig::default() })]
 
     #[test]
     fn whatever_happens_no_intent_buys_twice_and_the_world_heals(
