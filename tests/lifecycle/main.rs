@@ -18,6 +18,7 @@ mod api_server;
 mod kill_at_random;
 mod kill_points;
 mod lease;
+mod orders;
 mod pages;
 mod parallel;
 mod permissions;

@@ -368,6 +368,9 @@ impl Test {
 impl Drop for Test {
     fn drop(&mut self) {
         let plane = &self.world.plane;
+        let records =
+            ["annotate", "secret", "-l", "chancery.dev/order=true", "-n", &self.namespace];
+        let _ = plane.kubectl(records.into_iter().chain(["chancery.dev/release=the-test-is-over"]));
         // A test that failed may have left the operator without rights.
         let _ = plane.kubectl(["apply", "-f", "deploy/rbac.yaml"]);
         // Faster than to wait for the end of the namespace.

@@ -407,6 +407,7 @@ impl World {
         }
     }
 
+    #[expect(clippy::wildcard_enum_match_arm, reason = "all effects are alike here")]
     fn go_on(&mut self, tape: &mut Tape, mut run: Run) -> End {
         loop {
             let (step, mut fault) = match run.stopped_at.take() {
@@ -417,7 +418,6 @@ impl World {
             assert!(run.steps <= MOST_STEPS, "the run does not end: {:?}", self.effects);
             let rest = match step {
                 Step::Rest(rest) => rest,
-                #[expect(clippy::wildcard_enum_match_arm, reason = "all effects are alike here")]
                 step => {
                     let label = label(&step);
                     self.effects.push(label);

@@ -1,0 +1,369 @@
+//! Orders that cost money, while processes die, stop, hand over, and lose the API server: one order
+//! for each intent, and none without its key.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use chancery::api::CertificateRequest;
+use chancery::pki::{PrivateKey, sha256_hex};
+use k8s_openapi::api::core::v1::Secret;
+use kube::Api;
+use kube::api::ListParams;
+use serde_json::{Value, json};
+
+use crate::kill_points::dies;
+use crate::support::operator::Operator;
+use crate::support::simulator::SwissSign;
+use crate::world::{Test, revision, until};
+
+/// Long enough for three looks and a busy machine.
+const SETTLE_WINDOW: &str = "4s";
+
+struct Paid {
+    test: Test,
+    ra: SwissSign<'static>,
+}
+
+impl Paid {
+    /// Issuer `ca` at an account whose search has found an order, that of request `proof`; and the
+    /// operator that ordered it.
+    async fn new(name: &str) -> (Self, Operator) {
+        let test = Test::new(name).await;
+        let ra = test.world.simulator.swisssign(name);
+        ra.configure(json!({"keyAlgorithm": "ECDSA"})).await;
+        let paid = Self { test, ra };
+        let operator = paid.test.start();
+        let [credentials, mut issuer] = paid.ra.issuer(&paid.test.namespace).await;
+        issuer["spec"]["swissSign"]["settleWindow"] = json!(SETTLE_WINDOW);
+        paid.test.apply(credentials);
+        paid.test.apply(issuer);
+        paid.order("proof");
+        paid.test.until_ready(&operator, "proof").await;
+        until("the search has found an order", || {
+            let found =
+                ["get", "issuers.chancery.dev", "ca", "-o", "jsonpath={.status.orderFoundAt}"];
+            !paid.test.kubectl(&found).is_empty()
+        });
+        paid.test.until_idle(&operator);
+        (paid, operator)
+    }
+
+    fn order(&self, name: &str) {
+        self.test.apply(self.request(name));
+    }
+
+    fn request(&self, name: &str) -> Value {
+        json!({
+            "apiVersion": "chancery.dev/v1alpha1", "kind": "CertificateRequest",
+            "metadata": {"name": name, "namespace": self.test.namespace},
+            "spec": {
+                "issuerRef": {"name": "ca"},
+                "secretName": format!("{name}-tls"),
+                "dnsNames": [format!("{name}.example.ch")],
+                "privateKey": {"algorithm": "ECDSA"},
+            },
+        })
+    }
+
+    /// Nobody was charged twice, and every order has its key in some Secret of the namespace.
+    async fn check(&self, orders: u64) {
+        assert_eq!(
+            self.ra.total().await,
+            orders,
+            "orders at the CA: {:#?}",
+            self.ra.orders().await
+        );
+        let secrets: Api<Secret> = Api::namespaced(self.test.client.clone(), &self.test.namespace);
+        let mut keys = BTreeSet::new();
+        for secret in secrets.list(&ListParams::default()).await.expect("a list") {
+            for (entry, value) in secret.data.unwrap_or_default() {
+                if entry.ends_with(".key") {
+                    let key = PrivateKey::from_pem(&value.0).expect("a key");
+                    keys.insert(sha256_hex(key.spki_der()));
+                }
+            }
+        }
+        for order in self.ra.orders().await {
+            let spki = order["spkiSha256"].as_str().expect("a digest");
+            assert!(keys.contains(spki), "the key of this order is lost: {order:#}");
+        }
+    }
+
+    /// The pair that is delivered, checked by OpenSSL.
+    async fn good_pair(&self, name: &str) {
+        let pair = self.test.pair(name).await.unwrap_or_else(|| panic!("{name} has no Secret"));
+        pair.check(name, &self.ra.root_pem().await);
+    }
+
+    async fn until_taken(&self, operator: &Operator, name: &str) -> String {
+        let taken = |request: &CertificateRequest| id_of(request).is_some();
+        let request = self.test.until(operator, name, "taken by the CA", taken).await;
+        id_of(&request).expect("an id")
+    }
+
+    /// Changes how the next orders live: they wait for a person.
+    async fn let_orders_wait(&self) {
+        self.ra.change(json!({"states": [{"state": "PENDING_AUTH"}, {"state": "ISSUED"}]})).await;
+    }
+
+    async fn approve(&self, id: &str) {
+        self.ra.act(id, json!({"action": "approve"})).await;
+    }
+
+    /// Waits until a submit is at the CA and has no answer.
+    async fn until_submit_hangs(&self) {
+        while self.ra.requests().await["inFlight"] == 0 {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+}
+
+fn id_of(request: &CertificateRequest) -> Option<String> {
+    request.status.as_ref()?.order.as_ref()?.id.clone()
+}
+
+/// Places in the sources on the way of an order that is taken at once.
+const ON_THE_WAY: [&str; 13] = [
+    "after-read-target",
+    "after-prepare",
+    "before-record",
+    "after-record",
+    "before-announce",
+    "after-announce",
+    "after-find",
+    "before-order",
+    "after-order",
+    "after-read-record",
+    "before-deliver",
+    "after-deliver",
+    "after-status",
+];
+/// Those that a lost answer leads to.
+const AFTER_A_LOST_ANSWER: [&str; 2] = ["before-claim", "after-claim"];
+/// Those that a refusal leads to.
+const AFTER_A_REFUSAL: [&str; 2] = ["before-mark", "after-mark"];
+
+/// Every kill point that has its test here.
+pub fn tested() -> impl Iterator<Item = &'static str> {
+    ON_THE_WAY.into_iter().chain(AFTER_A_LOST_ANSWER).chain(AFTER_A_REFUSAL)
+}
+
+#[tokio::test]
+async fn killed_at_any_effect_of_a_first_order_it_buys_once() {
+    let (paid, operator) = Paid::new("paid-kill-first").await;
+    assert_eq!(operator.process.stop(), Some(0));
+    for (number, point) in ON_THE_WAY.into_iter().enumerate() {
+        let name = format!("r{number}");
+        paid.order(&name);
+        dies(paid.test.spawn(&[("CHANCERY_KILL_AT", point)]), point);
+        let operator = paid.test.start();
+        paid.test.until_ready(&operator, &name).await;
+        paid.test.until_idle(&operator);
+        paid.good_pair(&name).await;
+        assert_eq!(revision(&paid.test.get(&name).await), 1, "{point}");
+        paid.check(2 + number as u64).await;
+        assert_eq!(operator.process.stop(), Some(0));
+        println!("first order, {point}: 1 order");
+    }
+}
+
+#[tokio::test]
+async fn killed_at_any_effect_of_a_renewal_it_buys_once() {
+    let (paid, operator) = Paid::new("paid-kill-renewal").await;
+    assert_eq!(operator.process.stop(), Some(0));
+    for (number, point) in ON_THE_WAY.into_iter().enumerate() {
+        let nonce = format!("chancery.dev/renew={number}");
+        paid.test.kubectl(&["annotate", "--overwrite", "certificaterequest", "proof", &nonce]);
+        dies(paid.test.spawn(&[("CHANCERY_KILL_AT", point)]), point);
+        paid.good_pair("proof").await;
+        let operator = paid.test.start();
+        let wanted = 2 + number as i64;
+        let wish = format!("at revision {wanted}");
+        paid.test.until(&operator, "proof", &wish, |request| revision(request) == wanted).await;
+        paid.test.until_idle(&operator);
+        paid.good_pair("proof").await;
+        assert_eq!(paid.ra.total().await, 2 + number as u64, "{point}");
+        assert_eq!(operator.process.stop(), Some(0));
+        println!("renewal, {point}: 1 order");
+    }
+}
+
+#[tokio::test]
+async fn killed_while_it_looks_for_a_lost_answer_or_notes_a_refusal_it_buys_once() {
+    let (paid, operator) = Paid::new("paid-kill-lost").await;
+    assert_eq!(operator.process.stop(), Some(0));
+    let lost = json!({"operation": "issue", "kind": "dropBeforeCommit"});
+    let refused = json!({
+        "operation": "issue", "kind": "apiError", "code": "<011.110.0240>", "status": 400,
+    });
+    let rows = AFTER_A_LOST_ANSWER.map(|point| (point, &lost)).into_iter();
+    for (number, (point, fault)) in
+        rows.chain(AFTER_A_REFUSAL.map(|point| (point, &refused))).enumerate()
+    {
+        paid.ra.fault(fault.clone()).await;
+        let name = format!("r{number}");
+        paid.order(&name);
+        dies(paid.test.spawn(&[("CHANCERY_KILL_AT", point)]), point);
+        let operator = paid.test.start();
+        paid.test.until_ready(&operator, &name).await;
+        paid.test.until_idle(&operator);
+        paid.good_pair(&name).await;
+        paid.check(2 + number as u64).await;
+        assert_eq!(operator.process.stop(), Some(0));
+        println!("{point}: 1 order");
+    }
+}
+
+#[tokio::test]
+async fn killed_at_random_it_buys_each_once() {
+    use std::hash::{BuildHasher as _, RandomState};
+    const ORDERS: usize = 10;
+    let (paid, operator) = Paid::new("paid-kill-random").await;
+    assert_eq!(operator.process.stop(), Some(0));
+    paid.ra
+        .fault(json!({
+            "operation": "issue", "times": 0, "kind": "delay", "seconds": 0.3, "afterCommit": true,
+        }))
+        .await;
+    paid.test.create((0..ORDERS).map(|at| paid.request(&format!("r{at}")))).await;
+    for round in 0..6 {
+        let mut operator = paid.test.start();
+        let moment = 100 + RandomState::new().hash_one(round) % 2000;
+        tokio::time::sleep(Duration::from_millis(moment)).await;
+        operator.process.signal("KILL");
+        operator.process.wait(Duration::from_secs(10)).expect("it is gone");
+        println!("killed after {moment} ms: {} orders", paid.ra.total().await - 1);
+    }
+    let operator = paid.test.start();
+    paid.test.until_all_ready(&operator, ORDERS + 1).await;
+    paid.test.until_idle(&operator);
+    for at in 0..ORDERS {
+        paid.good_pair(&format!("r{at}")).await;
+    }
+    paid.check(ORDERS as u64 + 1).await;
+    println!("{ORDERS} requests, 6 kills: {ORDERS} orders");
+}
+
+#[tokio::test]
+async fn handed_over_during_a_hanging_submit_it_buys_once() {
+    let (paid, operator) = Paid::new("paid-hand-over").await;
+    assert_eq!(operator.process.stop(), Some(0));
+    let mut bought = 1;
+    for after_commit in [true, false] {
+        for signal in ["TERM", "KILL", "STOP"] {
+            let name = format!("{}-{after_commit}", signal.to_lowercase());
+            let mut first = paid.test.start();
+            let second = paid.test.spawn(&[]);
+            second.wait_until_ready();
+            paid.ra
+                .fault(json!({
+                    "operation": "issue", "kind": "delay", "seconds": 2.5,
+                    "afterCommit": after_commit,
+                }))
+                .await;
+            paid.order(&name);
+            paid.until_submit_hangs().await;
+            first.process.signal(signal);
+            until("the other takes over", || second.acts() == Some(true));
+            if signal == "STOP" {
+                first.process.signal("CONT");
+            }
+            paid.test.until_ready(&second, &name).await;
+            paid.test.until_idle(&second);
+            paid.good_pair(&name).await;
+            bought += 1;
+            paid.check(bought).await;
+            println!("{signal} while a submit hangs (committed: {after_commit}): 1 order");
+            first.process.signal("KILL");
+            first.process.wait(Duration::from_secs(10)).expect("it is gone");
+            drop(second);
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_order_outlives_an_outage_of_the_api_server() {
+    let (paid, operator) = Paid::new("paid-outage").await;
+    paid.let_orders_wait().await;
+    paid.order("shop");
+    let id = paid.until_taken(&operator, "shop").await;
+    paid.test.world.plane.kill_api_server();
+    paid.approve(&id).await;
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    paid.test.world.plane.restart_api_server();
+    paid.test.until_ready(&operator, "shop").await;
+    paid.good_pair("shop").await;
+    paid.check(2).await;
+}
+
+#[tokio::test]
+async fn without_rights_nothing_is_bought_and_nothing_taken_for_absent() {
+    let (paid, operator) = Paid::new("paid-forbidden").await;
+    paid.test.forbid(&["create"], "secrets");
+    paid.order("shop");
+    let says = |part: &'static str| {
+        move |request: &CertificateRequest| {
+            let status = request.status.clone().unwrap_or_default();
+            status.conditions.iter().any(|one| one.message.contains(part))
+        }
+    };
+    let wish = "told what it must not do";
+    paid.test.until(&operator, "shop", wish, says("cannot create secrets")).await;
+    paid.check(1).await;
+    paid.let_orders_wait().await;
+    paid.test.allow_everything();
+    let id = paid.until_taken(&operator, "shop").await;
+    // Taken, and then the record cannot be read: it is not for that gone.
+    paid.test.forbid(&["get"], "secrets");
+    paid.approve(&id).await;
+    paid.test.until(&operator, "shop", wish, says("cannot get secrets")).await;
+    assert_eq!(paid.ra.total().await, 2);
+    paid.test.allow_everything();
+    paid.test.until_ready(&operator, "shop").await;
+    paid.good_pair("shop").await;
+    paid.check(2).await;
+}
+
+#[tokio::test]
+async fn a_restart_with_open_orders_writes_nothing_and_reads_no_secret() {
+    const OPEN: usize = 50;
+    let (paid, operator) = Paid::new("paid-restart").await;
+    paid.let_orders_wait().await;
+    paid.test.create((0..OPEN).map(|at| paid.request(&format!("r{at}")))).await;
+    for at in 0..OPEN {
+        let wish = "awaited";
+        let name = format!("r{at}");
+        let awaited = |request: &CertificateRequest| {
+            let order = request.status.as_ref().and_then(|status| status.order.as_ref());
+            order.is_some_and(|order| order.message.is_some())
+        };
+        paid.test.until(&operator, &name, wish, awaited).await;
+    }
+    paid.test.until_idle(&operator);
+    assert_eq!(operator.process.stop(), Some(0));
+    let before = paid.ra.requests().await;
+    let calls = paid.test.watch_calls();
+    let operator = paid.test.start();
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    let counted = calls.so_far();
+    let secrets = |call: &&crate::world::Call| call.resource == "secrets" && call.verb == "get";
+    // The account is opened once, for which its credentials are read.
+    let reads = counted.calls.iter().filter(secrets).count();
+    assert!(reads <= 1, "{:?}", counted.calls);
+    let writes: Vec<_> = counted.calls.iter().filter(|call| call.is_write()).collect();
+    assert!(writes.is_empty(), "{writes:?}");
+    println!(
+        "{OPEN} open orders, restarted: {} API requests, {reads} read of a Secret, CA calls before \
+         {} and after {}",
+        counted.calls.len(),
+        before["operations"],
+        paid.ra.requests().await["operations"]
+    );
+    paid.check(OPEN as u64 + 1).await;
+    for at in 0..OPEN {
+        let id = id_of(&paid.test.get(&format!("r{at}")).await).expect("an id");
+        paid.approve(&id).await;
+    }
+    paid.test.until_all_ready(&operator, OPEN + 1).await;
+    paid.check(OPEN as u64 + 1).await;
+}
