@@ -91,8 +91,8 @@ pub struct Capabilities {
     pub usages: bool,
     /// Whether it lets itself be asked for a lifetime.
     pub duration: bool,
-    /// The field of the Issuer that would admit further kinds of key.
-    pub key_kinds_field: &'static str,
+    /// The field of the Issuer that would admit further kinds of key, where there is one.
+    pub key_kinds_field: Option<&'static str>,
     /// How orders are made; `None` where a certificate costs nothing and comes at once.
     pub orders: Option<Orders>,
 }

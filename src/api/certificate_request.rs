@@ -87,6 +87,7 @@ pub struct CertificateRequestSpec {
     #[schemars(length(min = 1, max = 253))]
     #[x_kube(
         validation = Rule::new("self.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?([.][a-z0-9]([-a-z0-9]*[a-z0-9])?)*$')").message("secretName must be the name of a Secret: lower-case letters, digits, '-' and '.', such as shop-tls"),
+        validation = Rule::new("!self.endsWith('.order')").message("names that end with .order are those of the records of orders: choose another secretName"),
         validation = Rule::new("self == oldSelf").message("secretName cannot be changed: create another request for another Secret"),
     )]
     pub secret_name: String,

@@ -153,7 +153,8 @@ pub struct SwissSign {
     pub preflight: bool,
     /// How long an order whose answer was lost is looked for before it is made again, such as `15m`
     /// (default). It must be longer than a new order takes to show in SwissSign's search, which is
-    /// documented nowhere; too short a window may buy twice.
+    /// documented nowhere, with every pause of a process added; too short a window may buy twice. At
+    /// least twice the time that the operator gives a call (`--ca-timeout`).
     #[serde(default = "settle_window")]
     #[schemars(length(min = 2, max = 32))]
     #[x_kube(validation = Rule::new("self.matches('^([0-9]{1,6}h)?([0-9]{1,6}m)?([0-9]{1,8}s)?$') && duration(self) >= duration('3s')").message("settleWindow must be a duration in hours, minutes and seconds, such as 15m"))]

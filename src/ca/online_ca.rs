@@ -57,7 +57,7 @@ impl OnlineCa {
             capabilities: Capabilities {
                 name: "Online CA",
                 key_kinds: key_kinds(&settings.key_algorithms),
-                key_kinds_field: "spec.onlineCa.keyAlgorithms",
+                key_kinds_field: Some("spec.onlineCa.keyAlgorithms"),
                 names: false,
                 orders: None,
                 usages: false,

@@ -114,6 +114,8 @@ impl SwissSign {
             reason: "SettingsInvalid",
             message: "spec.swissSign.settleWindow is no duration such as 15m".to_owned(),
         })?;
+        // A submit may take as long as a call may before the CA commits it, and so may the search.
+        let settle_window = settle_window.max(deadline * 2);
         Ok(Self {
             client: Client::new(settings, credentials, transport, deadline, clock)?,
             capabilities: Capabilities {
@@ -128,7 +130,7 @@ impl SwissSign {
                     KeyKind::EcdsaP384,
                     KeyKind::EcdsaP521,
                 ],
-                key_kinds_field: "spec.swissSign.product",
+                key_kinds_field: None,
                 names: true,
                 usages: true,
                 duration: true,

@@ -60,7 +60,7 @@ pub trait Connector: Send + Sync {
 }
 
 /// How servers are verified.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Eq, PartialEq)]
 pub enum TlsSettings {
     /// By the roots of the operating system.
     SystemRoots,

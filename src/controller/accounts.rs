@@ -22,7 +22,8 @@ use crate::ca::{CertificateAuthority, Disposition, Error};
 use crate::pki::{self, Certificate};
 
 /// Bundles in ConfigMaps and Secrets change without telling anybody: they are read again after
-/// this time.
+/// this time. The client stays where they have not, with its token and with what it has learned of
+/// open orders.
 const LIFETIME: Duration = Duration::from_secs(600);
 /// A CA refuses a password at once; one that has not answered after this time is slow, and the others
 /// need not wait for it.
@@ -60,8 +61,10 @@ pub(super) struct Account {
     pub(super) anchors: Vec<Certificate>,
     pub(super) add_served_roots: bool,
     /// Permits for requests to the CA.
-    pub(super) permits: Semaphore,
+    pub(super) permits: Arc<Semaphore>,
     served: tokio::sync::Mutex<Option<Vec<Certificate>>>,
+    /// How the CA's server is verified.
+    tls: TlsSettings,
 }
 
 impl Account {
@@ -164,7 +167,9 @@ impl Accounts {
         if let Some(entry) = open {
             return Ok(Arc::clone(&entry.account));
         }
-        let account = Arc::new(self.connect(cluster, issuer).await?);
+        let before = slot.as_ref().filter(|entry| entry.basis == basis);
+        let before = before.map(|entry| Arc::clone(&entry.account));
+        let account = Arc::new(self.connect(cluster, issuer, before.as_deref()).await?);
         *slot = Some(Entry { basis, opened_at: Instant::now(), account: Arc::clone(&account) });
         Ok(account)
     }
@@ -226,7 +231,13 @@ impl Accounts {
         lock(&self.proven).remove(key);
     }
 
-    async fn connect(&self, cluster: &Cluster, issuer: &IssuerNow<'_>) -> Result<Account, Error> {
+    /// Opens an account; the client of the same account `before` is kept where it would be the same.
+    async fn connect(
+        &self,
+        cluster: &Cluster,
+        issuer: &IssuerNow<'_>,
+        before: Option<&Account>,
+    ) -> Result<Account, Error> {
         let spec = issuer.spec;
         let kind = Kind::of(spec)?;
         let host = kind.host();
@@ -245,17 +256,27 @@ impl Accounts {
                 Some(secret::user_with(cluster, place, key, &host).await?)
             }
         };
-        let transport = self.connector.connect(&tls).map_err(|failure| no_transport(&failure))?;
+        let name = kind.account(credentials.as_ref());
         let trust = spec.trust.clone().unwrap_or_default();
+        let (ca, permits) = match before.filter(|before| before.tls == tls) {
+            Some(before) => (Arc::clone(&before.ca), Arc::clone(&before.permits)),
+            None => {
+                let transport =
+                    self.connector.connect(&tls).map_err(|failure| no_transport(&failure))?;
+                let ca = kind.open(credentials, transport, self.deadline, self.clock)?;
+                (ca, Arc::new(Semaphore::new(PARALLEL)))
+            }
+        };
         Ok(Account {
-            name: kind.account(credentials.as_ref()),
-            ca: kind.open(credentials, transport, self.deadline, self.clock)?,
+            name,
+            ca,
             host,
             anchors: anchors(cluster, &issuer.namespace, trust.bundle.as_ref(), trust.system_roots)
                 .await?,
             add_served_roots: trust.add_served_roots.unwrap_or(false),
-            permits: Semaphore::new(PARALLEL),
+            permits,
             served: tokio::sync::Mutex::new(None),
+            tls,
         })
     }
 }

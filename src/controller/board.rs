@@ -100,6 +100,16 @@ impl Board {
         }
     }
 
+    /// Asks no more about the orders of requests that are gone: nobody would take the answer.
+    fn forget_gone(&self, context: &Context, issuer: &IssuerKey) {
+        if let Some(polled) = self.accounts().get_mut(issuer) {
+            polled.orders.retain(|_, entry| {
+                let (namespace, name) = &entry.request;
+                context.stores.request(namespace, name).is_some()
+            });
+        }
+    }
+
     /// Ends all tasks.
     pub(super) fn stop(&self) {
         for (_, polled) in self.accounts().drain() {
@@ -109,9 +119,14 @@ impl Board {
 
     /// The orders that are due, or when the next one is; `None` where there are none.
     fn due(&self, issuer: &IssuerKey) -> Option<Result<Vec<OpenOrder>, Instant>> {
-        let accounts = self.accounts();
-        let orders = &accounts.get(issuer)?.orders;
-        let first = orders.values().map(|entry| entry.due).min()?;
+        let mut accounts = self.accounts();
+        let polled = accounts.get_mut(issuer)?;
+        let Some(first) = polled.orders.values().map(|entry| entry.due).min() else {
+            // The next order starts another task, also while this one is still ending.
+            polled.task = None;
+            return None;
+        };
+        let orders = &polled.orders;
         let now = Instant::now();
         if first > now {
             return Some(Err(first));
@@ -171,7 +186,10 @@ async fn ask(context: &Context, issuer: &IssuerKey, changed: &Notify) {
                 }
             }
             Ok(_) if context.is_stopping() => return,
-            Ok(orders) => ask_once(context, issuer, &orders).await,
+            Ok(orders) => {
+                context.board.forget_gone(context, issuer);
+                ask_once(context, issuer, &orders).await;
+            }
         }
     }
 }

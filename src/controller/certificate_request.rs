@@ -152,6 +152,8 @@ async fn announce(
     kill_point("after-announce");
     match written {
         Ok(object) => {
+            let version = object.resource_version();
+            context.memory.gate.expect(&seen.request.uid, version.as_deref(), None);
             *request = object;
             context.memory.unwritten.forget(&seen.request.uid);
             Outcome::Announced
@@ -177,9 +179,8 @@ fn follow(context: &Arc<Context>, issuer: &FoundIssuer, seen: &Observation, rest
             None => return,
         },
     };
-    let is_open = matches!(rest, Rest::Ordered | Rest::Failed(_) | Rest::BackingOff { .. });
     match (issuer, seen.order_id()) {
-        (FoundIssuer::Found { key, .. }, Some(id)) if is_open => {
+        (FoundIssuer::Found { key, .. }, Some(id)) if rest.follows_order() => {
             let submitted =
                 seen.previous.order.as_ref().and_then(|hint| hint.submitted_at.as_ref());
             let stored = seen.record().map(|record| record.next.order.since);
@@ -425,9 +426,13 @@ fn order_seen(
     previous: &Previous,
     issuer: &FoundIssuer,
 ) -> OrderSeen {
+    let (claim, is_claim_old) =
+        context.memory.claims.unused(&request.namespace, &request.name).unzip();
+    let is_claim_old = is_claim_old.unwrap_or(false);
     let mut seen = OrderSeen {
         incarnation: context.leadership.incarnation().to_owned(),
-        claim: context.memory.claims.unused(&request.namespace, &request.name),
+        claim,
+        is_claim_old,
         sought: context.memory.searches.recall(&request.uid),
         ..OrderSeen::default()
     };

@@ -28,28 +28,33 @@ impl Claims {
         self.entries().insert((namespace.to_owned(), name.to_owned()), Won { claim, until });
     }
 
-    /// Reference of the order of a request whose claim is unused.
-    pub(super) fn unused(&self, namespace: &str, name: &str) -> Option<String> {
+    /// Reference of the order of a request whose claim is unused, and whether that has become too
+    /// old to be used.
+    pub(super) fn unused(&self, namespace: &str, name: &str) -> Option<(String, bool)> {
         let key = (namespace.to_owned(), name.to_owned());
-        self.entries().get(&key).map(|won| won.claim.reference().to_owned())
+        let entries = self.entries();
+        let won = entries.get(&key)?;
+        Some((won.claim.reference().to_owned(), won.until <= Instant::now()))
     }
 
     /// Uses the claim on this order up.
     pub(super) fn take(&self, namespace: &str, name: &str, reference: &str) -> Option<Claim> {
         let key = (namespace.to_owned(), name.to_owned());
         let mut entries = self.entries();
-        if entries.get(&key)?.claim.reference() != reference {
+        let won = entries.get(&key)?;
+        if won.claim.reference() != reference || won.until <= Instant::now() {
             return None;
         }
         entries.remove(&key).map(|won| won.claim)
     }
 
-    /// What is left once those are gone that have become too old.
+    /// Gives a claim up that is not needed any more.
+    pub(super) fn forget(&self, namespace: &str, name: &str) {
+        self.entries().remove(&(namespace.to_owned(), name.to_owned()));
+    }
+
     fn entries(&self) -> MutexGuard<'_, HashMap<(String, String), Won>> {
-        let mut entries = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let now = Instant::now();
-        entries.retain(|_, won| now < won.until);
-        entries
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -64,21 +69,23 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn an_old_claim_is_given_up() {
+    async fn an_old_claim_is_not_used() {
         let claims = Claims::default();
         claims.keep("web", "shop", claim(), WINDOW);
         tokio::time::advance(Duration::from_secs(9)).await;
-        assert!(claims.unused("web", "shop").is_some());
+        assert_eq!(claims.unused("web", "shop"), Some(("chancery-a-1".to_owned(), false)));
         tokio::time::advance(Duration::from_secs(1)).await;
-        assert_eq!(claims.unused("web", "shop"), None, "somebody may be about to claim it");
-        assert!(claims.take("web", "shop", "chancery-a-1").is_none());
+        assert_eq!(claims.unused("web", "shop"), Some(("chancery-a-1".to_owned(), true)));
+        assert!(claims.take("web", "shop", "chancery-a-1").is_none(), "another may be at it");
+        claims.forget("web", "shop");
+        assert_eq!(claims.unused("web", "shop"), None);
     }
 
     #[test]
     fn a_claim_is_used_once_and_for_its_order_only() {
         let claims = Claims::default();
         claims.keep("web", "shop", claim(), WINDOW);
-        assert_eq!(claims.unused("web", "shop").as_deref(), Some("chancery-a-1"));
+        assert_eq!(claims.unused("web", "shop"), Some(("chancery-a-1".to_owned(), false)));
         assert!(claims.take("web", "shop", "chancery-a-2").is_none(), "another order");
         assert!(claims.take("web", "other", "chancery-a-1").is_none(), "another request");
         assert!(claims.take("web", "shop", "chancery-a-1").is_some());

@@ -142,8 +142,8 @@ pub(super) async fn write_record(
         // Whether it was written nobody knows, until it is looked at.
         Err(NotStored::Failed(trouble)) => match read(context, seen).await.0 {
             RecordRead::Present(found)
-                if found.next.order.reference == draft.next.order.reference
-                    && found.mark == mark =>
+                // The very same, key and all: an earlier one of this process may have its name.
+                if found.next.order == draft.next.order && found.mark == mark =>
             {
                 claimed(context, seen, found)
             }
@@ -342,7 +342,7 @@ pub(super) async fn find(
         return Outcome::Abandoned;
     }
     // Whoever has just won the first claim knows that nothing was submitted.
-    let has_claim = seen.order.claim.is_some();
+    let has_claim = seen.order.claim.as_ref() == Some(&slot.order.reference);
     let csr_der = slot.order.csr_der();
     let parameters = Parameters::Prepared(slot.order.parameters.clone());
     let id = seen.order_id();
@@ -369,14 +369,12 @@ pub(super) async fn find(
         report_others(&slot.order.reference, found);
         // What is there needs no submit.
         if matches!(which, Which::Next) && order::adopt(found).is_some() {
-            let request = &seen.request;
-            let reference = &slot.order.reference;
-            drop(context.memory.claims.take(&request.namespace, &request.name, reference));
+            context.memory.claims.forget(&seen.request.namespace, &seen.request.name);
         }
     }
     kill_point("after-find");
     let is_absent = matches!(answer, Ok(Lookup::Absent { complete: true, .. }));
-    let answer = answer.map_err(Trouble::from);
+    let answer = answer.map_err(|error| refused(context, seen, issuer, error));
     if matches!(which, Which::Before) {
         return Outcome::SearchedBefore(answer);
     }

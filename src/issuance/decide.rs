@@ -13,7 +13,7 @@ use super::reissue::{Reissue, reissue};
 use super::requested::Requested;
 use super::standing::{Standing, TLS};
 use crate::api::RotationPolicy;
-use crate::ca::Disposition;
+use crate::ca::{Capabilities, Disposition};
 use crate::pki::chain::{self, Expected, Unfit, VerifiedChain};
 use crate::pki::{Certificate, KeyKind, Names, PrivateKey, csr};
 
@@ -117,6 +117,24 @@ pub enum Rest {
     RecordUnreadable(String),
     /// The order waits for a person.
     Held(Hold),
+}
+
+impl Rest {
+    /// Whether the CA's word on an order that it has is still of use: what cannot be acted on now is
+    /// kept for when it can, and not asked for and forgotten by turns.
+    #[must_use]
+    pub fn follows_order(&self) -> bool {
+        matches!(
+            self,
+            Self::BackingOff { .. }
+                | Self::Failed(_)
+                | Self::Held(Hold::ForeignKey { .. } | Hold::Unusable(_))
+                | Self::Ordered
+                | Self::RecordUnreadable(_)
+                | Self::SecretNotOurs(_)
+                | Self::TargetUnreadable(_)
+        )
+    }
 }
 
 /// The next step.
@@ -265,10 +283,7 @@ fn refusal(request: &Request, account: &Account) -> Option<String> {
     }
     let kind = request.key_kind?;
     (!can.key_kinds.contains(&kind)).then(|| {
-        format!(
-            "{} does not sign {kind} keys: change spec.privateKey, or admit them in {} of the issuer if the server does",
-            can.name, can.key_kinds_field
-        )
+        format!("{} does not sign {kind} keys: change spec.privateKey{}", can.name, admitted(can))
     })
 }
 
@@ -278,13 +293,21 @@ fn csr_refusal(csr: &BroughtCsr, reference: &CsrReference, account: &Account) ->
     let kind = KeyKind::of_spki(csr.key.spki_der());
     (!kind.is_some_and(|kind| can.key_kinds.contains(&kind))).then(|| {
         format!(
-            "{} does not sign the key in the CSR of Secret {}, which is {}: bring a CSR for another, or admit such keys in {} of the issuer if the server does",
+            "{} does not sign the key in the CSR of Secret {}, which is {}: bring a CSR for another{}",
             can.name,
             reference.secret,
             csr.key.kind(),
-            can.key_kinds_field
+            admitted(can)
         )
     })
+}
+
+/// The other way on, where the issuer can admit further kinds of key.
+fn admitted(can: &Capabilities) -> String {
+    let field = can.key_kinds_field;
+    field
+        .map(|field| format!(", or admit them in {field} of the issuer if the server does"))
+        .unwrap_or_default()
 }
 
 pub(super) fn key_plan(seen: &Observation, standing: &Standing, account: &Account) -> KeyPlan {

@@ -229,11 +229,10 @@ fn issuing(seen: &Observation, rest: &Rest, next: Option<&NextAttempt>) -> Issui
         ),
         Rest::Failed(trouble) => failed(trouble, next),
         Rest::Held(hold) => say(true, hold.reason(), order_status::held(seen, hold)),
-        Rest::LookedFor { .. } if is_looked_for(seen) => {
-            remembered(seen, true).unwrap_or_else(|| say(true, LOOKED_FOR, looked_for(seen)))
-        }
-        Rest::LookedFor { .. } => say(true, LOOKED_FOR, looked_for(seen)),
-        Rest::Ordered => remembered(seen, true).filter(|_| is_issued(seen)).unwrap_or_else(|| {
+        Rest::LookedFor { why, .. } => remembered(seen, true)
+            .filter(|_| is_looked_for(seen))
+            .unwrap_or_else(|| say(true, LOOKED_FOR, looked_for(seen, why.as_deref()))),
+        Rest::Ordered => remembered_of_issued(seen).unwrap_or_else(|| {
             let (reason, message) = order_status::waiting(order_status::of(seen, rest).as_ref());
             say(true, reason, message)
         }),
@@ -265,16 +264,23 @@ fn is_issued(seen: &Observation) -> bool {
         && seen.previous.order.as_ref().is_some_and(|hint| hint.phase == OrderPhase::Issued)
 }
 
+fn remembered_of_issued(seen: &Observation) -> Option<Issuing> {
+    let mut issuing = remembered(seen, true).filter(|_| is_issued(seen))?;
+    issuing.holds = issuing.reason != "SecretNotOurs";
+    Some(issuing)
+}
+
 /// The same as it was: each search leaves the status alone, and a hold stays one between searches.
 fn is_looked_for(seen: &Observation) -> bool {
     let reason = seen.previous.issuing.as_ref().map(|(reason, _)| reason.as_str());
     matches!(reason, Some(LOOKED_FOR | "OrderForForeignKey" | "OrderOutcomeUnknown"))
 }
 
-fn looked_for(seen: &Observation) -> String {
-    let lost = match &seen.order.submitted {
-        Some((_, trouble)) => trouble.message.clone(),
-        None => "it may have been submitted by a process that ended".to_owned(),
+fn looked_for(seen: &Observation, why: Option<&str>) -> String {
+    let lost = match (&seen.order.submitted, why) {
+        (Some((_, trouble)), _) => trouble.message.clone(),
+        (None, Some(why)) => format!("it may have been submitted, and the search says: {why}"),
+        (None, None) => "it may have been submitted by a process that ended".to_owned(),
     };
     format!(
         "order {}: {lost}. It is looked for at the CA by this name, and made again, with the same key and CSR, only once it provably is not there",
@@ -308,7 +314,8 @@ fn remembered(seen: &Observation, holds: bool) -> Option<Issuing> {
 }
 
 /// Reasons of failed attempts, to be found again in a status.
-const REASONS: [&str; 44] = [
+const REASONS: [&str; 49] = [
+    "AccessDenied",
     "AddressInvalid",
     "AddressUnknown",
     "BundleUnreadable",
@@ -317,6 +324,7 @@ const REASONS: [&str; 44] = [
     "CertificateUnfit",
     "CertificateUnusable",
     "ChainNotTrusted",
+    "ClientInvalid",
     "ClientNotFound",
     "CredentialsMissing",
     "CredentialsRefused",
@@ -339,13 +347,16 @@ const REASONS: [&str; 44] = [
     "OrderRecordContended",
     "OrderRecordNotWritten",
     "OrderUnusable",
+    "ProductInvalid",
     "ProductMissing",
     "ProductNotFound",
     "ProductUnusable",
     "Redirected",
     "Refused",
     "RequestNotMade",
+    "SearchIncomplete",
     "SecretContended",
+    "SecretNotOurs",
     "SecretNotWritten",
     "ServerError",
     "ServerNotTrusted",

@@ -187,7 +187,7 @@ pub(super) fn account() -> Account {
             names: true,
             usages: true,
             duration: true,
-            key_kinds_field: "spec.houseCa.keyAlgorithms",
+            key_kinds_field: Some("spec.houseCa.keyAlgorithms"),
             orders: None,
         },
         anchors: vec![pki().root.certificate()],

@@ -39,7 +39,7 @@ use super::record::{
 };
 use super::reissue::Reissue;
 use super::requested::Requested;
-use super::standing::Standing;
+use super::standing::{Held, Standing};
 use crate::api::OrderPhase;
 use crate::ca::{Disposition, FailedKind, Found, KeyEvidence, Lookup, Phase, Progress};
 use crate::pki::chain::Unfit;
@@ -63,6 +63,8 @@ pub struct OrderSeen {
     pub prepared: Option<Prepared>,
     /// Reference of the order whose claim this process won and has not used.
     pub claim: Option<String>,
+    /// It was won long ago, and has to be won again before it is used.
+    pub is_claim_old: bool,
     /// The status that says who submits was written in this run.
     pub announced: bool,
     /// What the search of this run came to.
@@ -234,11 +236,13 @@ pub(super) fn step(seen: &Observation, standing: &Standing, due: Option<Reissue>
         Some(RecordRead::Unreadable(why)) => Step::Rest(Rest::RecordUnreadable(why.clone())),
         Some(RecordRead::Foreign) => hold(Hold::RecordForeign),
         Some(RecordRead::Newer) => hold(Hold::RecordNewer),
-        Some(RecordRead::Damaged(why)) => match seen.hinted().filter(|one| seen.is_released(one)) {
-            // Whoever gives the order up gives the damaged record up too.
-            Some(_) => start(seen, standing, due, account, None),
-            None => hold(Hold::RecordEdited(why.clone())),
-        },
+        // Whoever gives the order up gives the damaged record up too.
+        Some(RecordRead::Damaged(_))
+            if seen.released_by().is_some_and(|one| seen.is_released(&one)) =>
+        {
+            start(seen, standing, due, account, None)
+        }
+        Some(RecordRead::Damaged(why)) => hold(Hold::RecordEdited(why.clone())),
         Some(RecordRead::Present(record)) => with_record(seen, standing, due, account, record),
     }
 }
@@ -375,8 +379,16 @@ fn deliver_again(
     record: &Record,
 ) -> Option<Step> {
     let slot = record.issued.as_ref().filter(|slot| slot.order.account == account.name)?;
-    let has_certificate = seen.order.progress.as_ref().is_some_and(Progress::is_issued);
-    if has_certificate || !due.is_some_and(Reissue::is_repair) || !is_searchable(account) {
+    // The order made last comes first, where it may have a certificate.
+    let is_open = match &seen.order.progress {
+        Some(progress) => !progress.is_issued(),
+        None => seen.previous.order.as_ref().is_some_and(|hint| {
+            hint.reference == record.next.order.reference && hint.phase == OrderPhase::Pending
+        }),
+    };
+    let has_ended = !matches!(record.mark.state, OrderState::Open | OrderState::Superseded);
+    let has_none = is_open || has_ended;
+    if !has_none || !due.is_some_and(Reissue::is_repair) || !is_searchable(account) {
         return None;
     }
     match &seen.order.before {
@@ -452,7 +464,10 @@ fn start(
         since: seen.now,
         csr_der: &prepared.csr_der,
         names: &prepared.names,
-        intent: seen.requested_for(&prepared.key),
+        // The account that was opened, which the issuer's status may not know of yet.
+        intent: seen
+            .requested_for(&prepared.key)
+            .with(Requested::ACCOUNT, Some(account.name.clone())),
         replaces: standing.held().map(|held| held.certificate.fingerprint_sha256.clone()),
         parameters: prepared.parameters.clone(),
     });
@@ -499,6 +514,10 @@ fn open(
     }
     let is_ours = record.mark.claim == seen.order.incarnation;
     if is_ours && seen.order.claim.as_deref() == Some(&order.reference) {
+        if seen.order.is_claim_old {
+            // Somebody may be about to take the order for lost: whoever writes first has it.
+            return again(seen, due, Step::Claim);
+        }
         return submit(seen, standing, due, account, record);
     }
     lost(seen, standing, due, account, record)
@@ -546,6 +565,15 @@ fn submit(
         }
         None if is_searchable(account) => Step::Find,
         None | Some(Ok(Lookup::Unsupported | Lookup::Absent { complete: true, .. })) => Step::Order,
+        // Nothing was sent under the first claim: the search is tried again.
+        Some(Ok(Lookup::Absent { complete: false, doubt })) if is_untouched => {
+            Step::Rest(Rest::Failed(Trouble {
+                disposition: Disposition::Retry { after: None },
+                reason: "SearchIncomplete",
+                message: format!("nothing was ordered yet: {}", doubted(doubt.as_deref())),
+                counts: true,
+            }))
+        }
         Some(Ok(Lookup::Absent { complete: false, doubt })) => {
             hold(Hold::OutcomeUnknown(doubted(doubt.as_deref())))
         }
@@ -591,6 +619,7 @@ fn lost(
             Some(wait) => looked_for(seen, wait, None),
             None => Step::Find,
         },
+        Some(Err(trouble)) if is_over => hold(Hold::OutcomeUnknown(trouble.message.clone())),
         Some(Err(trouble)) => later(Some(trouble.message.clone())),
         Some(Ok(Lookup::Unsupported)) => {
             hold(Hold::OutcomeUnknown("this account cannot be searched for it".to_owned()))
@@ -667,6 +696,18 @@ fn issued(
     candidates: &[Certificate],
 ) -> Step {
     let superseded = || Step::Mark(Mark { state: OrderState::Superseded, ..record.mark.clone() });
+    let held = standing.held();
+    let is_there = |held: &Held| {
+        let there = &held.certificate.fingerprint_sha256;
+        candidates.iter().any(|one| one.fingerprint_sha256() == there)
+    };
+    if held.is_some_and(is_there) {
+        // Delivered, and somebody took the reference off the Secret.
+        return start(seen, standing, due.cloned(), account, Some(record));
+    }
+    if held.is_some() && seen.target.is_none() {
+        return Step::ReadTarget;
+    }
     if let Some(rest) = seen.fixed() {
         return Step::Rest(rest);
     }
@@ -707,7 +748,7 @@ fn issued(
             | Unfit::Refused { .. }),
         ) => return Step::Rest(Rest::Failed(unfit_trouble(&unfit))),
     };
-    if let Some(held) = standing.held().filter(|held| held.certificate.not_after.0 > seen.now) {
+    if let Some(held) = held.filter(|held| held.certificate.not_after.0 > seen.now) {
         let fits = seen.verified(candidates, key.spki_der(), &seen.request.names, account).is_ok();
         let is_no_later = chain.leaf.not_after() <= held.certificate.not_after.0;
         match due {
@@ -752,6 +793,13 @@ impl Observation {
             Some(hint) => Some(hint.reference.clone()),
             None => (previous.orders > 0).then(|| reference(&self.request.uid, previous.orders)),
         }
+    }
+
+    /// What the release annotation has to name: the order, or the uid of the record where nothing else
+    /// is known of it.
+    #[must_use]
+    pub fn released_by(&self) -> Option<String> {
+        self.hinted_or_stored().or_else(|| self.order.base.as_ref().map(|(uid, _)| uid.clone()))
     }
 
     /// The id of the order at the CA, by the CA's latest word, the record or the status.
@@ -825,7 +873,11 @@ pub fn adopt(found: &[Found]) -> Option<&Found> {
         found
             .iter()
             .filter(|one| one.evidence == evidence)
-            .min_by_key(|one| one.created.unwrap_or(Timestamp::MAX))
+            // One that came to nothing is no reason to leave one that did not.
+            .min_by_key(|one| {
+                let has_failed = matches!(one.progress.phase, Phase::Failed(_));
+                (has_failed, one.created.unwrap_or(Timestamp::MAX))
+            })
     };
     oldest(KeyEvidence::Ours).or_else(|| oldest(KeyEvidence::None))
 }

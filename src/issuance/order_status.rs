@@ -175,11 +175,11 @@ pub(super) fn held(seen: &Observation, hold: &Hold) -> String {
             )
         }
     };
-    if !hold.can_be_released() || reference.is_empty() {
+    let Some(name) = seen.released_by().filter(|_| hold.can_be_released()) else {
         return why;
-    }
+    };
     format!(
-        "{why}. To give this order up and allow a new one: kubectl annotate certificaterequest -n {} {} --overwrite {}={reference}",
+        "{why}. To give this order up and allow a new one: kubectl annotate certificaterequest -n {} {} --overwrite {}={name}",
         seen.request.namespace,
         seen.request.name,
         annotation::RELEASE

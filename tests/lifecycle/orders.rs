@@ -342,10 +342,12 @@ async fn a_restart_with_open_orders_writes_nothing_and_reads_no_secret() {
     paid.test.until_idle(&operator);
     assert_eq!(operator.process.stop(), Some(0));
     let before = paid.ra.requests().await;
+    let status = paid.test.get("r0").await.status;
     let calls = paid.test.watch_calls();
     let operator = paid.test.start();
     tokio::time::sleep(Duration::from_secs(3)).await;
     let counted = calls.so_far();
+    assert_eq!(paid.test.get("r0").await.status, status, "the same in the same words");
     let secrets = |call: &&crate::world::Call| call.resource == "secrets" && call.verb == "get";
     // The account is opened once, for which its credentials are read.
     let reads = counted.calls.iter().filter(secrets).count();

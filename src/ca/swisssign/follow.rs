@@ -301,7 +301,9 @@ impl Follower<'_> {
             let message = if is_new {
                 "the order is not visible at SwissSign yet".to_owned()
             } else {
-                format!("SwissSign does not know the order, asked {absences} of {FORGOTTEN} times")
+                format!(
+                    "SwissSign does not know the order; it counts as forgotten once it was asked {FORGOTTEN} times in a row"
+                )
             };
             let state = ABSENT.to_owned();
             Phase::Pending(Waiting { state, actor: Actor::Ca, message, retry_after: None })

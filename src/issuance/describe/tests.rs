@@ -632,7 +632,10 @@ fn read_reasons(path: &std::path::Path, found: &mut Vec<(String, String)>) {
         let line = line.trim_start();
         line.starts_with('"') || line.contains("=> (\"")
     });
-    let named = code.lines().filter(|line| line.contains("reason: \""));
+    let meanings = code.lines().filter(|line| {
+        line.contains("=> (Blame") || line.contains("=> (Retry") || line.contains("=> (Internal")
+    });
+    let named = code.lines().filter(|line| line.contains("reason: \"")).chain(meanings);
     let blames = code.split("BlameIssuer,\n").skip(1).filter_map(|rest| rest.lines().next());
     let reasons = pairs.chain(named).chain(blames).filter_map(quoted);
     let is_reason = |word: &String| {

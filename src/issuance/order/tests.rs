@@ -233,7 +233,7 @@ fn a_first_order_goes_one_step_at_a_time() {
         (
             "the search did not come to its end: nothing is sent",
             searched(Ok(Lookup::Absent { complete: false, doubt: None })),
-            "Held(OrderOutcomeUnknown)",
+            "Failed(SearchIncomplete)",
         ),
         (
             "the search failed: nothing is sent",
@@ -413,9 +413,9 @@ fn a_lost_order_is_looked_for_before_it_is_made_again() {
             "LookedFor(in 4 s, page 2)",
         ),
         (
-            "a search that failed is no answer",
+            "a search that still fails after the window is for a person",
             answered(Err(trouble(Disposition::Retry { after: None }))),
-            "LookedFor(in 225 s, no answer)",
+            "Held(OrderOutcomeUnknown)",
         ),
         (
             "an account that cannot be searched",

@@ -566,10 +566,9 @@ impl World {
             (None, Some(hint)) => hint.reference.clone(),
             (None, None) => return,
         };
-        let is_open = matches!(rest, Rest::Ordered | Rest::Failed(_) | Rest::BackingOff { .. });
         let board = &mut self.processes[run.process].board;
         match seen.order_id() {
-            Some(id) if is_open => {
+            Some(id) if rest.follows_order() => {
                 let entry = board.entry(reference).or_insert_with(|| (id.clone(), None));
                 entry.0 = id;
                 if seen.order.progress.is_some() {
