@@ -335,7 +335,9 @@ async fn a_restart_with_open_orders_writes_nothing_and_reads_no_secret() {
         let name = format!("r{at}");
         let awaited = |request: &CertificateRequest| {
             let order = request.status.as_ref().and_then(|status| status.order.as_ref());
-            order.is_some_and(|order| order.message.is_some())
+            // With the reason, which the first poll brings.
+            let message = order.and_then(|order| order.message.as_deref());
+            message.is_some_and(|message| message.contains("not approved yet"))
         };
         paid.test.until(&operator, &name, wish, awaited).await;
     }
