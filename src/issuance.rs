@@ -18,6 +18,8 @@
 //!    writes the status.
 //! 6. *Write the status.* Nothing is left to do.
 //!
+//! An order that costs money has effects of its own between 2 and 5: see [`order`].
+//!
 //! A late writer loses: 5 fails where the target moved, 6 where the request moved. Unreadable is
 //! not absent: a target that cannot be read ends the run before 3.
 

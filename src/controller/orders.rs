@@ -16,9 +16,7 @@ use super::cluster::{Error, ErrorKind};
 use super::kill_point::kill_point;
 use super::perform::{csr, key_trouble, refused};
 use crate::api::{CertificateRequest, annotation};
-use crate::ca::{
-    Claim, Disposition, KeyEvidence, Lookup, Order, Parameters, Permit, Submitted, Wanted,
-};
+use crate::ca::{Claim, Disposition, Lookup, Order, Parameters, Permit, Submitted, Wanted};
 use crate::issuance::{
     KeyPlan, Mark, Observation, OrderDraft, Outcome, Prepared, RawRecord, Read, Record, RecordRead,
     Request, Sent, Trouble, order, record,
@@ -366,7 +364,14 @@ pub(super) async fn find(
     context.metrics.ca_request(&issuer.key.name, "find", disposition, start.elapsed());
     if let Ok(Lookup::Found(found)) = &answer {
         context.prove(issuer, &account);
-        report_others(&slot.order.reference, found);
+        let others = order::others(found);
+        if !others.is_empty() {
+            tracing::error!(
+                order.reference = slot.order.reference,
+                order.ids = ?others,
+                "the CA has several orders of this name; one is followed, look at the others"
+            );
+        }
         // What is there needs no submit.
         if matches!(which, Which::Next) && order::adopt(found).is_some() {
             context.memory.claims.forget(&seen.request.namespace, &seen.request.name);
@@ -386,22 +391,6 @@ pub(super) async fn find(
         Some(_) | None => seen.order.sought.clone(),
     };
     Outcome::Searched(answer, sought)
-}
-
-/// More than one order of ours: one is followed, and the others are for a person to look at.
-fn report_others(reference: &str, found: &[crate::ca::Found]) {
-    let ours: Vec<&str> = found
-        .iter()
-        .filter(|one| one.evidence != KeyEvidence::Foreign)
-        .filter_map(|one| one.progress.id.as_deref())
-        .collect();
-    if ours.len() > 1 {
-        tracing::error!(
-            order.reference = reference,
-            order.ids = ?ours,
-            "the CA has several orders of this name; the oldest is followed, look at the others"
-        );
-    }
 }
 
 /// Submits the order that is stored. The claim is used up, whatever comes of it.

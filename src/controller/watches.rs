@@ -167,7 +167,7 @@ pub(super) fn start(
         records_writer,
         {
             let routes = routes.clone();
-            move |secret, _| routes.record(secret)
+            move |secret, is_gone| routes.record(secret, is_gone)
         },
     ));
     let operator_namespace = operator_namespace.to_owned();
@@ -356,8 +356,17 @@ impl Routes {
     }
 
     /// A record that somebody put back, or took away, is looked at by its request.
-    fn record(&self, secret: &SecretMeta) {
+    fn record(&self, secret: &SecretMeta, is_gone: bool) {
         let name = secret.name_any();
+        if is_gone {
+            tracing::warn!(
+                record.namespace = secret.namespace(),
+                record.name = name,
+                order.state = secret.annotations().get(annotation::ORDER_STATE),
+                order.id = secret.annotations().get(annotation::ORDER_ID),
+                "the record of an order is gone, and with it the key"
+            );
+        }
         if let (Some(namespace), Some(request)) = (secret.namespace(), request_of(&name)) {
             self.wakers.request(&namespace, request);
         }

@@ -569,6 +569,17 @@ fn notices(
             ),
         });
     }
+    if !seen.order.others.is_empty() {
+        notices.push(Notice {
+            warning: true,
+            reason: "SeveralOrders",
+            message: format!(
+                "the CA has several orders named {}: one is followed, and nobody asked for {}; look at it at the CA",
+                seen.hinted_or_stored().unwrap_or_default(),
+                seen.order.others.join(", ")
+            ),
+        });
+    }
     let transition = verdicts
         .iter()
         .find(|verdict| verdict.kind == ISSUING && !ORDINARY.contains(&verdict.reason))

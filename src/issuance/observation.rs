@@ -512,6 +512,7 @@ impl Observation {
             Outcome::Searched(answer, sought) => {
                 if let Ok(Lookup::Found(found)) = &answer {
                     self.order.progress = order::adopt(found).map(|found| found.progress.clone());
+                    self.order.others = order::others(found);
                 }
                 self.order.sought = sought;
                 self.order.lookup = Some(answer);

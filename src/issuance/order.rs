@@ -71,6 +71,8 @@ pub struct OrderSeen {
     pub lookup: Option<Result<Lookup, Trouble>>,
     /// How the order stands, by the CA's latest word.
     pub progress: Option<Progress>,
+    /// Ids of further orders that the search of this run found under the same name.
+    pub others: Vec<String>,
     /// A submit of this run was refused or lost.
     pub submitted: Option<(Sent, Trouble)>,
     /// Since when the order is looked for, where its answer was lost.
@@ -863,6 +865,19 @@ impl Observation {
                 .unwrap_or_default(),
         }
     }
+}
+
+/// The ids of those under our name and not for another's key that are not the one to follow.
+#[must_use]
+pub fn others(found: &[Found]) -> Vec<String> {
+    let followed = adopt(found).and_then(|one| one.progress.id.as_ref());
+    found
+        .iter()
+        .filter(|one| one.evidence != KeyEvidence::Foreign)
+        .filter_map(|one| one.progress.id.as_ref())
+        .filter(|id| Some(*id) != followed)
+        .cloned()
+        .collect()
 }
 
 /// The one to follow of what a search found: the oldest for our key; where no key is known yet, the

@@ -711,6 +711,7 @@ async fn the_columns_tell_who_when_and_why() {
             "COMMON NAME",
             "EXPIRES",
             "RENEWS",
+            "ORDER",
             "AGE"
         ]
     );
