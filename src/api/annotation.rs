@@ -25,7 +25,8 @@ pub const CREDENTIALS_LABEL: &str = "chancery.dev/credentials";
 pub const HOSTS: &str = "chancery.dev/hosts";
 /// Label on the record of an order, the Secret `<request>.order`: what the admission policy guards.
 pub const ORDER_LABEL: &str = "chancery.dev/order";
-/// Annotation on a delivered Secret: the reference of the order its certificate came from.
+/// Annotation on a delivered Secret: the reference of the order its certificate came from; on a
+/// record, that of the order in it, for people and logs.
 pub const ORDER_REFERENCE: &str = "chancery.dev/order-reference";
 /// Annotation on a record: how often the order was claimed.
 pub const ORDER_ATTEMPT: &str = "chancery.dev/order-attempt";

@@ -119,7 +119,13 @@ impl CertificateAuthority for OnlineCa {
     async fn submit(&self, order: &Order<'_>, _: Permit) -> Submitted {
         let own = match order.parameters {
             Parameters::OnlineCa { credentials } => credentials,
-            Parameters::Prepared(_) => &None,
+            Parameters::Prepared(_) => {
+                return Submitted::Refused(Error {
+                    disposition: Disposition::Internal,
+                    reason: "OrderUnusable",
+                    message: "an Online CA takes no orders: it issues at once".to_owned(),
+                });
+            }
         };
         let Some(credentials) = own.as_ref().or(self.credentials.as_ref()) else {
             return Submitted::Refused(Error {

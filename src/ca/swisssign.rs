@@ -11,7 +11,7 @@
 //! - One submit makes one request that can order something. It is repeated after a 401 alone, which
 //!   precedes all processing, and then once.
 //! - A submit counts as accepted only with the id of an order of our client and product, and as
-//!   refused only where [`errors`] has a reason why nothing can have been ordered.
+//!   refused only where `errors` has a reason why nothing can have been ordered.
 //! - An order is absent only if every page of the search was read. Where an answer may have been
 //!   lost, orders without a name that could be ours make it doubtful.
 //!
@@ -52,8 +52,8 @@ use super::{
 use crate::api::{SwissSign as Settings, SwissSignProduct, SwissSignSubmission};
 use crate::pki::{self, Certificate, KeyKind, Names};
 
-/// So many polls try the search by name, until it has found an order.
-const SEARCH_TRIES: u32 = 10;
+/// So often the search by name is tried, until it has found an order; twelve tries take an hour.
+const SEARCH_TRIES: u32 = 12;
 /// Issued orders whose certificate has to be fetched to tell whether they are ours.
 const LOOKS: usize = 20;
 
@@ -244,13 +244,20 @@ impl SwissSign {
     /// Looks once for an order that is there, so that it is known whether the search by name finds
     /// orders, before one has to be looked for whose answer was lost.
     async fn try_search(&self, client: &str, orders: &[OpenOrder]) {
-        let tries = self.search_tries.fetch_add(1, Ordering::AcqRel);
-        let Some(order) = orders.first().filter(|_| tries < SEARCH_TRIES) else {
-            return;
-        };
         if self.has_found_orders() {
             return;
         }
+        // The oldest, after twice the time with each try: a search may lag for minutes.
+        let tries = self.search_tries.load(Ordering::Acquire);
+        let now = self.client.now();
+        let is_due = |order: &&OpenOrder| {
+            now.duration_since(order.since).as_secs() >= 1_i64 << tries.min(SEARCH_TRIES)
+        };
+        let oldest = orders.iter().min_by_key(|order| order.since).filter(is_due);
+        let Some(order) = oldest.filter(|_| tries < SEARCH_TRIES) else {
+            return;
+        };
+        self.search_tries.fetch_add(1, Ordering::AcqRel);
         let filter = SearchOrders {
             client_references: [client],
             tags: Some([order.reference.as_str()]),

@@ -15,7 +15,7 @@ use serde_json::json;
 use super::Fatal;
 use crate::api::condition::{self, ISSUING, STALLED};
 use crate::api::{CertificateRequest, OrderStatus, annotation};
-use crate::issuance::record::request_of;
+use crate::issuance::record::{reference, request_of};
 use crate::issuance::record_name;
 
 type RecordMeta = PartialObjectMeta<Secret>;
@@ -138,11 +138,18 @@ fn table(requests: &[CertificateRequest], records: &[RecordMeta]) -> String {
 }
 
 fn row(request: &CertificateRequest) -> Option<[String; 8]> {
-    let order = request.status.as_ref()?.order.as_ref()?;
+    let held = hold(request).filter(|(reason, _)| reason.starts_with("Order"));
+    let none = OrderStatus::default();
+    let order = match (request.status.as_ref()?.order.as_ref(), &held) {
+        (Some(order), _) => order,
+        // Held for its record, of which the status knows no order.
+        (None, Some(_)) => &none,
+        (None, None) => return None,
+    };
     Some([
         request.namespace().unwrap_or_default(),
         request.name_any(),
-        format!("{:?}", order.phase),
+        if order.reference.is_empty() { String::new() } else { format!("{:?}", order.phase) },
         order.state.clone().unwrap_or_default(),
         order.waiting_for.clone().unwrap_or_default(),
         hold(request).map(|(reason, _)| reason).unwrap_or_default(),
@@ -210,10 +217,18 @@ impl Found {
 
     /// What the release must name: the order, or the record where the request is gone.
     fn release_name(&self) -> Option<String> {
-        match (&self.request, self.order(), &self.record) {
-            (Some(_), Some(order), _) => Some(order.reference.clone()),
-            (None, _, Some(record)) => record.uid(),
-            (Some(_) | None, _, _) => None,
+        let (request, record) = (self.request.as_ref(), self.record.as_ref());
+        match (request, self.order()) {
+            (Some(_), Some(order)) => Some(order.reference.clone()),
+            // Held for its record, of which the status knows at most the number of the order.
+            (Some(request), None) => {
+                hold(request).filter(|(reason, _)| reason.starts_with("Order"))?;
+                let orders = request.status.as_ref().and_then(|status| status.orders);
+                let last =
+                    orders.map(|number| reference(&request.uid().unwrap_or_default(), number));
+                last.or_else(|| record?.uid())
+            }
+            (None, _) => record?.uid(),
         }
     }
 

@@ -40,6 +40,10 @@ struct Polled {
 
 struct Entry {
     open: OpenOrder,
+    /// The account it was made at: no other is asked about it.
+    account: String,
+    /// Failed polls in a row.
+    errors: u32,
     /// Namespace and name of the request.
     request: (String, String),
     progress: Option<Progress>,
@@ -58,7 +62,7 @@ impl Board {
         &self,
         context: &Arc<Context>,
         issuer: &IssuerKey,
-        open: OpenOrder,
+        (open, account): (OpenOrder, String),
         request: (String, String),
         progress: Option<Progress>,
     ) {
@@ -75,6 +79,7 @@ impl Board {
             .and_modify(|entry| {
                 entry.request.clone_from(&request);
                 entry.open = open.clone();
+                entry.account.clone_from(&account);
                 if progress.is_some() {
                     entry.progress.clone_from(&progress);
                 }
@@ -82,7 +87,15 @@ impl Board {
             .or_insert_with(|| {
                 // What nobody has asked about yet is asked about at once.
                 let wait = if progress.is_some() { interval } else { Duration::ZERO };
-                Entry { open, request, progress, due: Instant::now() + wait, interval }
+                Entry {
+                    open,
+                    account,
+                    errors: 0,
+                    request,
+                    progress,
+                    due: Instant::now() + wait,
+                    interval,
+                }
             });
         polled.changed.notify_one();
         if polled.task.as_ref().is_none_or(AbortHandle::is_finished) {
@@ -91,6 +104,13 @@ impl Board {
             let task = tokio::spawn(async move { ask(&context, &issuer, &changed).await });
             polled.task = Some(task.abort_handle());
         }
+    }
+
+    /// Whether an order was made at this account.
+    fn is_at(&self, issuer: &IssuerKey, reference: &str, account: &str) -> bool {
+        let accounts = self.accounts();
+        let entry = accounts.get(issuer).and_then(|polled| polled.orders.get(reference));
+        entry.is_some_and(|entry| entry.account == account)
     }
 
     /// Asks no more about an order.
@@ -146,7 +166,9 @@ impl Board {
     ) -> Option<(String, String)> {
         let mut accounts = self.accounts();
         let entry = accounts.get_mut(issuer)?.orders.get_mut(reference)?;
-        entry.interval = interval(&entry.open, now);
+        entry.errors = if answer.is_ok() { 0 } else { entry.errors.saturating_add(1) };
+        let pace = interval(&entry.open, now);
+        entry.interval = pace.saturating_mul(1 << entry.errors.min(8)).min(LONGEST);
         let asked = match &answer {
             Ok(progress) => match &progress.phase {
                 Phase::Pending(waiting) => waiting.retry_after,
@@ -207,7 +229,13 @@ async fn ask_once(context: &Context, issuer: &IssuerKey, orders: &[OpenOrder]) {
     if let Some((issuer_now, account)) = account {
         let _permit = account.permits.acquire().await;
         let start = tokio::time::Instant::now();
-        let answers = account.ca.poll(orders).await;
+        let at_account: Vec<OpenOrder> = orders
+            .iter()
+            .filter(|order| context.board.is_at(issuer, &order.reference, &account.name))
+            .cloned()
+            .collect();
+        let answers =
+            if at_account.is_empty() { Vec::new() } else { account.ca.poll(&at_account).await };
         let failed = answers.iter().find_map(|(_, answer)| answer.as_ref().err());
         let disposition = failed.map_or("ok", |error| error.disposition.label());
         context.metrics.ca_request(&issuer.name, "poll", disposition, start.elapsed());

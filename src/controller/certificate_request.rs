@@ -185,7 +185,12 @@ fn follow(context: &Arc<Context>, issuer: &FoundIssuer, seen: &Observation, rest
                 seen.previous.order.as_ref().and_then(|hint| hint.submitted_at.as_ref());
             let stored = seen.record().map(|record| record.next.order.since);
             let since = stored.or_else(|| submitted.map(|time| time.0)).unwrap_or(seen.now);
-            let open = OpenOrder { reference, id, since };
+            let made_at = match (seen.record(), &seen.previous.order) {
+                (Some(record), _) => record.next.order.account.clone(),
+                (None, Some(hint)) => hint.account.clone(),
+                (None, None) => return,
+            };
+            let open = (OpenOrder { reference, id, since }, made_at);
             let request = (seen.request.namespace.clone(), seen.request.name.clone());
             context.board.follow(context, key, open, request, seen.order.progress.clone());
         }

@@ -77,6 +77,10 @@ pub(super) async fn prepare(
         Ok(account) => account,
         Err(outcome) => return outcome,
     };
+    // Other credentials may have been put in place while the key was made.
+    if seen.account.as_ref().is_none_or(|seen| seen.name != account.name) {
+        return Outcome::Abandoned;
+    }
     let _permit = account.permits.acquire().await;
     let wanted = Wanted {
         names: &names,
@@ -282,10 +286,11 @@ fn created(namespace: &str, name: &str, draft: &OrderDraft, mark: &Mark) -> Secr
     secret.metadata.name = Some(name.to_owned());
     secret.metadata.labels = Some([(annotation::ORDER_LABEL.to_owned(), "true".to_owned())].into());
     let digest = (annotation::ORDER_DIGEST, Some(draft.digest()));
+    let reference = (annotation::ORDER_REFERENCE, Some(draft.next.order.reference.clone()));
     secret.metadata.annotations = Some(
         mark.annotations()
             .into_iter()
-            .chain([digest])
+            .chain([digest, reference])
             .filter_map(|(key, value)| Some((key.to_owned(), value?)))
             .collect(),
     );
@@ -301,6 +306,7 @@ fn displaced(uid: &str, version: &str, draft: &OrderDraft, mark: &Mark) -> serde
     }
     let mut annotations = json!(mark.annotations());
     annotations[annotation::ORDER_DIGEST] = draft.digest().into();
+    annotations[annotation::ORDER_REFERENCE] = draft.next.order.reference.clone().into();
     annotations[annotation::RELEASE] = serde_json::Value::Null;
     json!({
         "metadata": { "uid": uid, "resourceVersion": version, "annotations": annotations },
@@ -340,7 +346,8 @@ pub(super) async fn find(
         return Outcome::Abandoned;
     }
     // Whoever has just won the first claim knows that nothing was submitted.
-    let has_claim = seen.order.claim.as_ref() == Some(&slot.order.reference);
+    let has_claim = seen.order.claim.as_ref() == Some(&slot.order.reference)
+        && record.mark.claim == seen.order.incarnation;
     let csr_der = slot.order.csr_der();
     let parameters = Parameters::Prepared(slot.order.parameters.clone());
     let id = seen.order_id();
@@ -363,7 +370,10 @@ pub(super) async fn find(
     };
     context.metrics.ca_request(&issuer.key.name, "find", disposition, start.elapsed());
     if let Ok(Lookup::Found(found)) = &answer {
-        context.prove(issuer, &account);
+        // Found by its name, and not by its key or its id.
+        if account.ca.has_found_orders() {
+            context.prove(issuer, &account);
+        }
         let others = order::others(found);
         if !others.is_empty() {
             tracing::error!(

@@ -362,6 +362,7 @@ impl Routes {
             tracing::warn!(
                 record.namespace = secret.namespace(),
                 record.name = name,
+                order.reference = secret.annotations().get(annotation::ORDER_REFERENCE),
                 order.state = secret.annotations().get(annotation::ORDER_STATE),
                 order.id = secret.annotations().get(annotation::ORDER_ID),
                 "the record of an order is gone, and with it the key"

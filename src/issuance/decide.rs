@@ -215,32 +215,42 @@ fn issue(seen: &Observation, standing: &Standing, reissue: Reissue) -> Step {
     let Some(account) = &seen.account else {
         return Step::OpenAccount;
     };
+    match examined(seen, standing, account) {
+        Err(step) => step,
+        Ok(_) if account.capabilities.orders.is_some() => {
+            order::step(seen, standing, Some(reissue))
+        }
+        Ok(plan) => Step::Submit(plan),
+    }
+}
+
+/// Refuses first, and with a reason, what the CA would refuse or what could not be delivered. Where
+/// nothing speaks against it, where the key comes from.
+pub(super) fn examined(
+    seen: &Observation,
+    standing: &Standing,
+    account: &Account,
+) -> Result<KeyPlan, Step> {
     let reject = |reason, message| {
         let disposition = Disposition::Reject;
         Step::Rest(Rest::Failed(Trouble { disposition, reason, message, counts: true }))
     };
     if let Some(message) = refusal(&seen.request, account) {
-        return reject("NotSupportedByCa", message);
+        return Err(reject("NotSupportedByCa", message));
     }
     if let Some(reference) = &seen.request.csr {
-        let Some(csr) = &seen.csr else { return Step::ReadCsr };
+        let Some(csr) = &seen.csr else { return Err(Step::ReadCsr) };
         if let Some(message) = csr_refusal(csr, reference, account) {
-            return reject("NotSupportedByCa", message);
+            return Err(reject("NotSupportedByCa", message));
         }
         return match seen.no_room(&csr.key) {
-            Some(rest) => Step::Rest(rest),
-            None if account.capabilities.orders.is_some() => {
-                order::step(seen, standing, Some(reissue))
-            }
-            None => Step::Submit(KeyPlan::Brought(Arc::clone(csr))),
+            Some(rest) => Err(Step::Rest(rest)),
+            None => Ok(KeyPlan::Brought(Arc::clone(csr))),
         };
     }
     match csr::check(&seen.request.names) {
-        Err(unfit) => reject("NamesUnfit", format!("nothing is asked of the CA: {unfit}")),
-        Ok(()) if account.capabilities.orders.is_some() => {
-            order::step(seen, standing, Some(reissue))
-        }
-        Ok(()) => Step::Submit(key_plan(seen, standing, account)),
+        Err(unfit) => Err(reject("NamesUnfit", format!("nothing is asked of the CA: {unfit}"))),
+        Ok(()) => Ok(key_plan(seen, standing, account)),
     }
 }
 
@@ -310,7 +320,7 @@ fn admitted(can: &Capabilities) -> String {
         .unwrap_or_default()
 }
 
-pub(super) fn key_plan(seen: &Observation, standing: &Standing, account: &Account) -> KeyPlan {
+fn key_plan(seen: &Observation, standing: &Standing, account: &Account) -> KeyPlan {
     let preferred = account.capabilities.key_kinds.first().copied().unwrap_or(KeyKind::Rsa2048);
     let kind = seen.request.key_kind.unwrap_or(preferred);
     if seen.request.rotation == RotationPolicy::Always || standing.held().is_none() {

@@ -533,6 +533,14 @@ fn is_new(seen: &Observation, held: Option<&Held>) -> bool {
 /// What happens to each order, and is worth no Event.
 const ORDINARY: [&str; 3] = ["Issued", "OrderPending", "Submitting"];
 
+/// The id of an order that was just taken, and that a CA which finds orders by name will not find.
+fn nameless(seen: &Observation) -> Option<&str> {
+    let orders = seen.account.as_ref()?.capabilities.orders.as_ref()?;
+    let progress = seen.order.progress.as_ref().filter(|progress| !progress.named)?;
+    let is_news = seen.previous.order.as_ref().is_none_or(|hint| hint.id.is_none());
+    progress.id.as_deref().filter(|_| orders.searchable && is_news)
+}
+
 fn notices(
     seen: &Observation,
     held: Option<&Held>,
@@ -566,6 +574,15 @@ fn notices(
                 "ca.crt of Secret {} also trusts what the CA serves, by spec.trust.addServedRoots: {}",
                 seen.request.secret_name,
                 added.join("; ")
+            ),
+        });
+    }
+    if let Some(id) = nameless(seen) {
+        notices.push(Notice {
+            warning: true,
+            reason: "OrderNotNamed",
+            message: format!(
+                "the CA took order {id} and did not keep its name: it is followed by its id, and could not be found again if an answer were lost; ask the CA to keep the tags of orders"
             ),
         });
     }

@@ -26,11 +26,9 @@
 //! - *An order without its key*: 2 precedes 5, and the record outlives the request.
 //! - *A failure that buys again*: what came to nothing is [`Hold`], until what is wanted differs.
 
-use std::sync::Arc;
-
 use jiff::{SignedDuration, Timestamp};
 
-use super::decide::{KeyPlan, Rest, Step, contended, key_plan, pause, unfit_trouble};
+use super::decide::{Rest, Step, contended, examined, pause, unfit_trouble};
 use super::delivery::New;
 use super::key::Key;
 use super::observation::{Account, IssuerState, Observation, Trouble};
@@ -390,8 +388,12 @@ fn deliver_again(
     };
     let has_ended = !matches!(record.mark.state, OrderState::Open | OrderState::Superseded);
     let has_none = is_open || has_ended;
-    if !has_none || !due.is_some_and(Reissue::is_repair) || !is_searchable(account) {
-        return None;
+    let due = due.filter(|due| due.is_repair()).filter(|_| has_none && is_searchable(account))?;
+    if let Some(rest) = pause(seen, due.clone()).or_else(|| seen.fixed()) {
+        return Some(Step::Rest(rest));
+    }
+    if let Some(trouble) = contended(seen) {
+        return Some(Step::Rest(Rest::Failed(trouble)));
     }
     match &seen.order.before {
         None => Some(Step::FindBefore),
@@ -400,6 +402,9 @@ fn deliver_again(
                 return None;
             };
             let key = slot.key()?;
+            if let Some(rest) = seen.no_room(&key) {
+                return Some(Step::Rest(rest));
+            }
             let chain =
                 seen.verified(candidates, key.spki_der(), &slot.order.names, account).ok()?;
             let new = New {
@@ -409,7 +414,8 @@ fn deliver_again(
             let delivery = seen.delivery(account, &chain, key, Some(new));
             Some(Step::Deliver(Box::new(delivery)))
         }
-        Some(_) => None,
+        Some(Err(trouble)) => Some(Step::Rest(Rest::Failed(trouble.clone()))),
+        Some(Ok(Lookup::Absent { .. } | Lookup::Unsupported)) => None,
     }
 }
 
@@ -443,14 +449,18 @@ fn start(
     let Some(due) = due else {
         return Step::Rest(Rest::Kept);
     };
-    if seen.delivered.is_some() {
+    if seen.delivered.is_some() || seen.submitted {
         return Step::Rest(Rest::Kept);
     }
     let Some(prepared) = &seen.order.prepared else {
-        let step = match (&seen.csr, &seen.request.csr) {
-            (Some(csr), _) => Step::Prepare(KeyPlan::Brought(Arc::clone(csr))),
-            (None, Some(_)) => Step::ReadCsr,
-            (None, None) => Step::Prepare(key_plan(seen, standing, account)),
+        let plan = match examined(seen, standing, account) {
+            Ok(plan) => plan,
+            Err(step) => return again(seen, Some(due), step),
+        };
+        // The order before was at another issuer; this one issues at once.
+        let step = match account.capabilities.orders {
+            Some(_) => Step::Prepare(plan),
+            None => Step::Submit(plan),
         };
         return again(seen, Some(due), step);
     };
@@ -497,8 +507,15 @@ fn open(
     record: &Record,
 ) -> Step {
     let order = &record.next.order;
+    let is_ours = record.mark.claim == seen.order.incarnation
+        && seen.order.claim.as_deref() == Some(&order.reference);
     if order.account != account.name {
-        return hold(switched(&order.account, account));
+        // Nothing was sent under the first claim.
+        return if is_ours && record.mark.attempt == 1 {
+            start(seen, standing, due, account, Some(record))
+        } else {
+            hold(switched(&order.account, account))
+        };
     }
     if let Some(progress) = &seen.order.progress {
         return follow(seen, standing, due, account, record, progress);
@@ -514,12 +531,7 @@ fn open(
         }
         None => {}
     }
-    let is_ours = record.mark.claim == seen.order.incarnation;
-    if is_ours && seen.order.claim.as_deref() == Some(&order.reference) {
-        if seen.order.is_claim_old {
-            // Somebody may be about to take the order for lost: whoever writes first has it.
-            return again(seen, due, Step::Claim);
-        }
+    if is_ours {
         return submit(seen, standing, due, account, record);
     }
     lost(seen, standing, due, account, record)
@@ -563,7 +575,9 @@ fn submit(
         None | Some(Ok(Lookup::Unsupported | Lookup::Absent { complete: true, .. }))
             if !seen.order.announced =>
         {
-            again(seen, due, Step::Announce)
+            // Somebody may be about to take the order for lost: whoever writes first has it.
+            let is_old = seen.order.is_claim_old;
+            again(seen, due, if is_old { Step::Claim } else { Step::Announce })
         }
         None if is_searchable(account) => Step::Find,
         None | Some(Ok(Lookup::Unsupported | Lookup::Absent { complete: true, .. })) => Step::Order,
@@ -604,10 +618,16 @@ fn lost(
         return Step::Rest(Rest::Ordered);
     }
     if !is_searchable(account) {
-        return hold(Hold::OutcomeUnknown(format!(
-            "{} cannot be searched for it",
-            account.capabilities.name
-        )));
+        // An issued one may still be found by its key.
+        return match &seen.order.lookup {
+            None => Step::Find,
+            Some(Ok(Lookup::Found(found))) => hold(foreign(found)),
+            Some(Ok(_)) => hold(Hold::OutcomeUnknown(format!(
+                "{} cannot be searched for it",
+                account.capabilities.name
+            ))),
+            Some(Err(trouble)) => hold(Hold::OutcomeUnknown(trouble.message.clone())),
+        };
     }
     let window = window(account);
     // What was looked for under an earlier claim says nothing of this one.
@@ -676,6 +696,14 @@ fn follow(
             Step::Mark(Mark { id: progress.id.clone(), ..record.mark.clone() })
         }
         Phase::Pending(_) => Step::Rest(Rest::Ordered),
+        // What the CA does not know by its id it may know by its name.
+        Phase::Failed(failed)
+            if failed.kind == FailedKind::Forgotten
+                && seen.order.lookup.is_none()
+                && is_searchable(account) =>
+        {
+            Step::Find
+        }
         Phase::Failed(failed) => ended(match failed.kind {
             FailedKind::Failed => OrderState::Failed,
             FailedKind::Forgotten => OrderState::Forgotten,
@@ -730,8 +758,12 @@ fn issued(
         Ok(chain) => chain,
         Err(Unfit::NoPath { .. }) if seen.served.is_none() => return Step::ReadServedRoots,
         Err(Unfit::NoLeaf { .. }) => return hold(Hold::ForeignKey { id: seen.order_id() }),
-        // Nothing is gained by delivering it, and nothing lost: what is wanted now is ordered.
-        Err(Unfit::Expired { .. }) => return superseded(),
+        // It was delivered, and has had its time: what is wanted now is ordered.
+        Err(Unfit::Expired { .. }) if seen.has_come_through(order) => return superseded(),
+        // Bought, and never of use: buying another may help as little (a clock that is wrong).
+        Err(unfit @ Unfit::Expired { .. }) => {
+            return hold(Hold::Unusable(format!("{unfit}; compare the clocks")));
+        }
         Err(unfit @ Unfit::NotYetValid { .. }) => {
             return Step::Rest(Rest::Failed(Trouble {
                 disposition: Disposition::Retry { after: None },

@@ -281,6 +281,7 @@ async fn an_order_that_loses_its_name_is_followed_by_its_id() {
     let record = paid.test.secret("shop.order").await;
     let annotations = record.metadata.annotations.expect("annotations");
     assert_eq!(annotations["chancery.dev/order-id"], id, "nothing else would find it");
+    paid.test.until_told("shop", "OrderNotNamed", &id).await;
     paid.act(&id, "approve").await;
     paid.is_delivered_once("shop").await;
 }
@@ -618,6 +619,69 @@ async fn an_account_that_takes_a_bare_csr_only_is_served_with_care() {
     paid.order("next", &["next.example.ch"]).await;
     paid.test.until_issuing("next", "OrderOutcomeUnknown").await;
     assert_eq!(paid.ra.total().await, 2);
+}
+
+#[tokio::test]
+async fn names_of_all_kinds_and_a_lifetime_are_ordered() {
+    let paid = Paid::new("paid-names", json!({})).await;
+    let mut request = paid.request("shop", &["shop.example.ch", "müller.example.ch"]);
+    request["spec"]["commonName"] = json!("shop.example.ch");
+    request["spec"]["subject"] = json!({
+        "countries": ["CH"], "organizations": ["Example AG"], "organizationalUnits": ["A", "B"],
+    });
+    request["spec"]["ipAddresses"] = json!(["192.0.2.7", "2001:db8::7"]);
+    request["spec"]["uris"] = json!(["spiffe://example.ch/shop"]);
+    request["spec"]["emailAddresses"] = json!(["shop@example.ch"]);
+    request["spec"]["usages"] = json!(["digital signature", "server auth"]);
+    request["spec"]["duration"] = json!("720h");
+    request["spec"]["privateKey"] = json!({"algorithm": "ECDSA", "size": 521});
+    paid.test.put(request).await;
+    paid.is_delivered_once("shop").await;
+    let certificate = paid.test.get("shop").await.status.expect("a status").certificate;
+    let certificate = certificate.expect("a certificate");
+    assert_eq!(certificate.private_key, "ECDSA P-521");
+    let lifetime = certificate.not_after.0.duration_since(certificate.not_before.0);
+    assert!(lifetime.as_hours() <= 721, "{lifetime:?}");
+    assert_says(&certificate.subject, &["O=Example AG", "OU=A", "OU=B", "C=CH"]);
+    let order = paid.ra.orders().await.remove(0);
+    let names = order["certificate"]["names"].to_string();
+    assert_says(
+        &names,
+        &["xn--mller-kva.example.ch", "192.0.2.7", "spiffe://example.ch/shop", "shop@example.ch"],
+    );
+}
+
+#[tokio::test]
+async fn a_csr_of_ones_own_is_ordered_and_delivered_without_its_key() {
+    let paid = Paid::new("paid-csr", json!({})).await;
+    let key = PrivateKey::generate(KeyKind::EcdsaP256).expect("a key");
+    let names = Names { dns_names: vec!["own.example.ch".to_owned()], ..Names::default() };
+    let csr_der = csr::build(&key, &names).expect("a CSR");
+    paid.test
+        .put(json!({
+            "apiVersion": "v1", "kind": "Secret",
+            "metadata": {
+                "name": "csr", "namespace": paid.test.namespace,
+                "labels": {"chancery.dev/credentials": "true"},
+            },
+            "stringData": {"tls.csr": csr::to_pem(&csr_der)},
+        }))
+        .await;
+    let mut request = paid.request("own", &[]);
+    let spec = request["spec"].as_object_mut().expect("a spec");
+    spec.remove("dnsNames");
+    spec.remove("privateKey");
+    spec.insert("csrSecretRef".to_owned(), json!({"name": "csr"}));
+    paid.test.put(request).await;
+    paid.test.until_ready("own").await;
+    let secret = paid.test.secret("own-tls").await;
+    assert_eq!(secret.type_.as_deref(), Some("Opaque"));
+    assert!(!secret.data.expect("data").contains_key("tls.key"));
+    let chain = paid.test.entry("own-tls", "tls.crt").await;
+    let leaf = chancery::pki::parse_pem(chain.as_bytes()).expect("PEM").remove(0);
+    assert_eq!(leaf.spki_der(), key.spki_der());
+    assert!(!paid.test.secret("own.order").await.data.expect("data").contains_key("next.key"));
+    assert_eq!(paid.ra.total().await, 1);
 }
 
 #[tokio::test]

@@ -423,10 +423,19 @@ fn a_lost_order_is_looked_for_before_it_is_made_again() {
             "Held(OrderOutcomeUnknown)",
         ),
         (
-            "a CA that cannot be searched",
+            "a CA that cannot be searched by name: an issued one may be found by its key",
             with(lost_order(), |seen| {
                 let account = seen.account.as_mut().expect("an account");
                 account.capabilities.orders.as_mut().expect("orders").searchable = false;
+            }),
+            "Find",
+        ),
+        (
+            "it was not: nobody knows",
+            with(lost_order(), |seen| {
+                let account = seen.account.as_mut().expect("an account");
+                account.capabilities.orders.as_mut().expect("orders").searchable = false;
+                seen.order.lookup = Some(Ok(Lookup::Unsupported));
             }),
             "Held(OrderOutcomeUnknown)",
         ),
@@ -518,7 +527,18 @@ fn an_order_is_followed_to_its_end() {
         ("failed", progressed(failed_as(FailedKind::Failed)), r#"Mark(Failed, "")"#),
         ("rejected", progressed(failed_as(FailedKind::Rejected)), r#"Mark(Rejected, "")"#),
         ("revoked", progressed(failed_as(FailedKind::Revoked)), r#"Mark(Revoked, "")"#),
-        ("forgotten", progressed(failed_as(FailedKind::Forgotten)), r#"Mark(Forgotten, "")"#),
+        (
+            "forgotten by its id: looked for by its name",
+            progressed(failed_as(FailedKind::Forgotten)),
+            "Find",
+        ),
+        (
+            "and by its name",
+            with(progressed(failed_as(FailedKind::Forgotten)), |seen| {
+                seen.order.lookup = Some(Ok(Lookup::Absent { complete: true, doubt: None }));
+            }),
+            r#"Mark(Forgotten, "")"#,
+        ),
         ("issued", progressed(fine()), "Deliver(1)"),
         (
             "issued, and suspended",
@@ -538,7 +558,7 @@ fn an_order_is_followed_to_its_end() {
         (
             "issued, and already over",
             progressed(leaf_for(&names(), now() - days(2), second_ago)),
-            r#"Mark(Superseded, "")"#,
+            r#"Held(CertificateUnusable)",
         ),
         (
             "issued for tomorrow",
@@ -790,6 +810,8 @@ fn the_order_before_is_delivered_again_while_the_next_is_under_way() {
             seen.previous = kept().previous;
             seen.previous.order = Some(hint(2, OrderPhase::Pending, Some("id-2")));
             seen.previous.orders = 2;
+            // Who keeps deleting it is not followed at full speed.
+            seen.now = now() + SignedDuration::from_secs(60);
             seen.order.before = answer;
         })
     };
@@ -805,6 +827,11 @@ fn the_order_before_is_delivered_again_while_the_next_is_under_way() {
             "the target is gone: does the CA have the certificate of before?",
             two(None),
             "FindBefore",
+        ),
+        (
+            "the search failed: the next attempt comes",
+            two(Some(Err(trouble(Disposition::Retry { after: None })))),
+            "Failed(NoAnswer)",
         ),
         ("it has", two(found(fine())), "Deliver(1)"),
         ("it has revoked it", two(found(failed_as(FailedKind::Revoked))), "Ordered"),
