@@ -558,7 +558,7 @@ fn an_order_is_followed_to_its_end() {
         (
             "issued, and already over",
             progressed(leaf_for(&names(), now() - days(2), second_ago)),
-            r#"Held(CertificateUnusable)",
+            "Held(CertificateUnusable)",
         ),
         (
             "issued for tomorrow",
