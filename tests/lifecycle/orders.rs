@@ -32,7 +32,7 @@ impl Paid {
         let ra = test.world.simulator.swisssign(name);
         ra.configure(json!({"keyAlgorithm": "ECDSA"})).await;
         let paid = Self { test, ra };
-        let operator = paid.test.start();
+        let operator = paid.start();
         let [credentials, mut issuer] = paid.ra.issuer(&paid.test.namespace).await;
         issuer["spec"]["swissSign"]["settleWindow"] = json!(SETTLE_WINDOW);
         paid.test.apply(credentials);
@@ -46,6 +46,22 @@ impl Paid {
         });
         paid.test.until_idle(&operator);
         (paid, operator)
+    }
+
+    /// An operator that acts.
+    fn start(&self) -> Operator {
+        let operator = self.spawn(&[]);
+        operator.wait_until_ready();
+        operator.wait_until_it_acts();
+        operator
+    }
+
+    /// An operator that waits for a call of the CA shorter than usual: twice that is the least for
+    /// which a lost answer is looked for.
+    fn spawn(&self, env: &[(&str, &str)]) -> Operator {
+        let mut all = vec![("CHANCERY_CA_TIMEOUT", "3s")];
+        all.extend_from_slice(env);
+        self.test.spawn(&all)
     }
 
     fn order(&self, name: &str) {
@@ -155,8 +171,8 @@ async fn killed_at_any_effect_of_a_first_order_it_buys_once() {
     for (number, point) in ON_THE_WAY.into_iter().enumerate() {
         let name = format!("r{number}");
         paid.order(&name);
-        dies(paid.test.spawn(&[("CHANCERY_KILL_AT", point)]), point);
-        let operator = paid.test.start();
+        dies(paid.spawn(&[("CHANCERY_KILL_AT", point)]), point);
+        let operator = paid.start();
         paid.test.until_ready(&operator, &name).await;
         paid.test.until_idle(&operator);
         paid.good_pair(&name).await;
@@ -174,9 +190,9 @@ async fn killed_at_any_effect_of_a_renewal_it_buys_once() {
     for (number, point) in ON_THE_WAY.into_iter().enumerate() {
         let nonce = format!("chancery.dev/renew={number}");
         paid.test.kubectl(&["annotate", "--overwrite", "certificaterequest", "proof", &nonce]);
-        dies(paid.test.spawn(&[("CHANCERY_KILL_AT", point)]), point);
+        dies(paid.spawn(&[("CHANCERY_KILL_AT", point)]), point);
         paid.good_pair("proof").await;
-        let operator = paid.test.start();
+        let operator = paid.start();
         let wanted = 2 + number as i64;
         let wish = format!("at revision {wanted}");
         paid.test.until(&operator, "proof", &wish, |request| revision(request) == wanted).await;
@@ -203,8 +219,8 @@ async fn killed_while_it_looks_for_a_lost_answer_or_notes_a_refusal_it_buys_once
         paid.ra.fault(fault.clone()).await;
         let name = format!("r{number}");
         paid.order(&name);
-        dies(paid.test.spawn(&[("CHANCERY_KILL_AT", point)]), point);
-        let operator = paid.test.start();
+        dies(paid.spawn(&[("CHANCERY_KILL_AT", point)]), point);
+        let operator = paid.start();
         paid.test.until_ready(&operator, &name).await;
         paid.test.until_idle(&operator);
         paid.good_pair(&name).await;
@@ -227,14 +243,14 @@ async fn killed_at_random_it_buys_each_once() {
         .await;
     paid.test.create((0..ORDERS).map(|at| paid.request(&format!("r{at}")))).await;
     for round in 0..6 {
-        let mut operator = paid.test.start();
+        let mut operator = paid.start();
         let moment = 100 + RandomState::new().hash_one(round) % 2000;
         tokio::time::sleep(Duration::from_millis(moment)).await;
         operator.process.signal("KILL");
         operator.process.wait(Duration::from_secs(10)).expect("it is gone");
         println!("killed after {moment} ms: {} orders", paid.ra.total().await - 1);
     }
-    let operator = paid.test.start();
+    let operator = paid.start();
     paid.test.until_all_ready(&operator, ORDERS + 1).await;
     paid.test.until_idle(&operator);
     for at in 0..ORDERS {
@@ -252,8 +268,8 @@ async fn handed_over_during_a_hanging_submit_it_buys_once() {
     for after_commit in [true, false] {
         for signal in ["TERM", "KILL", "STOP"] {
             let name = format!("{}-{after_commit}", signal.to_lowercase());
-            let mut first = paid.test.start();
-            let second = paid.test.spawn(&[]);
+            let mut first = paid.start();
+            let second = paid.spawn(&[]);
             second.wait_until_ready();
             paid.ra
                 .fault(json!({
@@ -346,7 +362,7 @@ async fn a_restart_with_open_orders_writes_nothing_and_reads_no_secret() {
     let before = paid.ra.requests().await;
     let status = paid.test.get("r0").await.status;
     let calls = paid.test.watch_calls();
-    let operator = paid.test.start();
+    let operator = paid.start();
     tokio::time::sleep(Duration::from_secs(3)).await;
     let counted = calls.so_far();
     assert_eq!(paid.test.get("r0").await.status, status, "the same in the same words");
