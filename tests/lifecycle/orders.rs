@@ -387,3 +387,36 @@ async fn a_restart_with_open_orders_writes_nothing_and_reads_no_secret() {
     paid.test.until_all_ready(&operator, OPEN + 1).await;
     paid.check(OPEN as u64 + 1).await;
 }
+
+#[tokio::test]
+async fn uninstalled_with_an_open_order_nothing_hangs_and_installed_again_it_goes_on() {
+    let (paid, operator) = Paid::new("paid-uninstall").await;
+    paid.let_orders_wait().await;
+    paid.order("shop");
+    let id = paid.until_taken(&operator, "shop").await;
+    assert_eq!(operator.process.stop(), Some(0));
+    let plane = &paid.test.world.plane;
+    let delete = ["delete", "-k", "deploy", "--wait", "--timeout=60s"];
+    plane.kubectl(delete).expect("nothing hangs");
+    // With the definitions all requests are gone. The record stays, and so does what was delivered.
+    paid.test.kubectl(&["get", "secret", "shop.order", "proof-tls"]);
+    crate::support::operator::install(plane);
+    for plural in ["certificaterequests", "issuers", "clusterissuers"] {
+        let path = format!("/apis/chancery.dev/v1alpha1/{plural}");
+        until("the API server serves them again", || {
+            plane.kubectl(["get", "--raw", &path]).is_ok()
+        });
+    }
+    let operator = paid.start();
+    for object in paid.ra.issuer(&paid.test.namespace).await {
+        paid.test.apply(object);
+    }
+    paid.order("proof");
+    paid.order("shop");
+    assert_eq!(paid.until_taken(&operator, "shop").await, id, "the order is found again");
+    paid.approve(&id).await;
+    paid.test.until_ready(&operator, "shop").await;
+    paid.test.until_ready(&operator, "proof").await;
+    paid.good_pair("shop").await;
+    paid.check(2).await;
+}
