@@ -218,7 +218,7 @@ async fn a_hostile_list_costs_little_time_and_few_words() {
     let key = STANDARD.encode("-----BEGIN PRIVATE KEY-----");
     let bad_names = "/=x\n".repeat(50_000);
     let bad_values: String = (0..50_000).map(|n| format!("f{n}=%\n")).collect();
-    let listed: String = (0..60_000).map(|n| format!("m{n},")).collect();
+    let listed: String = (0..60_000).map(|n| format!("m{n}.0,")).collect();
     let many: String = (0..60_000).map(|n| format!("f{n}.0=\n")).collect();
     for (name, body) in [
         ("names", format!("a.0=eA==\n{bad_names}")),
