@@ -251,7 +251,7 @@ impl SwissSign {
         let tries = self.search_tries.load(Ordering::Acquire);
         let now = self.client.now();
         let is_due = |order: &&OpenOrder| {
-            now.duration_since(order.since).as_secs() >= 1_i64 << tries.min(SEARCH_TRIES)
+            now.duration_since(order.since).as_secs() >= (1_i64 << tries.min(SEARCH_TRIES)) - 1
         };
         let oldest = orders.iter().min_by_key(|order| order.since).filter(is_due);
         let Some(order) = oldest.filter(|_| tries < SEARCH_TRIES) else {
