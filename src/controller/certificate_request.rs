@@ -172,25 +172,22 @@ async fn announce(
 
 /// Has the CA asked about an order it has, or about it no more.
 fn follow(context: &Arc<Context>, issuer: &FoundIssuer, seen: &Observation, rest: &Rest) {
-    let reference = match seen.record() {
-        Some(record) => record.next.order.reference.clone(),
-        None => match &seen.previous.order {
-            Some(hint) => hint.reference.clone(),
-            None => return,
-        },
+    // What is stored counts; the status is a hint.
+    let (reference, account, since) = match (seen.record(), &seen.previous.order) {
+        (Some(record), _) => {
+            let order = &record.next.order;
+            (order.reference.clone(), order.account.clone(), Some(order.since))
+        }
+        (None, Some(hint)) => {
+            let since = hint.submitted_at.as_ref().map(|time| time.0);
+            (hint.reference.clone(), hint.account.clone(), since)
+        }
+        (None, None) => return,
     };
     match (issuer, seen.order_id()) {
         (FoundIssuer::Found { key, .. }, Some(id)) if rest.follows_order() => {
-            let submitted =
-                seen.previous.order.as_ref().and_then(|hint| hint.submitted_at.as_ref());
-            let stored = seen.record().map(|record| record.next.order.since);
-            let since = stored.or_else(|| submitted.map(|time| time.0)).unwrap_or(seen.now);
-            let made_at = match (seen.record(), &seen.previous.order) {
-                (Some(record), _) => record.next.order.account.clone(),
-                (None, Some(hint)) => hint.account.clone(),
-                (None, None) => return,
-            };
-            let open = (OpenOrder { reference, id, since }, made_at);
+            let since = since.unwrap_or(seen.now);
+            let open = (OpenOrder { reference, id, since }, account);
             let request = (seen.request.namespace.clone(), seen.request.name.clone());
             context.board.follow(context, key, open, request, seen.order.progress.clone());
         }

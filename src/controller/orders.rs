@@ -346,8 +346,7 @@ pub(super) async fn find(
         return Outcome::Abandoned;
     }
     // Whoever has just won the first claim knows that nothing was submitted.
-    let has_claim = seen.order.claim.as_ref() == Some(&slot.order.reference)
-        && record.mark.claim == seen.order.incarnation;
+    let has_claim = matches!(which, Which::Next) && seen.has_unused_claim(record);
     let csr_der = slot.order.csr_der();
     let parameters = Parameters::Prepared(slot.order.parameters.clone());
     let id = seen.order_id();

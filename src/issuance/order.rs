@@ -480,7 +480,6 @@ fn start(
         intent: seen
             .requested_for(&prepared.key)
             .with(Requested::ACCOUNT, Some(account.name.clone())),
-        replaces: standing.held().map(|held| held.certificate.fingerprint_sha256.clone()),
         parameters: prepared.parameters.clone(),
     });
     Step::WriteRecord(Box::new(OrderDraft {
@@ -507,8 +506,7 @@ fn open(
     record: &Record,
 ) -> Step {
     let order = &record.next.order;
-    let is_ours = record.mark.claim == seen.order.incarnation
-        && seen.order.claim.as_deref() == Some(&order.reference);
+    let is_ours = seen.has_unused_claim(record);
     if order.account != account.name {
         // Nothing was sent under the first claim.
         return if is_ours && record.mark.attempt == 1 {
@@ -817,6 +815,13 @@ impl Observation {
             Some(RecordRead::Present(record)) => Some(record),
             Some(_) | None => None,
         }
+    }
+
+    /// The claim in the record is this process's, and was not used.
+    #[must_use]
+    pub fn has_unused_claim(&self, record: &Record) -> bool {
+        record.mark.claim == self.order.incarnation
+            && self.order.claim.as_ref() == Some(&record.next.order.reference)
     }
 
     /// The reference of the order made last, as far as the status knows.

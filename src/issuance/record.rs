@@ -91,8 +91,6 @@ pub struct StoredOrder {
     pub names: Names,
     /// What the certificate is requested with.
     pub intent: BTreeMap<String, serde_json::Value>,
-    /// SHA-256 of the certificate that it replaces, where there is one.
-    pub replaces: Option<String>,
     /// What the CA's client made of the request.
     pub parameters: serde_json::Value,
 }
@@ -125,8 +123,6 @@ pub struct NewOrder<'a> {
     pub names: &'a Names,
     /// What it is requested with.
     pub intent: Requested,
-    /// The certificate it replaces.
-    pub replaces: Option<String>,
     /// What the CA's client made of the request.
     pub parameters: serde_json::Value,
 }
@@ -144,7 +140,6 @@ impl StoredOrder {
             csr: base64::engine::general_purpose::STANDARD.encode(new.csr_der),
             names: new.names.clone(),
             intent: new.intent.into_map(),
-            replaces: new.replaces,
             parameters: new.parameters,
         }
     }

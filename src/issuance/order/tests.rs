@@ -86,7 +86,6 @@ fn slot(number: i64) -> Slot {
         csr_der: key.spki_der(),
         names: &names(),
         intent: seen.wanted(),
-        replaces: None,
         parameters: serde_json::json!({ "product": "gold" }),
     });
     Slot { order, private: Some(key) }
