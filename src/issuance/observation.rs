@@ -511,7 +511,10 @@ impl Observation {
             }
             Outcome::Searched(answer, sought) => {
                 if let Ok(Lookup::Found(found)) = &answer {
-                    self.order.progress = order::adopt(found).map(|found| found.progress.clone());
+                    // Where all are for other keys, what was known of ours stands.
+                    if let Some(found) = order::adopt(found) {
+                        self.order.progress = Some(found.progress.clone());
+                    }
                     self.order.others = order::others(found);
                 }
                 self.order.sought = sought;

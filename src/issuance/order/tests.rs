@@ -532,6 +532,18 @@ fn an_order_is_followed_to_its_end() {
             "Find",
         ),
         (
+            "its name is another's at the CA: nothing but the end is known of ours",
+            progressed(failed_as(FailedKind::Forgotten)).after(Outcome::Searched(
+                Ok(Lookup::Found(vec![Found {
+                    progress: at_ca(waiting()),
+                    evidence: KeyEvidence::Foreign,
+                    created: None,
+                }])),
+                Sought::default(),
+            )),
+            r#"Mark(Forgotten, "")"#,
+        ),
+        (
             "and by its name",
             with(progressed(failed_as(FailedKind::Forgotten)), |seen| {
                 seen.order.lookup = Some(Ok(Lookup::Absent { complete: true, doubt: None }));
