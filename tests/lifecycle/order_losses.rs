@@ -236,8 +236,9 @@ async fn without_the_api_server_nothing_is_bought_that_is_not_recorded() {
         until("the status cannot be written", || {
             operator.process.log().contains("the status was not written")
         });
-        let expected = bought + u64::from(!is_unrecorded);
-        assert_eq!(paid.ra.total().await, expected, "{operation}: orders while it is away");
+        // A claim that grew old while the search took its time is not used.
+        let most = bought + u64::from(!is_unrecorded);
+        assert!(paid.ra.total().await <= most, "{operation}: orders while it is away");
         // The process dies with what it knows, and the next finds the API server back.
         let is_killed = number % 2 == 1;
         if is_killed {
