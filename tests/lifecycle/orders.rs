@@ -1,7 +1,7 @@
 //! Orders that cost money, while processes die, stop, hand over, and lose the API server: one order
 //! for each intent, and none without its key.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use chancery::api::CertificateRequest;
@@ -378,13 +378,25 @@ async fn a_restart_with_open_orders_writes_nothing_and_reads_no_secret() {
     assert!(reads <= 1, "{:?}", counted.calls);
     let writes: Vec<_> = counted.calls.iter().filter(|call| call.is_write()).collect();
     assert!(writes.is_empty(), "{writes:?}");
+    let after = paid.ra.requests().await;
+    let count = |seen: &Value, operation: &str| -> u64 {
+        let outcomes = seen["operations"][operation].as_object();
+        outcomes.into_iter().flatten().filter_map(|(_, count)| count.as_u64()).sum()
+    };
+    let operations = after["operations"].as_object().expect("operations");
+    let made: BTreeMap<&String, u64> = operations
+        .keys()
+        .map(|operation| (operation, count(&after, operation) - count(&before, operation)))
+        .filter(|(_, made)| *made > 0)
+        .collect();
     println!(
-        "{OPEN} open orders, restarted: {} API requests, {reads} read of a Secret, CA calls before \
-         {} and after {}",
+        "{OPEN} open orders, restarted: {} API requests, {reads} read of a Secret, CA calls {made:?}",
         counted.calls.len(),
-        before["operations"],
-        paid.ra.requests().await["operations"]
     );
+    assert_eq!(count(&after, "issue"), count(&before, "issue"), "nothing is ordered");
+    assert!(count(&after, "ordersPaged") > count(&before, "ordersPaged"), "polling goes on");
+    // Why each waits is asked once by each process, and the rest a few times for all of them.
+    assert!(made.values().sum::<u64>() <= OPEN as u64 + 10, "{made:?}");
     paid.check(OPEN as u64 + 1).await;
     for at in 0..OPEN {
         let id = id_of(&paid.test.get(&format!("r{at}")).await).expect("an id");
