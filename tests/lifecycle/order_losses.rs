@@ -116,8 +116,9 @@ async fn killed_at_random_at_a_ca_that_loses_answers_it_buys_each_once() {
         ("issue", json!({"kind": "truncatedBody"}), 2),
         ("issue", json!({"kind": "delay", "seconds": 0.2}), 0),
         ("ordersPaged", json!({"kind": "delay", "seconds": 0.2}), 0),
-        ("ordersPaged", json!({"kind": "dropAfterCommit"}), 5),
-        ("chain", json!({"kind": "dropAfterCommit"}), 5),
+        ("ordersPaged", json!({"kind": "dropAfterCommit"}), 3),
+        // Each ends a poll, after which all are asked about half as often.
+        ("chain", json!({"kind": "dropAfterCommit"}), 2),
     ] {
         let mut fault = kind;
         fault["operation"] = json!(operation);
