@@ -42,13 +42,23 @@ struct Entry {
     open: OpenOrder,
     /// The account it was made at: no other is asked about it.
     account: String,
-    /// Failed polls in a row.
+    /// Polls in a row that brought no answer.
     errors: u32,
+    /// Those among them that failed at this order.
+    own_errors: u32,
     /// Namespace and name of the request.
     request: (String, String),
     progress: Option<Progress>,
     due: Instant,
     interval: Duration,
+}
+
+/// Why a poll says nothing of an order.
+enum Unanswered {
+    /// Asking about it failed; how long the CA wants to be left alone.
+    Failed(Option<Duration>),
+    /// The poll ended before it was asked about.
+    NotAsked,
 }
 
 impl Board {
@@ -91,6 +101,7 @@ impl Board {
                     open,
                     account,
                     errors: 0,
+                    own_errors: 0,
                     request,
                     progress,
                     due: Instant::now() + wait,
@@ -152,8 +163,11 @@ impl Board {
             return Some(Err(first));
         }
         let nearly = |entry: &&Entry| entry.due <= now + entry.interval / 2;
-        let due = orders.values().filter(nearly).map(|entry| entry.open.clone()).collect();
-        Some(Ok(due))
+        let mut due: Vec<&Entry> = orders.values().filter(nearly).collect();
+        // A poll may end at the first call that does not come through: an order at which it did
+        // must not keep the others from being asked about.
+        due.sort_by_key(|entry| entry.own_errors);
+        Some(Ok(due.into_iter().map(|entry| entry.open.clone()).collect()))
     }
 
     /// Notes an answer. Returns the request to wake, where it says something new.
@@ -161,12 +175,18 @@ impl Board {
         &self,
         issuer: &IssuerKey,
         reference: &str,
-        answer: Result<Progress, Option<Duration>>,
+        answer: Result<Progress, Unanswered>,
         now: Timestamp,
     ) -> Option<(String, String)> {
         let mut accounts = self.accounts();
         let entry = accounts.get_mut(issuer)?.orders.get_mut(reference)?;
-        entry.errors = if answer.is_ok() { 0 } else { entry.errors.saturating_add(1) };
+        (entry.errors, entry.own_errors) = match &answer {
+            Ok(_) => (0, 0),
+            Err(Unanswered::NotAsked) => (entry.errors.saturating_add(1), entry.own_errors),
+            Err(Unanswered::Failed(_)) => {
+                (entry.errors.saturating_add(1), entry.own_errors.saturating_add(1))
+            }
+        };
         let pace = interval(&entry.open, now);
         entry.interval = pace.saturating_mul(1 << entry.errors.min(8)).min(LONGEST);
         let asked = match &answer {
@@ -174,7 +194,8 @@ impl Board {
                 Phase::Pending(waiting) => waiting.retry_after,
                 Phase::Failed(_) | Phase::Issued(_) => Some(ENDED),
             },
-            Err(after) => *after,
+            Err(Unanswered::Failed(after)) => *after,
+            Err(Unanswered::NotAsked) => None,
         };
         entry.due = Instant::now() + entry.interval.max(asked.unwrap_or_default());
         let progress = answer.ok()?;
@@ -254,17 +275,87 @@ async fn ask_once(context: &Context, issuer: &IssuerKey, orders: &[OpenOrder]) {
     for order in orders {
         let answer = match answered.remove(&order.reference) {
             Some(Ok(progress)) => Ok(progress),
-            Some(Err(error)) => Err(match error.disposition {
+            Some(Err(error)) => Err(Unanswered::Failed(match error.disposition {
                 Disposition::Retry { after } => after,
                 Disposition::BlameCredentials
                 | Disposition::BlameIssuer
                 | Disposition::Internal
                 | Disposition::Reject => Some(Duration::from_secs(60)),
-            }),
-            None => Err(None),
+            })),
+            None => Err(Unanswered::NotAsked),
         };
         if let Some((namespace, name)) = context.board.note(issuer, &order.reference, answer, now) {
             context.wake.request(&namespace, &name);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::IssuerKind;
+    use crate::ca::{Actor, Waiting};
+
+    const ORDERS: [&str; 5] = ["a", "b", "bad", "c", "d"];
+
+    fn issuer() -> IssuerKey {
+        IssuerKey { kind: IssuerKind::ClusterIssuer, namespace: None, name: "ca".to_owned() }
+    }
+
+    fn board() -> Board {
+        let entry = |reference: &str| Entry {
+            open: OpenOrder {
+                reference: reference.to_owned(),
+                id: format!("id-{reference}"),
+                since: Timestamp::UNIX_EPOCH,
+            },
+            account: "account".to_owned(),
+            errors: 0,
+            own_errors: 0,
+            request: ("web".to_owned(), reference.to_owned()),
+            progress: None,
+            due: Instant::now(),
+            interval: SHORTEST,
+        };
+        let orders = ORDERS.into_iter().map(|name| (name.to_owned(), entry(name))).collect();
+        let polled = Polled { orders, changed: Arc::default(), task: None };
+        Board(Mutex::new([(issuer(), polled)].into()))
+    }
+
+    fn pending(open: &OpenOrder) -> Progress {
+        Progress {
+            id: Some(open.id.clone()),
+            named: true,
+            phase: Phase::Pending(Waiting {
+                state: "NEW".to_owned(),
+                actor: Actor::Ca,
+                message: String::new(),
+                retry_after: None,
+            }),
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_order_at_which_polls_end_does_not_keep_the_others_from_being_asked_about() {
+        let board = board();
+        let mut answered = std::collections::BTreeSet::new();
+        for _ in 0..2 {
+            tokio::time::advance(LONGEST).await;
+            let Some(Ok(due)) = board.due(&issuer()) else { panic!("all are due") };
+            assert_eq!(due.len(), ORDERS.len());
+            let asked = due.iter().position(|open| open.reference == "bad").expect("it is due");
+            for (at, open) in due.iter().enumerate() {
+                let answer = match at.cmp(&asked) {
+                    std::cmp::Ordering::Less => Ok(pending(open)),
+                    std::cmp::Ordering::Equal => Err(Unanswered::Failed(None)),
+                    std::cmp::Ordering::Greater => Err(Unanswered::NotAsked),
+                };
+                if answer.is_ok() {
+                    answered.insert(open.reference.clone());
+                }
+                board.note(&issuer(), &open.reference, answer, Timestamp::UNIX_EPOCH);
+            }
+        }
+        assert_eq!(answered.into_iter().collect::<Vec<_>>(), ["a", "b", "c", "d"]);
     }
 }

@@ -38,7 +38,7 @@ use super::record::{
 use super::reissue::Reissue;
 use super::requested::Requested;
 use super::standing::{Held, Standing};
-use crate::api::OrderPhase;
+use crate::api::{DeliveredCertificate, OrderPhase};
 use crate::ca::{Disposition, FailedKind, Found, KeyEvidence, Lookup, Phase, Progress};
 use crate::pki::chain::Unfit;
 use crate::pki::{Certificate, Names};
@@ -858,10 +858,16 @@ impl Observation {
 
     /// A certificate was delivered after the order was prepared: at that time it was its own, or
     /// there would be another order by now.
+    ///
+    /// Both times are of whole seconds: in the second in which the order was prepared, the
+    /// certificate before it may have been delivered. Deliveries are counted too, and the number of
+    /// an order is higher than their count when it is prepared.
     fn has_come_through(&self, order: &StoredOrder) -> bool {
-        let delivered = self.previous.certificate.as_ref();
-        self.previous.orders >= order.number
-            && delivered.is_some_and(|delivered| delivered.delivered_at.0 >= order.since)
+        let previous = &self.previous;
+        let is_later = |delivered: &DeliveredCertificate| delivered.delivered_at.0 > order.since;
+        previous.orders >= order.number
+            && (previous.revision >= order.number
+                || previous.certificate.as_ref().is_some_and(is_later))
     }
 
     /// Only the announcement says when an order was submitted; that of a request which was deleted

@@ -350,49 +350,76 @@ async fn the_shipped_rights_are_for_this_lease_alone() {
 }
 
 /// A way to the API server that can be cut.
-struct Wire {
-    kubeconfig: String,
-    is_cut: watch::Sender<bool>,
+pub struct Wire {
+    pub kubeconfig: String,
+    state: watch::Sender<State>,
+}
+
+#[derive(Clone, Copy, Eq, PartialEq)]
+enum State {
+    Whole,
+    /// Nothing gets through, and nobody is told.
+    Cut,
+    /// Requests get through; instead of an answer comes the end of the connection.
+    Answerless,
 }
 
 impl Wire {
     /// A way for whoever `kubeconfig` speaks as.
-    async fn start(kubeconfig: &Path) -> Self {
+    pub async fn start(kubeconfig: &Path) -> Self {
         let text = std::fs::read_to_string(kubeconfig).expect("a kubeconfig");
         let port = text.split("https://127.0.0.1:").nth(1).and_then(|rest| rest.split('"').next());
         let behind = format!("127.0.0.1:{}", port.expect("a port"));
         let behind: SocketAddr = behind.parse().expect("an address");
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let here = listener.local_addr().expect("bound");
-        let (is_cut, cut) = watch::channel(false);
+        let (state, seen) = watch::channel(State::Whole);
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
-                tokio::spawn(carry(stream, behind, cut.clone()));
+                tokio::spawn(carry(stream, behind, seen.clone()));
             }
         });
         let kubeconfig = text.replace(&behind.to_string(), &here.to_string());
-        Self { kubeconfig, is_cut }
+        Self { kubeconfig, state }
     }
 
     /// Nothing gets through any more, and nobody is told.
-    fn cut(&self) {
-        self.is_cut.send_replace(true);
+    pub fn cut(&self) {
+        self.state.send_replace(State::Cut);
     }
 
-    fn mend(&self) {
-        self.is_cut.send_replace(false);
+    /// What is asked for from now on is done, and the answer lost.
+    pub fn lose_answers(&self) {
+        self.state.send_replace(State::Answerless);
+    }
+
+    pub fn mend(&self) {
+        self.state.send_replace(State::Whole);
     }
 }
 
-async fn carry(mut near: TcpStream, behind: SocketAddr, mut cut: watch::Receiver<bool>) {
-    if !*cut.borrow() {
-        let mut far = TcpStream::connect(behind).await.expect("the API server");
+async fn carry(mut near: TcpStream, behind: SocketAddr, mut state: watch::Receiver<State>) {
+    let mut far = TcpStream::connect(behind).await.expect("the API server");
+    let is_whole = *state.borrow_and_update() == State::Whole;
+    if is_whole {
         let both = tokio::io::copy_bidirectional(&mut near, &mut far);
         tokio::select! {
             _ = both => return,
-            _ = cut.wait_for(|is_cut| *is_cut) => {}
+            _ = state.wait_for(|state| *state != State::Whole) => {}
         }
     }
-    // Kept open in silence until the wire is mended: what was lost on it stays lost.
-    let _ = cut.wait_for(|is_cut| !*is_cut).await;
+    let is_cut = *state.borrow() == State::Cut;
+    if is_cut {
+        drop(far);
+        // Kept open in silence until the wire is mended: what was lost on it stays lost.
+        let _ = state.wait_for(|state| *state == State::Whole).await;
+        return;
+    }
+    let (mut asks, _unanswered) = near.split();
+    let (mut answers, mut asked) = far.split();
+    let mut first = [0];
+    tokio::select! {
+        _ = tokio::io::copy(&mut asks, &mut asked) => {}
+        _ = answers.peek(&mut first) => {}
+    }
 }

@@ -18,6 +18,8 @@ mod api_server;
 mod kill_at_random;
 mod kill_points;
 mod lease;
+mod order_losses;
+mod order_pauses;
 mod orders;
 mod pages;
 mod parallel;

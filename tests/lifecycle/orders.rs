@@ -1,8 +1,8 @@
 //! Orders that cost money, while processes die, stop, hand over, and lose the API server: one order
 //! for each intent, and none without its key.
 
-use std::collections::BTreeSet;
-use std::time::Duration;
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
 
 use chancery::api::CertificateRequest;
 use chancery::pki::{PrivateKey, sha256_hex};
@@ -19,15 +19,16 @@ use crate::world::{Test, revision, until};
 /// Long enough for three looks and a busy machine.
 const SETTLE_WINDOW: &str = "4s";
 
-struct Paid {
-    test: Test,
-    ra: SwissSign<'static>,
+/// One test of orders at a site of SwissSign of its own.
+pub struct Paid {
+    pub test: Test,
+    pub ra: SwissSign<'static>,
 }
 
 impl Paid {
     /// Issuer `ca` at an account whose search has found an order, that of request `proof`; and the
     /// operator that ordered it.
-    async fn new(name: &str) -> (Self, Operator) {
+    pub async fn new(name: &str) -> (Self, Operator) {
         let test = Test::new(name).await;
         let ra = test.world.simulator.swisssign(name);
         ra.configure(json!({"keyAlgorithm": "ECDSA"})).await;
@@ -49,7 +50,7 @@ impl Paid {
     }
 
     /// An operator that acts.
-    fn start(&self) -> Operator {
+    pub fn start(&self) -> Operator {
         let operator = self.spawn(&[]);
         operator.wait_until_ready();
         operator.wait_until_it_acts();
@@ -58,17 +59,17 @@ impl Paid {
 
     /// An operator that waits for a call of the CA shorter than usual: twice that is the least for
     /// which a lost answer is looked for.
-    fn spawn(&self, env: &[(&str, &str)]) -> Operator {
+    pub fn spawn(&self, env: &[(&str, &str)]) -> Operator {
         let mut all = vec![("CHANCERY_CA_TIMEOUT", "3s")];
         all.extend_from_slice(env);
         self.test.spawn(&all)
     }
 
-    fn order(&self, name: &str) {
+    pub fn order(&self, name: &str) {
         self.test.apply(self.request(name));
     }
 
-    fn request(&self, name: &str) -> Value {
+    pub fn request(&self, name: &str) -> Value {
         json!({
             "apiVersion": "chancery.dev/v1alpha1", "kind": "CertificateRequest",
             "metadata": {"name": name, "namespace": self.test.namespace},
@@ -82,7 +83,7 @@ impl Paid {
     }
 
     /// Nobody was charged twice, and every order has its key in some Secret of the namespace.
-    async fn check(&self, orders: u64) {
+    pub async fn check(&self, orders: u64) {
         assert_eq!(
             self.ra.total().await,
             orders,
@@ -106,29 +107,34 @@ impl Paid {
     }
 
     /// The pair that is delivered, checked by OpenSSL.
-    async fn good_pair(&self, name: &str) {
+    pub async fn good_pair(&self, name: &str) {
         let pair = self.test.pair(name).await.unwrap_or_else(|| panic!("{name} has no Secret"));
         pair.check(name, &self.ra.root_pem().await);
     }
 
-    async fn until_taken(&self, operator: &Operator, name: &str) -> String {
+    pub async fn until_taken(&self, operator: &Operator, name: &str) -> String {
         let taken = |request: &CertificateRequest| id_of(request).is_some();
         let request = self.test.until(operator, name, "taken by the CA", taken).await;
         id_of(&request).expect("an id")
     }
 
     /// Changes how the next orders live: they wait for a person.
-    async fn let_orders_wait(&self) {
+    pub async fn let_orders_wait(&self) {
         self.ra.change(json!({"states": [{"state": "PENDING_AUTH"}, {"state": "ISSUED"}]})).await;
     }
 
-    async fn approve(&self, id: &str) {
+    pub async fn approve(&self, id: &str) {
         self.ra.act(id, json!({"action": "approve"})).await;
     }
 
     /// Waits until a submit is at the CA and has no answer.
-    async fn until_submit_hangs(&self) {
-        while self.ra.requests().await["inFlight"] == 0 {
+    pub async fn until_submit_hangs(&self) {
+        let mut since = Instant::now();
+        // What is not a submit is answered by then.
+        while since.elapsed() < Duration::from_millis(300) {
+            if self.ra.requests().await["inFlight"] == 0 {
+                since = Instant::now();
+            }
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     }
@@ -372,13 +378,25 @@ async fn a_restart_with_open_orders_writes_nothing_and_reads_no_secret() {
     assert!(reads <= 1, "{:?}", counted.calls);
     let writes: Vec<_> = counted.calls.iter().filter(|call| call.is_write()).collect();
     assert!(writes.is_empty(), "{writes:?}");
+    let after = paid.ra.requests().await;
+    let count = |seen: &Value, operation: &str| -> u64 {
+        let outcomes = seen["operations"][operation].as_object();
+        outcomes.into_iter().flatten().filter_map(|(_, count)| count.as_u64()).sum()
+    };
+    let operations = after["operations"].as_object().expect("operations");
+    let made: BTreeMap<&String, u64> = operations
+        .keys()
+        .map(|operation| (operation, count(&after, operation) - count(&before, operation)))
+        .filter(|(_, made)| *made > 0)
+        .collect();
     println!(
-        "{OPEN} open orders, restarted: {} API requests, {reads} read of a Secret, CA calls before \
-         {} and after {}",
+        "{OPEN} open orders, restarted: {} API requests, {reads} read of a Secret, CA calls {made:?}",
         counted.calls.len(),
-        before["operations"],
-        paid.ra.requests().await["operations"]
     );
+    assert_eq!(count(&after, "issue"), count(&before, "issue"), "nothing is ordered");
+    assert!(count(&after, "ordersPaged") > count(&before, "ordersPaged"), "polling goes on");
+    // Why each waits is asked once by each process, and the rest a few times for all of them.
+    assert!(made.values().sum::<u64>() <= OPEN as u64 + 10, "{made:?}");
     paid.check(OPEN as u64 + 1).await;
     for at in 0..OPEN {
         let id = id_of(&paid.test.get(&format!("r{at}")).await).expect("an id");

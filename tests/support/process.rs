@@ -76,6 +76,12 @@ impl Process {
         let _ = Command::new("kill").arg(format!("-{signal}")).arg(self.pid().to_string()).status();
     }
 
+    /// Whether it is stopped, as by SIGSTOP.
+    pub fn is_stopped(&self) -> bool {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.pid()));
+        stat.is_ok_and(|stat| stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('T')))
+    }
+
     /// Whether it has ended.
     pub fn has_ended(&mut self) -> bool {
         matches!(self.guard.try_wait(), Ok(Some(_)))

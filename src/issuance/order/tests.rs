@@ -393,8 +393,25 @@ fn a_lost_order_is_looked_for_before_it_is_made_again() {
             "absent, though its certificate was delivered once: the CA has forgotten it",
             with(settled(), |seen| {
                 seen.previous.certificate = kept().previous.certificate;
+                seen.previous.revision = 1;
             }),
             r#"Mark(Forgotten, "")"#,
+        ),
+        (
+            "absent, prepared in the second in which the certificate before it was delivered",
+            with(settled(), |seen| {
+                let before = kept().previous.certificate;
+                let mut renewal = record(2);
+                renewal.next.order.since = before.as_ref().expect("one").delivered_at.0;
+                seen.order.sought.of = renewal.claim_id();
+                put(seen, renewal);
+                seen.previous.order = Some(hint(2, OrderPhase::Unknown, None));
+                seen.previous.orders = 2;
+                seen.previous.certificate = before;
+                seen.previous.revision = 1;
+                seen.now = now() + SignedDuration::from_hours(1);
+            }),
+            "Claim",
         ),
         (
             "half a search at the end of the window proves nothing",
