@@ -115,6 +115,10 @@ impl Ledger {
             let Some(target) = api.object(Kind::Secret, NAMESPACE, &format!("{name}-tls")) else {
                 continue;
             };
+            if target["metadata"]["labels"]["chancery.dev/managed"] != "true" {
+                // Somebody else's.
+                continue;
+            }
             let version = target["metadata"]["resourceVersion"].as_str().unwrap_or_default();
             let before = self.targets.get(&name).cloned();
             if before.as_ref().is_some_and(|(seen, _)| seen == version) {
@@ -148,9 +152,8 @@ impl Ledger {
 
     fn look_at_keys(&mut self, api: &ApiServer, orders: &[Record]) {
         let mut held = BTreeSet::new();
-        let secrets = api.objects(Kind::Secret).filter(|secret| {
-            secret["metadata"]["namespace"] == NAMESPACE
-        });
+        let secrets =
+            api.objects(Kind::Secret).filter(|secret| secret["metadata"]["namespace"] == NAMESPACE);
         for secret in secrets {
             for value in secret["data"].as_object().into_iter().flatten().map(|(_, value)| value) {
                 held.extend(self.key(value));
