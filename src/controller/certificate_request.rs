@@ -472,8 +472,11 @@ fn rival(context: &Context, request: &CertificateRequest) -> Option<String> {
             && other.metadata.namespace == request.metadata.namespace
             && rank(other) < rank(request)
     };
-    let found = context.stores.requests.find(|other| other.0.as_ref().is_ok_and(is_rival))?;
-    Some(found.name_any())
+    let requests = &context.stores.requests;
+    let found = requests.state_filter(|other| other.0.as_ref().is_ok_and(is_rival));
+    let first =
+        found.iter().filter_map(|other| other.0.as_ref().ok()).min_by_key(|one| rank(one))?;
+    Some(first.name_any())
 }
 
 fn values(context: &Context, request: &CertificateRequest) -> Request {
