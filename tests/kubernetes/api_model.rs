@@ -103,6 +103,9 @@ impl Sides {
             watches: Vec::new(),
             _plane: plane,
         };
+        // It was there before, and so must be compared before it is spoken of.
+        let path = format!("{}/default", Kind::Namespace.collection(""));
+        sides.call(&request(User::Person, Method::GET, &path, None)).await.expect("the same");
         for namespace in NAMESPACES {
             sides.make_namespace(namespace).await.expect("a new namespace");
         }
@@ -136,10 +139,11 @@ impl Sides {
 
     /// Makes a request of both sides, which must answer alike.
     async fn call(&mut self, request: &Request) -> Result<Answer, String> {
-        let of_real =
-            Request { body: self.agreement.request_to_real(&request.body), ..request.clone() };
+        let (of_model, of_real) = self.agreement.bodies(&request.body);
+        let [of_model, of_real] =
+            [of_model, of_real].map(|body| Request { body, ..request.clone() });
         let real = real::call(&self.client, &of_real, true).await;
-        let model = self.model.call(request, self.now);
+        let model = self.model.call(&of_model, self.now);
         self.compare(request, &real, &model).map_err(|why| {
             let (is, should) = (&model.body, &real.body);
             format!("{why}\nreal:  {} {should}\nmodel: {} {is}", real.status, model.status)

@@ -47,31 +47,38 @@ impl Agreement {
         self.walk(real, model, &mut Vec::new(), with_words)
     }
 
-    /// A request for the model, with its uids and versions replaced by the real ones. What only one
-    /// side can know stays as it is: a version that nobody has, or a stranger's uid.
-    pub fn request_to_real(&self, body: &[u8]) -> Vec<u8> {
-        let Ok(mut body) = serde_json::from_slice::<Value>(body) else { return body.to_vec() };
-        if let Some(metadata) = body.get_mut("metadata") {
-            self.replace_times(metadata);
+    /// The body of a request for the model, and the same for the real API server: with its uids,
+    /// versions and times. What only one side can know stays as it is: a version that nobody has, or
+    /// a stranger's uid.
+    pub fn bodies(&self, body: &[u8]) -> (Vec<u8>, Vec<u8>) {
+        let Ok(mut model) = serde_json::from_slice::<Value>(body) else {
+            return (body.to_vec(), body.to_vec());
+        };
+        let mut real = model.clone();
+        if let (Some(real), Some(model)) = (real.get_mut("metadata"), model.get_mut("metadata")) {
+            self.replace_times(real, model);
         }
         for place in ["metadata", "preconditions"] {
-            let Some(place) = body.get_mut(place) else { continue };
+            let Some(place) = real.get_mut(place) else { continue };
             replace(place, "uid", &self.uids);
             replace(place, "resourceVersion", &self.versions);
         }
-        body.to_string().into_bytes()
+        (model.to_string().into_bytes(), real.to_string().into_bytes())
     }
 
-    /// A time that belongs to nothing that is known is left out, as it is of no use to either side.
-    fn replace_times(&self, metadata: &mut Value) {
-        let text = |field: &str| metadata[field].as_str().unwrap_or_default().to_owned();
+    /// A time of an object that is not known is left out on both sides.
+    fn replace_times(&self, real: &mut Value, model: &mut Value) {
+        let text = |field: &str| model[field].as_str().unwrap_or_default().to_owned();
         let owner = self.owners.get(&text("resourceVersion")).cloned();
         let owner = owner.unwrap_or_else(|| text("uid"));
         for field in TIMES {
-            let Some(time) = metadata.get_mut(field) else { continue };
-            match self.times.get(&(owner.clone(), field)) {
-                Some(real) => *time = real.as_str().into(),
-                None => drop(metadata.as_object_mut().and_then(|fields| fields.remove(field))),
+            let Some(time) = real.get_mut(field) else { continue };
+            if let Some(known) = self.times.get(&(owner.clone(), field)) {
+                *time = known.as_str().into();
+                continue;
+            }
+            for side in [&mut *real, &mut *model] {
+                side.as_object_mut().map(|fields| fields.remove(field));
             }
         }
     }

@@ -86,6 +86,12 @@ impl Generator {
         if self.random.once_in(patience) {
             return Operation::Turn(namespace.to_owned());
         }
+        if patience == 20
+            && self.random.once_in(6)
+            && let Some(free) = self.free(namespace, model)
+        {
+            return Operation::Call(free);
+        }
         let kinds = [
             (Kind::Secret, 10),
             (Kind::CertificateRequest, 8),
@@ -114,6 +120,21 @@ impl Generator {
         Operation::Call(self.call(kind, namespace, name, model))
     }
 
+    /// Frees something that keeps a namespace from being gone.
+    fn free(&mut self, namespace: &str, model: &ApiServer) -> Option<Request> {
+        let keeps = |object: &&Value| {
+            let metadata = &object["metadata"];
+            metadata["namespace"] == namespace && metadata.get("finalizers").is_some()
+        };
+        let kept = |kind| model.objects(kind).filter(keeps).map(move |object| (kind, object));
+        let (kind, object) = Kind::ALL.into_iter().find_map(|kind| kept(kind).next())?;
+        let name = object["metadata"]["name"].as_str()?;
+        let path = format!("{}/{name}", kind.collection(namespace));
+        let patch = json!({"metadata": {"finalizers": null}});
+        let user = self.random.pick(&[User::Operator, User::Person]);
+        Some(request(user, Method::PATCH, &path, Some(&patch)))
+    }
+
     fn call(&mut self, kind: Kind, namespace: &str, name: &str, model: &ApiServer) -> Request {
         let collection = kind.collection(namespace);
         let path = format!("{collection}/{name}");
@@ -135,7 +156,7 @@ impl Generator {
             0
         } else if kind == Kind::Event {
             self.random.pick(&[0, 7, 8, 9])
-        } else if is_deleted && self.random.once_in(3) {
+        } else if is_deleted && self.random.once_in(2) {
             10
         } else {
             self.random.pick(&[0, 1, 1, 1, 2, 2, 2, 3, 3, 4, 7, 7, 8, 9])
@@ -244,6 +265,10 @@ impl Generator {
         }
         if self.random.once_in(60) {
             changes.push(json!({"metadata": {"name": "Not_A_Name"}}));
+        }
+        if kind == Kind::Event {
+            // Nothing here changes an Event, so that it would stay for good.
+            changes.push(json!({"metadata": {"finalizers": null}}));
         }
         for change in changes {
             // Null in a map is an empty text, and nobody is said to manage it until the next write:
@@ -450,7 +475,7 @@ impl Generator {
             }
             5 => json!({"privateKey": {"algorithm": "RSA", "rotationPolicy": null}}),
             6 => {
-                json!({"privateKey": self.random.pick(&[Value::Null, json!({"algorithm": "ECDSA", "size": 256})])})
+                json!({"privateKey": self.random.pick(&[Value::Null, json!({"algorithm": "RSA", "size": 3072})])})
             }
             7 => {
                 json!({"duration": self.random.pick(&[json!("2160h"), json!("24h"), Value::Null])})
@@ -470,7 +495,7 @@ impl Generator {
                 json!({"renewBeforePercentage": self.random.pick(&[json!(95), json!(30), Value::Null, json!("a")])})
             }
             16 => json!({"onlineCa": null, "dnsNames": ["a.example.org", "a.example.org"]}),
-            _ => json!({"privateKey": {"size": 7}}),
+            _ => json!({"privateKey": {"rotationPolicy": "Never"}}),
         };
         json!({"spec": spec})
     }

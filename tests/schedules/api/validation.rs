@@ -23,7 +23,8 @@ pub(super) fn faults(kind: Kind, object: &Value) -> Vec<Cause> {
         let cause = "name or generateName is required";
         return vec![Cause::required("metadata.name"), Cause::invalid("name", &json!(""), cause)];
     }
-    let mut causes = name_faults(kind, name);
+    let mut causes = if kind == Kind::Event { old_event_faults(object) } else { Vec::new() };
+    causes.extend(name_faults(kind, name));
     if kind.is_custom() {
         causes.extend(schema::of(kind).faults(object, None));
     } else {
@@ -160,7 +161,11 @@ fn lease_faults(spec: &Value) -> Vec<Cause> {
     causes
 }
 
-fn event_faults(event: &Value) -> Vec<Cause> {
+/// What is asked of Events since they were there.
+fn old_event_faults(event: &Value) -> Vec<Cause> {
+    if event["eventTime"].is_null() {
+        return Vec::new();
+    }
     let mut causes = Vec::new();
     let empty = json!("");
     let namespace = metadata::text(event, "namespace");
@@ -169,10 +174,10 @@ fn event_faults(event: &Value) -> Vec<Cause> {
         let why = "does not match event.namespace";
         causes.push(Cause::invalid("involvedObject.namespace", &empty, why));
     }
-    let limits = [("reportingInstance", 128), ("action", 128), ("reason", 128), ("note", 1024)];
     if event["reportingController"].as_str().is_none_or(str::is_empty) {
         causes.push(Cause::required("reportingController"));
     }
+    let limits = [("reportingInstance", 128), ("action", 128), ("reason", 128), ("note", 1024)];
     for (field, most) in limits {
         let size = event[field].as_str().unwrap_or_default().len();
         let told = if field == "note" { "message" } else { field };
@@ -184,13 +189,19 @@ fn event_faults(event: &Value) -> Vec<Cause> {
             causes.push(Cause::invalid(told, &empty, &why));
         }
     }
+    causes
+}
+
+/// What is asked of them since they have a group of their own.
+fn event_faults(event: &Value) -> Vec<Cause> {
+    let mut causes = Vec::new();
     if event["eventTime"].is_null() {
         causes.push(Cause::required("eventTime"));
     }
     let kind = event["type"].as_str().unwrap_or_default();
     if kind != "Normal" && kind != "Warning" {
         let why = format!("has invalid value: {kind}");
-        causes.push(Cause::invalid("type", &empty, &why));
+        causes.push(Cause::invalid("type", &json!(""), &why));
     }
     causes
 }
