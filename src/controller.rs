@@ -236,16 +236,28 @@ pub async fn run(
 
 /// Runs `reconcile` if this process acts. What a standby is woken for is looked at when it gets the
 /// lease, with everything else.
-async fn leading<K, F: Future<Output = Result<Action, Never>>>(
+///
+/// In a task of its own: the runs of one kind would otherwise share one core, and be looked at in an
+/// order that no two processes have in common.
+async fn leading<K, F>(
     context: Arc<Context>,
     object: Arc<K>,
     reconcile: impl FnOnce(Arc<K>, Arc<Context>) -> F,
-) -> Result<Action, Never> {
-    if context.leadership.is_held() {
-        let process = context.process.clone();
-        process.within(reconcile(object, context)).await
-    } else {
-        Ok(Action::await_change())
+) -> Result<Action, Never>
+where
+    F: Future<Output = Result<Action, Never>> + Send + 'static,
+{
+    if !context.leadership.is_held() {
+        return Ok(Action::await_change());
+    }
+    let process = context.process.clone();
+    match tokio::spawn(process.within(reconcile(object, context))).await {
+        Ok(ended) => ended,
+        // Cancelled at the end of the process only.
+        Err(error) => match error.try_into_panic() {
+            Ok(panic) => std::panic::resume_unwind(panic),
+            Err(_) => Ok(Action::await_change()),
+        },
     }
 }
 

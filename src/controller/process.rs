@@ -21,6 +21,7 @@ struct Gate {
 }
 
 #[derive(Clone, Copy, Default, Eq, PartialEq)]
+#[cfg_attr(not(feature = "simulator"), expect(dead_code, reason = "only a test changes it"))]
 enum State {
     #[default]
     Runs,

@@ -136,7 +136,8 @@ impl Sought {
     /// How long after the last look the next one comes.
     fn pause(&self, window: SignedDuration) -> SignedDuration {
         let quarter = window / 4;
-        let elapsed = self.elapsed.unwrap_or_default();
+        // As of the last look: or one that is due at the end of the window would be put off by it.
+        let elapsed = self.elapsed.unwrap_or_default() - self.since_last;
         let longest = if elapsed > window { quarter.max(LONGEST_LOOK) } else { quarter };
         (elapsed / 2).max(SHORTEST_LOOK.min(window / 8)).min(longest)
     }
@@ -503,10 +504,7 @@ fn start(
         since: seen.now,
         csr_der: &prepared.csr_der,
         names: &prepared.names,
-        // The account that was opened, which the issuer's status may not know of yet.
-        intent: seen
-            .requested_for(&prepared.key)
-            .with(Requested::ACCOUNT, Some(account.name.clone())),
+        intent: seen.requested_for(&prepared.key),
         parameters: prepared.parameters.clone(),
     });
     Step::WriteRecord(Box::new(OrderDraft {

@@ -167,9 +167,14 @@ impl Ledger {
             let request = self.request_of(order);
             let later: Vec<&Record> =
                 orders[place + 1..].iter().filter(|one| self.request_of(one) == request).collect();
-            // A record holds two; what was asked for later has taken the place of the others.
-            let is_superseded = later.len() >= 2
-                || later.iter().any(|one| self.delivered.contains(&one.spki_sha256));
+            let wanted = request.as_ref().and_then(|request| self.wanted.get(request));
+            let is_wanted = wanted
+                .is_some_and(|wanted| order.requested_names.contains(&format!("dns:{wanted}")));
+            // A record holds two. Others took its place that were asked for later: its own names
+            // are wanted no more, or a newer one was delivered.
+            let is_superseded = !later.is_empty()
+                && (!is_wanted
+                    || later.iter().any(|one| self.delivered.contains(&one.spki_sha256)));
             if !is_superseded {
                 let name = request.unwrap_or_default();
                 let when = if place < self.orders_seen { "later" } else { "at once" };

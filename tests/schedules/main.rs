@@ -37,8 +37,10 @@ use crate::plan::{Happening, Plan, Setting};
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let number = |place: usize| arguments.get(place).and_then(|text| text.parse::<u64>().ok());
-    if std::env::var("CHANCERY_SCHEDULES_LOG").is_ok() {
-        tracing_subscriber::fmt().without_time().with_writer(std::io::stdout).init();
+    // What the operator logs, among what happens in the world.
+    if let Ok(filter) = std::env::var("CHANCERY_SCHEDULES_LOG") {
+        let filter = tracing_subscriber::EnvFilter::new(filter);
+        tracing_subscriber::fmt().without_time().with_env_filter(filter).init();
     }
     match arguments.first().map(String::as_str) {
         Some("replay") => replay(number(1).unwrap_or_default(), arguments.get(2).is_some()),
@@ -54,6 +56,9 @@ fn main() -> ExitCode {
 
 fn replay(seed: u64, is_whole: bool) -> ExitCode {
     let plan = Plan::of(seed);
+    if std::env::var("CHANCERY_SCHEDULES_LOG").is_ok() {
+        run::run(&plan, true);
+    }
     let plan = if is_whole { plan } else { explore::shrunk(&plan) };
     explore::tell(&format!("SEED={seed}"), &plan);
     ExitCode::SUCCESS

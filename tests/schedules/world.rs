@@ -178,6 +178,7 @@ impl World {
         if let Some(trace) = &mut state.trace {
             trace.push(format!("{:>9.3} s  {who:<6} {text}", at.as_secs_f64()));
         }
+        tracing::debug!(target: "world", "{:>9.3} s  {who:<6} {text}", at.as_secs_f64());
     }
 
     // --- The cluster -------------------------------------------------------------------------
@@ -655,11 +656,17 @@ impl World {
             }
         });
         async move {
-            match answered.await {
-                Ok(Ok(answer)) => Ok(response(&answer)),
-                Ok(Err(lost)) => Err(lost.into()),
-                Err(_) => std::future::pending().await,
-            }
+            let answered = async {
+                match answered.await {
+                    Ok(Ok(answer)) => Ok(response(&answer)),
+                    Ok(Err(lost)) => Err(lost.into()),
+                    Err(_) => std::future::pending().await,
+                }
+            };
+            // As the operator's own client.
+            tokio::time::timeout(seconds(295), answered)
+                .await
+                .unwrap_or_else(|_| Err("nothing came within 295 s".into()))
         }
         .boxed()
     }
