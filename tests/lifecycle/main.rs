@@ -20,6 +20,7 @@ mod kill_points;
 mod lease;
 mod order_losses;
 mod order_pauses;
+mod order_restarts;
 mod orders;
 mod pages;
 mod parallel;
