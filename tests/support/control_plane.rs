@@ -166,6 +166,12 @@ impl ControlPlane {
         self.wait_until_it_serves();
     }
 
+    /// Starts both again, the store first.
+    pub fn restart_both(&self) {
+        self.start_etcd();
+        self.restart_api_server();
+    }
+
     fn start_etcd(&self) {
         let etcd = self.assets.join("etcd");
         let again = Process::start(self.dir(), "etcd", &etcd, &self.etcd_args, &[]);
@@ -184,8 +190,7 @@ impl ControlPlane {
         self.kill_api_server();
         self.kill_etcd();
         self.copy_store("etcd-backup", "etcd");
-        self.start_etcd();
-        self.restart_api_server();
+        self.restart_both();
     }
 
     fn copy_store(&self, from: &str, to: &str) {
