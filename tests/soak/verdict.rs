@@ -73,19 +73,27 @@ impl Verdict {
 
     /// Every order has its key in some Secret; or had it, and has been replaced by the next.
     fn look_for_keys(&mut self, orders: &[&Order], seen: &Seen, snapshot: &Snapshot) {
+        let is_delivered = |order: &Order| {
+            let certificate = order.certificate.as_ref();
+            certificate.is_some_and(|one| seen.delivered.contains(&one.fingerprint))
+        };
         for (at, order) in orders.iter().enumerate() {
             if snapshot.keys.contains(&order.spki) {
                 continue;
             }
-            let was_delivered = order
-                .certificate
-                .as_ref()
-                .is_some_and(|certificate| seen.delivered.contains(&certificate.fingerprint));
+            // What it is for was edited while it was open, and a valid certificate was there: it came
+            // to its end, was of no use, and made room for the next.
+            let had_one = orders[..at].iter().any(|before| is_delivered(before));
+            let is_over = |later: &Order| {
+                let issued = order.certificate.as_ref().map(|certificate| certificate.not_before);
+                later.names != order.names && issued.is_some_and(|issued| issued <= later.created)
+            };
             let later = &orders[at + 1..];
-            // Its names were edited while it was open, and a valid certificate was there.
-            let was_edited = later.iter().any(|later| later.names != order.names)
+            let was_of_no_use = had_one
+                && later.iter().any(|later| is_over(later))
                 && seen.keys.contains(&order.spki);
-            if later.is_empty() || !(was_delivered || was_edited) {
+            let was_replaced = is_delivered(order) && !later.is_empty();
+            if !was_replaced && !was_of_no_use {
                 self.lost_keys.push(format!("the key of {order:?} is in no Secret"));
             }
         }
