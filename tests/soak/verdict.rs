@@ -60,7 +60,7 @@ impl Verdict {
             let found: Vec<_> = orders.iter().filter(|order| order.names == *names).collect();
             for extra in found.iter().skip(*intents) {
                 let told = format!("{names:?}: {} orders for {intents}", found.len());
-                self.duplicates.push(format!("{told}, such as {extra:?} of {found:#?}"));
+                self.duplicates.push(format!("{told}, such as {extra:?}"));
             }
             for _ in found.len()..*intents {
                 let told = format!("{names:?}: {} orders for {intents}", found.len());
