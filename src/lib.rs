@@ -14,6 +14,7 @@
 pub mod api;
 pub mod ca;
 pub mod cli;
+pub mod clock;
 pub mod controller;
 pub mod issuance;
 pub mod metrics;

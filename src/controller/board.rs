@@ -82,7 +82,7 @@ impl Board {
             changed: Arc::default(),
             task: None,
         });
-        let interval = interval(&open, (context.clock)());
+        let interval = interval(&open, context.clock.now());
         polled
             .orders
             .entry(open.reference.clone())
@@ -112,7 +112,9 @@ impl Board {
         if polled.task.as_ref().is_none_or(AbortHandle::is_finished) {
             let (context, issuer) = (Arc::clone(context), issuer.clone());
             let changed = Arc::clone(&polled.changed);
-            let task = tokio::spawn(async move { ask(&context, &issuer, &changed).await });
+            let process = context.process.clone();
+            let asking = async move { ask(&context, &issuer, &changed).await };
+            let task = tokio::spawn(process.within(asking));
             polled.task = Some(task.abort_handle());
         }
     }
@@ -245,7 +247,7 @@ async fn ask_once(context: &Context, issuer: &IssuerKey, orders: &[OpenOrder]) {
         }
         Some(_) | None => None,
     };
-    let now = (context.clock)();
+    let now = context.clock.now();
     let mut answered = HashMap::new();
     if let Some((issuer_now, account)) = account {
         let _permit = account.permits.acquire().await;

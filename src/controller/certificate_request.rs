@@ -65,7 +65,7 @@ async fn run(context: &Arc<Context>, request: &CertificateRequest) -> Action {
     }
     let target = cached_target(context, request);
     let issuer = FoundIssuer::of(context, request);
-    let now = (context.clock)();
+    let now = context.clock.now();
     let (known, owed) = match context.memory.unwritten.recall(request) {
         Some(untold) => (Some(untold.status), untold.notices),
         None => (request.status.clone(), Vec::new()),
@@ -86,7 +86,7 @@ async fn run(context: &Arc<Context>, request: &CertificateRequest) -> Action {
             Err(rest) => break rest,
         };
         // Time passes while a CA thinks: dates are judged by what the clock says then.
-        seen.now = (context.clock)();
+        seen.now = context.clock.now();
         seen = seen.after(outcome);
     };
     context.memory.undelivered.keep(&seen, &rest);
@@ -274,7 +274,7 @@ fn action(context: &Context, requeue: Requeue) -> Action {
     match requeue {
         Requeue::AwaitChange => Action::await_change(),
         Requeue::At(at) => {
-            let wait = at.duration_since((context.clock)());
+            let wait = at.duration_since(context.clock.now());
             Action::requeue(wait.try_into().unwrap_or_default())
         }
     }

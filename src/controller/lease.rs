@@ -34,13 +34,13 @@ mod election;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use jiff::Timestamp;
 use k8s_openapi::api::coordination::v1::Lease;
 use kube::Client;
 use tokio::time::Instant;
 
 use self::election::{Record, Sighting, Step, Timing, decide};
 use super::cluster::{Cluster, Error, ErrorKind};
+use crate::clock::Clock;
 
 /// Name of the Lease, in the operator's namespace.
 const NAME: &str = "chancery";
@@ -125,7 +125,7 @@ pub(super) struct Candidate {
     pub(super) incarnation: String,
     /// How long the lease lasts; `None` where there is no election.
     pub(super) duration: Option<Duration>,
-    pub(super) clock: fn() -> Timestamp,
+    pub(super) clock: Clock,
 }
 
 impl Candidate {
@@ -140,7 +140,7 @@ impl Candidate {
             cluster: Cluster::new(self.client, Leadership::uncontested(self.incarnation)),
             namespace: self.namespace,
             timing: Timing::of(duration),
-            clock: self.clock,
+            clock: self.clock.clone(),
             leadership: leadership.clone(),
             known: None,
             is_fresh: false,
@@ -155,7 +155,7 @@ pub(super) struct Election {
     cluster: Cluster,
     namespace: String,
     timing: Timing,
-    clock: fn() -> Timestamp,
+    clock: Clock,
     leadership: Leadership,
     known: Option<Known>,
     /// The Lease is, as far as we know, what we last saw: it can be renewed without a look.
@@ -298,7 +298,7 @@ impl Election {
     async fn claim(&mut self) -> Result<Sight, Error> {
         let before = self.known.as_ref().map(|known| &known.record);
         let (identity, duration) = (self.leadership.incarnation(), self.timing.duration);
-        let record = Record::claimed(before, identity, duration, (self.clock)());
+        let record = Record::claimed(before, identity, duration, self.clock.now());
         // The API server may take it at any moment from now on, and others see it later still.
         let sent = Instant::now();
         self.write(record).await?;
@@ -357,7 +357,7 @@ impl Election {
     async fn write_release(&mut self) -> Result<(), Error> {
         let record = self.known.as_ref().map(|known| &known.record);
         match record.filter(|record| record.holder == self.leadership.incarnation()) {
-            Some(record) => self.write(record.released((self.clock)())).await,
+            Some(record) => self.write(record.released(self.clock.now())).await,
             // Somebody else's, or gone: nothing of ours is left to give back.
             None => Ok(()),
         }

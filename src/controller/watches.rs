@@ -20,6 +20,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::task::JoinSet;
 
 use super::accounts::IssuerKey;
+use super::process::Process;
 use crate::api::{CertificateRequest, ClusterIssuer, Issuer, IssuerKind, IssuerSpec, annotation};
 use crate::ca::registry::Kind;
 use crate::issuance::record::request_of;
@@ -75,6 +76,7 @@ pub(super) struct Watches {
 pub(super) fn start(
     client: &Client,
     operator_namespace: &str,
+    process: &Process,
     gone: impl Fn(Gone) + Clone + Send + 'static,
 ) -> Watches {
     let (requests, requests_writer) = store();
@@ -106,7 +108,7 @@ pub(super) fn start(
     let mut tasks = JoinSet::new();
 
     let routes = Routes { stores: stores.clone(), wakers: wakers.clone() };
-    tasks.spawn(follow(Api::all(client.clone()), all.clone(), requests_writer, {
+    tasks.spawn(process.within(follow(Api::all(client.clone()), all.clone(), requests_writer, {
         let (routes, gone) = (routes.clone(), gone.clone());
         move |request: &Guarded<CertificateRequest>, is_gone| {
             if let (true, Some(uid)) = (is_gone, request.uid()) {
@@ -114,8 +116,8 @@ pub(super) fn start(
             }
             routes.request(request, is_gone);
         }
-    }));
-    tasks.spawn(follow(Api::all(client.clone()), all.clone(), issuers_writer, {
+    })));
+    tasks.spawn(process.within(follow(Api::all(client.clone()), all.clone(), issuers_writer, {
         let (routes, gone) = (routes.clone(), gone.clone());
         move |issuer: &Guarded<Issuer>, is_gone| {
             if is_gone {
@@ -132,8 +134,8 @@ pub(super) fn start(
                 &issuer.name_any(),
             );
         }
-    }));
-    tasks.spawn(follow(Api::all(client.clone()), all, cluster_issuers_writer, {
+    })));
+    tasks.spawn(process.within(follow(Api::all(client.clone()), all, cluster_issuers_writer, {
         let routes = routes.clone();
         move |issuer: &Guarded<ClusterIssuer>, is_gone| {
             if is_gone {
@@ -146,8 +148,8 @@ pub(super) fn start(
             let _ = routes.wakers.cluster_issuers.send(ObjectRef::from_obj(issuer));
             routes.issuer(IssuerKind::ClusterIssuer, None, &issuer.name_any());
         }
-    }));
-    tasks.spawn(follow(
+    })));
+    tasks.spawn(process.within(follow(
         Api::all(client.clone()),
         labelled(annotation::MANAGED_LABEL),
         targets_writer,
@@ -160,8 +162,8 @@ pub(super) fn start(
                 routes.target(secret);
             }
         },
-    ));
-    tasks.spawn(follow(
+    )));
+    tasks.spawn(process.within(follow(
         Api::all(client.clone()),
         labelled(annotation::ORDER_LABEL),
         records_writer,
@@ -169,14 +171,14 @@ pub(super) fn start(
             let routes = routes.clone();
             move |secret, is_gone| routes.record(secret, is_gone)
         },
-    ));
+    )));
     let operator_namespace = operator_namespace.to_owned();
-    tasks.spawn(follow(
+    tasks.spawn(process.within(follow(
         Api::all(client.clone()),
         labelled(annotation::CREDENTIALS_LABEL),
         credentials_writer,
         move |secret, _| routes.credentials(secret, &operator_namespace),
-    ));
+    )));
     Watches {
         stores,
         wakers,

@@ -24,6 +24,7 @@ use crate::api::{SwissSign as Settings, SwissSignAuthentication};
 use crate::ca::credentials::Basic;
 use crate::ca::transport::{Call, Transport};
 use crate::ca::{Disposition, Error, remote_text};
+use crate::clock::Clock;
 use crate::pki::{self, Certificate};
 
 /// A page of orders, each with its certificate; a client with all its products.
@@ -45,7 +46,7 @@ pub(super) struct Client {
     tokens: Tokens,
     transport: Arc<dyn Transport>,
     deadline: Duration,
-    clock: fn() -> Timestamp,
+    clock: Clock,
 }
 
 /// An operation with everything but the token.
@@ -99,7 +100,7 @@ impl Client {
         credentials: Basic,
         transport: Arc<dyn Transport>,
         deadline: Duration,
-        clock: fn() -> Timestamp,
+        clock: Clock,
     ) -> Result<Self, Error> {
         if matches!(credentials.username(), "" | "." | "..") {
             return Err(Error {
@@ -121,7 +122,7 @@ impl Client {
             host,
             authentication: settings.authentication,
             credentials,
-            tokens: Tokens::new(clock),
+            tokens: Tokens::new(clock.clone()),
             transport,
             deadline,
             clock,
@@ -129,7 +130,7 @@ impl Client {
     }
 
     pub(super) fn now(&self) -> Timestamp {
-        (self.clock)()
+        self.clock.now()
     }
 
     /// `text` without the API key.
