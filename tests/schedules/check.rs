@@ -148,9 +148,8 @@ impl Ledger {
 
     fn look_at_keys(&mut self, api: &ApiServer, orders: &[Record]) {
         let mut held = BTreeSet::new();
-        let secrets = api.objects(Kind::Secret).filter(|secret| {
-            secret["metadata"]["namespace"] == NAMESPACE
-        });
+        let secrets =
+            api.objects(Kind::Secret).filter(|secret| secret["metadata"]["namespace"] == NAMESPACE);
         for secret in secrets {
             for value in secret["data"].as_object().into_iter().flatten().map(|(_, value)| value) {
                 held.extend(self.key(value));

@@ -189,21 +189,27 @@ pub fn exhaust(what: &str, setting: &Setting, script: &BTreeMap<String, Happenin
     let pairs = Mutex::new(BTreeMap::new());
     let singles = {
         let place = |number: usize| firsts.get(number).map(|(place, _)| *place);
-        all_with(what, &|number| {
-            let (_, happenings) = firsts.get(number)?;
-            Some((label(happenings), given(setting, happenings)))
-        }, &|number, outcome| {
-            // What comes after the first fault; what came before is the first of another pair.
-            let (Some(place), Some((_, first))) = (place(number), firsts.get(number)) else { return };
-            for (name, peer) in outcome.effects.iter().skip(place + 1) {
-                for fault in faults(*peer) {
-                    let mut pair = first.clone();
-                    if pair.insert(name.clone(), fault).is_none() {
-                        pairs.lock().expect("no panic").insert(label(&pair), pair);
+        all_with(
+            what,
+            &|number| {
+                let (_, happenings) = firsts.get(number)?;
+                Some((label(happenings), given(setting, happenings)))
+            },
+            &|number, outcome| {
+                // What comes after the first fault; what came before is the first of another pair.
+                let (Some(place), Some((_, first))) = (place(number), firsts.get(number)) else {
+                    return;
+                };
+                for (name, peer) in outcome.effects.iter().skip(place + 1) {
+                    for fault in faults(*peer) {
+                        let mut pair = first.clone();
+                        if pair.insert(name.clone(), fault).is_none() {
+                            pairs.lock().expect("no panic").insert(label(&pair), pair);
+                        }
                     }
                 }
-            }
-        })
+            },
+        )
     };
     let pairs: Vec<_> = pairs.into_inner().expect("no panic").into_iter().collect();
     let pairs = all(&format!("{what}, {} pairs", pairs.len()), &|number| {
@@ -223,7 +229,8 @@ pub fn shrunk(plan: &Plan) -> Plan {
     };
     let mut happenings: BTreeMap<String, Happening> = first.happened.iter().cloned().collect();
     let mut setting = plan.setting.clone();
-    let fixed = |setting: &Setting, happenings: &BTreeMap<String, Happening>| given(setting, happenings);
+    let fixed =
+        |setting: &Setting, happenings: &BTreeMap<String, Happening>| given(setting, happenings);
     if !fails(&fixed(&setting, &happenings)) {
         // It depends on what did not happen.
         return plan.clone();

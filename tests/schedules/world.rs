@@ -17,7 +17,9 @@ use chancery::clock::Clock;
 use chancery::controller::{self, KeySource, Operator, Process};
 use chancery::metrics::Metrics;
 use chancery::pki::{KeyError, KeyKind, PrivateKey};
-use chancery::simulator::swisssign::{Action, Client as RaClient, Product, Site, SiteSettings, Step};
+use chancery::simulator::swisssign::{
+    Action, Client as RaClient, Product, Site, SiteSettings, Step,
+};
 use chancery::simulator::{Disconnect, KeyAlgorithm, Settings, Simulator};
 use futures::future::BoxFuture;
 use futures::{FutureExt as _, StreamExt as _};
@@ -209,7 +211,8 @@ impl World {
 
     /// Creates the issuer, its credentials and the requests.
     pub fn furnish(&self) {
-        let namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}});
+        let namespace =
+            json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}});
         self.person(http::Method::POST, "/api/v1/namespaces", &namespace);
         self.put_credentials(0);
         let root = self.site.issuers().expect("authorities").root_pem;
@@ -281,8 +284,8 @@ impl World {
             },
         });
         let path = resources("certificaterequests");
-        let answer =
-            self.carried_out(&mut state, &request(http::Method::POST, &path, &object, User::Person));
+        let answer = self
+            .carried_out(&mut state, &request(http::Method::POST, &path, &object, User::Person));
         assert!(answer.status < 300 || answer.status == 403, "{answer:?}");
         self.note(&mut state, "person", &format!("creates {name}"));
     }
@@ -487,7 +490,8 @@ impl World {
                 let name = name(request);
                 let nonce = self.lock().happened.len();
                 let path = format!("{}/{name}", resources("certificaterequests"));
-                let patch = json!({"metadata": {"annotations": {"chancery.dev/renew": nonce.to_string()}}});
+                let patch =
+                    json!({"metadata": {"annotations": {"chancery.dev/renew": nonce.to_string()}}});
                 if self.person(http::Method::PATCH, &path, &patch).status < 300 {
                     self.lock().ledger.may_order(&name, 1);
                 }
@@ -613,7 +617,8 @@ impl World {
         let copy = state.api.clone();
         state.snapshots.push((now, copy));
         for number in 0..self.plan.setting.requests {
-            let target = state.api.object(Kind::Secret, NAMESPACE, &format!("{}-tls", name(number)));
+            let target =
+                state.api.object(Kind::Secret, NAMESPACE, &format!("{}-tls", name(number)));
             if let Some(target) = target.cloned() {
                 state.first_targets.entry(number).or_insert(target);
             }
@@ -777,9 +782,7 @@ impl World {
         let (mut watch, mut changed, number) = {
             let state = self.lock();
             match state.api.watch(request) {
-                Ok(watch) => {
-                    (watch, self.changed.subscribe(), state.replicas[replica].watches)
-                }
+                Ok(watch) => (watch, self.changed.subscribe(), state.replicas[replica].watches),
                 Err(answer) => return Ok(response(&answer)),
             }
         };
@@ -855,8 +858,7 @@ fn request(method: http::Method, path: &str, body: &Value, user: User) -> api::R
 
 fn response(answer: &api::Answer) -> Response<Stream> {
     let line: Line = Ok(http_body::Frame::data(answer.body.to_string().into()));
-    let mut response =
-        Response::new(StreamBody::new(futures::stream::iter([line]).boxed()));
+    let mut response = Response::new(StreamBody::new(futures::stream::iter([line]).boxed()));
     *response.status_mut() = StatusCode::from_u16(answer.status).expect("a status");
     let json = http::HeaderValue::from_static("application/json");
     response.headers_mut().insert(http::header::CONTENT_TYPE, json);
@@ -873,9 +875,9 @@ fn described(request: &api::Request) -> (String, Peer) {
         _ => "delete",
     };
     let path = request.path.trim_start_matches("/api/v1/").trim_start_matches("/apis/");
-    let mut short = path.split_once("namespaces/").map_or(path, |(_, rest)| {
-        rest.split_once('/').map_or(rest, |(_, rest)| rest)
-    });
+    let mut short = path
+        .split_once("namespaces/")
+        .map_or(path, |(_, rest)| rest.split_once('/').map_or(rest, |(_, rest)| rest));
     if let Some((_, rest)) = short.split_once("v1alpha1/") {
         short = rest;
     }
@@ -946,10 +948,7 @@ impl Transport for Wire {
 }
 
 impl Wire {
-    async fn exchanged(
-        &self,
-        request: Request<Bytes>,
-    ) -> Option<Result<Response<Bytes>, Failure>> {
+    async fn exchanged(&self, request: Request<Bytes>) -> Option<Result<Response<Bytes>, Failure>> {
         let (world, replica) = (&self.world, self.replica);
         let path = request.uri().path().rsplit_once("/v2/").map_or("", |(_, path)| path);
         let what = format!("ca {}", path.split('/').map(short).collect::<Vec<_>>().join("/"));
@@ -1075,11 +1074,12 @@ pub fn condition<'a>(object: &'a Value, kind: &str) -> Option<&'a str> {
 }
 
 fn settings(setting: &Setting) -> SiteSettings {
-    let lifetime = setting.lifetime.map(|seconds| chancery::simulator::swisssign::ProductValidity {
-        validity_type: chancery::simulator::swisssign::ValidityType::Seconds,
-        validity: u32::try_from(seconds).ok(),
-        validity_options: Vec::new(),
-    });
+    let lifetime =
+        setting.lifetime.map(|seconds| chancery::simulator::swisssign::ProductValidity {
+            validity_type: chancery::simulator::swisssign::ValidityType::Seconds,
+            validity: u32::try_from(seconds).ok(),
+            validity_options: Vec::new(),
+        });
     let pending = f64::from(u32::try_from(setting.pending).unwrap_or(u32::MAX));
     let product = Product {
         states: Some(vec![
@@ -1089,10 +1089,8 @@ fn settings(setting: &Setting) -> SiteSettings {
         ]),
         ..Product::default()
     };
-    let product = Product {
-        product_validity: lifetime.or(product.product_validity.clone()),
-        ..product
-    };
+    let product =
+        Product { product_validity: lifetime.or(product.product_validity.clone()), ..product };
     SiteSettings {
         accounts: ACCOUNTS.map(|account| (account.to_owned(), "changeme".to_owned())).into(),
         clients: vec![RaClient { products: vec![product], ..RaClient::default() }],

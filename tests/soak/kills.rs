@@ -191,6 +191,18 @@ fn strike(replicas: &mut [Replica; 2], kills: &Kills, random: &mut Random) {
     };
 }
 
+/// What of the control plane goes away.
+#[derive(Clone, Copy)]
+enum Part {
+    ApiServer(&'static str),
+    Etcd,
+    Both,
+}
+
+/// By turns, so that all happen in a short time too.
+const PARTS: [Part; 5] =
+    [Part::ApiServer("KILL"), Part::Etcd, Part::ApiServer("TERM"), Part::Both, Part::Etcd];
+
 /// Kills the API server and etcd now and then, until the faults cease.
 pub fn control_plane(
     plane: &ControlPlane,
@@ -198,6 +210,7 @@ pub fn control_plane(
     (mut random, pace): (Random, Pace),
 ) {
     let mut next = None;
+    let mut turns = PARTS.into_iter().cycle().skip(random.below(PARTS.len()));
     while stage.get() <= Stage::FAULTS {
         std::thread::sleep(Duration::from_millis(50));
         if stage.get() != Stage::FAULTS {
@@ -209,20 +222,26 @@ pub fn control_plane(
         }
         next = None;
         let away = random.duration(0.0, 2.5);
-        let kind = random.below(10);
-        if kind < 7 {
-            count(&kills.api_server);
-            plane.end_api_server(if kind < 2 { "TERM" } else { "KILL" });
+        let what = turns.next().expect("for ever");
+        match what {
+            Part::ApiServer(signal) => plane.end_api_server(signal),
+            Part::Etcd => plane.kill_etcd(),
+            Part::Both => {
+                plane.kill_etcd();
+                plane.kill_api_server();
+            }
         }
-        if kind >= 6 {
+        if !matches!(what, Part::Etcd) {
+            count(&kills.api_server);
+        }
+        if !matches!(what, Part::ApiServer(_)) {
             count(&kills.etcd);
-            plane.kill_etcd();
         }
         std::thread::sleep(away);
-        match kind {
-            0..6 => plane.restart_api_server(),
-            6 => plane.restart_both(),
-            _ => plane.restart_etcd(),
+        match what {
+            Part::ApiServer(_) => plane.restart_api_server(),
+            Part::Etcd => plane.restart_etcd(),
+            Part::Both => plane.restart_both(),
         }
     }
 }

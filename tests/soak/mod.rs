@@ -344,6 +344,9 @@ impl Soak<'_> {
             api_requests: self.api_requests(),
             seed: self.plan.seed,
         };
+        for (reason, names) in &seen.stalled {
+            println!("{} requests waited for a person for a while: {reason}", names.len());
+        }
         let told = [
             ("made twice", &verdict.duplicates),
             ("key lost", &verdict.lost_keys),

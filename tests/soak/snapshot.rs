@@ -92,7 +92,8 @@ pub struct Delivered {
 #[derive(Clone, Debug)]
 pub struct Standing {
     pub is_ready: bool,
-    pub is_stalled: bool,
+    /// Why it waits for a person.
+    pub stalled: Option<String>,
     /// Reasons and messages.
     pub says: String,
 }
@@ -147,11 +148,18 @@ pub struct Seen {
     pub delivered: BTreeSet<String>,
     /// Deliveries that were wrong, in words.
     pub wrong: BTreeSet<String>,
+    /// Why requests waited for a person, and which did.
+    pub stalled: BTreeMap<String, BTreeSet<String>>,
 }
 
 impl Seen {
     pub fn note(&mut self, snapshot: &Snapshot) {
         self.keys.extend(snapshot.keys.iter().cloned());
+        for (name, standing) in &snapshot.requests {
+            if let Some(reason) = &standing.stalled {
+                self.stalled.entry(reason.clone()).or_default().insert(name.clone());
+            }
+        }
         for delivered in &snapshot.delivered {
             self.delivered.insert(delivered.fingerprint.clone());
             if !delivered.fits {
@@ -211,7 +219,9 @@ fn standing(request: &CertificateRequest) -> (String, Standing) {
         .collect();
     let standing = Standing {
         is_ready: is_current && condition::is_true(conditions, "Ready"),
-        is_stalled: condition::is_true(conditions, "Stalled"),
+        stalled: condition::find(conditions, "Stalled")
+            .filter(|stalled| stalled.status == "True")
+            .map(|stalled| stalled.reason.clone()),
         says: says.join("; "),
     };
     (name, standing)

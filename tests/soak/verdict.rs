@@ -110,7 +110,7 @@ impl Verdict {
         let last = last.map(|certificate| &certificate.fingerprint);
         let delivered = snapshot.delivered.iter().find(|delivered| delivered.request == *name);
         let is_last = last.is_some() && delivered.map(|delivered| &delivered.fingerprint) == last;
-        if !standing.is_ready || standing.is_stalled || !is_last {
+        if !standing.is_ready || standing.stalled.is_some() || !is_last {
             let order = orders.last().map(|order| format!("{} {}", order.id, order.state));
             let is_delivered = if is_last { "delivered" } else { "not delivered" };
             self.stuck.push(format!("{name}: {order:?} {is_delivered}; {}", standing.says));
