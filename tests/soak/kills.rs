@@ -153,7 +153,7 @@ impl Replica {
                 Self::Ending { operator, since }
             }
             Self::Down { until } if until <= now => Self::Up(start()),
-            other => other,
+            waiting @ (Self::Down { .. } | Self::Stopped { .. }) => waiting,
         }
     }
 }
@@ -162,7 +162,7 @@ impl Replica {
 fn strike(replicas: &mut [Replica; 2], kills: &Kills, random: &mut Random) {
     let acts = |replica: &Replica| match replica {
         Replica::Up(operator) => operator.acts() == Some(true),
-        _ => false,
+        Replica::Down { .. } | Replica::Ending { .. } | Replica::Stopped { .. } => false,
     };
     let leader = replicas.iter().position(acts).filter(|_| !random.is_one_in(3));
     let victim = &mut replicas[leader.unwrap_or_else(|| random.below(2))];
@@ -187,7 +187,7 @@ fn strike(replicas: &mut [Replica; 2], kills: &Kills, random: &mut Random) {
                 Replica::Stopped { operator, until }
             }
         },
-        other => other,
+        other @ (Replica::Down { .. } | Replica::Ending { .. } | Replica::Stopped { .. }) => other,
     };
 }
 

@@ -2,6 +2,8 @@
 //! counted; the last line is JSON, and the exit code says whether an order was made twice, a key
 //! lost, something wrong delivered or a request left behind.
 
+#![allow(clippy::panic, clippy::print_stdout, reason = "it is there to be watched")]
+
 #[path = "mod.rs"]
 mod soak;
 #[path = "../support/mod.rs"]

@@ -34,7 +34,6 @@ mod weather;
 
 use std::collections::BTreeSet;
 use std::path::Path;
-use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use k8s_openapi::api::coordination::v1::Lease;
@@ -45,7 +44,7 @@ use serde_json::{Value, json};
 use self::kills::{Kills, Stage};
 use self::random::Random;
 use self::snapshot::{Seen, Snapshot};
-use self::users::{Bought, Ledger, Users, Wanted};
+use self::users::{Bought, Users, Wanted, Wants};
 use self::verdict::{Verdict, wrong_deliveries};
 use crate::support::control_plane::ControlPlane;
 use crate::support::operator;
@@ -129,9 +128,8 @@ struct Soak<'a> {
     client: Client,
     ra: SwissSign<'a>,
     kills: &'a Kills,
-    ledger: Ledger,
-    seen: Mutex<Seen>,
-    bought: Mutex<Bought>,
+    seen: Seen,
+    bought: Bought,
 }
 
 /// Lets everybody end who waits for it, also where a check fails.
@@ -163,7 +161,7 @@ pub fn run(plan: &Plan) -> Summary {
     let (replicas, control_plane) =
         if plan.is_long() { ((5.0, 18.0), (15.0, 40.0)) } else { ((3.0, 9.0), (10.0, 16.0)) };
     let random = |sequence| Random::new(plan.seed, sequence);
-    let (soak, settled) = std::thread::scope(|scope| {
+    let (soak, (wants, stuck)) = std::thread::scope(|scope| {
         let end = EndOf(&stage);
         let (plane, kubeconfig, both) = (&plane, &kubeconfig, (&stage, &kills));
         let harmed = scope.spawn(move || {
@@ -171,35 +169,34 @@ pub fn run(plan: &Plan) -> Summary {
         });
         scope.spawn(move || kills::control_plane(plane, both, (random(2), control_plane)));
         let done = runtime.block_on(async {
-            let soak = Soak {
+            let mut soak = Soak {
                 plan,
                 begun: Instant::now(),
                 plane,
                 client: plane.client().await,
                 ra: simulator.swisssign("soak"),
                 kills: &kills,
-                ledger: Ledger::default(),
-                seen: Mutex::default(),
-                bought: Mutex::default(),
+                seen: Seen::default(),
+                bought: Bought::new(),
             };
-            let settled = soak.go_on(&stage).await;
-            (soak, settled)
+            let came_to = soak.go_on(&stage).await;
+            (soak, came_to)
         });
         drop(end);
         harmed.join().expect("the replicas ended");
         done
     });
-    runtime.block_on(soak.summary(settled))
+    runtime.block_on(soak.summary(&wants, stuck))
 }
 
 impl Soak<'_> {
-    /// All but the count. Returns what is stuck at its end.
-    async fn go_on(&self, stage: &Stage) -> Vec<String> {
+    /// All but the count. Returns what is wanted, and what is stuck.
+    async fn go_on(&mut self, stage: &Stage) -> (Wants, Vec<String>) {
         let mut random = Random::new(self.plan.seed, 3);
         self.set_up().await;
-        let mut users = Users::new(self.client.clone(), &self.ledger);
+        let mut users = Users::new(self.client.clone());
         // Every tenth renews itself; the first is for the CA's search to be seen to find something.
-        users.create(&Wanted::new(0, false)).await;
+        users.create(Wanted::new(0, false)).await;
         self.until_proven().await;
         println!("[{:4.0} s] the first order is delivered: faults begin", self.seconds());
         stage.reach(Stage::FAULTS);
@@ -215,7 +212,7 @@ impl Soak<'_> {
             let share = begun.elapsed().as_secs_f64() / self.plan.faults.as_secs_f64();
             let due = (2.0 * share * self.plan.requests as f64).ceil() as usize;
             while made < due.min(self.plan.requests) {
-                users.create(&Wanted::new(made, made % 10 == 9)).await;
+                users.create(Wanted::new(made, made % 10 == 9)).await;
                 made += 1;
             }
             if next_fault <= Instant::now() {
@@ -226,10 +223,9 @@ impl Soak<'_> {
                 weather::change(&self.ra, &mut random).await;
                 next_change = Instant::now() + random.duration(4.0, 12.0);
             }
-            self.look(&mut told).await;
+            self.look(&users.wants, &mut told).await;
             if next_deed <= Instant::now() {
-                let bought = self.bought.lock().unwrap_or_else(PoisonError::into_inner).clone();
-                users.change_something(&bought, &mut random).await;
+                users.change_something(&self.bought, &mut random).await;
                 next_deed = Instant::now() + random.duration(0.0, 2.0 * pause);
             }
             tokio::time::sleep(Duration::from_millis(300)).await;
@@ -239,16 +235,16 @@ impl Soak<'_> {
         weather::mend(&self.ra).await;
         let mended = Instant::now();
         loop {
-            let stuck = match self.look(&mut told).await {
+            let stuck = match self.look(&users.wants, &mut told).await {
                 Some(verdict) => verdict.stuck,
                 None => vec!["the API server does not answer".to_owned()],
             };
             if stuck.is_empty() {
                 println!("[{:4.0} s] everything has come to its end", self.seconds());
-                return stuck;
+                return (users.wants, stuck);
             }
             if mended.elapsed() > self.plan.patience() {
-                return stuck;
+                return (users.wants, stuck);
             }
             tokio::time::sleep(Duration::from_secs(1)).await;
         }
@@ -293,13 +289,12 @@ impl Soak<'_> {
     }
 
     /// Takes a snapshot, and says every quarter of a minute how it stands.
-    async fn look(&self, told: &mut Instant) -> Option<Verdict> {
+    async fn look(&mut self, wants: &Wants, told: &mut Instant) -> Option<Verdict> {
         let snapshot = Snapshot::take(&self.client, &self.ra).await;
         let verdict = snapshot.as_ref().map(|snapshot| {
-            let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-            seen.note(snapshot);
-            *self.bought.lock().unwrap_or_else(PoisonError::into_inner) = snapshot.bought();
-            Verdict::of(&self.ledger.entries(), &seen, snapshot)
+            self.seen.note(snapshot);
+            self.bought = snapshot.bought();
+            Verdict::of(wants, &self.seen, snapshot)
         });
         if told.elapsed() >= Duration::from_secs(15) {
             *told = Instant::now();
@@ -320,13 +315,12 @@ impl Soak<'_> {
     }
 
     /// Counts, now that nobody changes anything any more.
-    async fn summary(&self, stuck: Vec<String>) -> Summary {
+    async fn summary(mut self, wants: &Wants, stuck: Vec<String>) -> Summary {
         let snapshot = Snapshot::take(&self.client, &self.ra).await.expect("all is up again");
-        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        seen.note(&snapshot);
-        let verdict = Verdict::of(&self.ledger.entries(), &seen, &snapshot);
+        self.seen.note(&snapshot);
+        let verdict = Verdict::of(wants, &self.seen, &snapshot);
         let root = self.ra.root_pem().await;
-        let wrong = wrong_deliveries(&seen, &snapshot, (&root, self.plane.dir()));
+        let wrong = wrong_deliveries(&self.seen, &snapshot, (&root, self.plane.dir()));
         let summary = Summary {
             minutes: (self.seconds() / 6.0).round() / 10.0,
             requests: self.plan.requests,
@@ -344,7 +338,7 @@ impl Soak<'_> {
             api_requests: self.api_requests(),
             seed: self.plan.seed,
         };
-        for (reason, names) in &seen.stalled {
+        for (reason, names) in &self.seen.stalled {
             println!("{} requests waited for a person for a while: {reason}", names.len());
         }
         let told = [

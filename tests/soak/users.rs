@@ -2,7 +2,6 @@
 //! and makes them again.
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use chancery::api::CertificateRequest;
@@ -58,18 +57,7 @@ impl Wanted {
 }
 
 /// Everything that is wanted, by name.
-#[derive(Default)]
-pub struct Ledger(Mutex<BTreeMap<String, Wanted>>);
-
-impl Ledger {
-    pub fn entries(&self) -> MutexGuard<'_, BTreeMap<String, Wanted>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn put(&self, wanted: &Wanted) {
-        self.entries().insert(wanted.name.clone(), wanted.clone());
-    }
-}
+pub type Wants = BTreeMap<String, Wanted>;
 
 /// How many orders the CA has, by request and names.
 pub type Bought = BTreeMap<(String, Vec<String>), usize>;
@@ -83,23 +71,23 @@ pub struct Deeds {
 }
 
 /// Users at work.
-pub struct Users<'a> {
+pub struct Users {
     api: Api<DynamicObject>,
-    ledger: &'a Ledger,
+    pub wants: Wants,
     pub deeds: Deeds,
 }
 
-impl<'a> Users<'a> {
-    pub fn new(client: Client, ledger: &'a Ledger) -> Self {
+impl Users {
+    pub fn new(client: Client) -> Self {
         let kind = kube::core::ApiResource::erase::<CertificateRequest>(&());
         let api = Api::namespaced_with(client, NAMESPACE, &kind);
-        Self { api, ledger, deeds: Deeds::default() }
+        Self { api, wants: Wants::new(), deeds: Deeds::default() }
     }
 
     /// Asks for a certificate.
-    pub async fn create(&self, wanted: &Wanted) {
-        self.ledger.put(wanted);
-        self.make(wanted).await;
+    pub async fn create(&mut self, wanted: Wanted) {
+        self.make(&wanted).await;
+        self.wants.insert(wanted.name.clone(), wanted);
     }
 
     async fn make(&self, wanted: &Wanted) {
@@ -115,15 +103,13 @@ impl<'a> Users<'a> {
     /// Somebody changes their mind about one of the requests. Only about one whose orders are all at
     /// the CA, open or not: then it is certain how many there are to be.
     pub async fn change_something(&mut self, bought: &Bought, random: &mut Random) {
-        let settled: Vec<Wanted> = {
-            let entries = self.ledger.entries();
-            let is_bought = |wanted: &&Wanted| {
-                wanted.intents.iter().all(|(names, count)| {
-                    bought.get(&(wanted.name.clone(), names.clone())).is_some_and(|n| n >= count)
-                })
-            };
-            entries.values().filter(is_bought).cloned().collect()
+        let is_bought = |wanted: &&Wanted| {
+            wanted.intents.iter().all(|(names, count)| {
+                let found = bought.get(&(wanted.name.clone(), names.clone()));
+                found.is_some_and(|found| found >= count)
+            })
         };
+        let settled: Vec<&Wanted> = self.wants.values().filter(is_bought).collect();
         if settled.is_empty() {
             return;
         }
@@ -138,19 +124,18 @@ impl<'a> Users<'a> {
                     format!("{}.example.ch", wanted.name),
                 ];
                 wanted.intents.insert(wanted.dns_names.clone(), 1);
-                self.ledger.put(&wanted);
                 self.patch(&wanted, json!({"spec": {"dnsNames": wanted.dns_names}})).await;
                 self.deeds.edits += 1;
             }
             _ => {
                 wanted.renew += 1;
                 *wanted.intents.entry(wanted.dns_names.clone()).or_default() += 1;
-                self.ledger.put(&wanted);
                 let renew = json!({"chancery.dev/renew": wanted.renew.to_string()});
                 self.patch(&wanted, json!({"metadata": {"annotations": renew}})).await;
                 self.deeds.renewals += 1;
             }
         }
+        self.wants.insert(wanted.name.clone(), wanted);
     }
 
     async fn patch(&self, wanted: &Wanted, patch: Value) {

@@ -1,13 +1,12 @@
 //! What went wrong, counted by what the CA and the API server say.
 
-use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
 use jiff::{SignedDuration, Timestamp};
 
 use super::snapshot::{Order, Seen, Snapshot};
-use super::users::Wanted;
+use super::users::{Wanted, Wants};
 
 /// All of it, in words.
 #[derive(Debug, Default)]
@@ -18,8 +17,6 @@ pub struct Verdict {
     pub lost_keys: Vec<String>,
     pub stuck: Vec<String>,
 }
-
-type Wants = BTreeMap<String, Wanted>;
 
 impl Verdict {
     pub fn of(wants: &Wants, seen: &Seen, snapshot: &Snapshot) -> Self {
