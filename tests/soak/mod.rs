@@ -338,8 +338,9 @@ impl Soak<'_> {
             api_requests: self.api_requests(),
             seed: self.plan.seed,
         };
-        for (reason, names) in &self.seen.stalled {
-            println!("{} requests waited for a person for a while: {reason}", names.len());
+        for (message, names) in &self.seen.stalled {
+            let some: Vec<&str> = names.iter().take(3).map(String::as_str).collect();
+            println!("told to a person of {} requests, such as {some:?}: {message}", names.len());
         }
         let told = [
             ("made twice", &verdict.duplicates),

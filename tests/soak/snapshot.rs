@@ -92,7 +92,7 @@ pub struct Delivered {
 #[derive(Clone, Debug)]
 pub struct Standing {
     pub is_ready: bool,
-    /// Why it waits for a person.
+    /// What a person is told.
     pub stalled: Option<String>,
     /// Reasons and messages.
     pub says: String,
@@ -148,7 +148,7 @@ pub struct Seen {
     pub delivered: BTreeSet<String>,
     /// Deliveries that were wrong, in words.
     pub wrong: BTreeSet<String>,
-    /// Why requests waited for a person, and which did.
+    /// What a person was told of, and of which requests.
     pub stalled: BTreeMap<String, BTreeSet<String>>,
 }
 
@@ -208,6 +208,12 @@ fn delivered(secret: &Secret) -> Option<Delivered> {
     })
 }
 
+/// The same for all orders: without ids, references and times.
+fn without_names(message: &str) -> String {
+    let is_word = |word: &&str| !word.contains(|c: char| c.is_ascii_digit());
+    message.split_whitespace().filter(is_word).collect::<Vec<_>>().join(" ")
+}
+
 fn standing(request: &CertificateRequest) -> (String, Standing) {
     let name = request.metadata.name.clone().unwrap_or_default();
     let status = request.status.clone().unwrap_or_default();
@@ -221,7 +227,7 @@ fn standing(request: &CertificateRequest) -> (String, Standing) {
         is_ready: is_current && condition::is_true(conditions, "Ready"),
         stalled: condition::find(conditions, "Stalled")
             .filter(|stalled| stalled.status == "True")
-            .map(|stalled| stalled.reason.clone()),
+            .map(|stalled| format!("{}: {}", stalled.reason, without_names(&stalled.message))),
         says: says.join("; "),
     };
     (name, standing)
