@@ -18,6 +18,7 @@ pub mod clock;
 pub mod controller;
 pub mod issuance;
 pub mod metrics;
+pub mod mutant;
 pub mod pki;
 pub mod server;
 #[cfg(feature = "simulator")]

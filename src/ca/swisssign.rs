@@ -50,6 +50,7 @@ use super::{
 };
 use crate::api::{SwissSign as Settings, SwissSignProduct, SwissSignSubmission};
 use crate::clock::Clock;
+use crate::mutant::{self, Mutant};
 use crate::pki::{self, Certificate, KeyKind, Names};
 
 /// So often the search by name is tried, until it has found an order; twelve tries take an hour.
@@ -312,7 +313,8 @@ impl SwissSign {
                 Err(problem) => return Err(problem),
             }
         }
-        if candidates.is_empty() && order.may_exist {
+        let may_be_unnamed = order.may_exist && !mutant::is_removed(Mutant::UnnamedOrders);
+        if candidates.is_empty() && may_be_unnamed {
             let (found, unsure) = self.unnamed(prepared, ours).await?;
             candidates = found;
             doubt = doubt.or(unsure);

@@ -32,7 +32,7 @@ const TRIAL: Duration = Duration::from_secs(1);
 const PARALLEL: usize = 32;
 
 /// An issuer by kind, namespace and name.
-#[derive(Clone, Debug, Eq, Hash, PartialEq)]
+#[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub(super) struct IssuerKey {
     pub(super) kind: IssuerKind,
     pub(super) namespace: Option<String>,

@@ -41,6 +41,7 @@ use tokio::time::Instant;
 use self::election::{Record, Sighting, Step, Timing, decide};
 use super::cluster::{Cluster, Error, ErrorKind};
 use crate::clock::Clock;
+use crate::mutant::{self, Mutant};
 
 /// Name of the Lease, in the operator's namespace.
 const NAME: &str = "chancery";
@@ -87,8 +88,17 @@ impl Leadership {
         &self.0.incarnation
     }
 
-    /// Whether this process has the lease at this moment.
+    /// Who this process is in the claims that it wins.
+    pub(super) fn claimant(&self) -> &str {
+        if mutant::is_removed(Mutant::IncarnationId) { "chancery" } else { self.incarnation() }
+    }
+
+    /// Whether this process may act at this moment: it has the lease.
     pub(super) fn is_held(&self) -> bool {
+        self.has_lease() || mutant::is_removed(Mutant::LeaseCheck)
+    }
+
+    fn has_lease(&self) -> bool {
         self.held().is_now()
     }
 
@@ -233,7 +243,7 @@ impl Election {
     }
 
     fn tell_of_loss(&mut self, why: &str) {
-        if self.told == Told::Holding && !self.leadership.is_held() {
+        if self.told == Told::Holding && !self.leadership.has_lease() {
             tracing::warn!(lease = %self.object(), "the lease is lost: {why}; nothing new is begun");
             self.told = Told::Nothing;
         }
@@ -243,7 +253,7 @@ impl Election {
     fn tell_of_waiting(&mut self, why: String) {
         self.tell_of_loss(&why);
         let told = Told::Waiting(why);
-        if self.leadership.is_held() || self.told == told {
+        if self.leadership.has_lease() || self.told == told {
             return;
         }
         if let Told::Waiting(why) = &told {
@@ -326,7 +336,7 @@ impl Election {
 
     /// Gives the lease back, so that a standby need not wait for its end.
     async fn release(mut self) {
-        if !self.leadership.is_held() {
+        if !self.leadership.has_lease() {
             return;
         }
         self.leadership.lose();

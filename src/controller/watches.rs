@@ -227,7 +227,7 @@ async fn follow<K>(
             Ok(Event::Delete(object)) => changed(&object, true),
             // The cache takes the new list at once, at its end.
             Ok(Event::InitDone) => {
-                let now = cache.state();
+                let now = in_order(cache.state());
                 let uids: HashSet<_> = now.iter().map(|object| object.uid()).collect();
                 before
                     .drain(..)
@@ -235,13 +235,24 @@ async fn follow<K>(
                     .for_each(|old| changed(&old, true));
                 now.iter().for_each(|object| changed(object, false));
             }
-            Ok(Event::Init) => before = cache.state(),
+            Ok(Event::Init) => before = in_order(cache.state()),
             Ok(Event::InitApply(_)) => {}
             Err(error) => {
                 tracing::warn!(resource = %K::plural(&()), %error, "the watch failed and is tried again");
             }
         }
     }
+}
+
+/// By namespace and name: a cache has no order of its own, and what follows is to be the same each
+/// time.
+fn in_order<K: Resource>(mut objects: Vec<Arc<K>>) -> Vec<Arc<K>> {
+    let place = |object: &K| {
+        let meta = object.meta();
+        (meta.namespace.clone(), meta.name.clone())
+    };
+    objects.sort_by_cached_key(|object| place(object));
+    objects
 }
 
 impl Stores {
@@ -283,13 +294,13 @@ impl Wakers {
     /// Has everything looked at that is in the caches.
     pub(super) fn everything(&self, stores: &Stores) {
         // A receiver is gone at shutdown only.
-        for issuer in stores.issuers.state() {
+        for issuer in in_order(stores.issuers.state()) {
             let _ = self.issuers.send(ObjectRef::from_obj(&*issuer));
         }
-        for issuer in stores.cluster_issuers.state() {
+        for issuer in in_order(stores.cluster_issuers.state()) {
             let _ = self.cluster_issuers.send(ObjectRef::from_obj(&*issuer));
         }
-        for request in stores.requests.state() {
+        for request in in_order(stores.requests.state()) {
             let _ = self.requests.send(ObjectRef::from_obj(&*request));
         }
     }
@@ -325,12 +336,11 @@ impl Routes {
     }
 
     fn wake_where(&self, namespace: Option<&str>, fits: impl Fn(&CertificateRequest) -> bool) {
-        for request in self.stores.requests.state() {
+        let woken = self.stores.requests.state_filter(|request| {
             let is_near = namespace.is_none() || request.meta().namespace.as_deref() == namespace;
-            if is_near && request.0.as_ref().is_ok_and(&fits) {
-                self.wake(&request);
-            }
-        }
+            is_near && request.0.as_ref().is_ok_and(&fits)
+        });
+        in_order(woken).iter().for_each(|request| self.wake(request));
     }
 
     /// A request wakes itself; one that goes wakes those that waited for its Secret.
@@ -384,13 +394,13 @@ impl Routes {
                 kind.credentials().is_some_and(|reference| reference.name == name)
             })
         };
-        for issuer in self.stores.issuers.state() {
+        for issuer in in_order(self.stores.issuers.state()) {
             let is_near = issuer.meta().namespace.as_deref() == Some(&namespace);
             if is_near && issuer.0.as_ref().is_ok_and(|issuer| refers(&issuer.spec)) {
                 let _ = self.wakers.issuers.send(ObjectRef::from_obj(&*issuer));
             }
         }
-        for issuer in self.stores.cluster_issuers.state() {
+        for issuer in in_order(self.stores.cluster_issuers.state()) {
             let is_near = namespace == operator_namespace;
             if is_near && issuer.0.as_ref().is_ok_and(|issuer| refers(&issuer.spec.issuer)) {
                 let _ = self.wakers.cluster_issuers.send(ObjectRef::from_obj(&*issuer));

@@ -115,6 +115,10 @@ impl Ledger {
             let Some(target) = api.object(Kind::Secret, NAMESPACE, &format!("{name}-tls")) else {
                 continue;
             };
+            if target["metadata"]["labels"]["chancery.dev/managed"] != "true" {
+                // Somebody else's.
+                continue;
+            }
             let version = target["metadata"]["resourceVersion"].as_str().unwrap_or_default();
             let before = self.targets.get(&name).cloned();
             if before.as_ref().is_some_and(|(seen, _)| seen == version) {

@@ -378,11 +378,6 @@ impl World {
         });
     }
 
-    /// The number of the newest process.
-    pub fn replicas(&self) -> usize {
-        self.lock().replicas.len()
-    }
-
     // --- What goes wrong -----------------------------------------------------------------------
 
     /// Names an effect, and says what happens there.
@@ -759,8 +754,18 @@ impl World {
         })
     }
 
-    /// Somebody annotates the object of a write.
+    /// Somebody annotates the object of a write, or creates another of its name.
     fn touch(&self, request: &api::Request) {
+        if request.method == http::Method::POST {
+            let name = serde_json::from_slice::<Value>(&request.body)
+                .map_or(Value::Null, |body| body["metadata"]["name"].clone());
+            let foreign = json!({
+                "apiVersion": "v1", "kind": "Secret", "metadata": {"name": name},
+                "stringData": {"somebody": "else"},
+            });
+            self.person(http::Method::POST, &request.path, &foreign);
+            return;
+        }
         let object = request.path.strip_suffix("/status").unwrap_or(&request.path);
         let mut state = self.lock();
         let text = state.happened.len().to_string();
@@ -832,7 +837,7 @@ fn received(request: Request<kube::client::Body>) -> api::Request {
     api::Request {
         path: parts.uri.path().to_owned(),
         query: parts.uri.query().unwrap_or_default().to_owned(),
-        content_type: Some(header(http::header::CONTENT_TYPE)).filter(|text| !text.is_empty()),
+        content_type: header(http::header::CONTENT_TYPE),
         accept: header(http::header::ACCEPT),
         user: User::Operator,
         body: body.unwrap_or_default().to_vec(),
@@ -849,7 +854,7 @@ fn request(method: http::Method, path: &str, body: &Value, user: User) -> api::R
         method,
         path: path.to_owned(),
         query: String::new(),
-        content_type: Some(content_type.to_owned()),
+        content_type: content_type.to_owned(),
         accept: "application/json".to_owned(),
         user,
         body: if body.is_null() { Vec::new() } else { body.to_string().into_bytes() },

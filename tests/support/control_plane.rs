@@ -18,7 +18,7 @@ use super::root;
 /// A running control plane; it ends when this is dropped.
 pub struct ControlPlane {
     // Dropped in this order: the API server before its store, the directory last.
-    _controllers: Process,
+    _controllers: Option<Process>,
     api_server: Mutex<Process>,
     etcd: Mutex<Process>,
     assets: PathBuf,
@@ -33,6 +33,15 @@ const ADMIN_TOKEN: &str = "admin-of-a-test";
 impl ControlPlane {
     /// Builds what is missing (with a progress line, once), and starts everything.
     pub fn start() -> Self {
+        Self::start_with(true)
+    }
+
+    /// The same without the controllers: nothing changes but what is asked for.
+    pub fn start_without_controllers() -> Self {
+        Self::start_with(false)
+    }
+
+    fn start_with(has_controllers: bool) -> Self {
         let assets = assets();
         let dir = tempfile::Builder::new().prefix("chancery-").tempdir().expect("a directory");
         let at = dir.path();
@@ -47,13 +56,11 @@ impl ControlPlane {
         let kubeconfig = at.join("admin.kubeconfig");
         std::fs::write(&kubeconfig, kubeconfig_for(at, &url, ADMIN_TOKEN, "admin"))
             .expect("writes");
-        let controllers = Process::start(
-            at,
-            "kube-controller-manager",
-            &assets.join("kube-controller-manager"),
-            controller_args(at, &kubeconfig),
-            &[],
-        );
+        let controllers = has_controllers.then(|| {
+            let program = assets.join("kube-controller-manager");
+            let args = controller_args(at, &kubeconfig);
+            Process::start(at, "kube-controller-manager", &program, args, &[])
+        });
         janitor(at);
         let plane = Self {
             _controllers: controllers,

@@ -55,9 +55,15 @@ impl Cause {
         Self::new("FieldValueTooMany", why, field)
     }
 
-    pub(super) fn too_long(field: impl Into<String>, most: usize) -> Self {
+    pub(super) fn too_long(field: impl Into<String>, most: u64) -> Self {
         let why = format!("Too long: may not be more than {most} bytes");
         Self::new("FieldValueTooLong", why, field)
+    }
+
+    /// Whether the rules in CEL are not even looked at.
+    pub(super) fn keeps_from_rules(&self) -> bool {
+        let reasons = ["NotSupported", "Required", "TooLong", "TooMany", "TypeInvalid"];
+        reasons.iter().any(|reason| self.reason.strip_prefix("FieldValue") == Some(reason))
     }
 
     fn json(&self) -> Value {

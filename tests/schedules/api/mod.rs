@@ -149,6 +149,7 @@ impl ApiServer {
             (&Method::GET, None) => self.list(&at, &query, &request.accept),
             (&Method::GET, Some(name)) => self.get(&at, name),
             (&Method::POST, None) => self.create(&at, write::decode(at.kind, &request.body)?, hand),
+            (&Method::PATCH | &Method::PUT, _) if at.kind == Kind::Event => unknown(),
             (&Method::PUT, Some(name)) => {
                 let object = write::decode(at.kind, &request.body)?;
                 self.update(&at, name, Proposal::Whole(object), hand)

@@ -151,6 +151,8 @@ impl ApiServer {
         } else {
             (format!("{}List", scope.kind.name()), scope.kind.api_version())
         };
+        // So it is: a list of metadata that is empty has null in place of its items.
+        let items = if items.is_empty() && scope.is_metadata { Value::Null } else { items.into() };
         json!({"kind": kind, "apiVersion": version, "metadata": metadata, "items": items})
     }
 }

@@ -160,12 +160,13 @@ impl Schema {
                 schema.look(name, value, old.and_then(|old| old.get(name)), &mut faults);
             }
         }
-        if !faults.shape.is_empty() {
+        if faults.shape.iter().any(Cause::keeps_from_rules) {
             let why = "some validation rules were not checked because the object was invalid; correct the existing errors to complete validation";
             faults.shape.push(Cause::invalid("<nil>", &Value::Null, why));
             return faults.shape;
         }
-        faults.rules
+        faults.shape.extend(faults.rules);
+        faults.shape
     }
 
     fn look(&self, path: &str, value: &Value, old: Option<&Value>, faults: &mut Faults) {
@@ -256,7 +257,10 @@ impl Schema {
             faults.shape.push(Cause::invalid(path, value, &why));
         }
         if let Some(most) = most.filter(|most| count > *most) {
-            faults.shape.push(Cause::too_many(path, size, most));
+            faults.shape.push(match value {
+                Value::String(_) => Cause::too_long(path, most),
+                _ => Cause::too_many(path, size, most),
+            });
         }
     }
 
@@ -281,7 +285,7 @@ impl Schema {
     }
 }
 
-/// Rules are looked at only where the shape is right.
+/// Rules are told only where the shape is right enough.
 #[derive(Default)]
 struct Faults {
     shape: Vec<Cause>,

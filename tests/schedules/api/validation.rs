@@ -10,7 +10,9 @@ use super::kind::Kind;
 use super::{metadata, schema};
 
 /// Contents of a Secret or ConfigMap.
-const MAX_SIZE: usize = 1024 * 1024;
+const MAX_SIZE: u64 = 1024 * 1024;
+const NO_LABEL: &str = "a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-', and must start and end with an alphanumeric character (e.g. 'my-name',  or '123-abc', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?')";
+const NO_SUBDOMAIN: &str = "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and must start and end with an alphanumeric character (e.g. 'example.com', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')";
 const IMMUTABLE: &str = "field is immutable when `immutable` is set";
 
 /// What is wrong with an object that is new.
@@ -21,11 +23,13 @@ pub(super) fn faults(kind: Kind, object: &Value) -> Vec<Cause> {
         let cause = "name or generateName is required";
         return vec![Cause::required("metadata.name"), Cause::invalid("name", &json!(""), cause)];
     }
+    let mut causes = if kind == Kind::Event { old_event_faults(object) } else { Vec::new() };
+    causes.extend(name_faults(kind, name));
     if kind.is_custom() {
-        return schema::of(kind).faults(object, None);
+        causes.extend(schema::of(kind).faults(object, None));
+    } else {
+        causes.extend(content_faults(kind, object));
     }
-    let mut causes = name_faults(name);
-    causes.extend(content_faults(kind, object));
     causes
 }
 
@@ -56,18 +60,19 @@ pub(super) fn update_faults(kind: Kind, new: &Value, old: &Value, is_status: boo
     causes
 }
 
-fn name_faults(name: &str) -> Vec<Cause> {
+fn name_faults(kind: Kind, name: &str) -> Vec<Cause> {
     let is_label = |label: &str| {
         let edge = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
         label.starts_with(edge)
             && label.ends_with(edge)
             && label.chars().all(|c| edge(c) || c == '-')
     };
-    if name.len() <= 253 && name.split('.').all(is_label) {
-        return Vec::new();
-    }
-    let why = "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and must start and end with an alphanumeric character (e.g. 'example.com', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')";
-    vec![Cause::invalid("metadata.name", &json!(name), why)]
+    let (fits, why) = if kind == Kind::Namespace {
+        (name.len() <= 63 && is_label(name), NO_LABEL)
+    } else {
+        (name.len() <= 253 && name.split('.').all(is_label), NO_SUBDOMAIN)
+    };
+    if fits { Vec::new() } else { vec![Cause::invalid("metadata.name", &json!(name), why)] }
 }
 
 fn content_faults(kind: Kind, object: &Value) -> Vec<Cause> {
@@ -86,7 +91,7 @@ fn secret_faults(secret: &Value) -> Vec<Cause> {
     let none = Map::new();
     let data = secret["data"].as_object().unwrap_or(&none);
     let mut causes = key_faults("data", data);
-    let size: usize = data.values().map(size_of).sum();
+    let size: u64 = data.values().map(size_of).sum();
     if size > MAX_SIZE {
         causes.push(Cause::too_long("data", MAX_SIZE));
     }
@@ -123,14 +128,14 @@ fn config_map_faults(map: &Value) -> Vec<Cause> {
         causes.push(Cause::invalid(format!("data[{key}]"), &json!(key), why));
     }
     let texts: usize = data.values().filter_map(Value::as_str).map(str::len).sum();
-    if texts + binary.values().map(size_of).sum::<usize>() > MAX_SIZE {
+    if texts as u64 + binary.values().map(size_of).sum::<u64>() > MAX_SIZE {
         causes.push(Cause::too_long("[]", MAX_SIZE));
     }
     causes
 }
 
-fn size_of(encoded: &Value) -> usize {
-    STANDARD.decode(encoded.as_str().unwrap_or_default()).map_or(0, |bytes| bytes.len())
+fn size_of(encoded: &Value) -> u64 {
+    STANDARD.decode(encoded.as_str().unwrap_or_default()).map_or(0, |bytes| bytes.len() as u64)
 }
 
 fn key_faults(field: &str, entries: &Map<String, Value>) -> Vec<Cause> {
@@ -156,7 +161,11 @@ fn lease_faults(spec: &Value) -> Vec<Cause> {
     causes
 }
 
-fn event_faults(event: &Value) -> Vec<Cause> {
+/// What is asked of Events since they were there.
+fn old_event_faults(event: &Value) -> Vec<Cause> {
+    if event["eventTime"].is_null() {
+        return Vec::new();
+    }
     let mut causes = Vec::new();
     let empty = json!("");
     let namespace = metadata::text(event, "namespace");
@@ -165,10 +174,10 @@ fn event_faults(event: &Value) -> Vec<Cause> {
         let why = "does not match event.namespace";
         causes.push(Cause::invalid("involvedObject.namespace", &empty, why));
     }
-    let limits = [("reportingInstance", 128), ("action", 128), ("reason", 128), ("note", 1024)];
     if event["reportingController"].as_str().is_none_or(str::is_empty) {
         causes.push(Cause::required("reportingController"));
     }
+    let limits = [("reportingInstance", 128), ("action", 128), ("reason", 128), ("note", 1024)];
     for (field, most) in limits {
         let size = event[field].as_str().unwrap_or_default().len();
         let told = if field == "note" { "message" } else { field };
@@ -180,13 +189,19 @@ fn event_faults(event: &Value) -> Vec<Cause> {
             causes.push(Cause::invalid(told, &empty, &why));
         }
     }
+    causes
+}
+
+/// What is asked of them since they have a group of their own.
+fn event_faults(event: &Value) -> Vec<Cause> {
+    let mut causes = Vec::new();
     if event["eventTime"].is_null() {
         causes.push(Cause::required("eventTime"));
     }
     let kind = event["type"].as_str().unwrap_or_default();
     if kind != "Normal" && kind != "Warning" {
         let why = format!("has invalid value: {kind}");
-        causes.push(Cause::invalid("type", &empty, &why));
+        causes.push(Cause::invalid("type", &json!(""), &why));
     }
     causes
 }

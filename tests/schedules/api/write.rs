@@ -78,7 +78,6 @@ impl ApiServer {
         }
         let is_versioned = !metadata::text(&object, "resourceVersion").is_empty();
         metadata::remove_field(&mut object, "deletionTimestamp");
-        metadata::remove_field(&mut object, "deletionGracePeriodSeconds");
         let mut lacks_status = false;
         if kind.is_custom() {
             object["metadata"]["generation"] = 1.into();
