@@ -20,7 +20,8 @@ fn main() -> ExitCode {
     let minutes: f64 = setting("CHANCERY_SOAK_MINUTES").unwrap_or(10.0);
     let summary = soak::run(&Plan {
         faults: Duration::from_secs_f64(minutes * 60.0),
-        requests: setting("CHANCERY_SOAK_REQUESTS").unwrap_or(300),
+        requests: setting("CHANCERY_SOAK_REQUESTS")
+            .unwrap_or((minutes * 30.0).clamp(40.0, 300.0) as usize),
         seed: setting("CHANCERY_SOAK_SEED")
             .unwrap_or_else(|| RandomState::new().hash_one(0) % 1_000_000),
     });
