@@ -21,7 +21,7 @@ fn main() -> ExitCode {
     let summary = soak::run(&Plan {
         faults: Duration::from_secs_f64(minutes * 60.0),
         requests: setting("CHANCERY_SOAK_REQUESTS")
-            .unwrap_or((minutes * 30.0).clamp(40.0, 300.0) as usize),
+            .unwrap_or_else(|| (minutes * 30.0).clamp(40.0, 300.0) as usize),
         seed: setting("CHANCERY_SOAK_SEED")
             .unwrap_or_else(|| RandomState::new().hash_one(0) % 1_000_000),
     });
