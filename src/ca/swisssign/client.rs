@@ -37,6 +37,8 @@ const PAGE: usize = 300;
 const CLIENTS_PAGE: usize = 100;
 /// So many pages of anything are read.
 pub(super) const PAGES: usize = 50;
+/// So often a list is begun that changes while it is read.
+const BEGINNINGS: u32 = 3;
 
 pub(super) struct Client {
     base: url::Url,
@@ -232,6 +234,8 @@ impl Client {
 
     /// `POST /v2/orders/paged`, up to so many pages. In which order the API lists is documented
     /// nowhere, so that nothing but the number of different orders tells that all were read.
+    /// Where that number changed while pages were read, an order may have moved from one to another: it
+    /// is begun anew.
     pub(super) async fn orders(
         &self,
         filter: &SearchOrders<'_>,
@@ -239,7 +243,7 @@ impl Client {
     ) -> Result<Orders, Problem> {
         let mut orders = Vec::new();
         let mut seen = HashSet::new();
-        let (mut start, mut announced, mut nameless) = (0, 0, 0);
+        let (mut start, mut announced, mut nameless, mut begun) = (0, 0, 0, 1);
         for _ in 0..pages {
             let path = ["orders", "paged"];
             let ask = Ask {
@@ -254,6 +258,13 @@ impl Client {
                     self.host
                 )));
             };
+            if start > 0 && total != announced && begun < BEGINNINGS {
+                (start, nameless) = (0, 0);
+                orders.clear();
+                seen.clear();
+                begun += 1;
+                continue;
+            }
             announced = total;
             start += data.len();
             let is_empty = data.is_empty();
