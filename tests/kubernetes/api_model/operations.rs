@@ -175,7 +175,13 @@ impl Generator {
                 request(Method::PUT, &path, Some(&object))
             }
             3 if kind.is_custom() => {
-                let mut object = self.put(kind, namespace, name, now);
+                let mut object = self.put(kind, namespace, name, now.clone());
+                // What is not looked at must have the right shape, as in `good_status`.
+                let mut spec = now.map_or(Value::Null, |mut now| now["spec"].take());
+                if spec.is_object() && self.random.once_in(3) {
+                    spec["suspend"] = true.into();
+                }
+                object["spec"] = spec;
                 if self.random.once_in(12) {
                     remove(&mut object, "status");
                 } else {
