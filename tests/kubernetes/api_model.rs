@@ -593,6 +593,63 @@ fn is_ours(kind: Kind, object: &Value) -> bool {
     object["metadata"][field].as_str().is_some_and(|text| text.starts_with("model-"))
 }
 
+/// Operations on the model alone; returns everything that it says.
+fn said_by_the_model(seed: usize, operations: usize) -> Vec<String> {
+    let mut generator = Generator::new(seed);
+    let mut model = ApiServer::new();
+    let mut now: Timestamp = "2026-01-01T00:00:00Z".parse().expect("a time");
+    let mut watches: Vec<Watch> = Kind::ALL
+        .into_iter()
+        .map(|kind| {
+            let mut watch = request(User::Operator, Method::GET, &kind.collection(""), None);
+            watch.query = "watch=true&resourceVersion=0".to_owned();
+            model.watch(&watch).expect("it opens")
+        })
+        .collect();
+    let mut said = Vec::new();
+    for _ in 0..operations {
+        now += Duration::from_secs(1);
+        match generator.next(&model) {
+            Operation::Call(request) => {
+                let answer = model.call(&request, now);
+                if answer.body["metadata"].get("uid").is_some() {
+                    generator.remember(&answer.body);
+                }
+                said.push(format!("{} {}", answer.status, answer.body));
+            }
+            Operation::Turn(namespace) => {
+                let found = model.object(Kind::Namespace, "", &namespace);
+                let ends = found.map(|found| found["metadata"].get("deletionTimestamp").is_some());
+                match ends {
+                    None => {
+                        let body = json!({"metadata": {"name": namespace}});
+                        let path = Kind::Namespace.collection("");
+                        let create = request(User::Person, Method::POST, &path, Some(&body));
+                        assert_eq!(model.call(&create, now).status, 201);
+                    }
+                    Some(false) => model.end_namespace(&namespace, now),
+                    Some(true) => model.finish_namespace(&namespace, now),
+                }
+            }
+        }
+        for watch in &mut watches {
+            said.extend(model.events(watch));
+        }
+    }
+    said
+}
+
+#[test]
+fn the_same_operations_have_the_same_answers() {
+    let began = Instant::now();
+    let said = said_by_the_model(7, 3000);
+    let took = began.elapsed();
+    println!("3000 operations and what {} watches tell of them took {took:.1?}", Kind::ALL.len());
+    assert!(said.len() > 3000, "{}", said.len());
+    assert!(said == said_by_the_model(7, 3000), "the same seed");
+    assert!(said != said_by_the_model(8, 3000), "another seed");
+}
+
 #[test]
 fn a_store_that_is_set_back_forgets_and_gives_no_uid_again() {
     let mut server = ApiServer::new();
