@@ -27,6 +27,11 @@ test: tools ## Run all tests, those on a real API server included
 	@tests/controlplane/build > /dev/null
 	$(CARGO) test --all-features
 
+.PHONY: soak
+soak: tools ## Order for ten minutes while operators, API server and etcd are killed, and count (MINUTES=…, SEED=…)
+	$(CARGO) build --all-features --bins --example soak
+	CHANCERY_SOAK_MINUTES=$(MINUTES) CHANCERY_SOAK_SEED=$(SEED) $(CARGO) run --quiet --all-features --example soak
+
 .PHONY: lint
 lint: tools ## Check format, lints, licences and sources
 	$(CARGO) fmt --check

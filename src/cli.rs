@@ -15,7 +15,8 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::api;
 use crate::ca::transport::Network;
-use crate::controller::{self, Operator};
+use crate::clock::Clock;
+use crate::controller::{self, Generator, Operator, Process};
 use crate::metrics::Metrics;
 use crate::server::{self, Readiness};
 
@@ -204,9 +205,11 @@ async fn serve(args: OperatorArgs) -> Result<(), Fatal> {
         incarnation: controller::new_incarnation()?,
         lease_duration: args.leader_elect.then_some(args.lease_duration),
         connector: Arc::new(Network),
-        clock: controller::system_clock,
+        clock: Clock::system(),
         ca_timeout: args.ca_timeout,
+        keys: Arc::new(Generator::default()),
         metrics,
+        process: Process::default(),
     };
     // What is under way is at most a request to a CA and a few to the API server; whatever takes
     // longer would be killed anyway.

@@ -19,11 +19,13 @@ mod events;
 mod gate;
 mod incarnation;
 mod issuer;
+mod keys;
 mod kill_point;
 mod lease;
 mod memory;
 mod orders;
 mod perform;
+mod process;
 mod repairs;
 mod searches;
 mod secret;
@@ -36,21 +38,23 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures::FutureExt as _;
-use jiff::Timestamp;
 use kube::Client;
 use kube::runtime::Controller;
 use kube::runtime::controller::Action;
-use tokio::sync::{Semaphore, oneshot};
+use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 
 use self::accounts::Accounts;
 use self::events::Events;
 pub use self::incarnation::{NoRandomness, new_incarnation};
+pub use self::keys::{Generator, KeySource};
 use self::lease::{Candidate, Leadership};
 use self::memory::Memory;
+pub use self::process::{Process, Within};
 use self::watches::{Gone, Stores, Watches};
 use crate::api::{ClusterIssuer, Issuer};
 use crate::ca::transport::Connector;
+use crate::clock::Clock;
 use crate::metrics::Metrics;
 
 /// What the operator is started with.
@@ -66,18 +70,15 @@ pub struct Operator {
     /// How CAs are reached.
     pub connector: Arc<dyn Connector>,
     /// The wall clock.
-    pub clock: fn() -> Timestamp,
+    pub clock: Clock,
+    /// Makes private keys.
+    pub keys: Arc<dyn KeySource>,
     /// Longest time for one request to a CA.
     pub ca_timeout: Duration,
     /// Counters and gauges.
     pub metrics: Arc<Metrics>,
-}
-
-/// The wall clock of the machine.
-#[must_use]
-#[expect(clippy::disallowed_methods, reason = "the one place that may")]
-pub fn system_clock() -> Timestamp {
-    Timestamp::now()
+    /// The process that all of it runs in.
+    pub process: Process,
 }
 
 /// What every reconcile may use.
@@ -89,13 +90,14 @@ struct Context {
     board: board::Board,
     events: Events,
     memory: Arc<Memory>,
-    keygen: Semaphore,
-    clock: fn() -> Timestamp,
+    keys: Arc<dyn KeySource>,
+    clock: Clock,
     metrics: Arc<Metrics>,
     checks: Arc<issuer::Checks>,
     stopping: Arc<AtomicBool>,
     wake: watches::Wakers,
     leadership: Leadership,
+    process: Process,
 }
 
 impl Context {
@@ -126,11 +128,13 @@ pub async fn run(
     shutdown: impl Future<Output = ()> + Send + Sync + 'static,
     ready: impl FnOnce() + Send,
 ) {
-    let accounts = Arc::new(Accounts::new(operator.connector, operator.ca_timeout, operator.clock));
+    let accounts =
+        Arc::new(Accounts::new(operator.connector, operator.ca_timeout, operator.clock.clone()));
     let memory = Arc::new(Memory::default());
     let checks = Arc::new(issuer::Checks::default());
     let stopping = Arc::new(AtomicBool::new(false));
-    let (events, publisher) = Events::start(operator.client.clone());
+    let process = operator.process;
+    let (events, publisher) = Events::start(operator.client.clone(), &process);
     let forget = {
         let (accounts, memory) = (Arc::clone(&accounts), Arc::clone(&memory));
         let checks = Arc::clone(&checks);
@@ -143,21 +147,20 @@ pub async fn run(
         }
     };
     let Watches { stores, wakers, requests, issuers, cluster_issuers, tasks } =
-        watches::start(&operator.client, &operator.namespace, forget);
+        watches::start(&operator.client, &operator.namespace, &process, forget);
     operator.metrics.observe_requests(stores.requests.clone(), stores.records.clone());
     let (leadership, election) = Candidate {
         client: operator.client.clone(),
         namespace: operator.namespace.clone(),
         incarnation: operator.incarnation,
         duration: operator.lease_duration,
-        clock: operator.clock,
+        clock: operator.clock.clone(),
     }
     .stand();
     operator.metrics.observe_leader({
         let leadership = leadership.clone();
         move || leadership.is_held()
     });
-    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let context = Arc::new(Context {
         cluster: cluster::Cluster::new(operator.client, leadership.clone()),
         namespace: operator.namespace,
@@ -165,8 +168,7 @@ pub async fn run(
         board: board::Board::default(),
         events,
         memory,
-        // RSA keys cost whole cores for up to a second.
-        keygen: Semaphore::new(cores),
+        keys: operator.keys,
         clock: operator.clock,
         metrics: operator.metrics,
         checks,
@@ -174,6 +176,7 @@ pub async fn run(
         wake: wakers,
         stores,
         leadership,
+        process: process.clone(),
     });
     let shutdown =
         shutdown.inspect(move |()| stopping.store(true, Ordering::Release)).boxed().shared();
@@ -188,7 +191,8 @@ pub async fn run(
     let (end_election, election_ends) = oneshot::channel::<()>();
     if let Some(election) = election {
         let (wakers, stores) = (context.wake.clone(), context.stores.clone());
-        elected.spawn(election.run(election_ends.map(drop), move || wakers.everything(&stores)));
+        let election = election.run(election_ends.map(drop), move || wakers.everything(&stores));
+        elected.spawn(process.within(election));
     }
     let requests =
         Controller::for_shared_stream(futures::stream::pending(), context.stores.requests.clone())
@@ -232,15 +236,28 @@ pub async fn run(
 
 /// Runs `reconcile` if this process acts. What a standby is woken for is looked at when it gets the
 /// lease, with everything else.
-async fn leading<K, F: Future<Output = Result<Action, Never>>>(
+///
+/// In a task of its own: the runs of one kind would otherwise share one core, and be looked at in an
+/// order that no two processes have in common.
+async fn leading<K, F>(
     context: Arc<Context>,
     object: Arc<K>,
     reconcile: impl FnOnce(Arc<K>, Arc<Context>) -> F,
-) -> Result<Action, Never> {
-    if context.leadership.is_held() {
-        reconcile(object, context).await
-    } else {
-        Ok(Action::await_change())
+) -> Result<Action, Never>
+where
+    F: Future<Output = Result<Action, Never>> + Send + 'static,
+{
+    if !context.leadership.is_held() {
+        return Ok(Action::await_change());
+    }
+    let process = context.process.clone();
+    match tokio::spawn(process.within(reconcile(object, context))).await {
+        Ok(ended) => ended,
+        // Cancelled at the end of the process only.
+        Err(error) => match error.try_into_panic() {
+            Ok(panic) => std::panic::resume_unwind(panic),
+            Err(_) => Ok(Action::await_change()),
+        },
     }
 }
 

@@ -50,7 +50,9 @@ pub use self::observation::{
     Target, Template, Trouble,
 };
 pub use self::order::{Hold, OrderSeen, Prepared, Sent, Sought};
-pub use self::record::{Mark, OrderDraft, OrderState, RawRecord, Record, RecordRead, record_name};
+pub use self::record::{
+    Mark, OrderDraft, OrderState, RawRecord, Record, RecordRead, Slot, record_name,
+};
 pub use self::reissue::Reissue;
 pub use self::renewal::RenewBefore;
 pub use self::requested::Requested;

@@ -14,9 +14,11 @@
 pub mod api;
 pub mod ca;
 pub mod cli;
+pub mod clock;
 pub mod controller;
 pub mod issuance;
 pub mod metrics;
+pub mod mutant;
 pub mod pki;
 pub mod server;
 #[cfg(feature = "simulator")]

@@ -26,7 +26,7 @@ mod pem;
 use std::collections::HashSet;
 
 pub use certificate::{Certificate, contains_private_key, parse_pem};
-pub use key::{KeyKind, PrivateKey};
+pub use key::{Error as KeyError, KeyKind, PrivateKey};
 pub use names::Names;
 
 /// What can fail outside the submodules, which have errors of their own.

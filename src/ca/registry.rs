@@ -3,8 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use jiff::Timestamp;
-
 use super::credentials::Basic;
 use super::online_ca::OnlineCa;
 use super::swisssign::SwissSign;
@@ -13,6 +11,7 @@ use super::{CertificateAuthority, Disposition, Error};
 use crate::api::{
     IssuerSpec, OnlineCa as OnlineCaSettings, SecretReference, SwissSign as SwissSignSettings,
 };
+use crate::clock::Clock;
 
 /// The kind of CA an issuer names, from its flat spec.
 #[derive(Clone, Copy, Debug)]
@@ -94,7 +93,7 @@ impl<'a> Kind<'a> {
         credentials: Option<Basic>,
         transport: Arc<dyn Transport>,
         deadline: Duration,
-        clock: fn() -> Timestamp,
+        clock: Clock,
     ) -> Result<Arc<dyn CertificateAuthority>, Error> {
         match self {
             Self::OnlineCa(settings) => {

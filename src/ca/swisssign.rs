@@ -33,7 +33,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use self::client::{Client, Orders as Listed, PAGES};
@@ -50,6 +49,8 @@ use super::{
     Wanted,
 };
 use crate::api::{SwissSign as Settings, SwissSignProduct, SwissSignSubmission};
+use crate::clock::Clock;
+use crate::mutant::{self, Mutant};
 use crate::pki::{self, Certificate, KeyKind, Names};
 
 /// So often the search by name is tried, until it has found an order; twelve tries take an hour.
@@ -99,7 +100,7 @@ impl SwissSign {
         credentials: Option<Basic>,
         transport: Arc<dyn Transport>,
         deadline: Duration,
-        clock: fn() -> Timestamp,
+        clock: Clock,
     ) -> Result<Self, Error> {
         let credentials = credentials.filter(|basic| !basic.password().trim().is_empty());
         let credentials = credentials.ok_or_else(|| Error {
@@ -312,7 +313,8 @@ impl SwissSign {
                 Err(problem) => return Err(problem),
             }
         }
-        if candidates.is_empty() && order.may_exist {
+        let may_be_unnamed = order.may_exist && !mutant::is_removed(Mutant::UnnamedOrders);
+        if candidates.is_empty() && may_be_unnamed {
             let (found, unsure) = self.unnamed(prepared, ours).await?;
             candidates = found;
             doubt = doubt.or(unsure);

@@ -9,7 +9,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use jiff::Timestamp;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
@@ -19,6 +18,7 @@ use crate::api::{CertificateBundle, IssuerKind, IssuerSpec};
 use crate::ca::registry::Kind;
 use crate::ca::transport::{Connector, Failure, TlsSettings};
 use crate::ca::{CertificateAuthority, Disposition, Error};
+use crate::clock::Clock;
 use crate::pki::{self, Certificate};
 
 /// Bundles in ConfigMaps and Secrets change without telling anybody: they are read again after
@@ -32,7 +32,7 @@ const TRIAL: Duration = Duration::from_secs(1);
 const PARALLEL: usize = 32;
 
 /// An issuer by kind, namespace and name.
-#[derive(Clone, Debug, Eq, Hash, PartialEq)]
+#[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub(super) struct IssuerKey {
     pub(super) kind: IssuerKind,
     pub(super) namespace: Option<String>,
@@ -104,7 +104,7 @@ type Slot = Arc<tokio::sync::Mutex<Option<Entry>>>;
 pub(super) struct Accounts {
     connector: Arc<dyn Connector>,
     deadline: Duration,
-    clock: fn() -> Timestamp,
+    clock: Clock,
     slots: Mutex<HashMap<IssuerKey, Slot>>,
     blamed: Mutex<HashMap<IssuerKey, (Basis, Error)>>,
     trials: Mutex<HashMap<IssuerKey, (Basis, Arc<Trial>)>>,
@@ -138,11 +138,7 @@ impl Trial {
 }
 
 impl Accounts {
-    pub(super) fn new(
-        connector: Arc<dyn Connector>,
-        deadline: Duration,
-        clock: fn() -> Timestamp,
-    ) -> Self {
+    pub(super) fn new(connector: Arc<dyn Connector>, deadline: Duration, clock: Clock) -> Self {
         Self {
             connector,
             deadline,
@@ -263,7 +259,7 @@ impl Accounts {
             None => {
                 let transport =
                     self.connector.connect(&tls).map_err(|failure| no_transport(&failure))?;
-                let ca = kind.open(credentials, transport, self.deadline, self.clock)?;
+                let ca = kind.open(credentials, transport, self.deadline, self.clock.clone())?;
                 (ca, Arc::new(Semaphore::new(PARALLEL)))
             }
         };

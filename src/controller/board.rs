@@ -8,7 +8,7 @@
 //! - An order is asked about every two seconds at first, later after a fifteenth of its age, and every
 //!   five minutes at last; those that are nearly due come along with one that is.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -21,6 +21,7 @@ use super::Context;
 use super::accounts::IssuerKey;
 use super::certificate_request::FoundIssuer;
 use crate::ca::{Disposition, OpenOrder, Phase, Progress};
+use crate::mutant::{self, Mutant};
 
 const SHORTEST: Duration = Duration::from_secs(2);
 const LONGEST: Duration = Duration::from_secs(300);
@@ -29,11 +30,12 @@ const LONGEST: Duration = Duration::from_secs(300);
 const ENDED: Duration = Duration::from_secs(600);
 
 #[derive(Default)]
-pub(super) struct Board(Mutex<HashMap<IssuerKey, Polled>>);
+pub(super) struct Board(Mutex<BTreeMap<IssuerKey, Polled>>);
 
 /// The open orders of one account, and the task that asks about them.
 struct Polled {
-    orders: HashMap<String, Entry>,
+    /// In order, so that it is always the same one that is asked about first.
+    orders: BTreeMap<String, Entry>,
     changed: Arc<Notify>,
     task: Option<AbortHandle>,
 }
@@ -78,11 +80,11 @@ impl Board {
     ) {
         let mut accounts = self.accounts();
         let polled = accounts.entry(issuer.clone()).or_insert_with(|| Polled {
-            orders: HashMap::new(),
+            orders: BTreeMap::new(),
             changed: Arc::default(),
             task: None,
         });
-        let interval = interval(&open, (context.clock)());
+        let interval = interval(&open, context.clock.now());
         polled
             .orders
             .entry(open.reference.clone())
@@ -112,7 +114,9 @@ impl Board {
         if polled.task.as_ref().is_none_or(AbortHandle::is_finished) {
             let (context, issuer) = (Arc::clone(context), issuer.clone());
             let changed = Arc::clone(&polled.changed);
-            let task = tokio::spawn(async move { ask(&context, &issuer, &changed).await });
+            let process = context.process.clone();
+            let asking = async move { ask(&context, &issuer, &changed).await };
+            let task = tokio::spawn(process.within(asking));
             polled.task = Some(task.abort_handle());
         }
     }
@@ -121,7 +125,9 @@ impl Board {
     fn is_at(&self, issuer: &IssuerKey, reference: &str, account: &str) -> bool {
         let accounts = self.accounts();
         let entry = accounts.get(issuer).and_then(|polled| polled.orders.get(reference));
-        entry.is_some_and(|entry| entry.account == account)
+        entry.is_some_and(|entry| {
+            entry.account == account || mutant::is_removed(Mutant::AccountCheck)
+        })
     }
 
     /// Asks no more about an order.
@@ -143,7 +149,7 @@ impl Board {
 
     /// Ends all tasks.
     pub(super) fn stop(&self) {
-        for (_, polled) in self.accounts().drain() {
+        for polled in std::mem::take(&mut *self.accounts()).into_values() {
             polled.task.iter().for_each(AbortHandle::abort);
         }
     }
@@ -206,7 +212,7 @@ impl Board {
         Some(entry.request.clone())
     }
 
-    fn accounts(&self) -> std::sync::MutexGuard<'_, HashMap<IssuerKey, Polled>> {
+    fn accounts(&self) -> std::sync::MutexGuard<'_, BTreeMap<IssuerKey, Polled>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -245,8 +251,8 @@ async fn ask_once(context: &Context, issuer: &IssuerKey, orders: &[OpenOrder]) {
         }
         Some(_) | None => None,
     };
-    let now = (context.clock)();
-    let mut answered = HashMap::new();
+    let now = context.clock.now();
+    let mut answered = BTreeMap::new();
     if let Some((issuer_now, account)) = account {
         let _permit = account.permits.acquire().await;
         let start = tokio::time::Instant::now();

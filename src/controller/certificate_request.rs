@@ -26,6 +26,7 @@ use crate::issuance::{
     CachedTarget, CsrReference, Description, IssuerState, Notice, Observation, OrderSeen, Outcome,
     Previous, RenewBefore, Request, Requeue, Rest, Step, Template, Trouble, decide, describe,
 };
+use crate::mutant::{self, Mutant};
 
 /// One run for one request.
 pub(super) async fn reconcile(
@@ -65,7 +66,7 @@ async fn run(context: &Arc<Context>, request: &CertificateRequest) -> Action {
     }
     let target = cached_target(context, request);
     let issuer = FoundIssuer::of(context, request);
-    let now = (context.clock)();
+    let now = context.clock.now();
     let (known, owed) = match context.memory.unwritten.recall(request) {
         Some(untold) => (Some(untold.status), untold.notices),
         None => (request.status.clone(), Vec::new()),
@@ -86,7 +87,7 @@ async fn run(context: &Arc<Context>, request: &CertificateRequest) -> Action {
             Err(rest) => break rest,
         };
         // Time passes while a CA thinks: dates are judged by what the clock says then.
-        seen.now = (context.clock)();
+        seen.now = context.clock.now();
         seen = seen.after(outcome);
     };
     context.memory.undelivered.keep(&seen, &rest);
@@ -147,6 +148,9 @@ async fn announce(
 ) -> Outcome {
     let before = request.status.clone().unwrap_or_default();
     let status = describe(seen, &before.conditions, &Rest::Submitting).status;
+    if mutant::is_removed(Mutant::Announcement) {
+        return Outcome::Announced;
+    }
     kill_point("before-announce");
     let written = put_status(context, request, status).await;
     kill_point("after-announce");
@@ -274,7 +278,7 @@ fn action(context: &Context, requeue: Requeue) -> Action {
     match requeue {
         Requeue::AwaitChange => Action::await_change(),
         Requeue::At(at) => {
-            let wait = at.duration_since((context.clock)());
+            let wait = at.duration_since(context.clock.now());
             Action::requeue(wait.try_into().unwrap_or_default())
         }
     }
@@ -410,7 +414,8 @@ fn observe(
 ) -> Observation {
     let values = values(context, request);
     // Whoever has the target has it; looking through all requests is for those without.
-    let rival = if cached.is_none() { rival(context, request) } else { None };
+    let is_without = cached.is_none() && !mutant::is_removed(Mutant::Rival);
+    let rival = if is_without { rival(context, request) } else { None };
     let order = order_seen(context, &values, &previous, issuer);
     let issuer = issuer.state(&values);
     Observation {
@@ -430,9 +435,12 @@ fn order_seen(
 ) -> OrderSeen {
     let (claim, is_claim_old) =
         context.memory.claims.unused(&request.namespace, &request.name).unzip();
+    #[cfg(feature = "mutants")]
+    let claim =
+        claim.or_else(|| context.memory.claims.inherited(&previous.order.as_ref()?.reference));
     let is_claim_old = is_claim_old.unwrap_or(false);
     let mut seen = OrderSeen {
-        incarnation: context.leadership.incarnation().to_owned(),
+        incarnation: context.leadership.claimant().to_owned(),
         claim,
         is_claim_old,
         sought: context.memory.searches.recall(&request.uid),
@@ -472,8 +480,11 @@ fn rival(context: &Context, request: &CertificateRequest) -> Option<String> {
             && other.metadata.namespace == request.metadata.namespace
             && rank(other) < rank(request)
     };
-    let found = context.stores.requests.find(|other| other.0.as_ref().is_ok_and(is_rival))?;
-    Some(found.name_any())
+    let requests = &context.stores.requests;
+    let found = requests.state_filter(|other| other.0.as_ref().is_ok_and(is_rival));
+    let first =
+        found.iter().filter_map(|other| other.0.as_ref().ok()).min_by_key(|one| rank(one))?;
+    Some(first.name_any())
 }
 
 fn values(context: &Context, request: &CertificateRequest) -> Request {

@@ -11,13 +11,25 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::ca::Claim;
+use crate::mutant::{self, Mutant};
 
 #[derive(Default)]
-pub(super) struct Claims(Mutex<HashMap<(String, String), Won>>);
+pub(super) struct Claims {
+    won: Mutex<HashMap<(String, String), Won>>,
+    /// References of the orders that this process has submitted.
+    #[cfg(feature = "mutants")]
+    used: Mutex<std::collections::BTreeSet<String>>,
+}
 
 struct Won {
     claim: Claim,
     until: Instant,
+}
+
+impl Won {
+    fn is_old(&self) -> bool {
+        self.until <= Instant::now() && !mutant::is_removed(Mutant::ClaimAge)
+    }
 }
 
 impl Claims {
@@ -34,16 +46,26 @@ impl Claims {
         let key = (namespace.to_owned(), name.to_owned());
         let entries = self.entries();
         let won = entries.get(&key)?;
-        Some((won.claim.reference().to_owned(), won.until <= Instant::now()))
+        Some((won.claim.reference().to_owned(), won.is_old()))
     }
 
     /// Uses the claim on this order up.
     pub(super) fn take(&self, namespace: &str, name: &str, reference: &str) -> Option<Claim> {
+        let won = self.take_won(namespace, name, reference);
+        #[cfg(feature = "mutants")]
+        let won = self.noted(reference, won);
+        won
+    }
+
+    fn take_won(&self, namespace: &str, name: &str, reference: &str) -> Option<Claim> {
         let key = (namespace.to_owned(), name.to_owned());
         let mut entries = self.entries();
         let won = entries.get(&key)?;
-        if won.claim.reference() != reference || won.until <= Instant::now() {
+        if won.claim.reference() != reference || won.is_old() {
             return None;
+        }
+        if mutant::is_removed(Mutant::ClaimOnce) {
+            return Some(Claim::won(reference.to_owned()));
         }
         entries.remove(&key).map(|won| won.claim)
     }
@@ -54,7 +76,28 @@ impl Claims {
     }
 
     fn entries(&self) -> MutexGuard<'_, HashMap<(String, String), Won>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.won.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Where all processes have one name, what another of them claimed is taken for won by this one.
+#[cfg(feature = "mutants")]
+impl Claims {
+    /// This reference, if the claim on its order is not known to be used.
+    pub(super) fn inherited(&self, reference: &str) -> Option<String> {
+        let is_new = !self.used().contains(reference)
+            && !self.entries().values().any(|won| won.claim.reference() == reference);
+        (is_new && mutant::is_removed(Mutant::IncarnationId)).then(|| reference.to_owned())
+    }
+
+    fn noted(&self, reference: &str, won: Option<Claim>) -> Option<Claim> {
+        let claim = won.or_else(|| self.inherited(reference).map(Claim::won))?;
+        self.used().insert(reference.to_owned());
+        Some(claim)
+    }
+
+    fn used(&self) -> MutexGuard<'_, std::collections::BTreeSet<String>> {
+        self.used.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -13,6 +13,7 @@ use tokio::sync::Semaphore;
 
 use super::lease::Leadership;
 use crate::issuance::Read;
+use crate::mutant::{self, Mutant};
 
 /// The API server answers within milliseconds or is in trouble.
 const TIMEOUT: Duration = Duration::from_secs(15);
@@ -63,7 +64,15 @@ impl Cluster {
     /// A Secret, live.
     pub(super) async fn secret(&self, namespace: &str, name: &str) -> Read<Secret> {
         let api: Api<Secret> = Api::namespaced(self.client.clone(), namespace);
-        read(self.call("get", "secrets", namespace, name, || api.get(name)).await)
+        match self.call("get", "secrets", namespace, name, || api.get(name)).await {
+            Err(error)
+                if error.kind == ErrorKind::Forbidden
+                    && mutant::is_removed(Mutant::ForbiddenIsAbsent) =>
+            {
+                Read::Absent
+            }
+            answer => read(answer),
+        }
     }
 
     /// A ConfigMap, live.

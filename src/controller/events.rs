@@ -11,6 +11,7 @@ use kube::runtime::events::{Event, EventType, Recorder, Reporter};
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 use tokio::task::JoinHandle;
 
+use super::process::Process;
 use crate::issuance::Notice;
 
 /// So many may wait. State is in the status; an Event more or less changes nothing.
@@ -26,9 +27,9 @@ pub(super) struct Events(Sender<(ObjectReference, Notice)>);
 pub(super) struct Publisher(JoinHandle<()>);
 
 impl Events {
-    pub(super) fn start(client: Client) -> (Self, Publisher) {
+    pub(super) fn start(client: Client, process: &Process) -> (Self, Publisher) {
         let (sender, receiver) = channel(WAITING);
-        (Self(sender), Publisher(tokio::spawn(publish(client, receiver))))
+        (Self(sender), Publisher(tokio::spawn(process.within(publish(client, receiver)))))
     }
 
     /// Leaves what happened to be written.

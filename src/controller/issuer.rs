@@ -159,7 +159,7 @@ async fn run<K: IssuerObject>(context: &Context, issuer: &K) -> Action {
         now(context, key.clone(), &issuer.uid().unwrap_or_default(), issuer.spec(), generation);
     let (next_check, failures) = context.checks.get(&key).unzip();
     let seen = IssuerObservation {
-        now: (context.clock)(),
+        now: context.clock.now(),
         name: format!("{} {}", K::KIND, issuer.name_any()),
         generation,
         status: issuer.status().cloned().unwrap_or_default(),
@@ -246,6 +246,6 @@ async fn put_status<K: IssuerObject>(context: &Context, issuer: &K, status: Issu
 const RETRY: std::time::Duration = std::time::Duration::from_secs(2);
 
 fn action(context: &Context, until: Timestamp) -> Action {
-    let wait = until.duration_since((context.clock)());
+    let wait = until.duration_since(context.clock.now());
     Action::requeue(wait.try_into().unwrap_or_default())
 }

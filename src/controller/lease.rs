@@ -34,13 +34,14 @@ mod election;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use jiff::Timestamp;
 use k8s_openapi::api::coordination::v1::Lease;
 use kube::Client;
 use tokio::time::Instant;
 
 use self::election::{Record, Sighting, Step, Timing, decide};
 use super::cluster::{Cluster, Error, ErrorKind};
+use crate::clock::Clock;
+use crate::mutant::{self, Mutant};
 
 /// Name of the Lease, in the operator's namespace.
 const NAME: &str = "chancery";
@@ -87,8 +88,17 @@ impl Leadership {
         &self.0.incarnation
     }
 
-    /// Whether this process has the lease at this moment.
+    /// Who this process is in the claims that it wins.
+    pub(super) fn claimant(&self) -> &str {
+        if mutant::is_removed(Mutant::IncarnationId) { "chancery" } else { self.incarnation() }
+    }
+
+    /// Whether this process may act at this moment: it has the lease.
     pub(super) fn is_held(&self) -> bool {
+        self.has_lease() || mutant::is_removed(Mutant::LeaseCheck)
+    }
+
+    fn has_lease(&self) -> bool {
         self.held().is_now()
     }
 
@@ -125,7 +135,7 @@ pub(super) struct Candidate {
     pub(super) incarnation: String,
     /// How long the lease lasts; `None` where there is no election.
     pub(super) duration: Option<Duration>,
-    pub(super) clock: fn() -> Timestamp,
+    pub(super) clock: Clock,
 }
 
 impl Candidate {
@@ -140,7 +150,7 @@ impl Candidate {
             cluster: Cluster::new(self.client, Leadership::uncontested(self.incarnation)),
             namespace: self.namespace,
             timing: Timing::of(duration),
-            clock: self.clock,
+            clock: self.clock.clone(),
             leadership: leadership.clone(),
             known: None,
             is_fresh: false,
@@ -155,7 +165,7 @@ pub(super) struct Election {
     cluster: Cluster,
     namespace: String,
     timing: Timing,
-    clock: fn() -> Timestamp,
+    clock: Clock,
     leadership: Leadership,
     known: Option<Known>,
     /// The Lease is, as far as we know, what we last saw: it can be renewed without a look.
@@ -233,7 +243,7 @@ impl Election {
     }
 
     fn tell_of_loss(&mut self, why: &str) {
-        if self.told == Told::Holding && !self.leadership.is_held() {
+        if self.told == Told::Holding && !self.leadership.has_lease() {
             tracing::warn!(lease = %self.object(), "the lease is lost: {why}; nothing new is begun");
             self.told = Told::Nothing;
         }
@@ -243,7 +253,7 @@ impl Election {
     fn tell_of_waiting(&mut self, why: String) {
         self.tell_of_loss(&why);
         let told = Told::Waiting(why);
-        if self.leadership.is_held() || self.told == told {
+        if self.leadership.has_lease() || self.told == told {
             return;
         }
         if let Told::Waiting(why) = &told {
@@ -298,7 +308,7 @@ impl Election {
     async fn claim(&mut self) -> Result<Sight, Error> {
         let before = self.known.as_ref().map(|known| &known.record);
         let (identity, duration) = (self.leadership.incarnation(), self.timing.duration);
-        let record = Record::claimed(before, identity, duration, (self.clock)());
+        let record = Record::claimed(before, identity, duration, self.clock.now());
         // The API server may take it at any moment from now on, and others see it later still.
         let sent = Instant::now();
         self.write(record).await?;
@@ -326,7 +336,7 @@ impl Election {
 
     /// Gives the lease back, so that a standby need not wait for its end.
     async fn release(mut self) {
-        if !self.leadership.is_held() {
+        if !self.leadership.has_lease() {
             return;
         }
         self.leadership.lose();
@@ -357,7 +367,7 @@ impl Election {
     async fn write_release(&mut self) -> Result<(), Error> {
         let record = self.known.as_ref().map(|known| &known.record);
         match record.filter(|record| record.holder == self.leadership.incarnation()) {
-            Some(record) => self.write(record.released((self.clock)())).await,
+            Some(record) => self.write(record.released(self.clock.now())).await,
             // Somebody else's, or gone: nothing of ours is left to give back.
             None => Ok(()),
         }

@@ -15,12 +15,14 @@ use super::accounts::{Account, IssuerNow};
 use super::cluster::{Error, ErrorKind};
 use super::kill_point::kill_point;
 use super::perform::{csr, key_trouble, refused};
+use super::secret::without_conditions;
 use crate::api::{CertificateRequest, annotation};
 use crate::ca::{Claim, Disposition, Lookup, Order, Parameters, Permit, Submitted, Wanted};
 use crate::issuance::{
     KeyPlan, Mark, Observation, OrderDraft, Outcome, Prepared, RawRecord, Read, Record, RecordRead,
-    Request, Sent, Trouble, order, record,
+    Request, Sent, Slot, Trouble, order, record,
 };
+use crate::mutant::{self, Mutant};
 use crate::pki::KeyKind;
 
 /// Reads the record.
@@ -78,7 +80,7 @@ pub(super) async fn prepare(
         Err(outcome) => return outcome,
     };
     // Other credentials may have been put in place while the key was made.
-    if seen.account.as_ref().is_none_or(|seen| seen.name != account.name) {
+    if seen.account.as_ref().is_none_or(|seen| is_elsewhere(&seen.name, &account)) {
         return Outcome::Abandoned;
     }
     let _permit = account.permits.acquire().await;
@@ -106,6 +108,11 @@ pub(super) async fn prepare(
     }
 }
 
+/// Something was meant for another account than this one.
+fn is_elsewhere(name: &str, account: &Account) -> bool {
+    name != account.name && !mutant::is_removed(Mutant::AccountCheck)
+}
+
 async fn open(context: &Context, issuer: &IssuerNow<'_>) -> Result<Arc<Account>, Outcome> {
     if let Some(error) = context.accounts.blamed(issuer) {
         return Err(Outcome::Failed(Trouble { counts: false, ..error.into() }));
@@ -125,18 +132,12 @@ pub(super) async fn write_record(
         return Outcome::Abandoned;
     }
     let mark =
-        Mark { attempt: 1, claim: context.leadership.incarnation().to_owned(), ..Mark::default() };
+        Mark { attempt: 1, claim: context.leadership.claimant().to_owned(), ..Mark::default() };
+    if mutant::is_removed(Mutant::WriteAhead) {
+        return claimed(context, seen, Box::new(unstored(draft, mark)));
+    }
     kill_point("before-record");
-    let written = match &draft.base {
-        None => {
-            let secret = created(namespace, &name, draft, &mark);
-            context.cluster.create_secret(namespace, &name, &secret).await
-        }
-        Some((uid, version)) => {
-            let patch = displaced(uid, version, draft, &mark);
-            context.cluster.patch_secret(namespace, &name, &patch).await
-        }
-    };
+    let written = put(context, namespace, &name, draft, &mark).await;
     kill_point("after-record");
     match stored(seen, written) {
         Ok(record) => claimed(context, seen, record),
@@ -159,9 +160,63 @@ pub(super) async fn write_record(
     }
 }
 
+async fn put(
+    context: &Context,
+    namespace: &str,
+    name: &str,
+    draft: &OrderDraft,
+    mark: &Mark,
+) -> Result<Secret, Error> {
+    let (uid, version) = match &draft.base {
+        Some((uid, version)) => (uid.as_str(), version.as_str()),
+        None => {
+            let secret = created(namespace, name, draft, mark);
+            let answer = context.cluster.create_secret(namespace, name, &secret).await;
+            let is_there = matches!(&answer, Err(error) if error.kind == ErrorKind::Conflict);
+            if !is_there || !mutant::is_removed(Mutant::ClaimCompareAndSwap) {
+                return answer;
+            }
+            ("", "")
+        }
+    };
+    let mut patch = displaced(uid, version, draft, mark);
+    if mutant::is_removed(Mutant::ClaimCompareAndSwap) {
+        without_conditions(&mut patch);
+    }
+    context.cluster.patch_secret(namespace, name, &patch).await
+}
+
+/// The record as it would be, were it stored before the submit.
+fn unstored(draft: &OrderDraft, mark: Mark) -> Record {
+    let base = draft.base.clone();
+    // Of none that exists: whatever is written on that condition is not.
+    let (uid, resource_version) = base.unwrap_or_else(|| (UNSTORED.to_owned(), "0".to_owned()));
+    let (next, issued) = (draft.next.clone(), draft.displaced.clone());
+    Record { uid, resource_version, next, issued, mark }
+}
+
+const UNSTORED: &str = "unstored";
+
+/// Stores the record of an order that was submitted without one.
+async fn store_late(context: &Context, seen: &Observation, record: &Record) {
+    let base = (record.uid.clone(), record.resource_version.clone());
+    let draft = OrderDraft {
+        base: Some(base).filter(|(uid, _)| uid != UNSTORED),
+        next: record.next.clone(),
+        displaced: record.issued.clone(),
+    };
+    let (namespace, name) = (&seen.request.namespace, seen.record_name());
+    if let Err(error) = put(context, namespace, &name, &draft, &record.mark).await {
+        tracing::error!(%error, "the record of an order that was submitted is not stored");
+    }
+}
+
 /// Whether the request asks for what it did when the run began. A run that stood still must not put
 /// an order that nobody wants any more in place of what the record tells of the last.
 fn is_as_seen(context: &Context, request: &Request) -> bool {
+    if mutant::is_removed(Mutant::RequestAsSeen) {
+        return true;
+    }
     let cached = context.stores.request(&request.namespace, &request.name);
     cached.is_some_and(|cached| {
         cached.0.as_ref().is_ok_and(|cached: &CertificateRequest| {
@@ -181,12 +236,17 @@ pub(super) async fn claim(context: &Context, seen: &Observation) -> Outcome {
     };
     let mark = Mark {
         attempt: record.mark.attempt + 1,
-        claim: context.leadership.incarnation().to_owned(),
+        claim: context.leadership.claimant().to_owned(),
         id: record.mark.id.clone(),
         ..Mark::default()
     };
     kill_point("before-claim");
-    let written = patch_mark(context, seen, record, &mark).await;
+    let written = if mutant::is_removed(Mutant::SameCsr) {
+        put_with_another_key(context, seen, record, &mark).await
+    } else {
+        let is_conditional = !mutant::is_removed(Mutant::ClaimCompareAndSwap);
+        patch_mark(context, seen, record, &mark, is_conditional).await
+    };
     kill_point("after-claim");
     match stored(seen, written) {
         Ok(record) => claimed(context, seen, record),
@@ -200,7 +260,8 @@ pub(super) async fn mark(context: &Context, seen: &Observation, mark: &Mark) -> 
         return Outcome::RecordConflict;
     };
     kill_point("before-mark");
-    let written = patch_mark(context, seen, record, mark).await;
+    let is_conditional = !mutant::is_removed(Mutant::MarkVersion);
+    let written = patch_mark(context, seen, record, mark, is_conditional).await;
     kill_point("after-mark");
     match stored(seen, written) {
         Ok(record) => Outcome::Marked(record),
@@ -213,15 +274,38 @@ async fn patch_mark(
     seen: &Observation,
     record: &Record,
     mark: &Mark,
+    is_conditional: bool,
 ) -> Result<Secret, Error> {
-    let patch = json!({
+    let mut patch = json!({
         "metadata": {
             "uid": record.uid,
             "resourceVersion": record.resource_version,
             "annotations": mark.annotations(),
         },
     });
+    if !is_conditional {
+        without_conditions(&mut patch);
+    }
     context.cluster.patch_secret(&seen.request.namespace, &seen.record_name(), &patch).await
+}
+
+/// Claims an order and gives it another key.
+async fn put_with_another_key(
+    context: &Context,
+    seen: &Observation,
+    record: &Record,
+    mark: &Mark,
+) -> Result<Secret, Error> {
+    let mut next = record.next.clone();
+    if let Some(private) = &next.private {
+        let plan = KeyPlan::Generate(private.kind());
+        if let Ok((key, csr_der, _)) = csr(context, seen, plan).await {
+            next = Slot { order: next.order.with_csr(&csr_der), private: key.private().cloned() };
+        }
+    }
+    let base = Some((record.uid.clone(), record.resource_version.clone()));
+    let draft = OrderDraft { base, next, displaced: record.issued.clone() };
+    put(context, &seen.request.namespace, &seen.record_name(), &draft, mark).await
 }
 
 fn claimed(context: &Context, seen: &Observation, record: Box<Record>) -> Outcome {
@@ -230,7 +314,9 @@ fn claimed(context: &Context, seen: &Observation, record: Box<Record>) -> Outcom
     let orders = seen.account.as_ref().and_then(|account| account.capabilities.orders.as_ref());
     let window = orders.map(|orders| orders.settle_window).unwrap_or_default();
     context.memory.claims.keep(&request.namespace, &request.name, claim, window);
-    context.memory.searches.forget(&request.uid);
+    if !mutant::is_removed(Mutant::SearchPerClaim) {
+        context.memory.searches.forget(&request.uid);
+    }
     Outcome::Claimed(record)
 }
 
@@ -342,7 +428,7 @@ pub(super) async fn find(
         Which::Before => record.issued.as_ref().unwrap_or(&record.next),
     };
     // Other credentials may have been put in place since the record was read.
-    if account.name != slot.order.account {
+    if is_elsewhere(&slot.order.account, &account) {
         return Outcome::Abandoned;
     }
     // Whoever has just won the first claim knows that nothing was submitted.
@@ -360,7 +446,7 @@ pub(super) async fn find(
     };
     let _permit = account.permits.acquire().await;
     let start = tokio::time::Instant::now();
-    let answer = account.ca.find(&order).await;
+    let answer = account.ca.find(&order).await.map(Lookup::or_complete);
     let disposition = match &answer {
         Ok(Lookup::Absent { .. }) => "absent",
         Ok(Lookup::Found(_)) => "found",
@@ -429,7 +515,7 @@ pub(super) async fn submit(
     let _permit = account.permits.acquire().await;
     let is_blamed = context.accounts.blamed(issuer).is_some();
     // Other credentials may have been put in place since the record was read.
-    if context.is_stopping() || is_blamed || account.name != stored.account {
+    if context.is_stopping() || is_blamed || is_elsewhere(&stored.account, &account) {
         return Outcome::Abandoned;
     }
     let request = &seen.request;
@@ -441,6 +527,9 @@ pub(super) async fn submit(
     let start = tokio::time::Instant::now();
     let submitted = account.ca.submit(&order, Permit::Claimed(claim)).await;
     kill_point("after-order");
+    if mutant::is_removed(Mutant::WriteAhead) && record.mark.attempt == 1 {
+        store_late(context, seen, record).await;
+    }
     let (disposition, outcome) = match submitted {
         Submitted::Accepted(progress) => {
             tracing::info!(
@@ -453,6 +542,9 @@ pub(super) async fn submit(
         Submitted::Refused(error) => {
             let label = error.disposition.label();
             (label, Outcome::NotOrdered(Sent::Refused, refused(context, seen, issuer, error)))
+        }
+        Submitted::Unknown(error) if mutant::is_removed(Mutant::UnknownIsRefused) => {
+            ("refused", Outcome::NotOrdered(Sent::Refused, error.into()))
         }
         Submitted::Unknown(error) => {
             tracing::warn!(

@@ -199,13 +199,7 @@ pub(super) async fn csr(
 }
 
 async fn generate(context: &Context, kind: KeyKind) -> Result<Arc<PrivateKey>, Trouble> {
-    let _permit = context.keygen.acquire().await;
-    let generated = tokio::task::spawn_blocking(move || PrivateKey::generate(kind)).await;
-    match generated {
-        Ok(Ok(key)) => Ok(Arc::new(key)),
-        Ok(Err(error)) => Err(key_trouble(&error)),
-        Err(error) => Err(key_trouble(&error)),
-    }
+    context.keys.generate(kind).await.map_err(|error| key_trouble(&error))
 }
 
 pub(super) fn key_trouble(error: &dyn std::fmt::Display) -> Trouble {

@@ -34,7 +34,7 @@ impl Searches {
     pub(super) fn note(&self, uid: &str, of: &str, window: Duration, is_absent: bool) -> Sought {
         let now = Instant::now();
         let mut entries = self.entries();
-        entries.retain(|key, search| key != uid || search.of == of);
+        entries.retain(|key, search| key != uid || search.sought().is_of(of));
         let search = entries.entry(uid.to_owned()).or_insert_with(|| Search {
             of: of.to_owned(),
             first: now,

@@ -15,6 +15,7 @@ use crate::api::{CertificateBundle, annotation};
 use crate::ca::credentials::Basic;
 use crate::ca::{Disposition, Error};
 use crate::issuance::{BroughtCsr, CsrReference, Delivery, Key, Read, Target, Template};
+use crate::mutant::{self, Mutant};
 use crate::pki::csr::Csr;
 use crate::pki::{self, Certificate, PrivateKey};
 
@@ -76,7 +77,7 @@ pub(super) fn changed(uid: &str, resource_version: &str, delivery: &Delivery) ->
     for key in &delivery.removed_annotations {
         annotations[key] = serde_json::Value::Null;
     }
-    json!({
+    let mut patch = json!({
         "metadata": {
             "uid": uid,
             "resourceVersion": resource_version,
@@ -92,7 +93,19 @@ pub(super) fn changed(uid: &str, resource_version: &str, delivery: &Delivery) ->
                 .private()
                 .map(|key| encode(key.to_pkcs8_pem().expose_secret().as_bytes())),
         },
-    })
+    });
+    if mutant::is_removed(Mutant::TargetVersion) {
+        without_conditions(&mut patch);
+    }
+    patch
+}
+
+/// Makes a conditional patch one that always succeeds.
+pub(super) fn without_conditions(patch: &mut serde_json::Value) {
+    if let Some(metadata) = patch["metadata"].as_object_mut() {
+        metadata.remove("uid");
+        metadata.remove("resourceVersion");
+    }
 }
 
 /// User name and password from a Secret that opted in.

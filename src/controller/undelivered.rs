@@ -8,6 +8,7 @@ use std::sync::{Mutex, PoisonError};
 
 use crate::api::AttemptInputs;
 use crate::issuance::{IssuerState, Observation, Obtained, Rest};
+use crate::mutant::{self, Mutant};
 
 #[derive(Default)]
 pub(super) struct Undelivered(Mutex<Entries>);
@@ -45,7 +46,8 @@ impl Undelivered {
     /// not be read; a certificate that does not fit is not kept.
     pub(super) fn keep(&self, seen: &Observation, rest: &Rest) {
         let may_still_be = seen.trouble.is_some() || matches!(rest, Rest::TargetUnreadable(_));
-        if let Some(obtained) = seen.obtained.as_ref().filter(|_| may_still_be) {
+        let is_kept = may_still_be && !mutant::is_removed(Mutant::Undelivered);
+        if let Some(obtained) = seen.obtained.as_ref().filter(|_| is_kept) {
             let entry = (Basis::of(seen), obtained.clone());
             self.entries().insert(seen.request.uid.clone(), entry);
         }

@@ -20,6 +20,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::task::JoinSet;
 
 use super::accounts::IssuerKey;
+use super::process::Process;
 use crate::api::{CertificateRequest, ClusterIssuer, Issuer, IssuerKind, IssuerSpec, annotation};
 use crate::ca::registry::Kind;
 use crate::issuance::record::request_of;
@@ -75,6 +76,7 @@ pub(super) struct Watches {
 pub(super) fn start(
     client: &Client,
     operator_namespace: &str,
+    process: &Process,
     gone: impl Fn(Gone) + Clone + Send + 'static,
 ) -> Watches {
     let (requests, requests_writer) = store();
@@ -106,7 +108,7 @@ pub(super) fn start(
     let mut tasks = JoinSet::new();
 
     let routes = Routes { stores: stores.clone(), wakers: wakers.clone() };
-    tasks.spawn(follow(Api::all(client.clone()), all.clone(), requests_writer, {
+    tasks.spawn(process.within(follow(Api::all(client.clone()), all.clone(), requests_writer, {
         let (routes, gone) = (routes.clone(), gone.clone());
         move |request: &Guarded<CertificateRequest>, is_gone| {
             if let (true, Some(uid)) = (is_gone, request.uid()) {
@@ -114,8 +116,8 @@ pub(super) fn start(
             }
             routes.request(request, is_gone);
         }
-    }));
-    tasks.spawn(follow(Api::all(client.clone()), all.clone(), issuers_writer, {
+    })));
+    tasks.spawn(process.within(follow(Api::all(client.clone()), all.clone(), issuers_writer, {
         let (routes, gone) = (routes.clone(), gone.clone());
         move |issuer: &Guarded<Issuer>, is_gone| {
             if is_gone {
@@ -132,8 +134,8 @@ pub(super) fn start(
                 &issuer.name_any(),
             );
         }
-    }));
-    tasks.spawn(follow(Api::all(client.clone()), all, cluster_issuers_writer, {
+    })));
+    tasks.spawn(process.within(follow(Api::all(client.clone()), all, cluster_issuers_writer, {
         let routes = routes.clone();
         move |issuer: &Guarded<ClusterIssuer>, is_gone| {
             if is_gone {
@@ -146,8 +148,8 @@ pub(super) fn start(
             let _ = routes.wakers.cluster_issuers.send(ObjectRef::from_obj(issuer));
             routes.issuer(IssuerKind::ClusterIssuer, None, &issuer.name_any());
         }
-    }));
-    tasks.spawn(follow(
+    })));
+    tasks.spawn(process.within(follow(
         Api::all(client.clone()),
         labelled(annotation::MANAGED_LABEL),
         targets_writer,
@@ -160,8 +162,8 @@ pub(super) fn start(
                 routes.target(secret);
             }
         },
-    ));
-    tasks.spawn(follow(
+    )));
+    tasks.spawn(process.within(follow(
         Api::all(client.clone()),
         labelled(annotation::ORDER_LABEL),
         records_writer,
@@ -169,14 +171,14 @@ pub(super) fn start(
             let routes = routes.clone();
             move |secret, is_gone| routes.record(secret, is_gone)
         },
-    ));
+    )));
     let operator_namespace = operator_namespace.to_owned();
-    tasks.spawn(follow(
+    tasks.spawn(process.within(follow(
         Api::all(client.clone()),
         labelled(annotation::CREDENTIALS_LABEL),
         credentials_writer,
         move |secret, _| routes.credentials(secret, &operator_namespace),
-    ));
+    )));
     Watches {
         stores,
         wakers,
@@ -225,7 +227,7 @@ async fn follow<K>(
             Ok(Event::Delete(object)) => changed(&object, true),
             // The cache takes the new list at once, at its end.
             Ok(Event::InitDone) => {
-                let now = cache.state();
+                let now = in_order(cache.state());
                 let uids: HashSet<_> = now.iter().map(|object| object.uid()).collect();
                 before
                     .drain(..)
@@ -233,13 +235,24 @@ async fn follow<K>(
                     .for_each(|old| changed(&old, true));
                 now.iter().for_each(|object| changed(object, false));
             }
-            Ok(Event::Init) => before = cache.state(),
+            Ok(Event::Init) => before = in_order(cache.state()),
             Ok(Event::InitApply(_)) => {}
             Err(error) => {
                 tracing::warn!(resource = %K::plural(&()), %error, "the watch failed and is tried again");
             }
         }
     }
+}
+
+/// By namespace and name: a cache has no order of its own, and what follows is to be the same each
+/// time.
+fn in_order<K: Resource>(mut objects: Vec<Arc<K>>) -> Vec<Arc<K>> {
+    let place = |object: &K| {
+        let meta = object.meta();
+        (meta.namespace.clone(), meta.name.clone())
+    };
+    objects.sort_by_cached_key(|object| place(object));
+    objects
 }
 
 impl Stores {
@@ -281,13 +294,13 @@ impl Wakers {
     /// Has everything looked at that is in the caches.
     pub(super) fn everything(&self, stores: &Stores) {
         // A receiver is gone at shutdown only.
-        for issuer in stores.issuers.state() {
+        for issuer in in_order(stores.issuers.state()) {
             let _ = self.issuers.send(ObjectRef::from_obj(&*issuer));
         }
-        for issuer in stores.cluster_issuers.state() {
+        for issuer in in_order(stores.cluster_issuers.state()) {
             let _ = self.cluster_issuers.send(ObjectRef::from_obj(&*issuer));
         }
-        for request in stores.requests.state() {
+        for request in in_order(stores.requests.state()) {
             let _ = self.requests.send(ObjectRef::from_obj(&*request));
         }
     }
@@ -323,12 +336,11 @@ impl Routes {
     }
 
     fn wake_where(&self, namespace: Option<&str>, fits: impl Fn(&CertificateRequest) -> bool) {
-        for request in self.stores.requests.state() {
+        let woken = self.stores.requests.state_filter(|request| {
             let is_near = namespace.is_none() || request.meta().namespace.as_deref() == namespace;
-            if is_near && request.0.as_ref().is_ok_and(&fits) {
-                self.wake(&request);
-            }
-        }
+            is_near && request.0.as_ref().is_ok_and(&fits)
+        });
+        in_order(woken).iter().for_each(|request| self.wake(request));
     }
 
     /// A request wakes itself; one that goes wakes those that waited for its Secret.
@@ -382,13 +394,13 @@ impl Routes {
                 kind.credentials().is_some_and(|reference| reference.name == name)
             })
         };
-        for issuer in self.stores.issuers.state() {
+        for issuer in in_order(self.stores.issuers.state()) {
             let is_near = issuer.meta().namespace.as_deref() == Some(&namespace);
             if is_near && issuer.0.as_ref().is_ok_and(|issuer| refers(&issuer.spec)) {
                 let _ = self.wakers.issuers.send(ObjectRef::from_obj(&*issuer));
             }
         }
-        for issuer in self.stores.cluster_issuers.state() {
+        for issuer in in_order(self.stores.cluster_issuers.state()) {
             let is_near = namespace == operator_namespace;
             if is_near && issuer.0.as_ref().is_ok_and(|issuer| refers(&issuer.spec.issuer)) {
                 let _ = self.wakers.cluster_issuers.send(ObjectRef::from_obj(&*issuer));

@@ -14,6 +14,7 @@ use super::requested::Requested;
 use super::standing::{Standing, TLS};
 use crate::api::RotationPolicy;
 use crate::ca::{Capabilities, Disposition};
+use crate::mutant::{self, Mutant};
 use crate::pki::chain::{self, Expected, Unfit, VerifiedChain};
 use crate::pki::{Certificate, KeyKind, Names, PrivateKey, csr};
 
@@ -195,7 +196,7 @@ fn issue(seen: &Observation, standing: &Standing, reissue: Reissue) -> Step {
     }
     // What was paid for is delivered again, whatever is suspended.
     let is_paid = reissue.is_repair() && seen.previous.orders > 0;
-    if seen.request.suspended && !is_paid {
+    if seen.is_suspended() && !is_paid {
         return Step::Rest(Rest::Suspended(reissue));
     }
     match &seen.issuer {
@@ -344,10 +345,12 @@ fn deliver(seen: &Observation, obtained: &Obtained, account: &Account) -> Step {
     }
     let names = obtained.csr_names.as_ref().unwrap_or(&seen.request.names);
     match seen.verified(&obtained.candidates, obtained.key.spki_der(), names, account) {
-        Ok(chain) if seen.is_no_better(&chain) => Step::Rest(Rest::Failed(unfit(format!(
-            "the CA issued a certificate that ends at {}, no later than the one it was to replace",
-            chain.leaf.not_after()
-        )))),
+        Ok(chain) if seen.is_no_better(&chain) && !mutant::is_removed(Mutant::NeverWorse) => {
+            Step::Rest(Rest::Failed(unfit(format!(
+                "the CA issued a certificate that ends at {}, no later than the one it was to replace",
+                chain.leaf.not_after()
+            ))))
+        }
         Ok(chain) => {
             let key = obtained.key.clone();
             let new = New { requested: seen.requested_for(&key), order: None };
@@ -476,6 +479,11 @@ impl Observation {
                 .as_ref()
                 .is_some_and(|hint| delivered != Some(hint.reference.as_str()))
             || self.order.record.is_some()
+    }
+
+    /// Nothing new may be asked of the CA.
+    pub(super) fn is_suspended(&self) -> bool {
+        self.request.suspended && !mutant::is_removed(Mutant::Suspend)
     }
 
     /// When the target may be put in order again.

@@ -397,12 +397,16 @@ impl Observation {
         if let Some(kind) = request.key_kind.filter(|_| csr.is_none()) {
             wanted = wanted.with(Requested::PRIVATE_KEY, Some(kind.to_string()));
         }
-        match &self.issuer {
-            // With credentials of its own the request has an account of its own.
-            IssuerState::Ready { account: Some(account), .. } if request.credentials.is_none() => {
-                wanted.with(Requested::ACCOUNT, Some(account.clone()))
-            }
-            IssuerState::Missing | IssuerState::NotReady(_) | IssuerState::Ready { .. } => wanted,
+        let account = match (&self.account, &self.issuer) {
+            // The account that was opened, which the issuer's status may not know of yet.
+            (Some(opened), _) => Some(opened.name.clone()),
+            (None, IssuerState::Ready { account, .. }) => account.clone(),
+            (None, IssuerState::Missing | IssuerState::NotReady(_)) => None,
+        };
+        // With credentials of its own the request has an account of its own.
+        match account.filter(|_| request.credentials.is_none()) {
+            Some(account) => wanted.with(Requested::ACCOUNT, Some(account)),
+            None => wanted,
         }
     }
 

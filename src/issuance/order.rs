@@ -40,6 +40,7 @@ use super::requested::Requested;
 use super::standing::{Held, Standing};
 use crate::api::{DeliveredCertificate, OrderPhase};
 use crate::ca::{Disposition, FailedKind, Found, KeyEvidence, Lookup, Phase, Progress};
+use crate::mutant::{self, Mutant};
 use crate::pki::chain::Unfit;
 use crate::pki::{Certificate, Names};
 
@@ -126,10 +127,17 @@ const LONGEST_LOOK: SignedDuration = SignedDuration::from_mins(10);
 const CONFLICTS: u8 = 3;
 
 impl Sought {
+    /// It is about this claim.
+    #[must_use]
+    pub fn is_of(&self, claim: &str) -> bool {
+        self.of == claim || mutant::is_removed(Mutant::SearchPerClaim)
+    }
+
     /// How long after the last look the next one comes.
     fn pause(&self, window: SignedDuration) -> SignedDuration {
         let quarter = window / 4;
-        let elapsed = self.elapsed.unwrap_or_default();
+        // As of the last look: or one that is due at the end of the window would be put off by it.
+        let elapsed = self.elapsed.unwrap_or_default() - self.since_last;
         let longest = if elapsed > window { quarter.max(LONGEST_LOOK) } else { quarter };
         (elapsed / 2).max(SHORTEST_LOOK.min(window / 8)).min(longest)
     }
@@ -142,7 +150,9 @@ impl Sought {
     }
 
     fn is_settled(&self, window: SignedDuration) -> bool {
-        self.absent >= ABSENT_ENOUGH && self.elapsed.is_some_and(|elapsed| elapsed >= window)
+        let enough = if mutant::is_removed(Mutant::ThreeAnswers) { 1 } else { ABSENT_ENOUGH };
+        let is_over = self.elapsed.is_some_and(|elapsed| elapsed >= window);
+        self.absent >= enough && (is_over || mutant::is_removed(Mutant::SettleWindow))
     }
 }
 
@@ -287,7 +297,7 @@ fn unread(
     if seen.is_released(&hint.reference) {
         return Step::ReadRecord;
     }
-    if hint.account != account.name {
+    if is_elsewhere(&hint.account, account) {
         return hold(switched(&hint.account, account));
     }
     let is_taken = hint.id.is_some()
@@ -305,6 +315,11 @@ fn unread(
     }
 }
 
+/// An order was made at another account than the one the issuer speaks for now.
+fn is_elsewhere(ordered_at: &str, account: &Account) -> bool {
+    ordered_at != account.name && !mutant::is_removed(Mutant::AccountCheck)
+}
+
 fn switched(ordered_at: &str, account: &Account) -> Hold {
     Hold::AccountSwitched { ordered_at: ordered_at.to_owned(), now: account.name.clone() }
 }
@@ -320,7 +335,11 @@ fn absent(
     // The only copy of the key is gone: buying another certificate is for a person to decide.
     let is_lost = seen.previous.order.is_some() || is_repair && seen.previous.orders > 0;
     match seen.hinted() {
-        Some(last) if is_lost && !seen.is_released(&last) => hold(Hold::RecordLost),
+        Some(last)
+            if is_lost && !seen.is_released(&last) && !mutant::is_removed(Mutant::LostRecord) =>
+        {
+            hold(Hold::RecordLost)
+        }
         Some(_) | None => start(seen, standing, due, account, None),
     }
 }
@@ -338,7 +357,10 @@ fn with_record(
         // has it, or the order was given up, nobody needs it.
         let last = seen.hinted();
         let held = standing.held().and_then(|held| held.order.as_ref());
-        if last.as_ref() != held && !last.is_some_and(|one| seen.is_released(&one)) {
+        if last.as_ref() != held
+            && !last.is_some_and(|one| seen.is_released(&one))
+            && !mutant::is_removed(Mutant::LostRecord)
+        {
             return hold(Hold::RecordLost);
         }
         return start(seen, standing, due, account, Some(record));
@@ -351,6 +373,9 @@ fn with_record(
     }
     let is_new_intent = due.is_some() && seen.is_new_intent(order);
     match record.mark.state {
+        OrderState::Open if is_new_intent && mutant::is_removed(Mutant::TerminalCheck) => {
+            start(seen, standing, due, account, Some(record))
+        }
         OrderState::Open => open(seen, standing, due, account, record),
         OrderState::Superseded => start(seen, standing, due, account, Some(record)),
         _ if is_new_intent => start(seen, standing, due, account, Some(record)),
@@ -363,6 +388,9 @@ fn with_record(
         | OrderState::Rejected
         | OrderState::Revoked
         | OrderState::Forgotten) => match due {
+            Some(_) if buys_again(seen, Mutant::EndedHold) => {
+                start(seen, standing, due, account, Some(record))
+            }
             Some(_) => hold(Hold::Ended(state, seen.last_words())),
             // What it was made for is no longer wanted.
             None => Step::Rest(Rest::Kept),
@@ -378,7 +406,7 @@ fn deliver_again(
     account: &Account,
     record: &Record,
 ) -> Option<Step> {
-    let slot = record.issued.as_ref().filter(|slot| slot.order.account == account.name)?;
+    let slot = record.issued.as_ref().filter(|slot| !is_elsewhere(&slot.order.account, account))?;
     // The order made last comes first, where it may have a certificate.
     let is_open = match &seen.order.progress {
         Some(progress) => !progress.is_issued(),
@@ -427,7 +455,7 @@ fn has_delivered(standing: &Standing, record: &Record) -> bool {
 /// What would submit now, unless it has to wait.
 fn again(seen: &Observation, due: Option<Reissue>, step: Step) -> Step {
     match due {
-        Some(due) if seen.request.suspended => Step::Rest(Rest::Suspended(due)),
+        Some(due) if seen.is_suspended() => Step::Rest(Rest::Suspended(due)),
         Some(due) => match pause(seen, due) {
             Some(rest) => Step::Rest(rest),
             // A target that nothing can be put into is refused before money is spent.
@@ -476,10 +504,7 @@ fn start(
         since: seen.now,
         csr_der: &prepared.csr_der,
         names: &prepared.names,
-        // The account that was opened, which the issuer's status may not know of yet.
-        intent: seen
-            .requested_for(&prepared.key)
-            .with(Requested::ACCOUNT, Some(account.name.clone())),
+        intent: seen.requested_for(&prepared.key),
         parameters: prepared.parameters.clone(),
     });
     Step::WriteRecord(Box::new(OrderDraft {
@@ -507,7 +532,7 @@ fn open(
 ) -> Step {
     let order = &record.next.order;
     let is_ours = seen.has_unused_claim(record);
-    if order.account != account.name {
+    if is_elsewhere(&order.account, account) {
         // Nothing was sent under the first claim.
         return if is_ours && record.mark.attempt == 1 {
             start(seen, standing, due, account, Some(record))
@@ -564,12 +589,11 @@ fn submit(
     let is_told = seen.previous.order.as_ref().is_some_and(|hint| {
         hint.reference == record.next.order.reference && hint.attempt == record.mark.attempt
     });
+    let finds_first = is_searchable(account) && !mutant::is_removed(Mutant::FindFirst);
     match &seen.order.lookup {
         // An earlier run announced it and then did not submit: what held it up is looked at before
         // the status is written again, or the two would take turns for ever.
-        None if is_told && !seen.order.announced && is_searchable(account) => {
-            again(seen, due, Step::Find)
-        }
+        None if is_told && !seen.order.announced && finds_first => again(seen, due, Step::Find),
         None | Some(Ok(Lookup::Unsupported | Lookup::Absent { complete: true, .. }))
             if !seen.order.announced =>
         {
@@ -577,7 +601,7 @@ fn submit(
             let is_old = seen.order.is_claim_old;
             again(seen, due, if is_old { Step::Claim } else { Step::Announce })
         }
-        None if is_searchable(account) => Step::Find,
+        None if finds_first => Step::Find,
         None | Some(Ok(Lookup::Unsupported | Lookup::Absent { complete: true, .. })) => Step::Order,
         // Nothing was sent under the first claim: the search is tried again.
         Some(Ok(Lookup::Absent { complete: false, doubt })) if is_untouched => {
@@ -629,7 +653,7 @@ fn lost(
     }
     let window = window(account);
     // What was looked for under an earlier claim says nothing of this one.
-    let known = Some(&seen.order.sought).filter(|sought| sought.of == record.claim_id());
+    let known = Some(&seen.order.sought).filter(|sought| sought.is_of(&record.claim_id()));
     let sought = known.cloned().unwrap_or_default();
     let is_over = sought.elapsed.is_some_and(|elapsed| elapsed >= window);
     let later =
@@ -652,13 +676,18 @@ fn lost(
         Some(Ok(Lookup::Absent { complete: true, .. })) if !sought.is_settled(window) => {
             later(None)
         }
-        Some(Ok(Lookup::Absent { .. })) if !seen.order.proven => {
+        Some(Ok(Lookup::Absent { .. }))
+            if !seen.order.proven && !mutant::is_removed(Mutant::PositiveControl) =>
+        {
             hold(Hold::OutcomeUnknown(format!(
                 "the search found nothing for {window:#}, and it has never found an order of this account, so that this proves nothing"
             )))
         }
         // Its certificate was delivered once: the CA has forgotten it, and knew it.
-        Some(Ok(Lookup::Absent { .. })) if seen.has_come_through(&record.next.order) => {
+        Some(Ok(Lookup::Absent { .. }))
+            if seen.has_come_through(&record.next.order)
+                && !mutant::is_removed(Mutant::DeliveredOnce) =>
+        {
             Step::Mark(Mark { state: OrderState::Forgotten, ..record.mark.clone() })
         }
         // It was withdrawn before anybody announced it, and is not there: nobody asked for it.
@@ -752,8 +781,14 @@ fn issued(
     if account.add_served_roots && seen.served.is_none() {
         return Step::ReadServedRoots;
     }
-    let chain = match seen.verified(candidates, key.spki_der(), &order.names, account) {
+    let spki_der = delivered_key(&key, candidates);
+    let chain = match seen.verified(candidates, spki_der, &order.names, account) {
         Ok(chain) => chain,
+        Err(Unfit::LeafIsCa { .. } | Unfit::NamesMissing(_) | Unfit::Expired { .. })
+            if buys_again(seen, Mutant::UnusableHold) =>
+        {
+            return superseded();
+        }
         Err(Unfit::NoPath { .. }) if seen.served.is_none() => return Step::ReadServedRoots,
         Err(Unfit::NoLeaf { .. }) => return hold(Hold::ForeignKey { id: seen.order_id() }),
         // It was delivered, and has had its time: what is wanted now is ordered.
@@ -780,14 +815,22 @@ fn issued(
             | Unfit::Refused { .. }),
         ) => return Step::Rest(Rest::Failed(unfit_trouble(&unfit))),
     };
-    if let Some(held) = held.filter(|held| held.certificate.not_after.0 > seen.now) {
-        let fits = seen.verified(candidates, key.spki_der(), &seen.request.names, account).is_ok();
+    if let Some(held) = held
+        .filter(|held| held.certificate.not_after.0 > seen.now)
+        .filter(|_| !mutant::is_removed(Mutant::NeverWorse))
+    {
+        let fits = seen.verified(candidates, spki_der, &seen.request.names, account).is_ok();
         let is_no_later = chain.leaf.not_after() <= held.certificate.not_after.0;
         match due {
             _ if !fits => return superseded(),
             // What is there is what is wanted: another is taken where it is better, and would be no
             // reason for the next order.
             None if is_no_later || seen.is_new_intent(order) => return superseded(),
+            Some(Reissue::NearingExpiry)
+                if is_no_later && buys_again(seen, Mutant::UnusableHold) =>
+            {
+                return superseded();
+            }
             Some(Reissue::NearingExpiry) if is_no_later => {
                 return hold(Hold::Unusable(format!(
                     "it ends at {}, no later than the one it was to replace",
@@ -799,6 +842,20 @@ fn issued(
     }
     let new = New { requested: order.requested(), order: Some(order.reference.clone()) };
     Step::Deliver(Box::new(seen.delivery(account, &chain, key, Some(new))))
+}
+
+/// Without this safeguard another order is made: one in each run, or a run might never end.
+fn buys_again(seen: &Observation, without: Mutant) -> bool {
+    mutant::is_removed(without) && !seen.order.announced
+}
+
+/// The key that the certificate has to be for.
+fn delivered_key<'a>(key: &'a Key, candidates: &'a [Certificate]) -> &'a [u8] {
+    let any = candidates.iter().find(|one| !one.is_ca());
+    match any.filter(|_| mutant::is_removed(Mutant::IssuedKey)) {
+        Some(leaf) => leaf.spki_der(),
+        None => key.spki_der(),
+    }
 }
 
 impl Observation {
@@ -884,7 +941,12 @@ impl Observation {
     }
 
     fn is_released(&self, reference: &str) -> bool {
-        self.request.release.as_deref() == Some(reference)
+        match &self.request.release {
+            Some(_) if mutant::is_removed(Mutant::ReleaseByName) => {
+                buys_again(self, Mutant::ReleaseByName) && self.order.claim.is_none()
+            }
+            release => release.as_deref() == Some(reference),
+        }
     }
 
     /// What is wanted now is not what the order was made for. Taking the annotation that asks for a
@@ -916,7 +978,9 @@ pub fn others(found: &[Found]) -> Vec<String> {
     let followed = adopt(found).and_then(|one| one.progress.id.as_ref());
     found
         .iter()
-        .filter(|one| one.evidence != KeyEvidence::Foreign)
+        .filter(|one| {
+            one.evidence != KeyEvidence::Foreign || mutant::is_removed(Mutant::KeyEvidence)
+        })
         .filter_map(|one| one.progress.id.as_ref())
         .filter(|id| Some(*id) != followed)
         .cloned()
@@ -930,7 +994,7 @@ pub fn adopt(found: &[Found]) -> Option<&Found> {
     let oldest = |evidence| {
         found
             .iter()
-            .filter(|one| one.evidence == evidence)
+            .filter(|one| one.evidence == evidence || mutant::is_removed(Mutant::KeyEvidence))
             // One that came to nothing is no reason to leave one that did not.
             .min_by_key(|one| {
                 let has_failed = matches!(one.progress.phase, Phase::Failed(_));

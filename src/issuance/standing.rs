@@ -9,6 +9,7 @@ use super::observation::{Observation, Obtained, Read, Request, Target, Template}
 use super::renewal::{Renewal, renewal};
 use super::requested::Requested;
 use crate::api::{DeliveredCertificate, annotation};
+use crate::mutant::{self, Mutant};
 
 /// Type of a Secret with certificate and key; the API server sees to it that it has both.
 pub(super) const TLS: &str = "kubernetes.io/tls";
@@ -108,7 +109,9 @@ impl Observation {
     }
 
     fn live_standing(&self, target: &Target) -> Standing {
-        if let Some(why) = self.foreign(target) {
+        if let Some(why) =
+            self.foreign(target).filter(|_| !mutant::is_removed(Mutant::ForeignTarget))
+        {
             return Standing::Foreign(why);
         }
         let Some(key) = self.key_in(target) else {

@@ -10,6 +10,8 @@
     reason = "tests wait for real processes in real time, print what they measure and tell by failing"
 )]
 
+#[path = "../soak/mod.rs"]
+mod soak;
 #[path = "../support/mod.rs"]
 mod support;
 mod world;
@@ -20,10 +22,12 @@ mod kill_points;
 mod lease;
 mod order_losses;
 mod order_pauses;
+mod order_restarts;
 mod orders;
 mod pages;
 mod parallel;
 mod permissions;
 mod restart;
 mod shutdown;
+mod soak_in_short;
 mod startup;

@@ -12,6 +12,7 @@ use kube::api::ListParams;
 use serde_json::{Value, json};
 
 use crate::kill_points::dies;
+use crate::lease::Wire;
 use crate::support::operator::Operator;
 use crate::support::simulator::SwissSign;
 use crate::world::{Test, revision, until};
@@ -266,15 +267,26 @@ async fn killed_at_random_it_buys_each_once() {
     println!("{ORDERS} requests, 6 kills: {ORDERS} orders");
 }
 
-#[tokio::test]
+/// How the one that acts loses the lease: by a signal, or cut off from the API server, though not
+/// from the CA.
+const HAND_OVERS: [&str; 4] = ["TERM", "KILL", "STOP", "cut off"];
+
+// The wire runs beside a test that waits without yielding.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn handed_over_during_a_hanging_submit_it_buys_once() {
     let (paid, operator) = Paid::new("paid-hand-over").await;
     assert_eq!(operator.process.stop(), Some(0));
+    let kubeconfig = paid.test.world.plane.kubeconfig_of("chancery", "chancery");
+    let path = paid.test.world.plane.dir().join("hand-over.kubeconfig");
     let mut bought = 1;
     for after_commit in [true, false] {
-        for signal in ["TERM", "KILL", "STOP"] {
-            let name = format!("{}-{after_commit}", signal.to_lowercase());
-            let mut first = paid.start();
+        for how in HAND_OVERS {
+            let name = format!("{}-{after_commit}", how.to_lowercase().replace(' ', "-"));
+            let wire = Wire::start(&kubeconfig).await;
+            std::fs::write(&path, &wire.kubeconfig).expect("writes");
+            let mut first = paid.spawn(&[("KUBECONFIG", &path.display().to_string())]);
+            first.wait_until_ready();
+            first.wait_until_it_acts();
             let second = paid.spawn(&[]);
             second.wait_until_ready();
             paid.ra
@@ -285,17 +297,22 @@ async fn handed_over_during_a_hanging_submit_it_buys_once() {
                 .await;
             paid.order(&name);
             paid.until_submit_hangs().await;
-            first.process.signal(signal);
+            match how {
+                "cut off" => wire.cut(),
+                signal => first.process.signal(signal),
+            }
             until("the other takes over", || second.acts() == Some(true));
-            if signal == "STOP" {
-                first.process.signal("CONT");
+            match how {
+                "cut off" => wire.mend(),
+                "STOP" => first.process.signal("CONT"),
+                _ => {}
             }
             paid.test.until_ready(&second, &name).await;
             paid.test.until_idle(&second);
             paid.good_pair(&name).await;
             bought += 1;
             paid.check(bought).await;
-            println!("{signal} while a submit hangs (committed: {after_commit}): 1 order");
+            println!("{how} while a submit hangs (committed: {after_commit}): 1 order");
             first.process.signal("KILL");
             first.process.wait(Duration::from_secs(10)).expect("it is gone");
             drop(second);

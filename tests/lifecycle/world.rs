@@ -51,6 +51,13 @@ fn world() -> &'static World {
     })
 }
 
+static TURN: Mutex<()> = Mutex::const_new(());
+
+/// The turn of a test that needs the machine, and nothing of the shared world.
+pub fn turn() -> MutexGuard<'static, ()> {
+    TURN.blocking_lock()
+}
+
 /// One test: its turn, a namespace and a CA.
 pub struct Test {
     pub world: &'static World,
@@ -89,7 +96,6 @@ impl Test {
     /// Waits for its turn; then a namespace with `name`, and a CA that takes and makes ECDSA keys
     /// and that nobody else uses.
     pub async fn new(name: &str) -> Self {
-        static TURN: Mutex<()> = Mutex::const_new(());
         let turn = TURN.lock().await;
         let world = world();
         // What an earlier test left behind would be work for the operators of this one.

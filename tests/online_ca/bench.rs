@@ -131,7 +131,7 @@ pub(crate) fn open(
     let spec = IssuerSpec { online_ca: Some(spec), swiss_sign: None, tls: None, trust: None };
     registry::Kind::of(&spec)
         .unwrap()
-        .open(credentials, transport, DEADLINE, Timestamp::now)
+        .open(credentials, transport, DEADLINE, chancery::clock::Clock::system())
         .unwrap()
 }
 

@@ -116,7 +116,8 @@ impl World {
             trust: None,
         };
         let kind = registry::Kind::of(&spec).unwrap();
-        let ca = match kind.open(None, self.transport(), DEADLINE, jiff::Timestamp::now) {
+        let ca = match kind.open(None, self.transport(), DEADLINE, chancery::clock::Clock::system())
+        {
             Ok(ca) => ca,
             Err(error) => return Outcome::Failed(Trouble { counts: false, ..error.into() }),
         };

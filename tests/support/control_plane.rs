@@ -20,9 +20,10 @@ pub struct ControlPlane {
     // Dropped in this order: the API server before its store, the directory last.
     _controllers: Option<Process>,
     api_server: Mutex<Process>,
-    pub etcd: Process,
+    etcd: Mutex<Process>,
     assets: PathBuf,
     api_server_args: Vec<String>,
+    etcd_args: Vec<String>,
     url: String,
     dir: TempDir,
 }
@@ -47,7 +48,8 @@ impl ControlPlane {
         prepare(at);
         let (etcd_port, port) = (free_port(), free_port());
         let etcd_url = format!("http://127.0.0.1:{etcd_port}");
-        let etcd = Process::start(at, "etcd", &assets.join("etcd"), etcd_args(at, &etcd_url), &[]);
+        let etcd_args = etcd_args(at, &etcd_url);
+        let etcd = Mutex::new(Process::start(at, "etcd", &assets.join("etcd"), &etcd_args, &[]));
         let api_server_args = api_server_args(at, &etcd_url, port);
         let api_server = Mutex::new(start_api_server(at, &assets, &api_server_args));
         let url = format!("https://127.0.0.1:{port}");
@@ -60,8 +62,16 @@ impl ControlPlane {
             Process::start(at, "kube-controller-manager", &program, args, &[])
         });
         janitor(at);
-        let plane =
-            Self { _controllers: controllers, api_server, etcd, assets, api_server_args, url, dir };
+        let plane = Self {
+            _controllers: controllers,
+            api_server,
+            etcd,
+            assets,
+            api_server_args,
+            etcd_args,
+            url,
+            dir,
+        };
         plane.wait_until_ready();
         plane
     }
@@ -137,15 +147,67 @@ impl ControlPlane {
 
     /// Ends the API server as a crash would. The store stays.
     pub fn kill_api_server(&self) {
-        let mut api_server = self.api_server.lock().expect("nobody failed with it");
-        api_server.signal("KILL");
-        api_server.wait(Duration::from_secs(10)).expect("it is gone");
+        self.end_api_server("KILL");
+    }
+
+    /// Ends the API server by a signal: `TERM`, as an upgrade would, or `KILL`. The store stays.
+    pub fn end_api_server(&self, signal: &str) {
+        end(&self.api_server, signal);
     }
 
     /// Starts the API server again, as it was, and waits until it is ready.
     pub fn restart_api_server(&self) {
         let again = start_api_server(self.dir(), &self.assets, &self.api_server_args);
         *self.api_server.lock().expect("nobody failed with it") = again;
+        self.wait_until_it_serves();
+    }
+
+    /// Ends the store as a crash would. Its data stay, and so does the API server.
+    pub fn kill_etcd(&self) {
+        end(&self.etcd, "KILL");
+    }
+
+    /// Starts the store again on its data, and waits until the API server serves from it.
+    pub fn restart_etcd(&self) {
+        self.start_etcd();
+        self.wait_until_it_serves();
+    }
+
+    /// Starts both again, the store first.
+    pub fn restart_both(&self) {
+        self.start_etcd();
+        self.restart_api_server();
+    }
+
+    fn start_etcd(&self) {
+        let etcd = self.assets.join("etcd");
+        let again = Process::start(self.dir(), "etcd", &etcd, &self.etcd_args, &[]);
+        *self.etcd.lock().expect("nobody failed with it") = again;
+    }
+
+    /// Makes a backup of the store, for which it is away for a moment.
+    pub fn back_up(&self) {
+        self.kill_etcd();
+        self.copy_store("etcd", "etcd-backup");
+        self.restart_etcd();
+    }
+
+    /// Sets the cluster back to the last [`Self::back_up`].
+    pub fn set_back(&self) {
+        self.kill_api_server();
+        self.kill_etcd();
+        self.copy_store("etcd-backup", "etcd");
+        self.restart_both();
+    }
+
+    fn copy_store(&self, from: &str, to: &str) {
+        let (from, to) = (self.dir().join(from), self.dir().join(to));
+        let _ = std::fs::remove_dir_all(&to);
+        let copied = Command::new("cp").arg("-a").arg(from).arg(to).status();
+        assert!(copied.expect("cp starts").success(), "the store is copied");
+    }
+
+    fn wait_until_it_serves(&self) {
         self.wait_until_ready();
         // Ready or not, it turns lists of custom resources away while it fills its own caches.
         for _ in 0..300 {
@@ -170,7 +232,7 @@ impl ControlPlane {
         panic!(
             "the API server did not become ready: {last}\n{}\n{}",
             tail(&self.api_server.lock().expect("nobody failed with it").log()),
-            tail(&self.etcd.log())
+            tail(&self.etcd.lock().expect("nobody failed with it").log())
         );
     }
 }
@@ -195,6 +257,19 @@ fn assets() -> PathBuf {
         .expect("tests/controlplane/build starts");
     assert!(output.status.success(), "tests/controlplane/build failed: see above");
     PathBuf::from(String::from_utf8_lossy(&output.stdout).trim())
+}
+
+/// A process that is asked to end is killed after this time: an API server would wait for a minute
+/// for those who watch.
+const FAREWELL: Duration = Duration::from_secs(5);
+
+fn end(process: &Mutex<Process>, signal: &str) {
+    let mut process = process.lock().expect("nobody failed with it");
+    process.signal(signal);
+    if process.wait(FAREWELL).is_none() {
+        process.signal("KILL");
+        process.wait(FAREWELL).expect("it is gone");
+    }
 }
 
 fn start_api_server(at: &Path, assets: &Path, args: &[String]) -> Process {

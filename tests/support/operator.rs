@@ -43,6 +43,11 @@ impl Operator {
     /// Starts a program as the operator without waiting.
     pub fn spawn(plane: &ControlPlane, program: &Path, env: &[(&str, &str)]) -> Self {
         let kubeconfig: PathBuf = plane.kubeconfig_of("chancery", "chancery");
+        Self::spawn_as(&kubeconfig, plane.dir(), program, env)
+    }
+
+    /// Starts a program as whoever `kubeconfig` speaks as, with its log in `dir`.
+    pub fn spawn_as(kubeconfig: &Path, dir: &Path, program: &Path, env: &[(&str, &str)]) -> Self {
         let port = std::net::TcpListener::bind("127.0.0.1:0")
             .and_then(|listener| listener.local_addr())
             .expect("a loopback port")
@@ -53,7 +58,7 @@ impl Operator {
         let mut all =
             vec![("KUBECONFIG", kubeconfig.as_str()), ("CHANCERY_HTTP_ADDRESS", address.as_str())];
         all.extend_from_slice(env);
-        let process = Process::start(plane.dir(), &name, program, [] as [&str; 0], &all);
+        let process = Process::start(dir, &name, program, [] as [&str; 0], &all);
         Self { process, address }
     }
 

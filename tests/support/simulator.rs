@@ -207,6 +207,12 @@ impl SwissSign<'_> {
         self.call(reqwest::Method::DELETE, "/faults", None).await;
     }
 
+    /// The faults that are still to come.
+    pub async fn faults(&self) -> Vec<Value> {
+        let answer = self.call(reqwest::Method::GET, "/faults", None).await;
+        answer["faults"].as_array().expect("a list").clone()
+    }
+
     /// Every order that was ever made, oldest first.
     pub async fn orders(&self) -> Vec<Value> {
         let answer = self.call(reqwest::Method::GET, "/orders", None).await;

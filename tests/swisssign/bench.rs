@@ -20,6 +20,7 @@ use chancery::ca::{
     CertificateAuthority, Claim, Lookup, OpenOrder, Order, Parameters, Permit, Phase, Progress,
     Submitted, Wanted,
 };
+use chancery::clock::Clock;
 use chancery::pki::{KeyKind, Names, PrivateKey, csr};
 use chancery::simulator::swisssign::{
     Action, Client, Operation, Product, Site, SiteSettings, Step,
@@ -179,7 +180,7 @@ impl Bench {
         let spec = IssuerSpec { online_ca: None, swiss_sign: Some(spec), tls: None, trust: None };
         let kind = registry::Kind::of(&spec).unwrap();
         let credentials = Some(Basic::new(USER.to_owned(), api_key.to_owned().into()));
-        kind.open(credentials, Arc::new(self.wire.clone()), DEADLINE, now).unwrap()
+        kind.open(credentials, Arc::new(self.wire.clone()), DEADLINE, Clock::new(now)).unwrap()
     }
 
     /// Requests since this was last asked.

@@ -71,6 +71,35 @@ async fn a_search_that_does_not_look_at_tags_finds_it_among_others() {
     assert_eq!(came_to(&never.find(&*ca).await), ABSENT);
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_list_that_grows_while_it_is_read_is_read_anew() {
+    let bench = Bench::new();
+    bench.set(|site| site.max_page_length = 2);
+    let ca = bench.open();
+    for number in 2..6 {
+        placed(&*ca, number).await;
+    }
+    let mut never = Stored::new(&*ca, REFERENCE).await;
+    never.may_exist = true;
+    bench.requests();
+    // The search by name, the first page, and the second, which waits.
+    for seconds in [0.0, 0.0, 1.0] {
+        bench.fault(Operation::OrdersPaged, Kind::Delay { seconds, after_commit: false });
+    }
+    let mut pages = 0;
+    let grown = async {
+        while pages < 3 {
+            pages += bench.paths().iter().filter(|path| *path == "orders/paged").count();
+            tokio::task::yield_now().await;
+        }
+        placed(&*ca, 6).await;
+    };
+    let (found, ()) = tokio::join!(never.find(&*ca), grown);
+    assert_eq!(came_to(&found), ABSENT, "each of five orders was read");
+    pages += bench.paths().iter().filter(|path| *path == "orders/paged").count();
+    assert_eq!(pages, 3 + 3, "after the second page of two, the three of now");
+}
+
 #[tokio::test]
 async fn an_order_that_is_not_in_the_search_yet_is_absent_and_then_found() {
     let (_, ca, stored) = lost(|site| site.search_lag_seconds = 60.0).await;

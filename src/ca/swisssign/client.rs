@@ -24,6 +24,7 @@ use crate::api::{SwissSign as Settings, SwissSignAuthentication};
 use crate::ca::credentials::Basic;
 use crate::ca::transport::{Call, Transport};
 use crate::ca::{Disposition, Error, remote_text};
+use crate::clock::Clock;
 use crate::pki::{self, Certificate};
 
 /// A page of orders, each with its certificate; a client with all its products.
@@ -36,6 +37,8 @@ const PAGE: usize = 300;
 const CLIENTS_PAGE: usize = 100;
 /// So many pages of anything are read.
 pub(super) const PAGES: usize = 50;
+/// So often a list is begun that changes while it is read.
+const BEGINNINGS: u32 = 3;
 
 pub(super) struct Client {
     base: url::Url,
@@ -45,7 +48,7 @@ pub(super) struct Client {
     tokens: Tokens,
     transport: Arc<dyn Transport>,
     deadline: Duration,
-    clock: fn() -> Timestamp,
+    clock: Clock,
 }
 
 /// An operation with everything but the token.
@@ -99,7 +102,7 @@ impl Client {
         credentials: Basic,
         transport: Arc<dyn Transport>,
         deadline: Duration,
-        clock: fn() -> Timestamp,
+        clock: Clock,
     ) -> Result<Self, Error> {
         if matches!(credentials.username(), "" | "." | "..") {
             return Err(Error {
@@ -121,7 +124,7 @@ impl Client {
             host,
             authentication: settings.authentication,
             credentials,
-            tokens: Tokens::new(clock),
+            tokens: Tokens::new(clock.clone()),
             transport,
             deadline,
             clock,
@@ -129,7 +132,7 @@ impl Client {
     }
 
     pub(super) fn now(&self) -> Timestamp {
-        (self.clock)()
+        self.clock.now()
     }
 
     /// `text` without the API key.
@@ -231,6 +234,8 @@ impl Client {
 
     /// `POST /v2/orders/paged`, up to so many pages. In which order the API lists is documented
     /// nowhere, so that nothing but the number of different orders tells that all were read.
+    /// Where that number changed while pages were read, an order may have moved from one to another: it
+    /// is begun anew.
     pub(super) async fn orders(
         &self,
         filter: &SearchOrders<'_>,
@@ -238,7 +243,7 @@ impl Client {
     ) -> Result<Orders, Problem> {
         let mut orders = Vec::new();
         let mut seen = HashSet::new();
-        let (mut start, mut announced, mut nameless) = (0, 0, 0);
+        let (mut start, mut announced, mut nameless, mut begun) = (0, 0, 0, 1);
         for _ in 0..pages {
             let path = ["orders", "paged"];
             let ask = Ask {
@@ -253,6 +258,13 @@ impl Client {
                     self.host
                 )));
             };
+            if start > 0 && total != announced && begun < BEGINNINGS {
+                (start, nameless) = (0, 0);
+                orders.clear();
+                seen.clear();
+                begun += 1;
+                continue;
+            }
             announced = total;
             start += data.len();
             let is_empty = data.is_empty();

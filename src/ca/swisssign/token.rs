@@ -17,6 +17,7 @@ use serde::{Deserialize, Serialize};
 use super::errors::Problem;
 use crate::ca::credentials::Basic;
 use crate::ca::{Disposition, Error};
+use crate::clock::Clock;
 
 /// What is used where a token does not say when it ends: the vendor's README gives 8 hours.
 const USUAL_LIFETIME: SignedDuration = SignedDuration::from_hours(8);
@@ -52,7 +53,7 @@ impl Token {
 
 /// The token of an account.
 pub(super) struct Tokens {
-    clock: fn() -> Timestamp,
+    clock: Clock,
     state: tokio::sync::Mutex<State>,
     /// How many attempts to obtain one have ended; read without the lock.
     attempts: std::sync::atomic::AtomicU64,
@@ -65,7 +66,7 @@ struct State {
 }
 
 impl Tokens {
-    pub(super) fn new(clock: fn() -> Timestamp) -> Self {
+    pub(super) fn new(clock: Clock) -> Self {
         Self { clock, state: tokio::sync::Mutex::default(), attempts: 0.into() }
     }
 
@@ -82,7 +83,7 @@ impl Tokens {
         use std::sync::atomic::Ordering::{AcqRel, Acquire};
         let before = self.attempts.load(Acquire);
         let mut state = self.state.lock().await;
-        let now = (self.clock)();
+        let now = self.clock.now();
         let is_good = |token: &&Token| {
             now < token.lapses && refused.is_none_or(|refused| refused.number != token.number)
         };
@@ -99,7 +100,7 @@ impl Tokens {
         let number = self.attempts.fetch_add(1, AcqRel) + 1;
         match obtained {
             Ok(text) => {
-                let lapses = lapses(text.expose_secret(), (self.clock)());
+                let lapses = lapses(text.expose_secret(), self.clock.now());
                 let token = Token { text: Arc::new(text), number, lapses };
                 state.token = Some(token.clone());
                 Ok(token)
@@ -240,7 +241,7 @@ mod tests {
 
     #[tokio::test]
     async fn one_token_serves_until_it_lapses_or_is_refused() {
-        let tokens = Tokens::new(now);
+        let tokens = Tokens::new(Clock::new(now));
         let made = Cell::new(0);
         let make = || async {
             made.set(made.get() + 1);
@@ -261,7 +262,7 @@ mod tests {
 
     #[tokio::test]
     async fn those_who_wait_share_a_refusal_and_later_ones_try_again() {
-        let tokens = Tokens::new(now);
+        let tokens = Tokens::new(Clock::new(now));
         let made = Cell::new(0);
         let refuse = || async {
             made.set(made.get() + 1);

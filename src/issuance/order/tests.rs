@@ -811,6 +811,27 @@ fn an_order_belongs_to_the_account_it_was_made_at() {
             "Held(OrderAccountSwitched)",
         ),
         (
+            "the order was prepared for the account that is open, which the status does not know yet",
+            with(fresh_order(), |seen| {
+                seen.account.as_mut().expect("an account").name =
+                    "https://other.example/".to_owned();
+                let mut record = record(1);
+                record.next.order = StoredOrder::new(NewOrder {
+                    uid: &seen.request.uid,
+                    number: 1,
+                    account: "https://other.example/",
+                    since: now(),
+                    csr_der: key(1).spki_der(),
+                    names: &names(),
+                    intent: seen.wanted(),
+                    parameters: serde_json::Value::Null,
+                });
+                seen.order.claim = Some(reference_of(1));
+                put(seen, record);
+            }),
+            "Announce",
+        ),
+        (
             "it is given up there",
             with(with(lost_order(), switched), |seen| seen.request.release = Some(reference_of(1))),
             "Prepare",

@@ -29,7 +29,10 @@ use crate::issuance::fixtures::{
 use crate::issuance::observation::{
     Account, IssuerState, Observation, Outcome, Previous, Read, Request, Target, Trouble,
 };
-use crate::issuance::record::{self, Mark, OrderDraft, OrderState, RawRecord, Record, RecordRead};
+use crate::issuance::record::{
+    self, Mark, OrderDraft, OrderState, RawRecord, Record, RecordRead, Slot,
+};
+use crate::mutant::{self, Mutant};
 use crate::pki::chain::{self, Expected};
 use crate::pki::{Certificate, KeyKind, Names, PrivateKey};
 
@@ -49,6 +52,9 @@ struct Tape {
     /// Faults at the n-th effect, in place of numbers.
     faults: Vec<(usize, Fault)>,
     effect: usize,
+    /// Choices by name, in place of numbers: the how-many-eth of that name, and the choice.
+    plan: Vec<(&'static str, usize, u8)>,
+    named: BTreeMap<String, usize>,
 }
 
 impl Tape {
@@ -60,15 +66,23 @@ impl Tape {
         Self { faults: faults.to_vec(), ..Self::default() }
     }
 
-    fn quietly(&mut self, choices: u8) -> u8 {
+    #[cfg(feature = "mutants")]
+    fn planned(plan: &[(&'static str, usize, u8)]) -> Self {
+        Self { plan: plan.to_vec(), ..Self::default() }
+    }
+
+    fn quietly(&mut self, label: &str, choices: u8) -> u8 {
         let number = self.numbers.get(self.read).copied().unwrap_or(0) % choices;
         self.read += 1;
-        number
+        let nth = self.named.entry(label.to_owned()).or_default();
+        *nth += 1;
+        let is_this = |(name, at, _): &&(&str, usize, u8)| *name == label && *at == *nth - 1;
+        self.plan.iter().find(is_this).map_or(number, |(_, _, planned)| *planned)
     }
 
     /// A number below `choices`.
     fn choose(&mut self, label: &str, choices: u8) -> u8 {
-        let number = self.quietly(choices);
+        let number = self.quietly(label, choices);
         if number > 0 {
             self.note(&format!("{label} {number}"));
         }
@@ -82,7 +96,7 @@ impl Tape {
         self.note(effect);
         let fault = match self.faults.iter().find(|(at, _)| *at == here) {
             Some((_, fault)) => Some(*fault),
-            None => match self.quietly(24) {
+            None => match self.quietly(effect, 24) {
                 20 => Some(Fault::CrashBefore),
                 21 => Some(Fault::CrashAfter),
                 22 => Some(Fault::Lost),
@@ -146,6 +160,8 @@ struct Process {
     incarnation: String,
     /// Reference of the order whose claim is unused, and since when.
     claim: Option<(String, SignedDuration)>,
+    /// References of the orders it has submitted.
+    used: BTreeSet<String>,
     searches: BTreeMap<String, Search>,
     board: BTreeMap<String, (String, Option<Progress>)>,
     /// A status that could not be written, and into which version.
@@ -172,6 +188,7 @@ struct Run {
     seen: Observation,
     object: Object,
     known: CertificateRequestStatus,
+    began_at: SignedDuration,
     steps: usize,
     /// When it announced.
     announced_at: Option<SignedDuration>,
@@ -236,6 +253,8 @@ struct World {
     /// Reads of Secrets fail.
     is_unreadable: bool,
     version: u64,
+    /// The version of the request in which somebody last asked for something else, and when.
+    asked: (u64, SignedDuration),
     uids: u32,
     keys: Vec<Arc<PrivateKey>>,
     /// The keys as they are stored, by public key.
@@ -289,6 +308,7 @@ impl World {
             trusts_all: false,
             is_unreadable: false,
             version: 1,
+            asked: (0, SignedDuration::ZERO),
             uids: 0,
             keys: Vec::new(),
             pems: BTreeMap::new(),
@@ -314,17 +334,19 @@ impl World {
         // The same manifest, applied once more.
         let manifest = self.object.take().map_or_else(request, |object| object.request);
         let request = Request { uid, ..manifest };
-        self.object = Some(Object {
-            request,
-            status: CertificateRequestStatus::default(),
-            version: self.next_version(),
-        });
+        let version = self.next_version();
+        let status = CertificateRequestStatus::default();
+        self.object = Some(Object { request, status, version });
+        self.asked = (version, self.elapsed);
         self.before = None;
         self.epoch += 1;
     }
 
     fn start_process(&mut self) {
-        let incarnation = format!("process-{}", self.processes.len() + 1);
+        let number = self.processes.len() + 1;
+        let is_nobody = mutant::is_removed(Mutant::IncarnationId);
+        let incarnation =
+            if is_nobody { "process".to_owned() } else { format!("process-{number}") };
         self.processes.push(Process { incarnation, ..Process::default() });
     }
 
@@ -353,7 +375,7 @@ impl World {
         self.effects.clear();
         self.is_woken = false;
         let memory = &self.processes[process];
-        if object.version < memory.gate {
+        if object.version < memory.gate && !mutant::is_removed(Mutant::WriteGate) {
             return End::Rested(Rest::Deleted);
         }
         let known = match &memory.unwritten {
@@ -367,6 +389,7 @@ impl World {
             seen,
             object,
             known,
+            began_at: self.elapsed,
             steps: 0,
             announced_at: None,
             stopped_at: None,
@@ -382,7 +405,10 @@ impl World {
         let cached = self.target.as_ref().filter(is_watched).map(cached);
         let order = OrderSeen {
             incarnation: memory.incarnation.clone(),
-            claim: memory.claim.as_ref().map(|(reference, _)| reference.clone()),
+            claim: match &memory.claim {
+                Some((reference, _)) => Some(reference.clone()),
+                None => memory.inherited(previous.order.as_ref().map(|hint| &*hint.reference)),
+            },
             sought: memory.searches.get(uid).map(|one| self.sought(one)).unwrap_or_default(),
             proven: self.proven.contains(&self.account),
             progress: previous
@@ -477,6 +503,13 @@ impl World {
             assert!(at > seen.now, "a run that follows at once: {rest:?}");
         }
         self.check_ready(seen, &before, &status, rest);
+        let in_store = self.record.as_ref().map(RecordRead::parse);
+        let is_older = |stored| matches!(stored, RecordRead::Present(one) if seen.is_older(&one));
+        let is_lost = in_store.is_none_or(is_older);
+        assert!(
+            is_lost || *rest != Rest::Held(super::Hold::RecordLost),
+            "the record is called lost and is there"
+        );
         let status = stored(&status);
         if status == run.object.status {
             assert_eq!(notices, [], "nothing has changed, so nothing is told");
@@ -615,6 +648,9 @@ impl World {
         let is_lost = fault == Some(Fault::Lost);
         match step {
             Step::ReadTarget => Outcome::TargetRead(match &self.target {
+                _ if self.is_unreadable && mutant::is_removed(Mutant::ForbiddenIsAbsent) => {
+                    Read::Absent
+                }
                 _ if self.is_unreadable || is_lost => {
                     Read::Unreadable("get secrets: 403".to_owned())
                 }
@@ -628,6 +664,11 @@ impl World {
             Step::OpenAccount => Outcome::Opened(orders_account(run.account, self.trusts_all)),
             Step::ReadServedRoots => {
                 Outcome::Served(vec![pki().issuing.certificate(), pki().root.certificate()])
+            }
+            Step::ReadRecord
+                if self.is_unreadable && mutant::is_removed(Mutant::ForbiddenIsAbsent) =>
+            {
+                Outcome::RecordRead(RecordRead::Absent, None)
             }
             Step::ReadRecord if self.is_unreadable || is_lost => {
                 Outcome::RecordRead(RecordRead::Unreadable("get secrets: 403".to_owned()), None)
@@ -684,7 +725,7 @@ impl World {
                 && now.renew == seen.renew
                 && now.release == seen.release
         });
-        if !is_as_seen {
+        if !is_as_seen && !mutant::is_removed(Mutant::RequestAsSeen) {
             return Outcome::Abandoned;
         }
         let memory = &self.processes[run.process];
@@ -693,10 +734,24 @@ impl World {
             self.touch_record();
         }
         let there = self.record.as_ref().map(|raw| (raw.uid.clone(), raw.resource_version.clone()));
-        if there != draft.base {
+        if there != draft.base && !mutant::is_removed(Mutant::ClaimCompareAndSwap) {
             return Outcome::RecordConflict;
         }
         self.check_displaced(run, draft);
+        if mutant::is_removed(Mutant::WriteAhead) {
+            let (uid, resource_version) = draft.base.clone().unwrap_or_default();
+            let (next, issued) = (draft.next.clone(), draft.displaced.clone());
+            let record = Record { uid, resource_version, next, issued, mark };
+            return self.claimed(run, Box::new(record));
+        }
+        let record = self.store(draft, &mark);
+        if fault == Some(Fault::Lost) && self.is_unreadable {
+            return failed(Disposition::Retry { after: None }, "OrderRecordNotWritten");
+        }
+        self.claimed(run, record)
+    }
+
+    fn store(&mut self, draft: &OrderDraft, mark: &Mark) -> Box<Record> {
         let version = self.next_version().to_string();
         let mut raw = self.record.clone().unwrap_or_else(|| RawRecord {
             uid: format!("record-{version}"),
@@ -711,15 +766,12 @@ impl World {
             raw.data.insert(key.to_owned(), value.expose_secret().to_vec());
         }
         raw.annotations.insert(annotation::ORDER_DIGEST.to_owned(), draft.digest());
-        annotate(&mut raw, &mark);
+        annotate(&mut raw, mark);
         self.put_record(raw.clone());
         let RecordRead::Present(record) = RecordRead::parse(&raw) else {
             panic!("what was written reads back");
         };
-        if fault == Some(Fault::Lost) && self.is_unreadable {
-            return failed(Disposition::Retry { after: None }, "OrderRecordNotWritten");
-        }
-        self.claimed(run, record)
+        record
     }
 
     /// A new order takes the place of another only where that one has ended.
@@ -748,7 +800,9 @@ impl World {
             delivered: false,
         };
         assert!(
-            !self.references.contains_key(&order.reference) || self.is_beyond,
+            !self.references.contains_key(&order.reference)
+                || self.is_beyond
+                || mutant::is_removed(Mutant::WriteAhead),
             "{} is made twice",
             order.reference
         );
@@ -785,7 +839,9 @@ impl World {
         let elapsed = self.elapsed;
         let memory = &mut self.processes[run.process];
         memory.claim = Some((record.next.order.reference.clone(), elapsed));
-        memory.searches.remove(&run.seen.request.uid);
+        if !mutant::is_removed(Mutant::SearchPerClaim) {
+            memory.searches.remove(&run.seen.request.uid);
+        }
         Outcome::Claimed(record)
     }
 
@@ -797,7 +853,11 @@ impl World {
             id: record.mark.id.clone(),
             ..Mark::default()
         };
-        match self.patch(record, &mark, fault) {
+        if mutant::is_removed(Mutant::SameCsr) {
+            self.give_another_key(record);
+        }
+        let is_conditional = !mutant::is_removed(Mutant::ClaimCompareAndSwap);
+        match self.patch(record, &mark, fault, is_conditional) {
             Ok(record) => self.claimed(run, record),
             Err(outcome) => outcome,
         }
@@ -805,7 +865,8 @@ impl World {
 
     fn mark(&mut self, run: &Run, mark: &Mark, fault: Option<Fault>) -> Outcome {
         let Some(record) = run.seen.record() else { return Outcome::RecordConflict };
-        match self.patch(record, mark, fault) {
+        let is_conditional = !mutant::is_removed(Mutant::MarkVersion);
+        match self.patch(record, mark, fault, is_conditional) {
             Ok(record) => Outcome::Marked(record),
             Err(outcome) => outcome,
         }
@@ -817,14 +878,15 @@ impl World {
         record: &Record,
         mark: &Mark,
         fault: Option<Fault>,
+        is_conditional: bool,
     ) -> Result<Box<Record>, Outcome> {
         if fault == Some(Fault::Conflict) {
             self.touch_record();
         }
-        let there = self
-            .record
-            .clone()
-            .filter(|raw| raw.uid == record.uid && raw.resource_version == record.resource_version);
+        let is_same = |raw: &RawRecord| {
+            raw.uid == record.uid && raw.resource_version == record.resource_version
+        };
+        let there = self.record.clone().filter(|raw| !is_conditional || is_same(raw));
         let Some(mut raw) = there else { return Err(Outcome::RecordConflict) };
         self.check_mark(record, mark);
         raw.resource_version = self.next_version().to_string();
@@ -837,6 +899,22 @@ impl World {
             return Err(failed(Disposition::Retry { after: None }, "OrderRecordNotWritten"));
         }
         Ok(record)
+    }
+
+    /// The record at hand gets another key.
+    fn give_another_key(&mut self, record: &Record) {
+        let key = Arc::new(PrivateKey::generate(KeyKind::EcdsaP256).expect("a key"));
+        let pem = key.to_pkcs8_pem().expose_secret().as_bytes().to_vec();
+        self.pems.insert(key.spki_der().to_vec(), pem);
+        self.keys.push(Arc::clone(&key));
+        let next = Slot { order: record.next.order.with_csr(key.spki_der()), private: Some(key) };
+        let draft = OrderDraft { base: None, next, displaced: record.issued.clone() };
+        if let Some(raw) = &mut self.record {
+            for (key, value) in draft.data() {
+                raw.data.insert(key.to_owned(), value.expose_secret().to_vec());
+            }
+            raw.annotations.insert(annotation::ORDER_DIGEST.to_owned(), draft.digest());
+        }
     }
 
     /// An order is not said to have ended that has not.
@@ -867,6 +945,10 @@ impl World {
     }
 
     fn announce(&mut self, run: &mut Run, fault: Option<Fault>) -> Outcome {
+        if mutant::is_removed(Mutant::Announcement) {
+            run.announced_at = Some(self.elapsed);
+            return Outcome::Announced;
+        }
         let before = run.object.status.clone();
         let status = stored(&describe(&run.seen, &before.conditions, &Rest::Submitting).status);
         if fault == Some(Fault::Conflict) {
@@ -914,8 +996,15 @@ impl World {
                 &slot.order.csr_der(),
             )),
         };
-        if matches!(answer, Ok(Lookup::Found(_))) {
+        let answer = answer.map(Lookup::or_complete);
+        if let Ok(Lookup::Found(found)) = &answer {
             self.proven.insert(run.account);
+            let followed = super::adopt(found).map(|one| one.evidence);
+            assert_ne!(
+                followed,
+                Some(KeyEvidence::Foreign),
+                "an order for another key is followed"
+            );
         }
         if is_before {
             return Outcome::SearchedBefore(answer);
@@ -933,7 +1022,9 @@ impl World {
     fn note(&mut self, process: usize, uid: &str, of: &str, is_absent: bool) -> Sought {
         let elapsed = self.elapsed;
         let searches = &mut self.processes[process].searches;
-        searches.retain(|key, search| key != uid || search.of == of);
+        searches.retain(|key, search| {
+            key != uid || search.of == of || mutant::is_removed(Mutant::SearchPerClaim)
+        });
         let search = searches.entry(uid.to_owned()).or_insert_with(|| Search {
             of: of.to_owned(),
             first: elapsed,
@@ -991,7 +1082,7 @@ impl World {
             return Lookup::Found(found);
         }
         let may_be_it = visible.iter().any(|order| !order.named);
-        if may_exist && may_be_it {
+        if may_exist && may_be_it && !mutant::is_removed(Mutant::UnnamedOrders) {
             let doubt = Some("an order without a name may be it".to_owned());
             return Lookup::Absent { complete: false, doubt };
         }
@@ -1002,10 +1093,18 @@ impl World {
         let Some(record) = run.seen.record() else { return Outcome::RecordConflict };
         let order = &record.next.order;
         let memory = &mut self.processes[run.process];
+        let inherited = memory.inherited(Some(&order.reference));
         match &memory.claim {
+            Some((reference, _))
+                if *reference == order.reference && mutant::is_removed(Mutant::ClaimOnce) => {}
             Some((reference, _)) if *reference == order.reference => memory.claim = None,
+            None if inherited.is_some() => {}
             Some(_) | None => return Outcome::RecordConflict,
         }
+        memory.used.insert(order.reference.clone());
+        let draft =
+            OrderDraft { base: None, next: record.next.clone(), displaced: record.issued.clone() };
+        let mark = &record.mark;
         let pause = self.elapsed - run.announced_at.expect("announced");
         let known = self.references.get(&order.reference).expect("the record was written");
         assert_eq!(known.csr, order.csr_der(), "another CSR under the same name");
@@ -1013,11 +1112,23 @@ impl World {
         assert_eq!(order.names, known.names);
         assert!(!run.seen.request.suspended, "suspended");
         assert_eq!(order.account, ACCOUNTS[run.account], "another account");
+        self.check_wanted(run, &order.reference);
+        if mutant::is_removed(Mutant::WriteAhead)
+            && mark.attempt == 1
+            && !matches!(fault, Some(Fault::CrashAfter))
+        {
+            self.store(&draft, mark);
+        }
         let retry = Disposition::Retry { after: None };
+        let unknown = if mutant::is_removed(Mutant::UnknownIsRefused) {
+            Sent::Refused
+        } else {
+            Sent::Unknown
+        };
         let answer = tape.choose("answer", 16);
         match (fault, answer) {
             (Some(Fault::Lost | Fault::CrashAfter), _) | (_, 9..=11) => {}
-            (_, 8) => return sent(Sent::Unknown, retry, "NoAnswer"),
+            (_, 8) => return sent(unknown, retry, "NoAnswer"),
             (Some(Fault::Conflict), _) | (_, 12) => {
                 return sent(Sent::Refused, retry, "TooManyRequests");
             }
@@ -1053,9 +1164,25 @@ impl World {
         }
         self.check_orders(&order.reference, copies);
         if fault == Some(Fault::Lost) || matches!(answer, 9..=11) {
-            return sent(Sent::Unknown, retry, "NoAnswer");
+            return sent(unknown, retry, "NoAnswer");
         }
         Outcome::Ordered(self.orders.last().expect("an order").progress())
+    }
+
+    /// Nothing is submitted that the CA had under this name when the run began, nor what was
+    /// withdrawn before it was announced.
+    fn check_wanted(&self, run: &Run, reference: &str) {
+        let was_there = self.orders.iter().any(|order| {
+            order.reference == reference
+                && order.account == run.account
+                && order.named
+                && order.visible_at < run.began_at
+        });
+        assert!(!was_there || self.is_blind || self.is_beyond, "{reference} is there already");
+        let (version, asked_at) = self.asked;
+        let is_withdrawn = version > run.object.version
+            && run.announced_at.is_some_and(|announced| asked_at < announced);
+        assert!(!is_withdrawn, "{reference} was withdrawn before it was announced");
     }
 
     /// One order for each intent, the CA's own doubles aside.
@@ -1123,7 +1250,9 @@ impl World {
             .target
             .as_ref()
             .map(|target| (target.uid.clone(), target.resource_version.clone()));
-        if there != delivery.base {
+        let is_overwritten =
+            there.is_some() && delivery.base.is_some() && mutant::is_removed(Mutant::TargetVersion);
+        if there != delivery.base && !is_overwritten {
             return Outcome::Conflict;
         }
         if let Some(old) = &self.target {
@@ -1244,6 +1373,7 @@ impl World {
 
     fn edit(&mut self, change: impl FnOnce(&mut Request)) {
         self.touch();
+        self.asked = (self.version, self.elapsed);
         if let Some(object) = &mut self.object {
             change(&mut object.request);
         }
@@ -1526,6 +1656,15 @@ impl World {
     }
 }
 
+impl Process {
+    /// An order whose claim another process of the same name won, and this one did not use.
+    fn inherited(&self, reference: Option<&str>) -> Option<String> {
+        let is_new = |reference: &&str| !self.used.contains(*reference);
+        let reference = reference.filter(is_new)?;
+        mutant::is_removed(Mutant::IncarnationId).then(|| reference.to_owned())
+    }
+}
+
 impl Order {
     fn progress(&self) -> Progress {
         Progress { id: Some(self.id.clone()), named: self.named, phase: self.phase.clone() }
@@ -1698,3 +1837,6 @@ proptest! {
         prop_assert!(lived.is_ok(), "{}", lived.unwrap_err());
     }
 }
+
+#[cfg(feature = "mutants")]
+mod mutants;

@@ -1,0 +1,290 @@
+//! Many schedules: all with one or two things that go wrong, and as many by chance as one likes.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::Write as _;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+
+use crate::check::Finding;
+use crate::plan::{Happening, Peer, Plan, Setting, Source};
+use crate::run::{Outcome, run};
+
+/// What many schedules came to.
+#[derive(Default)]
+pub struct Sum {
+    pub schedules: usize,
+    pub duplicate_orders: usize,
+    pub lost_keys: usize,
+    pub wrong_deliveries: usize,
+    pub stuck: usize,
+    pub beyond_promise: usize,
+    /// What was found in schedules beyond the promise, by kind.
+    pub beyond: BTreeMap<&'static str, usize>,
+    /// How schedules ended, by reason.
+    pub ends: BTreeMap<String, usize>,
+    /// The first few that must not be.
+    pub failed: Vec<(String, Plan)>,
+    pub happenings: usize,
+    pub effects: usize,
+}
+
+impl Sum {
+    fn add(&mut self, label: &str, plan: &Plan, outcome: &Outcome) {
+        self.schedules += 1;
+        self.happenings += outcome.happened.len();
+        self.effects += outcome.effects.len();
+        for end in &outcome.ends {
+            *self.ends.entry(reason(end)).or_default() += 1;
+        }
+        if outcome.is_beyond {
+            self.beyond_promise += 1;
+            for finding in &outcome.findings {
+                *self.beyond.entry(kind(finding)).or_default() += 1;
+            }
+            return;
+        }
+        for finding in &outcome.findings {
+            match finding {
+                Finding::Duplicate(_) => self.duplicate_orders += 1,
+                Finding::LostKey(_) => self.lost_keys += 1,
+                Finding::WrongDelivery(_) => self.wrong_deliveries += 1,
+                Finding::Stuck(_) => self.stuck += 1,
+            }
+        }
+        if !outcome.findings.is_empty() && self.failed.len() < 20 {
+            self.failed.push((label.to_owned(), plan.clone()));
+        }
+    }
+
+    /// Whether nothing was found that must not be.
+    pub fn is_clean(&self) -> bool {
+        self.duplicate_orders + self.lost_keys + self.wrong_deliveries + self.stuck == 0
+    }
+
+    /// The line for machines.
+    pub fn json(&self, seed: Option<u64>, took: Duration) -> String {
+        json!({
+            "schedules": self.schedules,
+            "duplicate_orders": self.duplicate_orders,
+            "lost_keys": self.lost_keys,
+            "wrong_deliveries": self.wrong_deliveries,
+            "stuck": self.stuck,
+            "beyond_promise": self.beyond_promise,
+            "found_beyond_promise": self.beyond,
+            "happenings": self.happenings,
+            "effects": self.effects,
+            "ends": self.ends,
+            "seed": seed,
+            "seconds": took.as_secs(),
+        })
+        .to_string()
+    }
+}
+
+fn kind(finding: &Finding) -> &'static str {
+    match finding {
+        Finding::Duplicate(_) => "duplicate_orders",
+        Finding::LostKey(_) => "lost_keys",
+        Finding::WrongDelivery(_) => "wrong_deliveries",
+        Finding::Stuck(_) => "stuck",
+    }
+}
+
+/// `Ready` or the reason of the hold.
+fn reason(end: &str) -> String {
+    let part = |kind: &str| {
+        let (_, rest) = end.split_once(kind)?;
+        Some(rest.split(':').next().unwrap_or_default().to_owned())
+    };
+    part("Stalled=True ").or_else(|| part("Ready=True ")).unwrap_or_else(|| "other".to_owned())
+}
+
+type Plans<'a> = &'a (dyn Fn(usize) -> Option<(String, Plan)> + Sync);
+
+/// Runs all of these on all cores, with a line now and then.
+pub fn all(what: &str, plans: Plans<'_>) -> Sum {
+    all_with(what, plans, &|_, _| ())
+}
+
+/// The same; each outcome is shown around.
+fn all_with(what: &str, plans: Plans<'_>, seen: &(dyn Fn(usize, &Outcome) + Sync)) -> Sum {
+    let next = AtomicUsize::new(0);
+    let sum = Mutex::new(Sum::default());
+    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let begun = Instant::now();
+    let told = Mutex::new(begun);
+    std::thread::scope(|scope| {
+        for _ in 0..cores {
+            scope.spawn(|| {
+                loop {
+                    let number = next.fetch_add(1, Ordering::Relaxed);
+                    let Some((label, plan)) = plans(number) else { return };
+                    let outcome = run(&plan, false);
+                    seen(number, &outcome);
+                    let mut sum = sum.lock().expect("no panic");
+                    sum.add(&label, &plan, &outcome);
+                    let mut told = told.lock().expect("no panic");
+                    if told.elapsed() > Duration::from_secs(5) {
+                        *told = Instant::now();
+                        let rate = sum.schedules as f64 / begun.elapsed().as_secs_f64();
+                        println!("{what}: {} schedules, {rate:.0} a second", sum.schedules);
+                        let _ = std::io::stdout().flush();
+                    }
+                }
+            });
+        }
+    });
+    sum.into_inner().expect("no panic")
+}
+
+/// `count` schedules of the seeds from `seed`.
+pub fn random(seed: u64, count: usize) -> Sum {
+    all("by chance", &|number| {
+        let seed = seed.wrapping_add(u64::try_from(number).ok()?);
+        (number < count).then(|| (format!("SEED={seed}"), Plan::of(seed)))
+    })
+}
+
+/// What can go wrong at one effect.
+fn faults(peer: Peer) -> [Happening; 4] {
+    let fourth = match peer {
+        Peer::Write => Happening::Conflict,
+        Peer::Ca | Peer::Lease | Peer::Read | Peer::Person => Happening::Refused { status: 503 },
+    };
+    [
+        Happening::Crash { carried_out: false },
+        Happening::Crash { carried_out: true },
+        Happening::Lost { carried_out: true },
+        fourth,
+    ]
+}
+
+fn given(setting: &Setting, happenings: &BTreeMap<String, Happening>) -> Plan {
+    Plan { setting: setting.clone(), source: Source::Given(happenings.clone()) }
+}
+
+fn label(happenings: &BTreeMap<String, Happening>) -> String {
+    happenings.iter().map(|(name, what)| format!("{name}: {what}")).collect::<Vec<_>>().join("; ")
+}
+
+/// Every schedule in which one thing goes wrong, or two: each fault at each effect of what `script`
+/// does otherwise.
+pub fn exhaust(what: &str, setting: &Setting, script: &BTreeMap<String, Happening>) -> (Sum, Sum) {
+    let effects = run(&given(setting, script), false).effects;
+    let firsts: Vec<(usize, BTreeMap<String, Happening>)> = effects
+        .iter()
+        .enumerate()
+        .filter(|(_, (name, _))| !script.contains_key(name))
+        .flat_map(|(place, (name, peer))| {
+            faults(*peer).map(|fault| {
+                let mut happenings = script.clone();
+                happenings.insert(name.clone(), fault);
+                (place, happenings)
+            })
+        })
+        .collect();
+    let pairs = Mutex::new(BTreeMap::new());
+    let singles = {
+        let place = |number: usize| firsts.get(number).map(|(place, _)| *place);
+        all_with(
+            what,
+            &|number| {
+                let (_, happenings) = firsts.get(number)?;
+                Some((label(happenings), given(setting, happenings)))
+            },
+            &|number, outcome| {
+                // What comes after the first fault; what came before is the first of another pair.
+                let (Some(place), Some((_, first))) = (place(number), firsts.get(number)) else {
+                    return;
+                };
+                for (name, peer) in outcome.effects.iter().skip(place + 1) {
+                    for fault in faults(*peer) {
+                        let mut pair = first.clone();
+                        if pair.insert(name.clone(), fault).is_none() {
+                            pairs.lock().expect("no panic").insert(label(&pair), pair);
+                        }
+                    }
+                }
+            },
+        )
+    };
+    let pairs: Vec<_> = pairs.into_inner().expect("no panic").into_iter().collect();
+    let pairs = all(&format!("{what}, {} pairs", pairs.len()), &|number| {
+        let (label, happenings) = pairs.get(number)?;
+        Some((label.clone(), given(setting, happenings)))
+    });
+    (singles, pairs)
+}
+
+/// The same finding with as little as possible going wrong.
+pub fn shrunk(plan: &Plan) -> Plan {
+    let first = run(plan, false);
+    let wanted: BTreeSet<&str> = first.findings.iter().map(kind).collect();
+    let fails = |plan: &Plan| {
+        let outcome = run(plan, false);
+        !outcome.is_beyond && outcome.findings.iter().any(|one| wanted.contains(kind(one)))
+    };
+    let mut happenings: BTreeMap<String, Happening> = first.happened.iter().cloned().collect();
+    let mut setting = plan.setting.clone();
+    let fixed =
+        |setting: &Setting, happenings: &BTreeMap<String, Happening>| given(setting, happenings);
+    if !fails(&fixed(&setting, &happenings)) {
+        // It depends on what did not happen.
+        return plan.clone();
+    }
+    loop {
+        let mut is_smaller = false;
+        for name in happenings.keys().cloned().collect::<Vec<_>>() {
+            let mut fewer = happenings.clone();
+            fewer.remove(&name);
+            if fails(&fixed(&setting, &fewer)) {
+                happenings = fewer;
+                is_smaller = true;
+            }
+        }
+        let plain = Setting::default();
+        let simpler = [
+            Setting { requests: plain.requests, ..setting.clone() },
+            Setting { replicas: plain.replicas, ..setting.clone() },
+            Setting { is_proven: plain.is_proven, ..setting.clone() },
+            Setting { pending: plain.pending, ..setting.clone() },
+            Setting { drops_tags: false, ..setting.clone() },
+            Setting { ignores_tags: false, ..setting.clone() },
+            Setting { omits_open_orders: false, ..setting.clone() },
+            Setting { lifetime: None, ..setting.clone() },
+        ];
+        for simpler in simpler {
+            if simpler != setting && fails(&fixed(&simpler, &happenings)) {
+                setting = simpler;
+                is_smaller = true;
+            }
+        }
+        if !is_smaller {
+            return fixed(&setting, &happenings);
+        }
+    }
+}
+
+/// Tells a schedule from beginning to end.
+pub fn tell(label: &str, plan: &Plan) {
+    let outcome = run(plan, true);
+    println!("\n{label}: {:?}", plan.setting);
+    for line in &outcome.trace {
+        println!("{line}");
+    }
+    for (name, happening) in &outcome.happened {
+        println!("  ✱ {name}: {happening}");
+    }
+    for end in &outcome.ends {
+        println!("  at the end: {end}");
+    }
+    for finding in &outcome.findings {
+        println!("  FOUND {finding:?}");
+    }
+    if outcome.is_beyond {
+        println!("  (nothing is promised for this)");
+    }
+}

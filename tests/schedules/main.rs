@@ -1,0 +1,94 @@
+//! The proof by schedules: the whole operator, several processes of it, in a world where everything
+//! goes wrong that can, with time that stands still while anybody has something to do.
+//!
+//! ```text
+//!  plan ── what goes wrong at which effect: by a seed, or one by one
+//!   └─ run ── one schedule in one runtime ── explore: many, on all cores; shrinks what fails
+//!       └─ world ── api: the API server    ┐ real: `controller::run`, stores, CA clients
+//!                ── the simulator's router ┘ ledger (check): what the CA and the store hold
+//! ```
+//!
+//! Without arguments: all single faults, all pairs, some by chance. `random SEED COUNT`: by chance;
+//! `replay SEED`: one of them, told.
+
+#![allow(
+    clippy::disallowed_methods,
+    clippy::panic,
+    clippy::wildcard_enum_match_arm,
+    unreachable_pub,
+    reason = "a test plays the world outside and tells by failing"
+)]
+
+mod api;
+mod check;
+mod dice;
+mod explore;
+mod plan;
+mod run;
+mod world;
+
+use std::collections::BTreeMap;
+use std::process::ExitCode;
+use std::time::Instant;
+
+use crate::explore::Sum;
+use crate::plan::{Happening, Plan, Setting};
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let number = |place: usize| arguments.get(place).and_then(|text| text.parse::<u64>().ok());
+    // What the operator logs, among what happens in the world.
+    if let Ok(filter) = std::env::var("CHANCERY_SCHEDULES_LOG") {
+        let filter = tracing_subscriber::EnvFilter::new(filter);
+        tracing_subscriber::fmt().without_time().with_env_filter(filter).init();
+    }
+    match arguments.first().map(String::as_str) {
+        Some("replay") => replay(number(1).unwrap_or_default(), arguments.get(2).is_some()),
+        Some("random") => {
+            let (seed, count) = (number(1).unwrap_or(1), number(2).unwrap_or(1000));
+            let begun = Instant::now();
+            let sum = explore::random(seed, usize::try_from(count).unwrap_or(usize::MAX));
+            finished(&sum, Some(seed), begun)
+        }
+        _ => everything(),
+    }
+}
+
+fn replay(seed: u64, is_whole: bool) -> ExitCode {
+    let plan = Plan::of(seed);
+    if std::env::var("CHANCERY_SCHEDULES_LOG").is_ok() {
+        run::run(&plan, true);
+    }
+    let plan = if is_whole { plan } else { explore::shrunk(&plan) };
+    explore::tell(&format!("SEED={seed}"), &plan);
+    ExitCode::SUCCESS
+}
+
+fn finished(sum: &Sum, seed: Option<u64>, begun: Instant) -> ExitCode {
+    for (label, plan) in sum.failed.iter().take(3) {
+        explore::tell(label, &explore::shrunk(plan));
+    }
+    for (label, _) in &sum.failed {
+        println!("failed: {label}");
+    }
+    println!("{}", sum.json(seed, begun.elapsed()));
+    if sum.is_clean() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// What `make test` runs.
+fn everything() -> ExitCode {
+    let mut is_clean = true;
+    let scripts = [
+        ("a first order", BTreeMap::new()),
+        ("a renewal", [("person #1".to_owned(), Happening::Renew { request: 0 })].into()),
+    ];
+    for (what, script) in scripts {
+        let begun = Instant::now();
+        let (singles, pairs) = explore::exhaust(what, &Setting::default(), &script);
+        for (count, sum) in [("single faults", singles), ("pairs of faults", pairs)] {
+            println!("{what}, {count}:");
+            is_clean &= finished(&sum, None, begun) == ExitCode::SUCCESS;
+        }
+    }
+    if is_clean { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}

@@ -1,0 +1,355 @@
+//! What goes wrong in a schedule, and when.
+//!
+//! Everything hangs on *effects*: each call of the API server and each request to the CA has a name,
+//! such as `r0 create secrets a.order #1`, and right there something may happen. The name depends on
+//! nothing but what the process did so far, so that a happening can be taken away, or put elsewhere,
+//! without moving the others.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+use crate::dice::Dice;
+
+/// Something that is not as it should be.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Happening {
+    /// The process ends, before the request is sent or after it was carried out.
+    Crash { carried_out: bool },
+    /// The connection breaks, and with it the answer.
+    Lost { carried_out: bool },
+    /// Nothing comes back, ever.
+    Silence { carried_out: bool },
+    /// It is carried out so many seconds later.
+    Late { seconds: u64 },
+    /// It is carried out at once; the answer comes so many seconds later.
+    LateAnswer { seconds: u64 },
+    /// An error of the server, and nothing is carried out.
+    Refused { status: u16 },
+    /// No connection comes about.
+    NotSent,
+    /// Somebody else changes the object right before.
+    Conflict,
+    /// The process stands still, before the request is sent or before its answer is read.
+    Pause { carried_out: bool, seconds: u64 },
+    /// The process is told to end, and does what it can before.
+    Terminate,
+    /// The process does not reach the API server for so long.
+    CutOff { seconds: u64 },
+    /// The process may not touch Secrets for so long.
+    RightsLost { seconds: u64 },
+    /// The watches of the process tell nothing for so long.
+    Stale { seconds: u64 },
+    /// The watches of the process end; old versions cannot be watched from any more.
+    Compacted,
+    /// The wall clock of the process jumps.
+    ClockJump { seconds: i64 },
+    /// A person edits the names of a request.
+    Edit { request: usize },
+    /// A person asks for a renewal.
+    Renew { request: usize },
+    /// A request is deleted and created again.
+    Recreate { request: usize },
+    /// The delivered Secret is deleted.
+    TargetDeleted { request: usize },
+    /// The delivered Secret is put back as it first was.
+    TargetRestored { request: usize },
+    /// The issuer's credentials are those of another account for so long.
+    AccountSwitched { seconds: u64 },
+    /// New orders are invisible to searches for so long.
+    SearchLag { seconds: u64 },
+    /// The CA makes two orders of the next submit.
+    Doubled,
+    /// The CA forgets its newest order.
+    Forgotten,
+    /// The CA rejects its newest order.
+    Rejected,
+    /// Beyond the promise: the namespace ends.
+    NamespaceEnds,
+    /// Beyond the promise: the processes are ended, and the store is set back so many seconds.
+    SetBack { seconds: u64 },
+}
+
+impl Happening {
+    /// For how long it may show, in seconds.
+    pub fn lasts(self) -> u64 {
+        match self {
+            Self::AccountSwitched { seconds }
+            | Self::CutOff { seconds }
+            | Self::Late { seconds }
+            | Self::LateAnswer { seconds }
+            | Self::Pause { seconds, .. }
+            | Self::RightsLost { seconds }
+            | Self::SearchLag { seconds }
+            | Self::Stale { seconds } => seconds,
+            _ => 10,
+        }
+    }
+
+    /// Whether nothing is promised where this happens, given the window in which lost answers are
+    /// looked for.
+    pub fn is_beyond_promise(self, window: u64) -> bool {
+        match self {
+            Self::NamespaceEnds | Self::SetBack { .. } => true,
+            // Three quarters of the window are for pause and lag together.
+            Self::Pause { seconds, .. } | Self::Late { seconds } | Self::SearchLag { seconds } => {
+                2 * seconds > window
+            }
+            _ => false,
+        }
+    }
+}
+
+impl fmt::Display for Happening {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let done = |carried_out: &bool| if *carried_out { "after it" } else { "before it" };
+        match self {
+            Self::Crash { carried_out } => write!(f, "the process ends {}", done(carried_out)),
+            Self::Lost { carried_out } => write!(f, "the connection breaks {}", done(carried_out)),
+            Self::Silence { carried_out } => write!(f, "no answer, lost {}", done(carried_out)),
+            Self::Late { seconds } => write!(f, "carried out {seconds} s later"),
+            Self::LateAnswer { seconds } => write!(f, "answered {seconds} s later"),
+            Self::Refused { status } => write!(f, "refused with {status}"),
+            Self::NotSent => write!(f, "no connection"),
+            Self::Conflict => write!(f, "somebody changes the object before it"),
+            Self::Pause { carried_out, seconds } => {
+                write!(f, "the process stands still for {seconds} s {}", done(carried_out))
+            }
+            Self::Terminate => write!(f, "the process is told to end"),
+            Self::CutOff { seconds } => write!(f, "cut off from the API server for {seconds} s"),
+            Self::RightsLost { seconds } => write!(f, "no rights on Secrets for {seconds} s"),
+            Self::Stale { seconds } => write!(f, "watches silent for {seconds} s"),
+            Self::Compacted => write!(f, "watches end, versions are compacted"),
+            Self::ClockJump { seconds } => write!(f, "its clock jumps by {seconds} s"),
+            Self::Edit { request } => write!(f, "request {request} is edited"),
+            Self::Renew { request } => write!(f, "request {request} is to be renewed"),
+            Self::Recreate { request } => write!(f, "request {request} is deleted and created"),
+            Self::TargetDeleted { request } => write!(f, "target {request} is deleted"),
+            Self::TargetRestored { request } => write!(f, "target {request} is set back"),
+            Self::AccountSwitched { seconds } => write!(f, "another account for {seconds} s"),
+            Self::SearchLag { seconds } => write!(f, "new orders are invisible for {seconds} s"),
+            Self::Doubled => write!(f, "the CA will double an order"),
+            Self::Forgotten => write!(f, "the CA forgets its newest order"),
+            Self::Rejected => write!(f, "the CA rejects its newest order"),
+            Self::NamespaceEnds => write!(f, "the namespace ends"),
+            Self::SetBack { seconds } => write!(f, "the store is set back by {seconds} s"),
+        }
+    }
+}
+
+/// Where an effect goes.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Peer {
+    /// Reads of the API server.
+    Read,
+    /// Writes to the API server.
+    Write,
+    /// Renewals and looks at the lease.
+    Lease,
+    /// The CA.
+    Ca,
+    /// None: a person who looks now and then.
+    Person,
+}
+
+/// The circumstances of a schedule.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Setting {
+    /// How many requests there are.
+    pub requests: usize,
+    /// How many replicas run.
+    pub replicas: usize,
+    /// Whether the account's search has found an order before.
+    pub is_proven: bool,
+    /// So long an order is under way at the CA, in seconds.
+    pub pending: u64,
+    /// The account drops the names of orders.
+    pub drops_tags: bool,
+    /// Searches look at no names.
+    pub ignores_tags: bool,
+    /// Searches show orders with a certificate only.
+    pub omits_open_orders: bool,
+    /// Lifetime of the certificates in seconds, where it ends within the schedule.
+    pub lifetime: Option<u64>,
+    /// So long lost answers are looked for, in seconds.
+    pub window: u64,
+}
+
+impl Default for Setting {
+    fn default() -> Self {
+        Self {
+            requests: 1,
+            replicas: 1,
+            is_proven: true,
+            pending: 5,
+            drops_tags: false,
+            ignores_tags: false,
+            omits_open_orders: false,
+            lifetime: None,
+            window: WINDOW,
+        }
+    }
+}
+
+/// Lost answers are looked for so long, in seconds.
+pub const WINDOW: u64 = 80;
+
+impl Setting {
+    fn of(dice: Dice) -> Self {
+        Self {
+            requests: if dice.once_in(3, "requests") { 2 } else { 1 },
+            replicas: if dice.once_in(2, "replicas") { 2 } else { 1 },
+            is_proven: !dice.once_in(4, "proven"),
+            pending: dice.one_of(&[1, 5, 30], "pending"),
+            drops_tags: dice.once_in(12, "drops tags"),
+            ignores_tags: dice.once_in(12, "ignores tags"),
+            omits_open_orders: dice.once_in(12, "omits open orders"),
+            lifetime: dice.once_in(8, "lifetime").then_some(1200),
+            window: WINDOW,
+        }
+    }
+}
+
+/// A schedule: what it starts from, and what happens where.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// What it starts from.
+    pub setting: Setting,
+    /// What happens.
+    pub source: Source,
+}
+
+/// Where happenings come from.
+#[derive(Clone, Debug)]
+pub enum Source {
+    /// From a seed; with `only`, no others than those.
+    Seed { dice: Dice, only: Option<BTreeSet<String>> },
+    /// These, by the name of their effect.
+    Given(BTreeMap<String, Happening>),
+}
+
+impl Plan {
+    /// The schedule of a seed.
+    pub fn of(seed: u64) -> Self {
+        let dice = Dice(seed);
+        Self { setting: Setting::of(dice), source: Source::Seed { dice, only: None } }
+    }
+
+    /// What happens at an effect, if something does. `second` is the time since the beginning,
+    /// `before` how much has happened so far.
+    pub fn at(&self, name: &str, peer: Peer, second: u64, before: usize) -> Option<Happening> {
+        match &self.source {
+            Source::Given(given) => given.get(name).copied(),
+            Source::Seed { dice, only } => {
+                if only.as_ref().is_some_and(|only| !only.contains(name)) {
+                    return None;
+                }
+                drawn(*dice, &self.setting, name, peer, second, before)
+            }
+        }
+    }
+}
+
+/// After this time nothing more goes wrong, and everything has to come to rest.
+const TROUBLED: u64 = 240;
+
+type Draw = fn(Dice, &str, &Setting) -> Happening;
+
+/// What can happen to a call.
+const TO_CALLS: [(&str, Draw); 9] = [
+    ("crash", |d, n, _| Happening::Crash { carried_out: half(d, n) }),
+    ("lost", |d, n, _| Happening::Lost { carried_out: half(d, n) }),
+    ("silence", |d, n, _| Happening::Silence { carried_out: half(d, n) }),
+    ("late", |d, n, s| Happening::Late { seconds: seconds(d, n, s) }),
+    ("late answer", |d, n, s| Happening::LateAnswer { seconds: seconds(d, n, s) }),
+    ("refused", |d, n, _| Happening::Refused { status: d.one_of(&[500, 503, 429], n) }),
+    ("pause", |d, n, s| Happening::Pause { carried_out: half(d, n), seconds: seconds(d, n, s) }),
+    ("not sent", |_, _, _| Happening::NotSent),
+    ("conflict", |_, _, _| Happening::Conflict),
+];
+
+/// What can happen at any time, and leaves the call alone.
+const BESIDE: [(&str, Draw); 18] = [
+    ("terminate", |_, _, _| Happening::Terminate),
+    ("cut off", |d, n, _| Happening::CutOff { seconds: d.one_of(&[5, 20, 70], n) }),
+    ("rights lost", |d, n, _| Happening::RightsLost { seconds: d.one_of(&[5, 30, 120], n) }),
+    ("stale", |d, n, _| Happening::Stale { seconds: d.one_of(&[1, 10, 40], n) }),
+    ("compacted", |_, _, _| Happening::Compacted),
+    ("clock", |d, n, _| Happening::ClockJump { seconds: d.one_of(&[-600, -60, 60, 600], n) }),
+    ("edit", |d, n, s| Happening::Edit { request: request(d, n, s) }),
+    ("renew", |d, n, s| Happening::Renew { request: request(d, n, s) }),
+    ("recreate", |d, n, s| Happening::Recreate { request: request(d, n, s) }),
+    ("target deleted", |d, n, s| Happening::TargetDeleted { request: request(d, n, s) }),
+    ("target restored", |d, n, s| Happening::TargetRestored { request: request(d, n, s) }),
+    ("account", |d, n, _| Happening::AccountSwitched { seconds: d.one_of(&[10, 60], n) }),
+    ("search lag", |d, n, s| Happening::SearchLag { seconds: seconds(d, n, s) }),
+    ("doubled", |_, _, _| Happening::Doubled),
+    ("forgotten", |_, _, _| Happening::Forgotten),
+    ("rejected", |_, _, _| Happening::Rejected),
+    ("namespace ends", |_, _, _| Happening::NamespaceEnds),
+    ("set back", |d, n, _| Happening::SetBack { seconds: d.one_of(&[1, 10, 60], n) }),
+];
+
+/// What a seed has in store for an effect.
+fn drawn(
+    dice: Dice,
+    setting: &Setting,
+    name: &str,
+    peer: Peer,
+    second: u64,
+    before: usize,
+) -> Option<Happening> {
+    let most = 1 + usize::try_from(dice.below(8, "most")).unwrap_or_default();
+    if second >= TROUBLED || before >= most {
+        return None;
+    }
+    let rate = match peer {
+        Peer::Person => 2,
+        Peer::Ca | Peer::Read | Peer::Write => dice.one_of(&[6, 12, 25, 50], "rate"),
+        // There are many of them.
+        Peer::Lease => 200,
+    };
+    if !dice.once_in(rate, &format!("{name} happens")) {
+        return None;
+    }
+    let to_calls = TO_CALLS.iter().filter(|_| peer != Peer::Person);
+    let beside = BESIDE.iter().filter(|_| peer != Peer::Lease);
+    // Each seed knows some kinds only, and few know those that nothing is promised for.
+    let known: Vec<_> = to_calls
+        .chain(beside)
+        .filter(|(kind, _)| {
+            let rarity = if matches!(*kind, "namespace ends" | "set back") { 40 } else { 3 };
+            let is_fit = match *kind {
+                "clock" => setting.lifetime.is_none(),
+                "conflict" => peer == Peer::Write,
+                _ => true,
+            };
+            is_fit && dice.once_in(rarity, &format!("knows {kind}"))
+        })
+        .collect();
+    if known.is_empty() {
+        return None;
+    }
+    let count = u64::try_from(known.len()).unwrap_or(1);
+    let chosen = dice.below(count, &format!("{name} which"));
+    let (_, draw) = known[usize::try_from(chosen).unwrap_or_default()];
+    let happening = draw(dice, name, setting);
+    // Most seeds stay within what is promised.
+    let stays_within = !dice.once_in(12, "beyond");
+    if stays_within && happening.is_beyond_promise(setting.window) {
+        return None;
+    }
+    Some(happening)
+}
+
+fn half(dice: Dice, name: &str) -> bool {
+    dice.once_in(2, &format!("{name} carried out"))
+}
+
+fn seconds(dice: Dice, name: &str, setting: &Setting) -> u64 {
+    dice.one_of(&[1, 5, 12, 20, 35, 2 * setting.window], &format!("{name} seconds"))
+}
+
+fn request(dice: Dice, name: &str, setting: &Setting) -> usize {
+    let count = u64::try_from(setting.requests).unwrap_or(1);
+    usize::try_from(dice.below(count, &format!("{name} request"))).unwrap_or_default()
+}

@@ -1,0 +1,1115 @@
+//! The world of one schedule: an API server, a CA, and the operator's processes, in one runtime whose
+//! time stands still while anybody has something to do.
+//!
+//! What a process has sent belongs to the world: it is carried out whether or not its sender is still
+//! there.
+
+use std::collections::BTreeMap;
+use std::convert::Infallible;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use axum::Router;
+use bytes::Bytes;
+use chancery::ca::transport::{Call, Connector, Failure, TlsSettings, Transport};
+use chancery::clock::Clock;
+use chancery::controller::{self, KeySource, Operator, Process};
+use chancery::metrics::Metrics;
+use chancery::pki::{KeyError, KeyKind, PrivateKey};
+use chancery::simulator::swisssign::{
+    Action, Client as RaClient, Product, Site, SiteSettings, Step,
+};
+use chancery::simulator::{Disconnect, KeyAlgorithm, Settings, Simulator};
+use futures::future::BoxFuture;
+use futures::{FutureExt as _, StreamExt as _};
+use http::{Request, Response, StatusCode};
+use http_body_util::{BodyExt as _, StreamBody};
+use jiff::{SignedDuration, Timestamp};
+use serde_json::{Value, json};
+use tokio::sync::{oneshot, watch};
+use tokio::time::Instant;
+use tower::ServiceExt as _;
+
+use crate::api::{self, ApiServer, Kind, User};
+use crate::check::Ledger;
+use crate::plan::{Happening, Peer, Plan, Setting};
+
+/// Where everything is that the schedules order.
+pub const NAMESPACE: &str = "shop";
+/// When each schedule begins.
+const START: i64 = 1_780_000_000;
+/// Longest time for one request to the CA.
+const CA_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long the lease lasts where there are two replicas.
+const LEASE: Duration = Duration::from_secs(30);
+const ACCOUNTS: [&str; 2] = ["MPKI0000001.AutoRAO", "MPKI0000002.AutoRAO"];
+const SITE: &str = "ra";
+
+type BoxError = Box<dyn std::error::Error + Send + Sync>;
+type Line = Result<http_body::Frame<Bytes>, Infallible>;
+type Stream = StreamBody<futures::stream::BoxStream<'static, Line>>;
+
+/// A world. Clones are the same one.
+#[derive(Clone)]
+pub struct World {
+    state: Arc<Mutex<State>>,
+    /// Told of each change at the API server.
+    changed: watch::Sender<u64>,
+    router: Router,
+    site: Site,
+    plan: Arc<Plan>,
+    begun: Instant,
+}
+
+/// Everything that changes.
+pub struct State {
+    pub api: ApiServer,
+    pub ledger: Ledger,
+    replicas: Vec<Replica>,
+    /// How often each effect was there.
+    counts: BTreeMap<String, u32>,
+    /// What happened, with the name of its effect.
+    pub happened: Vec<(String, Happening)>,
+    /// The effects of the processes that can go wrong, in order.
+    pub effects: Vec<(String, Peer)>,
+    /// From here on things go wrong.
+    has_begun: bool,
+    /// What went wrong shows no more after this.
+    troubled_until: Instant,
+    /// What somebody may want to read, if so.
+    pub trace: Option<Vec<String>>,
+    /// A fingerprint of all of it.
+    pub digest: u64,
+    snapshots: Vec<(Instant, ApiServer)>,
+    /// Longest time for which each process stood still, and for which the CA lagged.
+    stood_still: BTreeMap<usize, u64>,
+    lagged: u64,
+    edits: u64,
+    first_targets: BTreeMap<usize, Value>,
+}
+
+struct Replica {
+    process: Process,
+    terminate: Option<oneshot::Sender<()>>,
+    is_over: bool,
+    skew: SignedDuration,
+    stopped_until: Option<Instant>,
+    cut_off_until: Option<Instant>,
+    no_rights_until: Option<Instant>,
+    stale_until: Option<Instant>,
+    /// Watches that began before have ended.
+    watches: u64,
+}
+
+fn is_before(until: Option<Instant>) -> bool {
+    until.is_some_and(|until| Instant::now() < until)
+}
+
+fn seconds(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
+}
+
+async fn pass(time: Duration) {
+    tokio::time::sleep(time).await;
+}
+
+impl World {
+    /// A world without objects and processes.
+    pub fn new(plan: &Plan, is_traced: bool) -> Self {
+        let begun = Instant::now();
+        let clock: chancery::simulator::Clock = Arc::new(move || wall(begun));
+        let simulator = Simulator::new(Settings { clock, key_pool: Some(3) });
+        let site = simulator.swisssign(SITE).expect("a name");
+        site.configure(settings(&plan.setting)).expect("settings that make sense");
+        // Made here, because later it would be left to a thread that may block.
+        site.issuers().expect("authorities");
+        let state = State {
+            api: ApiServer::new(),
+            ledger: Ledger::default(),
+            replicas: Vec::new(),
+            counts: BTreeMap::new(),
+            happened: Vec::new(),
+            effects: Vec::new(),
+            has_begun: false,
+            troubled_until: begun,
+            trace: is_traced.then(Vec::new),
+            digest: 0,
+            snapshots: Vec::new(),
+            stood_still: BTreeMap::new(),
+            lagged: 0,
+            edits: 0,
+            first_targets: BTreeMap::new(),
+        };
+        Self {
+            state: Arc::new(Mutex::new(state)),
+            changed: watch::channel(0).0,
+            router: simulator.router(),
+            site,
+            plan: Arc::new(plan.clone()),
+            begun,
+        }
+    }
+
+    pub fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().expect("no panic before")
+    }
+
+    /// The time of day in the world.
+    pub fn now(&self) -> Timestamp {
+        wall(self.begun)
+    }
+
+    pub fn second(&self) -> u64 {
+        self.begun.elapsed().as_secs()
+    }
+
+    pub fn site(&self) -> &Site {
+        &self.site
+    }
+
+    /// Notes a line for whoever reads the trace.
+    pub fn note(&self, state: &mut State, who: &str, text: &str) {
+        use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+        let at = self.begun.elapsed();
+        let mut hasher = DefaultHasher::new();
+        (state.digest, at.as_millis(), who, text).hash(&mut hasher);
+        state.digest = hasher.finish();
+        if let Some(trace) = &mut state.trace {
+            trace.push(format!("{:>9.3} s  {who:<6} {text}", at.as_secs_f64()));
+        }
+        tracing::debug!(target: "world", "{:>9.3} s  {who:<6} {text}", at.as_secs_f64());
+    }
+
+    // --- The cluster -------------------------------------------------------------------------
+
+    /// Sends a request as the person whose cluster it is.
+    pub fn person(&self, method: http::Method, path: &str, body: &Value) -> api::Answer {
+        let mut state = self.lock();
+        let answer = self.carried_out(&mut state, &request(method, path, body, User::Person));
+        self.note(&mut state, "person", &format!("{path} → {}", answer.status));
+        answer
+    }
+
+    /// Carries a request out, and looks at what it has changed.
+    fn carried_out(&self, state: &mut State, request: &api::Request) -> api::Answer {
+        let before = state.api.version();
+        let answer = state.api.call(request, self.now());
+        if state.api.version() != before {
+            self.examine(state);
+            let version = state.api.version();
+            self.changed.send_replace(version);
+        }
+        answer
+    }
+
+    /// Has the ledger look at what is there now.
+    pub fn examine(&self, state: &mut State) {
+        let State { api, ledger, .. } = state;
+        let orders = self.site.orders().expect("orders");
+        ledger.look(api, &orders, self.now());
+    }
+
+    /// Creates the issuer, its credentials and the requests.
+    pub fn furnish(&self) {
+        let namespace =
+            json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}});
+        self.person(http::Method::POST, "/api/v1/namespaces", &namespace);
+        self.put_credentials(0);
+        let root = self.site.issuers().expect("authorities").root_pem;
+        let settings = self.site.settings();
+        let client = &settings.clients[0];
+        let issuer = json!({
+            "apiVersion": "chancery.dev/v1alpha1", "kind": "Issuer",
+            "metadata": {"name": "ca", "namespace": NAMESPACE},
+            "spec": {
+                "swissSign": {
+                    "url": format!("https://ra.example/swisssign/{SITE}"),
+                    "credentialsSecretRef": {"name": "api-key"},
+                    "client": {"name": client.name},
+                    "product": {"name": client.products[0].name},
+                    "acceptTermsAndConditions": true,
+                    "settleWindow": format!("{}s", self.plan.setting.window),
+                },
+                "trust": {"bundle": {"pem": root}},
+            },
+        });
+        self.person(http::Method::POST, &resources("issuers"), &issuer);
+    }
+
+    /// As if the account's search had found an order in earlier times.
+    pub fn prove(&self) {
+        let mut state = self.lock();
+        let Some(issuer) = state.api.object(Kind::Issuer, NAMESPACE, "ca").cloned() else { return };
+        let mut proven = issuer;
+        let Some(account) = proven["status"]["account"].as_str().map(str::to_owned) else { return };
+        proven["status"]["orderFoundAt"] = account.into();
+        let path = format!("{}/ca/status", resources("issuers"));
+        self.carried_out(&mut state, &request(http::Method::PUT, &path, &proven, User::Operator));
+    }
+
+    pub fn is_issuer_ready(&self) -> bool {
+        let state = self.lock();
+        let issuer = state.api.object(Kind::Issuer, NAMESPACE, "ca");
+        issuer.is_some_and(|issuer| condition(issuer, "Ready") == Some("True"))
+    }
+
+    fn put_credentials(&self, account: usize) {
+        let secret = json!({
+            "apiVersion": "v1", "kind": "Secret", "type": "Opaque",
+            "metadata": {
+                "name": "api-key", "namespace": NAMESPACE,
+                "labels": {"chancery.dev/credentials": "true"},
+                "annotations": {"chancery.dev/hosts": "ra.example"},
+            },
+            "stringData": {"username": ACCOUNTS[account], "apiKey": "changeme"},
+        });
+        let secrets = format!("/api/v1/namespaces/{NAMESPACE}/secrets");
+        if self.person(http::Method::POST, &secrets, &secret).status == 409 {
+            self.person(http::Method::PATCH, &format!("{secrets}/api-key"), &secret);
+        }
+    }
+
+    fn create_request(&self, number: usize) {
+        let name = name(number);
+        let mut state = self.lock();
+        let dns_name = state.ledger.wanted(&name, number);
+        let object = json!({
+            "apiVersion": "chancery.dev/v1alpha1", "kind": "CertificateRequest",
+            "metadata": {"name": name, "namespace": NAMESPACE},
+            "spec": {
+                "issuerRef": {"name": "ca"},
+                "secretName": format!("{name}-tls"),
+                "dnsNames": [dns_name],
+                "privateKey": {"algorithm": "ECDSA"},
+            },
+        });
+        let path = resources("certificaterequests");
+        let answer = self
+            .carried_out(&mut state, &request(http::Method::POST, &path, &object, User::Person));
+        assert!(answer.status < 300 || answer.status == 403, "{answer:?}");
+        self.note(&mut state, "person", &format!("creates {name}"));
+    }
+
+    // --- The processes -----------------------------------------------------------------------
+
+    /// Starts a process; it is a new one, whatever ended before.
+    pub fn start_replica(&self) {
+        let process = Process::for_a_test();
+        let (terminate, terminated) = oneshot::channel();
+        let number = {
+            let mut state = self.lock();
+            state.replicas.push(Replica {
+                process: process.clone(),
+                terminate: Some(terminate),
+                is_over: false,
+                skew: SignedDuration::ZERO,
+                stopped_until: None,
+                cut_off_until: None,
+                no_rights_until: None,
+                stale_until: None,
+                watches: 0,
+            });
+            let number = state.replicas.len() - 1;
+            self.note(&mut state, &format!("r{number}"), "starts");
+            number
+        };
+        let clock = {
+            let world = self.clone();
+            Clock::new(move || world.now() + world.lock().replicas[number].skew)
+        };
+        let operator = Operator {
+            client: self.client(number),
+            namespace: "chancery-system".to_owned(),
+            incarnation: format!("{number:032x}"),
+            lease_duration: (self.plan.setting.replicas > 1).then_some(LEASE),
+            connector: Arc::new(Wire { world: self.clone(), replica: number }),
+            clock,
+            keys: Arc::new(Keys),
+            ca_timeout: CA_TIMEOUT,
+            metrics: Arc::new(Metrics::default()),
+            process: process.clone(),
+        };
+        let running = controller::run(operator, terminated.map(drop), || ());
+        let world = self.clone();
+        let whole = process.within(running);
+        tokio::spawn(async move {
+            whole.await;
+            world.ended(number);
+        });
+    }
+
+    /// A process has ended: another one takes its place.
+    fn ended(&self, number: usize) {
+        {
+            let mut state = self.lock();
+            let replica = &mut state.replicas[number];
+            if std::mem::replace(&mut replica.is_over, true) {
+                return;
+            }
+            replica.process.end();
+            self.note(&mut state, &format!("r{number}"), "has ended");
+        }
+        let world = self.clone();
+        tokio::spawn(async move {
+            pass(seconds(3)).await;
+            world.start_replica();
+        });
+    }
+
+    fn stand_still(&self, number: usize, time: u64) {
+        {
+            let mut state = self.lock();
+            *state.stood_still.entry(number).or_default() += time;
+            let until = Instant::now() + seconds(time);
+            let replica = &mut state.replicas[number];
+            replica.stopped_until = replica.stopped_until.max(Some(until));
+            replica.process.stop();
+        }
+        let world = self.clone();
+        tokio::spawn(async move {
+            pass(seconds(time)).await;
+            let state = world.lock();
+            let replica = &state.replicas[number];
+            if !is_before(replica.stopped_until) {
+                let process = replica.process.clone();
+                drop(state);
+                process.go_on();
+            }
+        });
+    }
+
+    // --- What goes wrong -----------------------------------------------------------------------
+
+    /// Names an effect, and says what happens there.
+    fn effect(&self, replica: usize, peer: Peer, what: &str) -> (String, Option<Happening>) {
+        let mut state = self.lock();
+        let name = format!("r{replica} {what}");
+        if !state.has_begun || state.replicas[replica].is_over {
+            return (name, None);
+        }
+        let count = state.counts.entry(name.clone()).or_default();
+        *count += 1;
+        let name = format!("{name} #{count}");
+        if peer != Peer::Lease {
+            state.effects.push((name.clone(), peer));
+        }
+        let happening = self.plan.at(&name, peer, self.second(), state.happened.len());
+        if let Some(happening) = happening {
+            state.happened.push((name.clone(), happening));
+            let end = Instant::now() + seconds(happening.lasts() + 5);
+            state.troubled_until = state.troubled_until.max(end);
+            self.note(&mut state, &format!("r{replica}"), &format!("✱ {name}: {happening}"));
+        }
+        (name, happening)
+    }
+
+    /// From here on things go wrong.
+    pub fn begin(&self) {
+        self.lock().has_begun = true;
+        for number in 0..self.plan.setting.requests {
+            self.create_request(number);
+        }
+    }
+
+    /// All is quiet; a person looks, and may do something.
+    pub fn round(&self, number: u32) {
+        let name = format!("person #{number}");
+        let happening = {
+            let mut state = self.lock();
+            let before = state.happened.len();
+            let happening = self.plan.at(&name, Peer::Person, self.second(), before);
+            if let Some(happening) = happening {
+                state.happened.push((name.clone(), happening));
+                let end = Instant::now() + seconds(happening.lasts() + 5);
+                state.troubled_until = state.troubled_until.max(end);
+                self.note(&mut state, "person", &format!("✱ {name}: {happening}"));
+            }
+            happening
+        };
+        if let Some(happening) = happening {
+            let newest = self.lock().replicas.len() - 1;
+            self.befall(newest, happening);
+        }
+    }
+
+    /// Second until which what went wrong may still show.
+    pub fn troubled_until(&self) -> u64 {
+        self.lock().troubled_until.duration_since(self.begun).as_secs()
+    }
+
+    /// What somebody does, or what befalls the surroundings, right before an effect.
+    fn befall(&self, replica: usize, happening: Happening) {
+        let in_seconds = |time| Some(Instant::now() + seconds(time));
+        match happening {
+            Happening::Terminate => {
+                let terminate = self.lock().replicas[replica].terminate.take();
+                if let Some(terminate) = terminate {
+                    let _ = terminate.send(());
+                }
+            }
+            Happening::CutOff { seconds } => {
+                self.lock().replicas[replica].cut_off_until = in_seconds(seconds);
+            }
+            Happening::RightsLost { seconds } => {
+                self.lock().replicas[replica].no_rights_until = in_seconds(seconds);
+            }
+            Happening::Stale { seconds } => {
+                self.lock().replicas[replica].stale_until = in_seconds(seconds);
+            }
+            Happening::Compacted => {
+                let mut state = self.lock();
+                state.api.compact();
+                state.replicas[replica].watches += 1;
+                drop(state);
+                self.changed.send_modify(|_| {});
+            }
+            Happening::ClockJump { seconds } => {
+                let skew = &mut self.lock().replicas[replica].skew;
+                *skew = (*skew + SignedDuration::from_secs(seconds))
+                    .clamp(SignedDuration::from_secs(-600), SignedDuration::from_secs(600));
+            }
+            Happening::Edit { request } => {
+                let name = name(request);
+                let dns_name = {
+                    let mut state = self.lock();
+                    state.edits += 1;
+                    format!("{name}-edit-{}.example.ch", state.edits)
+                };
+                let path = format!("{}/{name}", resources("certificaterequests"));
+                let patch = json!({"spec": {"dnsNames": [dns_name]}});
+                if self.person(http::Method::PATCH, &path, &patch).status < 300 {
+                    self.lock().ledger.edited(&name, dns_name);
+                }
+            }
+            Happening::Renew { request } => {
+                let name = name(request);
+                let nonce = self.lock().happened.len();
+                let path = format!("{}/{name}", resources("certificaterequests"));
+                let patch =
+                    json!({"metadata": {"annotations": {"chancery.dev/renew": nonce.to_string()}}});
+                if self.person(http::Method::PATCH, &path, &patch).status < 300 {
+                    self.lock().ledger.may_order(&name, 1);
+                }
+            }
+            Happening::Recreate { request } => {
+                let name = name(request);
+                let path = format!("{}/{name}", resources("certificaterequests"));
+                if self.person(http::Method::DELETE, &path, &Value::Null).status < 300 {
+                    self.create_request(request);
+                }
+            }
+            Happening::TargetDeleted { request } => {
+                let path = format!("/api/v1/namespaces/{NAMESPACE}/secrets/{}-tls", name(request));
+                self.lock().ledger.meddled(&name(request));
+                self.person(http::Method::DELETE, &path, &Value::Null);
+            }
+            Happening::TargetRestored { request } => self.restore_target(request),
+            Happening::AccountSwitched { seconds: time } => {
+                self.put_credentials(1);
+                let world = self.clone();
+                {
+                    let mut state = self.lock();
+                    for number in 0..self.plan.setting.requests {
+                        state.ledger.may_order(&name(number), 2);
+                    }
+                }
+                tokio::spawn(async move {
+                    pass(seconds(time)).await;
+                    world.put_credentials(0);
+                });
+            }
+            Happening::SearchLag { seconds: time } => {
+                let mut settings = self.site.settings();
+                settings.search_lag_seconds = f64::from(u32::try_from(time).unwrap_or(u32::MAX));
+                self.site.configure(settings).expect("settings that make sense");
+                let mut state = self.lock();
+                state.lagged = state.lagged.max(time);
+            }
+            Happening::Doubled => {
+                let mut settings = self.site.settings();
+                settings.duplicate_next = true;
+                self.site.configure(settings).expect("settings that make sense");
+                self.lock().ledger.doubled();
+            }
+            Happening::Forgotten | Happening::Rejected => {
+                let orders = self.site.orders().expect("orders");
+                if let Some(newest) = orders.last() {
+                    let action = match happening {
+                        Happening::Forgotten => Action::Forget,
+                        _ => Action::Reject { error: None },
+                    };
+                    let has_certificate = newest.certificate.is_some();
+                    if happening == Happening::Forgotten || !has_certificate {
+                        let _ = self.site.act(&newest.uuid, &action);
+                    }
+                }
+            }
+            Happening::NamespaceEnds => {
+                let now = self.now();
+                let mut state = self.lock();
+                state.api.end_namespace(NAMESPACE, now);
+                drop(state);
+                self.changed.send_modify(|_| {});
+                let world = self.clone();
+                tokio::spawn(async move {
+                    pass(seconds(5)).await;
+                    let now = world.now();
+                    world.lock().api.finish_namespace(NAMESPACE, now);
+                    world.changed.send_modify(|_| {});
+                });
+            }
+            Happening::SetBack { seconds: time } => self.set_back(time),
+            Happening::Late { seconds } => {
+                let mut state = self.lock();
+                state.lagged = state.lagged.max(seconds);
+            }
+            Happening::Conflict
+            | Happening::Crash { .. }
+            | Happening::LateAnswer { .. }
+            | Happening::Lost { .. }
+            | Happening::NotSent
+            | Happening::Pause { .. }
+            | Happening::Refused { .. }
+            | Happening::Silence { .. } => {}
+        }
+    }
+
+    /// Puts the target back as it was when it was first delivered.
+    fn restore_target(&self, number: usize) {
+        let name = name(number);
+        let Some(mut first) = self.lock().first_targets.get(&number).cloned() else { return };
+        let secrets = format!("/api/v1/namespaces/{NAMESPACE}/secrets");
+        self.lock().ledger.meddled(&name);
+        self.person(http::Method::DELETE, &format!("{secrets}/{name}-tls"), &Value::Null);
+        for server_side in ["uid", "resourceVersion", "creationTimestamp"] {
+            first["metadata"].as_object_mut().expect("metadata").remove(server_side);
+        }
+        self.person(http::Method::POST, &secrets, &first);
+    }
+
+    /// Ends all processes and sets the store back.
+    fn set_back(&self, time: u64) {
+        let (numbers, snapshot) = {
+            let state = self.lock();
+            let wanted = Instant::now().checked_sub(seconds(time));
+            let found = state.snapshots.iter().rev().find(|(at, _)| Some(*at) <= wanted);
+            (0..state.replicas.len(), found.map(|(_, api)| api.clone()))
+        };
+        numbers.for_each(|number| self.ended(number));
+        if let Some(snapshot) = snapshot {
+            let mut state = self.lock();
+            state.api = snapshot;
+            state.ledger.set_back();
+            drop(state);
+            self.changed.send_modify(|_| {});
+        }
+    }
+
+    /// Keeps what the store holds, for when it is set back; and the first targets.
+    pub fn keep(&self) {
+        let mut state = self.lock();
+        let now = Instant::now();
+        let copy = state.api.clone();
+        state.snapshots.push((now, copy));
+        for number in 0..self.plan.setting.requests {
+            let target =
+                state.api.object(Kind::Secret, NAMESPACE, &format!("{}-tls", name(number)));
+            if let Some(target) = target.cloned() {
+                state.first_targets.entry(number).or_insert(target);
+            }
+        }
+    }
+
+    /// Whether nothing is promised for what has happened so far.
+    pub fn is_beyond_promise(&self) -> bool {
+        let state = self.lock();
+        let window = self.plan.setting.window;
+        let longest = state.stood_still.values().copied().max().unwrap_or_default();
+        let is_beyond = |(_, happening): &(String, Happening)| happening.is_beyond_promise(window);
+        4 * (longest + state.lagged) >= 3 * window || state.happened.iter().any(is_beyond)
+    }
+
+    // --- The way to the API server -------------------------------------------------------------
+
+    fn client(&self, replica: usize) -> kube::Client {
+        let world = self.clone();
+        let service = tower::service_fn(move |request| world.served(replica, request));
+        kube::Client::new(service, "default")
+    }
+
+    fn served(
+        &self,
+        replica: usize,
+        request: Request<kube::client::Body>,
+    ) -> BoxFuture<'static, Result<Response<Stream>, BoxError>> {
+        let request = received(request);
+        let world = self.clone();
+        if request.query.contains("watch=true") {
+            return async move { world.watched(replica, &request).await }.boxed();
+        }
+        let (answer, answered) = oneshot::channel();
+        tokio::spawn(async move {
+            let done = world.exchanged(replica, &request).await;
+            if let Some(done) = done {
+                let _ = answer.send(done);
+            }
+        });
+        async move {
+            let answered = async {
+                match answered.await {
+                    Ok(Ok(answer)) => Ok(response(&answer)),
+                    Ok(Err(lost)) => Err(lost.into()),
+                    Err(_) => std::future::pending().await,
+                }
+            };
+            // As the operator's own client.
+            tokio::time::timeout(seconds(295), answered)
+                .await
+                .unwrap_or_else(|_| Err("nothing came within 295 s".into()))
+        }
+        .boxed()
+    }
+
+    /// One call; nothing where no answer ever comes.
+    async fn exchanged(
+        &self,
+        replica: usize,
+        request: &api::Request,
+    ) -> Option<Result<api::Answer, &'static str>> {
+        let (what, peer) = described(request);
+        if what.contains("events") {
+            // Nobody depends on them.
+            return Some(Ok(api::Answer { status: 201, body: event() }));
+        }
+        let (name, happening) = self.effect(replica, peer, &what);
+        if let Some(happening) = happening {
+            self.befall(replica, happening);
+        }
+        let (is_cut_off, has_no_rights) = {
+            let replica = &self.lock().replicas[replica];
+            (is_before(replica.cut_off_until), is_before(replica.no_rights_until))
+        };
+        if is_cut_off {
+            pass(seconds(1)).await;
+            return Some(Err("no route to the API server"));
+        }
+        if has_no_rights && request.path.contains("/secrets") {
+            pass(Duration::from_millis(1)).await;
+            return Some(Ok(ApiServer::forbidden(request)));
+        }
+        pass(Duration::from_millis(1)).await;
+        let carry_out = || {
+            let mut state = self.lock();
+            let answer = self.carried_out(&mut state, request);
+            self.note(&mut state, "api", &format!("{name} → {}", answer.status));
+            answer
+        };
+        Some(match happening {
+            Some(Happening::Crash { carried_out }) => {
+                if carried_out {
+                    carry_out();
+                }
+                self.ended(replica);
+                return None;
+            }
+            Some(Happening::Lost { carried_out }) => {
+                if carried_out {
+                    carry_out();
+                }
+                Err("the connection broke")
+            }
+            Some(Happening::Silence { carried_out }) => {
+                if carried_out {
+                    carry_out();
+                }
+                return None;
+            }
+            Some(Happening::NotSent) => Err("no connection"),
+            Some(Happening::Late { seconds: time }) => {
+                pass(seconds(time)).await;
+                Ok(carry_out())
+            }
+            Some(Happening::LateAnswer { seconds: time }) => {
+                let answer = carry_out();
+                pass(seconds(time)).await;
+                Ok(answer)
+            }
+            Some(Happening::Refused { status }) => {
+                let body = json!({
+                    "kind": "Status", "apiVersion": "v1", "status": "Failure", "code": status,
+                    "reason": "ServiceUnavailable", "message": "the server is not in the mood",
+                });
+                Ok(api::Answer { status, body })
+            }
+            Some(Happening::Conflict) => {
+                self.touch(request);
+                Ok(carry_out())
+            }
+            Some(Happening::Pause { carried_out, seconds: time }) => {
+                let early = carried_out.then(&carry_out);
+                self.stand_still(replica, time);
+                match early {
+                    Some(answer) => Ok(answer),
+                    None => {
+                        pass(seconds(time)).await;
+                        Ok(carry_out())
+                    }
+                }
+            }
+            _ => Ok(carry_out()),
+        })
+    }
+
+    /// Somebody annotates the object of a write, or creates another of its name.
+    fn touch(&self, request: &api::Request) {
+        if request.method == http::Method::POST {
+            let name = serde_json::from_slice::<Value>(&request.body)
+                .map_or(Value::Null, |body| body["metadata"]["name"].clone());
+            let foreign = json!({
+                "apiVersion": "v1", "kind": "Secret", "metadata": {"name": name},
+                "stringData": {"somebody": "else"},
+            });
+            self.person(http::Method::POST, &request.path, &foreign);
+            return;
+        }
+        let object = request.path.strip_suffix("/status").unwrap_or(&request.path);
+        let mut state = self.lock();
+        let text = state.happened.len().to_string();
+        let patch = json!({"metadata": {"annotations": {"example.org/touched": text}}});
+        let patch = self::request(http::Method::PATCH, object, &patch, User::Person);
+        self.carried_out(&mut state, &patch);
+    }
+
+    /// A watch: what has changed, a little later.
+    async fn watched(
+        &self,
+        replica: usize,
+        request: &api::Request,
+    ) -> Result<Response<Stream>, BoxError> {
+        if is_before(self.lock().replicas[replica].cut_off_until) {
+            pass(seconds(1)).await;
+            return Err("no route to the API server".into());
+        }
+        let (mut watch, mut changed, number) = {
+            let state = self.lock();
+            match state.api.watch(request) {
+                Ok(watch) => (watch, self.changed.subscribe(), state.replicas[replica].watches),
+                Err(answer) => return Ok(response(&answer)),
+            }
+        };
+        let (lines, stream) = futures::channel::mpsc::unbounded::<Line>();
+        // Each watch is a little slower or faster than the others.
+        let lag = Duration::from_millis(1 + u64::try_from(request.path.len() % 7).unwrap_or(0));
+        let world = self.clone();
+        tokio::spawn(async move {
+            loop {
+                pass(lag).await;
+                loop {
+                    let silent_until = {
+                        let replica = &world.lock().replicas[replica];
+                        if replica.is_over || replica.watches != number {
+                            return;
+                        }
+                        replica.stale_until.max(replica.cut_off_until)
+                    };
+                    match silent_until.filter(|until| is_before(Some(*until))) {
+                        Some(until) => tokio::time::sleep_until(until).await,
+                        None => break,
+                    }
+                }
+                let events = world.lock().api.events(&mut watch);
+                for mut event in events {
+                    event.push('\n');
+                    if lines.unbounded_send(Ok(http_body::Frame::data(event.into()))).is_err() {
+                        return;
+                    }
+                }
+                if changed.changed().await.is_err() {
+                    return;
+                }
+            }
+        });
+        Ok(Response::new(StreamBody::new(stream.boxed())))
+    }
+}
+
+fn received(request: Request<kube::client::Body>) -> api::Request {
+    let (parts, body) = request.into_parts();
+    let header = |name| {
+        parts.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default().to_owned()
+    };
+    // It is in memory.
+    let body = body.collect().now_or_never().and_then(Result::ok).map(|body| body.to_bytes());
+    api::Request {
+        path: parts.uri.path().to_owned(),
+        query: parts.uri.query().unwrap_or_default().to_owned(),
+        content_type: header(http::header::CONTENT_TYPE),
+        accept: header(http::header::ACCEPT),
+        user: User::Operator,
+        body: body.unwrap_or_default().to_vec(),
+        method: parts.method,
+    }
+}
+
+fn request(method: http::Method, path: &str, body: &Value, user: User) -> api::Request {
+    let content_type = match method {
+        http::Method::PATCH => "application/merge-patch+json",
+        _ => "application/json",
+    };
+    api::Request {
+        method,
+        path: path.to_owned(),
+        query: String::new(),
+        content_type: content_type.to_owned(),
+        accept: "application/json".to_owned(),
+        user,
+        body: if body.is_null() { Vec::new() } else { body.to_string().into_bytes() },
+    }
+}
+
+fn response(answer: &api::Answer) -> Response<Stream> {
+    let line: Line = Ok(http_body::Frame::data(answer.body.to_string().into()));
+    let mut response = Response::new(StreamBody::new(futures::stream::iter([line]).boxed()));
+    *response.status_mut() = StatusCode::from_u16(answer.status).expect("a status");
+    let json = http::HeaderValue::from_static("application/json");
+    response.headers_mut().insert(http::header::CONTENT_TYPE, json);
+    response
+}
+
+/// `create secrets a.order`, and what kind of call it is.
+fn described(request: &api::Request) -> (String, Peer) {
+    let verb = match request.method.as_str() {
+        "GET" => "get",
+        "POST" => "create",
+        "PUT" => "update",
+        "PATCH" => "patch",
+        _ => "delete",
+    };
+    let path = request.path.trim_start_matches("/api/v1/").trim_start_matches("/apis/");
+    let mut short = path
+        .split_once("namespaces/")
+        .map_or(path, |(_, rest)| rest.split_once('/').map_or(rest, |(_, rest)| rest));
+    if let Some((_, rest)) = short.split_once("v1alpha1/") {
+        short = rest;
+    }
+    let name = serde_json::from_slice::<Value>(&request.body)
+        .ok()
+        .and_then(|body| body["metadata"]["name"].as_str().map(str::to_owned))
+        .filter(|_| verb == "create")
+        .unwrap_or_default();
+    let selected = request
+        .query
+        .split_once("labelSelector=")
+        .map(|(_, rest)| rest.split('&').next().unwrap_or_default())
+        .unwrap_or_default();
+    let what = [verb, short, &name, selected]
+        .into_iter()
+        .filter(|word| !word.is_empty())
+        .collect::<Vec<_>>()
+        .join(" ");
+    let peer = if short.starts_with("leases") {
+        Peer::Lease
+    } else if verb == "get" {
+        Peer::Read
+    } else {
+        Peer::Write
+    };
+    (what, peer)
+}
+
+fn event() -> Value {
+    json!({"apiVersion": "events.k8s.io/v1", "kind": "Event", "metadata": {"name": "an-event"}})
+}
+
+// --- The way to the CA ---------------------------------------------------------------------------
+
+#[derive(Clone)]
+struct Wire {
+    world: World,
+    replica: usize,
+}
+
+impl Connector for Wire {
+    fn connect(&self, _: &TlsSettings) -> Result<Arc<dyn Transport>, Failure> {
+        Ok(Arc::new(self.clone()))
+    }
+}
+
+#[async_trait]
+impl Transport for Wire {
+    async fn send(&self, call: Call) -> Result<Response<Bytes>, Failure> {
+        let deadline = call.deadline;
+        let (answer, answered) = oneshot::channel();
+        let wire = self.clone();
+        tokio::spawn(async move {
+            if let Some(done) = wire.exchanged(call.request).await {
+                let _ = answer.send(done);
+            }
+        });
+        let whole = async {
+            match answered.await {
+                Ok(done) => done,
+                Err(_) => std::future::pending().await,
+            }
+        };
+        tokio::time::timeout(deadline, whole).await.unwrap_or_else(|_elapsed| {
+            Err(Failure::Unknown(format!("no whole answer within {} s", deadline.as_secs())))
+        })
+    }
+}
+
+impl Wire {
+    async fn exchanged(&self, request: Request<Bytes>) -> Option<Result<Response<Bytes>, Failure>> {
+        let (world, replica) = (&self.world, self.replica);
+        let path = request.uri().path().rsplit_once("/v2/").map_or("", |(_, path)| path);
+        let what = format!("ca {}", path.split('/').map(short).collect::<Vec<_>>().join("/"));
+        let (name, happening) = world.effect(replica, Peer::Ca, &what);
+        if let Some(happening) = happening {
+            world.befall(replica, happening);
+        }
+        pass(Duration::from_millis(20)).await;
+        let carry_out = || async {
+            let answer = self.called(request.clone()).await;
+            let mut state = world.lock();
+            world.examine(&mut state);
+            let said = match &answer {
+                Ok(answer) => answer.status().as_u16().to_string(),
+                Err(failure) => failure.to_string(),
+            };
+            world.note(&mut state, "ca", &format!("{name} → {said}"));
+            answer
+        };
+        let broken = || Err(Failure::Unknown("the connection broke".to_owned()));
+        let answer = match happening {
+            Some(Happening::Crash { carried_out }) => {
+                if carried_out {
+                    let _ = carry_out().await;
+                }
+                world.ended(replica);
+                return None;
+            }
+            Some(Happening::Lost { carried_out }) => {
+                if carried_out {
+                    let _ = carry_out().await;
+                }
+                broken()
+            }
+            Some(Happening::Silence { carried_out }) => {
+                if carried_out {
+                    let _ = carry_out().await;
+                }
+                return None;
+            }
+            Some(Happening::NotSent) => Err(Failure::NotSent("no such host".to_owned())),
+            Some(Happening::Late { seconds: time }) => {
+                pass(seconds(time)).await;
+                carry_out().await
+            }
+            Some(Happening::LateAnswer { seconds: time }) => {
+                let answer = carry_out().await;
+                pass(seconds(time)).await;
+                answer
+            }
+            Some(Happening::Refused { status }) => {
+                let mut answer = Response::new(Bytes::from_static(b"not in the mood"));
+                *answer.status_mut() = StatusCode::from_u16(status).expect("a status");
+                Ok(answer)
+            }
+            Some(Happening::Pause { carried_out: true, seconds: time }) => {
+                let answer = carry_out().await;
+                world.stand_still(replica, time);
+                answer
+            }
+            Some(Happening::Pause { carried_out: false, seconds: time }) => {
+                world.stand_still(replica, time);
+                pass(seconds(time)).await;
+                carry_out().await
+            }
+            _ => carry_out().await,
+        };
+        pass(Duration::from_millis(20)).await;
+        Some(answer)
+    }
+
+    /// The CA's answer.
+    async fn called(&self, request: Request<Bytes>) -> Result<Response<Bytes>, Failure> {
+        let router = self.world.router.clone();
+        let Ok(response) = router.oneshot(request.map(axum::body::Body::from)).await;
+        if response.extensions().get::<Disconnect>().is_some() {
+            return Err(Failure::Unknown("the connection was closed".to_owned()));
+        }
+        let (parts, body) = response.into_parts();
+        match body.collect().await {
+            Ok(body) => Ok(Response::from_parts(parts, body.to_bytes())),
+            Err(_) => Err(Failure::Unknown("the answer broke off".to_owned())),
+        }
+    }
+}
+
+/// Ids are not the same in every run.
+fn short(segment: &str) -> &str {
+    match segment.split_once('-') {
+        Some((prefix, rest)) if rest.len() == 36 => prefix,
+        Some(_) | None => segment,
+    }
+}
+
+/// Keys of the operator: of the kind that costs least.
+struct Keys;
+
+#[async_trait]
+impl KeySource for Keys {
+    async fn generate(&self, kind: KeyKind) -> Result<Arc<PrivateKey>, KeyError> {
+        PrivateKey::generate(kind).map(Arc::new)
+    }
+}
+
+fn wall(begun: Instant) -> Timestamp {
+    let passed = SignedDuration::try_from(begun.elapsed()).expect("a schedule is short");
+    Timestamp::from_second(START).expect("a time") + passed
+}
+
+/// The name of a request.
+pub fn name(number: usize) -> String {
+    ["a", "b", "c", "d"][number].to_owned()
+}
+
+fn resources(plural: &str) -> String {
+    format!("/apis/chancery.dev/v1alpha1/namespaces/{NAMESPACE}/{plural}")
+}
+
+/// The status of a condition.
+pub fn condition<'a>(object: &'a Value, kind: &str) -> Option<&'a str> {
+    let conditions = object["status"]["conditions"].as_array()?;
+    conditions.iter().find(|one| one["type"] == kind)?["status"].as_str()
+}
+
+fn settings(setting: &Setting) -> SiteSettings {
+    let lifetime =
+        setting.lifetime.map(|seconds| chancery::simulator::swisssign::ProductValidity {
+            validity_type: chancery::simulator::swisssign::ValidityType::Seconds,
+            validity: u32::try_from(seconds).ok(),
+            validity_options: Vec::new(),
+        });
+    let pending = f64::from(u32::try_from(setting.pending).unwrap_or(u32::MAX));
+    let product = Product {
+        states: Some(vec![
+            Step::passing("NEW", 0.3),
+            Step::passing("PENDING_AUTH", pending),
+            Step::waiting("ISSUED"),
+        ]),
+        ..Product::default()
+    };
+    let product =
+        Product { product_validity: lifetime.or(product.product_validity.clone()), ..product };
+    SiteSettings {
+        accounts: ACCOUNTS.map(|account| (account.to_owned(), "changeme".to_owned())).into(),
+        clients: vec![RaClient { products: vec![product], ..RaClient::default() }],
+        key_algorithm: KeyAlgorithm::Ecdsa,
+        drop_tags: setting.drops_tags,
+        search_ignores_tags: setting.ignores_tags,
+        search_omits_open_orders: setting.omits_open_orders,
+        ..SiteSettings::default()
+    }
+}
