@@ -105,17 +105,17 @@ impl Generator {
         let all: Vec<_> =
             kinds.iter().flat_map(|(kind, weight)| std::iter::repeat_n(*kind, *weight)).collect();
         let kind = self.random.pick(&all);
-        let namespace = match kind {
-            Kind::ClusterIssuer | Kind::Namespace => "",
-            _ if self.random.once_in(25) => "model-nowhere",
-            _ => namespace,
+        let namespace = if !kind.is_namespaced() {
+            ""
+        } else if self.random.once_in(25) {
+            "model-nowhere"
+        } else {
+            namespace
         };
-        let name = match kind {
-            Kind::ClusterIssuer => self.random.pick(&NAMES),
-            Kind::Namespace => {
-                self.random.pick(&["model-a", "model-b", "model-nowhere", "default"])
-            }
-            _ => self.random.pick(&NAMES),
+        let name = if kind == Kind::Namespace {
+            self.random.pick(&["model-a", "model-b", "model-nowhere", "default"])
+        } else {
+            self.random.pick(&NAMES)
         };
         Operation::Call(self.call(kind, namespace, name, model))
     }
@@ -175,7 +175,13 @@ impl Generator {
                 request(Method::PUT, &path, Some(&object))
             }
             3 if kind.is_custom() => {
-                let mut object = self.put(kind, namespace, name, now);
+                let mut object = self.put(kind, namespace, name, now.clone());
+                // What is not looked at must have the right shape, as in `good_status`.
+                let mut spec = now.map_or(Value::Null, |mut now| now["spec"].take());
+                if spec.is_object() && self.random.once_in(3) {
+                    spec["suspend"] = true.into();
+                }
+                object["spec"] = spec;
                 if self.random.once_in(12) {
                     remove(&mut object, "status");
                 } else {
@@ -321,7 +327,8 @@ impl Generator {
         let key = format!("{} {namespace}/{name}", kind.name());
         let past = self.past.get(&key).filter(|past| !past.is_empty()).cloned();
         let old = past.map(|past| self.random.pick(&past));
-        let base = if self.random.once_in(4) { old.or(now.clone()) } else { now.clone().or(old) };
+        let base =
+            if self.random.once_in(4) { old.or_else(|| now.clone()) } else { now.clone().or(old) };
         let mut object = base.unwrap_or_else(|| self.new_object(kind, namespace, name));
         if !self.random.once_in(3) {
             let patch = self.patch(kind, name, now.as_ref());

@@ -66,10 +66,14 @@ impl Kind {
         }
     }
 
-    /// Path of the whole collection.
-    pub fn root(self) -> String {
-        let prefix = if self.group().is_empty() { "api" } else { "apis" };
-        format!("/{prefix}/{}", self.api_version())
+    /// Path of the API group.
+    fn root(self) -> &'static str {
+        match self.group() {
+            "" => "/api/v1",
+            "chancery.dev" => "/apis/chancery.dev/v1alpha1",
+            "coordination.k8s.io" => "/apis/coordination.k8s.io/v1",
+            _ => "/apis/events.k8s.io/v1",
+        }
     }
 
     /// Path of its objects in a namespace, which is empty for kinds that have none.
@@ -138,7 +142,7 @@ impl Target {
     }
 
     fn of_kind(kind: Kind, path: &str) -> Option<Self> {
-        let rest = path.strip_prefix(&kind.root())?.strip_prefix('/')?;
+        let rest = path.strip_prefix(kind.root())?.strip_prefix('/')?;
         let parts: Vec<_> = rest.split('/').collect();
         let (namespace, rest) = match &parts[..] {
             ["namespaces", namespace, plural, rest @ ..]

@@ -95,7 +95,12 @@ impl ApiServer {
 
     /// A list is as new as it is asked to be.
     fn is_reached(&self, query: &Query, page: &mut Page) -> Result<(), Answer> {
-        let asked = query.version()?;
+        // A watch says the same as an error of the server's own.
+        let refused = |answer: Answer| {
+            let why = answer.body["message"].as_str().unwrap_or_default();
+            Answer::bad_request(format!("invalid resource version: {why}"))
+        };
+        let asked = query.version().map_err(refused)?;
         if let Some(asked) = asked.filter(|asked| *asked > self.version()) {
             return Err(Answer::version_too_large(asked, self.version()));
         }

@@ -16,9 +16,9 @@ use super::kind::Kind;
 pub(super) struct Schema {
     #[serde(rename = "type")]
     kind: String,
-    properties: BTreeMap<String, Schema>,
-    additional_properties: Option<Box<Schema>>,
-    items: Option<Box<Schema>>,
+    properties: BTreeMap<String, Self>,
+    additional_properties: Option<Box<Self>>,
+    items: Option<Box<Self>>,
     required: Vec<String>,
     default: Option<Value>,
     nullable: bool,
@@ -257,9 +257,10 @@ impl Schema {
             faults.shape.push(Cause::invalid(path, value, &why));
         }
         if let Some(most) = most.filter(|most| count > *most) {
-            faults.shape.push(match value {
-                Value::String(_) => Cause::too_long(path, most),
-                _ => Cause::too_many(path, size, most),
+            faults.shape.push(if value.is_string() {
+                Cause::too_long(path, most)
+            } else {
+                Cause::too_many(path, size, most)
             });
         }
     }

@@ -103,6 +103,10 @@ fn secret(fields: &mut Map<String, Value>) -> Result<(), String> {
 fn config_map(fields: &mut Map<String, Value>) -> Result<(), String> {
     if let Some(data) = fields.get_mut("data") {
         metadata::texts(data)?;
+        // Texts that are empty are as none, other than bytes that are empty.
+        if data.as_object().is_some_and(Map::is_empty) {
+            fields.remove("data");
+        }
     }
     if let Some(data) = fields.get_mut("binaryData") {
         bytes(data)?;

@@ -105,7 +105,7 @@ fn secret_faults(secret: &Value) -> Vec<Cause> {
         }
         "kubernetes.io/basic-auth" => {
             let keys = ["username", "password"];
-            if keys.iter().all(|key| missing(&key)) {
+            if keys.iter().all(missing) {
                 causes.extend(keys.map(required));
             }
         }

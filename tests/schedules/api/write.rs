@@ -61,7 +61,9 @@ impl ApiServer {
         object: Value,
         hand: Hand,
     ) -> Result<Answer, Answer> {
-        let object = in_namespace(at, object)?;
+        let mut object = in_namespace(at, object)?;
+        // A PUT that creates leaves it: such an object is being deleted from the beginning.
+        metadata::remove_field(&mut object, "deletionTimestamp");
         self.create_object(at, object, hand)
     }
 
@@ -77,7 +79,6 @@ impl ApiServer {
             self.admit_to_namespace(kind, &at.namespace, &name)?;
         }
         let is_versioned = !metadata::text(&object, "resourceVersion").is_empty();
-        metadata::remove_field(&mut object, "deletionTimestamp");
         let mut lacks_status = false;
         if kind.is_custom() {
             object["metadata"]["generation"] = 1.into();
