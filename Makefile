@@ -26,6 +26,23 @@ demo: tools ## Bring up control plane, simulator and operator, and watch certifi
 test: tools ## Run all tests, those on a real API server included
 	@tests/controlplane/build > /dev/null
 	$(CARGO) test --all-features
+	$(SCHEDULES)
+	$(SCHEDULES) -- random 1 2000
+	$(SCHEDULES) -- mutants
+
+# With optimisation: there are thousands of schedules.
+SCHEDULES := $(CARGO) test --profile schedules --all-features --test schedules
+N ?= 1000
+FROM ?= 1
+SEED ?=
+
+.PHONY: schedules
+schedules: tools ## Run the operator through N schedules in which everything goes wrong, or tell the one of SEED
+	$(SCHEDULES) -- $(if $(SEED),replay $(SEED),random $(FROM) $(N))
+
+.PHONY: mutants
+mutants: tools ## Show that the loss of each safeguard is noticed
+	$(SCHEDULES) -- mutants
 
 .PHONY: soak
 soak: tools ## Order for ten minutes while operators, API server and etcd are killed, and count (MINUTES=…, SEED=…)

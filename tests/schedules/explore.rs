@@ -129,7 +129,11 @@ fn all_with(what: &str, plans: Plans<'_>, seen: &(dyn Fn(usize, &Outcome) + Sync
                 loop {
                     let number = next.fetch_add(1, Ordering::Relaxed);
                     let Some((label, plan)) = plans(number) else { return };
+                    let started = Instant::now();
                     let outcome = run(&plan, false);
+                    if started.elapsed() > Duration::from_secs(2) {
+                        println!("slow: {label}, {} effects, {} s", outcome.effects.len(), outcome.seconds);
+                    }
                     seen(number, &outcome);
                     let mut sum = sum.lock().expect("no panic");
                     sum.add(&label, &plan, &outcome);
@@ -180,11 +184,13 @@ fn label(happenings: &BTreeMap<String, Happening>) -> String {
 /// Every schedule in which one thing goes wrong, or two: each fault at each effect of what `script`
 /// does otherwise.
 pub fn exhaust(what: &str, setting: &Setting, script: &BTreeMap<String, Happening>) -> (Sum, Sum) {
+    let plain = run(&given(setting, &BTreeMap::new()), false).effects;
     let effects = run(&given(setting, script), false).effects;
     let firsts: Vec<(usize, BTreeMap<String, Happening>)> = effects
         .iter()
         .enumerate()
-        .filter(|(_, (name, _))| !script.contains_key(name))
+        // Of a script only what it adds.
+        .filter(|(place, _)| script.is_empty() || *place >= plain.len())
         .flat_map(|(place, (name, peer))| {
             faults(*peer).map(|fault| {
                 let mut happenings = script.clone();

@@ -9,7 +9,8 @@
 //! ```
 //!
 //! Without arguments: all single faults, all pairs, some by chance. `random SEED COUNT`: by chance;
-//! `replay SEED`: one of them, told.
+//! `replay SEED`: one of them, told; `mutants`: whether the loss of each safeguard is still noticed by
+//! the seed in `mutants.txt`; `hunt COUNT`: finds such seeds.
 
 #![allow(
     clippy::disallowed_methods,
@@ -23,6 +24,7 @@ mod api;
 mod check;
 mod dice;
 mod explore;
+mod mutants;
 mod plan;
 mod run;
 mod world;
@@ -50,6 +52,8 @@ fn main() -> ExitCode {
             let sum = explore::random(seed, usize::try_from(count).unwrap_or(usize::MAX));
             finished(&sum, Some(seed), begun)
         }
+        Some("hunt") => mutants::hunt(number(1).unwrap_or(2000)),
+        Some("mutants") => mutants::check(),
         _ => everything(),
     }
 }

@@ -1,0 +1,100 @@
+//! Whether the schedules notice when a safeguard is taken away: a proof that finds nothing may just
+//! not look.
+
+use std::collections::BTreeSet;
+use std::process::ExitCode;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use chancery::mutant::{Mutant, set};
+
+use crate::check::Finding;
+use crate::plan::Plan;
+use crate::run::run;
+
+/// Safeguard, seed and what that seed finds without it; or why none does.
+const TABLE: &str = include_str!("mutants.txt");
+
+/// What a seed finds, within the promise.
+fn found(seed: u64, mutant: Option<Mutant>) -> BTreeSet<&'static str> {
+    set(mutant);
+    let outcome = run(&Plan::of(seed), false);
+    set(None);
+    if outcome.is_beyond {
+        return BTreeSet::new();
+    }
+    let kind = |finding: &Finding| match finding {
+        Finding::Duplicate(_) => "duplicate-order",
+        Finding::LostKey(_) => "lost-key",
+        Finding::WrongDelivery(_) => "wrong-delivery",
+        Finding::Stuck(_) => "stuck",
+    };
+    outcome.findings.iter().map(kind).collect()
+}
+
+/// For each mutant, by as many threads as there are cores.
+fn each(mutants: &[Mutant], work: &(dyn Fn(Mutant) -> String + Sync)) -> Vec<String> {
+    let next = AtomicUsize::new(0);
+    let lines = Mutex::new(Vec::new());
+    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    std::thread::scope(|scope| {
+        for _ in 0..cores {
+            scope.spawn(|| {
+                while let Some(mutant) = mutants.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    let line = work(*mutant);
+                    println!("{line}");
+                    lines.lock().expect("no panic").push(line);
+                }
+            });
+        }
+    });
+    lines.into_inner().expect("no panic")
+}
+
+/// Looks among `count` seeds for one that notices each loss.
+pub fn hunt(count: u64) -> ExitCode {
+    each(Mutant::ALL, &|mutant| {
+        let first = (1..=count).find_map(|seed| {
+            let found = found(seed, Some(mutant));
+            (!found.is_empty()).then(|| (seed, found.into_iter().collect::<Vec<_>>().join(",")))
+        });
+        match first {
+            Some((seed, found)) => format!("{:<24}{seed:<8}{found}", mutant.name()),
+            None => format!("{:<24}-       none of {count} seeds", mutant.name()),
+        }
+    });
+    ExitCode::SUCCESS
+}
+
+/// Whether the table is complete, and every seed in it still finds what it says, and finds nothing
+/// where the safeguard is in place.
+pub fn check() -> ExitCode {
+    let rows: Vec<(&str, &str, &str)> = TABLE
+        .lines()
+        .filter(|line| !line.starts_with('#') && !line.trim().is_empty())
+        .filter_map(|line| {
+            let (name, rest) = line.split_once(char::is_whitespace)?;
+            let (seed, what) = rest.trim().split_once(char::is_whitespace)?;
+            Some((name, seed, what.trim()))
+        })
+        .collect();
+    let lines = each(Mutant::ALL, &|mutant| {
+        let name = mutant.name();
+        let Some((_, seed, what)) = rows.iter().find(|row| row.0 == name) else {
+            return format!("FAILED  {name}: it is not in mutants.txt");
+        };
+        let Ok(seed) = seed.parse::<u64>() else {
+            return format!("left    {name}: {what}");
+        };
+        let (with, without) = (found(seed, None), found(seed, Some(mutant)));
+        let is_as_said = what.split(',').all(|one| without.contains(one));
+        match (with.is_empty(), is_as_said) {
+            (true, true) => format!("caught  {name} by SEED={seed}: {what}"),
+            (true, false) => format!("FAILED  {name}: SEED={seed} finds {without:?}, not {what}"),
+            (false, _) => format!("FAILED  {name}: SEED={seed} finds {with:?} without the mutant"),
+        }
+    });
+    let of = |word: &str| lines.iter().filter(|line| line.starts_with(word)).count();
+    println!("{} caught, {} left, {} failed", of("caught"), of("left"), of("FAILED"));
+    if of("FAILED") == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
