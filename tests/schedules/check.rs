@@ -170,11 +170,10 @@ impl Ledger {
             let wanted = request.as_ref().and_then(|request| self.wanted.get(request));
             let is_wanted = wanted
                 .is_some_and(|wanted| order.requested_names.contains(&format!("dns:{wanted}")));
-            // A record holds two. Others took its place that were asked for later: its own names
-            // are wanted no more, or a newer one was delivered.
-            let is_superseded = !later.is_empty()
-                && (!is_wanted
-                    || later.iter().any(|one| self.delivered.contains(&one.spki_sha256)));
+            // What was issued after a person asked for other names is of no use, and a newer
+            // certificate takes the place of an older one.
+            let is_superseded = !is_wanted && order.certificate.is_some()
+                || later.iter().any(|one| self.delivered.contains(&one.spki_sha256));
             if !is_superseded {
                 let name = request.unwrap_or_default();
                 let when = if place < self.orders_seen { "later" } else { "at once" };

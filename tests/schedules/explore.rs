@@ -28,6 +28,9 @@ pub struct Sum {
     /// The first few that must not be.
     pub failed: Vec<(String, Plan)>,
     pub happenings: usize,
+    /// The same for the same schedules, in whatever order they were run.
+    pub digest: u64,
+    pub hours: f64,
     pub effects: usize,
 }
 
@@ -35,6 +38,8 @@ impl Sum {
     fn add(&mut self, label: &str, plan: &Plan, outcome: &Outcome) {
         self.schedules += 1;
         self.happenings += outcome.happened.len();
+        self.digest = self.digest.wrapping_add(outcome.digest);
+        self.hours += outcome.seconds as f64 / 3600.0;
         self.effects += outcome.effects.len();
         for end in &outcome.ends {
             *self.ends.entry(reason(end)).or_default() += 1;
@@ -76,6 +81,8 @@ impl Sum {
             "found_beyond_promise": self.beyond,
             "happenings": self.happenings,
             "effects": self.effects,
+            "hours_in_the_world": self.hours.round(),
+            "digest": format!("{:016x}", self.digest),
             "ends": self.ends,
             "seed": seed,
             "seconds": took.as_secs(),

@@ -32,6 +32,8 @@ pub struct Outcome {
 /// So long after the last thing that went wrong everything has come to rest, in seconds: refused
 /// credentials rest for an hour, and waits double up to that.
 const PATIENCE: u64 = 3 * 3600;
+/// No schedule needs as many calls; whoever makes them turns in circles.
+const MANY: usize = 3000;
 /// A person looks so often once all is quiet, and may do something.
 const ROUNDS: u32 = 4;
 
@@ -81,6 +83,10 @@ async fn schedule(plan: &Plan, is_traced: bool) -> Outcome {
                     world.lock().ledger.add(Finding::Stuck(text));
                 }
             }
+            break;
+        } else if world.lock().effects.len() > MANY {
+            let text = format!("busy for nothing: {}", end(&world, 0));
+            world.lock().ledger.add(Finding::Stuck(text));
             break;
         }
     }

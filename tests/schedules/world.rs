@@ -627,7 +627,15 @@ impl World {
         let window = self.plan.setting.window;
         let longest = state.stood_still.values().copied().max().unwrap_or_default();
         let is_beyond = |(_, happening): &(String, Happening)| happening.is_beyond_promise(window);
-        4 * (longest + state.lagged) >= 3 * window || state.happened.iter().any(is_beyond)
+        let has = |kind: fn(&Happening) -> bool| {
+            state.happened.iter().any(|(_, happening)| kind(happening))
+        };
+        // A forgotten order is invisible for ever; only the request's status knows of it.
+        let is_forgotten = has(|one| matches!(one, Happening::Forgotten))
+            && has(|one| matches!(one, Happening::Recreate { .. }));
+        4 * (longest + state.lagged) >= 3 * window
+            || is_forgotten
+            || state.happened.iter().any(is_beyond)
     }
 
     // --- The way to the API server -------------------------------------------------------------
