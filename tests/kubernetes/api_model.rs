@@ -29,7 +29,7 @@ use crate::support::control_plane::ControlPlane;
 use crate::support::operator;
 use crate::world::PATIENCE;
 
-const OPERATIONS: usize = 4000;
+const OPERATIONS: usize = 3000;
 /// A record in each namespace. It shows whether the policy knows yet that its namespace ends.
 const PROBE: &str = "probe.order";
 const BETWEEN_LOOKS: Duration = Duration::from_millis(5);

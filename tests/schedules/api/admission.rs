@@ -97,8 +97,7 @@ static WORDS: LazyLock<Words> = LazyLock::new(|| {
     let text = |value: &Value| value.as_str().expect("a text").to_owned();
     let update = text(&update["messageExpression"]);
     let (_, update) = update.split_once('?').expect("a choice");
-    let (change, mark) =
-        update.split_once("\n: ").unwrap_or_else(|| update.split_once(" : ").expect("two texts"));
+    let (change, mark) = update.split_once("\n: ").expect("two texts");
     Words {
         create: text(&create["message"]),
         change: words_of(change),

@@ -19,6 +19,9 @@
 //!   [`ApiServer::forbidden`]).
 //! - The rules in CEL and the patterns of `crds/`, other than that a field cannot be changed; the
 //!   form of names and values of labels, annotations and finalizers.
+//! - What follows from who manages which field: the real API server writes, though nothing else
+//!   changes, where an entry of a map was created as null, or where a part of the object that the
+//!   request cannot change is of the wrong type.
 //! - Delays: a real API server's watches and the namespaces that admission looks at are some
 //!   milliseconds old.
 
