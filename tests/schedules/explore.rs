@@ -132,7 +132,11 @@ fn all_with(what: &str, plans: Plans<'_>, seen: &(dyn Fn(usize, &Outcome) + Sync
                     let started = Instant::now();
                     let outcome = run(&plan, false);
                     if started.elapsed() > Duration::from_secs(2) {
-                        println!("slow: {label}, {} effects, {} s", outcome.effects.len(), outcome.seconds);
+                        println!(
+                            "slow: {label}, {} effects, {} s",
+                            outcome.effects.len(),
+                            outcome.seconds
+                        );
                     }
                     seen(number, &outcome);
                     let mut sum = sum.lock().expect("no panic");
