@@ -124,6 +124,7 @@ pub fn describe(
         account,
         order_found_at: seen.status.order_found_at.clone(),
         credentials_resource_version: seen.credentials_version.clone(),
+        budget: seen.status.budget.clone(),
     };
     (status, notices, Requeue::At(next))
 }
