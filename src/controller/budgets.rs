@@ -400,10 +400,7 @@ async fn reserve_block<K: IssuerObject>(
     Ok(())
 }
 
-async fn read<K: IssuerObject>(
-    context: &Context,
-    issuer: &Limited<'_>,
-) -> Result<K, Unreserved> {
+async fn read<K: IssuerObject>(context: &Context, issuer: &Limited<'_>) -> Result<K, Unreserved> {
     let namespace = issuer.key.namespace.as_deref();
     let api = K::api(context.cluster.client(), namespace);
     let name = (namespace.unwrap_or_default(), issuer.key.name.as_str());
@@ -446,7 +443,8 @@ fn has_open_order(stores: &Stores, request: &CertificateRequest) -> bool {
     let namespace = request.namespace().unwrap_or_default();
     let target = ObjectRef::new(&request.spec.secret_name).within(&namespace);
     let target = stores.targets.get(&target);
-    let delivered = target.as_ref().and_then(|it| it.annotations().get(annotation::ORDER_REFERENCE));
+    let delivered =
+        target.as_ref().and_then(|it| it.annotations().get(annotation::ORDER_REFERENCE));
     delivered != Some(&order.reference)
 }
 

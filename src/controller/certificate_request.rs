@@ -24,9 +24,9 @@ use crate::api::{
 };
 use crate::ca::{Disposition, OpenOrder, RequestBlock};
 use crate::issuance::{
-    BudgetSeen, CachedTarget, CsrReference, Description, IssuerState, Notice, Observation, OrderSeen, Outcome,
-    Previous, RenewBefore, Request, Requeue, Rest, Step, Template, Trouble, Withheld, budget, decide, describe,
-    record_name,
+    BudgetSeen, CachedTarget, CsrReference, Description, IssuerState, Notice, Observation,
+    OrderSeen, Outcome, Previous, RenewBefore, Request, Requeue, Rest, Step, Template, Trouble,
+    Withheld, budget, decide, describe, record_name,
 };
 use crate::mutant::{self, Mutant};
 
@@ -131,9 +131,7 @@ async fn take(
         Step::ReadTarget => perform::read_target(context, seen).await,
         Step::OpenAccount => perform::open_account(context, seen, &needed()?).await,
         Step::ReadCsr => perform::read_csr(context, seen).await,
-        Step::Submit(plan) => {
-            perform::submit(context, seen, &needed()?, plan, allowance).await
-        },
+        Step::Submit(plan) => perform::submit(context, seen, &needed()?, plan, allowance).await,
         Step::ReadServedRoots => match issuer.now(context) {
             Some(issuer) => perform::read_served_roots(context, &issuer).await,
             None => Outcome::Served(Vec::new()),
@@ -443,7 +441,8 @@ fn observe(
     let is_without = cached.is_none() && !mutant::is_removed(Mutant::Rival);
     let rival = if is_without { rival(context, request) } else { None };
     let order = order_seen(context, &values, &previous, issuer);
-    let budget = issuer.limited().map(|issuer| budget_seen(context, request, &previous, &issuer, now));
+    let budget =
+        issuer.limited().map(|issuer| budget_seen(context, request, &previous, &issuer, now));
     let issuer = issuer.state(&values);
     Observation {
         rival,
@@ -493,10 +492,12 @@ fn budget_seen(
     issuer: &Limited<'_>,
     now: jiff::Timestamp,
 ) -> BudgetSeen {
-    let has_waited = previous.issuing.as_ref().is_some_and(|(reason, _)| {
-        Withheld::REASONS.iter().any(|(known, _)| known == reason)
-    });
-    let withheld = has_waited.then(|| context.budgets.withheld(&context.stores, issuer, request, now));
+    let has_waited = previous
+        .issuing
+        .as_ref()
+        .is_some_and(|(reason, _)| Withheld::REASONS.iter().any(|(known, _)| known == reason));
+    let withheld =
+        has_waited.then(|| context.budgets.withheld(&context.stores, issuer, request, now));
     let record = record_name(&request.name_any());
     let record = ObjectRef::new(&record).within(&request.namespace().unwrap_or_default());
     let made = context.stores.records.get(&record).map(|record| {

@@ -199,7 +199,13 @@ impl Reserved {
             (Some(stored), Some(memory)) if stored.day == memory.day => {
                 Self { reserved: stored.reserved.max(memory.reserved), ..memory }
             }
-            (Some(one), Some(other)) => if one.day > other.day { one } else { other },
+            (Some(one), Some(other)) => {
+                if one.day > other.day {
+                    one
+                } else {
+                    other
+                }
+            }
             (Some(one), None) | (None, Some(one)) => one,
             (None, None) => Self { day: today, reserved: 0, unspent: 0 },
         }
