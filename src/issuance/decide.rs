@@ -159,7 +159,15 @@ fn next(seen: &Observation) -> Step {
     }
     let standing = seen.standing();
     match (&standing, &seen.rival) {
-        (Standing::Unread, _) => return Step::ReadTarget,
+        (Standing::Unread, _) => {
+            // As far as anybody knows nothing was delivered or ordered: nothing is to be put in order,
+            // and nothing to be followed.
+            let is_first = seen.cached.is_none()
+                && seen.previous.certificate.is_none()
+                && seen.budget.made.is_none()
+                && seen.order.record.is_none();
+            return budget::early(seen).filter(|_| is_first).unwrap_or(Step::ReadTarget);
+        }
         (Standing::Unreadable(why), _) => {
             return Step::Rest(Rest::TargetUnreadable(why.clone()));
         }

@@ -333,7 +333,7 @@ fn remembered(seen: &Observation, holds: bool) -> Option<Issuing> {
 }
 
 /// Reasons of failed attempts, to be found again in a status.
-const REASONS: [&str; 49] = [
+const REASONS: [&str; 50] = [
     "AccessDenied",
     "AddressInvalid",
     "AddressUnknown",
@@ -359,6 +359,7 @@ const REASONS: [&str; 49] = [
     "NoAnswer",
     "NoToken",
     "NotSupportedByCa",
+    "OrderBudgetNotReserved",
     "OrderForForeignKey",
     LOOKED_FOR,
     "OrderNotAnnounced",
