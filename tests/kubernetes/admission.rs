@@ -525,19 +525,23 @@ async fn issuers_that_make_no_sense_are_refused_with_what_to_write_instead() {
         (
             "a count that nobody keeps",
             json!({"limits": {"ordersPerRequestPerDay": 5}}),
-            Some("an Online CA issues at once and keeps no record of orders to count in: remove limits.ordersPerRequestPerDay"),
+            Some(
+                "an Online CA issues at once and keeps no record of orders to count in: remove limits.ordersPerRequestPerDay",
+            ),
         ),
     ];
-    let paid = |limits: Value| json!({
-        "onlineCa": GONE,
-        "swissSign": {
-            "url": "https://api.ra.swisssign.ch",
-            "credentialsSecretRef": {"name": "a"},
-            "client": {"name": "Example AG"},
-            "acceptTermsAndConditions": true,
-        },
-        "limits": limits,
-    });
+    let paid = |limits: Value| {
+        json!({
+            "onlineCa": GONE,
+            "swissSign": {
+                "url": "https://api.ra.swisssign.ch",
+                "credentialsSecretRef": {"name": "a"},
+                "client": {"name": "Example AG"},
+                "acceptTermsAndConditions": true,
+            },
+            "limits": limits,
+        })
+    };
     let paid_rows = [
         (
             "all limits",
