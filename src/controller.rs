@@ -6,7 +6,7 @@
 //!                       values     one Step   effect
 //! ```
 //!
-//! All effects on the cluster are in `perform`, `orders`, `secret`, `cluster` and `lease`; all effects on CAs go
+//! All effects on the cluster are in `perform`, `orders`, `budgets`, `secret`, `cluster` and `lease`; all effects on CAs go
 //! through `accounts`. What to do is never decided here but in [`crate::issuance`].
 
 mod accounts;

@@ -42,15 +42,21 @@ impl Test {
 impl Paid {
     /// Nothing of a request that is held reaches the CA, or is made here.
     async fn is_held_back(&self, name: &str) {
-        let before = self.ra.requests().await;
+        let before = self.calls_for_new_orders().await;
         for value in ["a", "b"] {
             self.test.touch(name, value).await;
             self.test.a_moment_passes().await;
         }
-        assert_eq!(self.ra.requests().await, before, "the CA was asked for {name}");
+        assert_eq!(self.calls_for_new_orders().await, before, "the CA was asked for {name}");
         let record = self.test.read("Secret", &format!("{name}.order")).await;
         assert_eq!(record, None, "a key was made for {name}");
         assert!(!is_stalled(&self.test.get(name).await), "it passes by itself");
+    }
+
+    /// Calls that no order which is open already needs.
+    async fn calls_for_new_orders(&self) -> [u64; 3] {
+        let calls = |operation| self.ra.calls(operation);
+        [calls("clientsPaged").await, calls("validate").await, calls("issue").await]
     }
 
     async fn until_bought(&self, orders: u64) {
@@ -148,7 +154,7 @@ async fn one_open_order_at_a_time_is_served_one_after_another() {
             }
             assert_eq!(held.len(), 2, "two wait");
         }
-        paid.act(text(&pending[0]["id"]), "approve").await;
+        paid.act(text(&pending[0]["uuid"]), "approve").await;
     }
     for name in ["a", "b", "c"] {
         test.until_ready(name).await;
@@ -157,7 +163,7 @@ async fn one_open_order_at_a_time_is_served_one_after_another() {
     // An order that takes the place of the request's own last one does not wait for itself.
     test.renew("a", "1").await;
     paid.until_bought(4).await;
-    paid.act(text(&paid.pending().await[0]["id"]), "approve").await;
+    paid.act(text(&paid.pending().await[0]["uuid"]), "approve").await;
     test.until_revision("a", 2).await;
 }
 
@@ -241,7 +247,7 @@ async fn a_request_made_again_finds_its_order_though_the_day_s_orders_are_spent(
     test.limit(json!({"ordersPerDay": 1, "openOrders": 1})).await;
     paid.order("shop", &["shop.example.ch"]).await;
     paid.until_bought(1).await;
-    let id = text(&paid.pending().await[0]["id"]).to_owned();
+    let id = text(&paid.pending().await[0]["uuid"]).to_owned();
     test.until("shop", "taken", |request| {
         let order = request.status.as_ref().and_then(|status| status.order.as_ref());
         order.is_some_and(|order| order.id.is_some())
