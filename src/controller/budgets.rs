@@ -135,15 +135,14 @@ impl Drop for Taken {
 }
 
 impl Allowance {
-    /// The grant for a submit now, or what came in its way: none was taken, or it was for a day that
-    /// has ended.
-    pub(super) fn take(&mut self, limits: Limits, now: Timestamp) -> Result<Grant, Outcome> {
+    /// The grant for a submit now; nothing where none was taken, or it was for a day that has ended.
+    pub(super) fn take(&mut self, limits: Limits, now: Timestamp) -> Option<Grant> {
         if !limits.need_grant() {
-            return Ok(Grant(None));
+            return Some(Grant(None));
         }
         let today = budget::day_of(now);
         let is_good = |grant: &Grant| grant.0.as_ref().is_none_or(|drawn| drawn.day >= today);
-        self.grant.take().filter(is_good).ok_or(Outcome::Lapsed)
+        self.grant.take().filter(is_good)
     }
 }
 

@@ -528,9 +528,8 @@ pub(super) async fn submit(
     if context.is_stopping() || is_blamed || is_elsewhere(&stored.account, &account) {
         return Outcome::Abandoned;
     }
-    let grant = match allowance.take(seen.budget.limits, context.clock.now()) {
-        Ok(grant) => grant,
-        Err(outcome) => return outcome,
+    let Some(grant) = allowance.take(seen.budget.limits, context.clock.now()) else {
+        return Outcome::Lapsed;
     };
     let request = &seen.request;
     let claims = &context.memory.claims;

@@ -118,9 +118,8 @@ pub(super) async fn submit(
     if let Some(error) = context.accounts.blamed(issuer).filter(|_| trial.is_some()) {
         return Outcome::Failed(Trouble { counts: false, ..error.into() });
     }
-    let grant = match allowance.take(seen.budget.limits, context.clock.now()) {
-        Ok(grant) => grant,
-        Err(outcome) => return outcome,
+    let Some(grant) = allowance.take(seen.budget.limits, context.clock.now()) else {
+        return Outcome::Lapsed;
     };
     kill_point("before-submit");
     let parameters = Parameters::OnlineCa { credentials };

@@ -6,7 +6,7 @@
 //!   most the limit, and a process spends its own block only: whatever dies, no more is submitted
 //!   than the limit allows.
 //! - A day that has begun in the status stays, whatever a clock that was set back says.
-//! - Everything that may end in a submit passes [`gate`].
+//! - Everything that may end in a submit passes one gate.
 
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
