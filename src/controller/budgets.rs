@@ -194,7 +194,9 @@ impl Budgets {
         };
         let name = name_of(request);
         purse.waiting.remove(&name);
-        if issuer.limits.open.is_some() && allowance.place.is_none() {
+        // Who has an open order has its place.
+        let needs_place = issuer.limits.open.is_some() && !has_open_order(stores, request);
+        if needs_place && allowance.place.is_none() {
             purse.places.insert(name.clone(), Place { is_open: true, version: None });
             let (budgets, key) = (Arc::clone(self), issuer.key.clone());
             allowance.place = Some(Taken { budgets, key, name });
@@ -533,5 +535,134 @@ fn figures_of<K: IssuerObject>(stores: &Stores, issuer: &K, now: Timestamp) -> L
         kind: K::KIND.to_string(),
         namespace: key.namespace.unwrap_or_default(),
         issuer: key.name,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::OrderPhase;
+
+    const TODAY: &str = "2026-06-01T12:00:00Z";
+    const TOMORROW: &str = "2026-06-02T00:00:01Z";
+
+    fn at(text: &str) -> Timestamp {
+        text.parse().expect("a time")
+    }
+
+    fn key() -> IssuerKey {
+        IssuerKey {
+            kind: IssuerKind::Issuer,
+            namespace: Some("shop".to_owned()),
+            name: "ca".to_owned(),
+        }
+    }
+
+    fn issuer(key: &IssuerKey, limits: Limits) -> Limited<'_> {
+        Limited { key, uid: "uid", limits, budget: None }
+    }
+
+    fn request(name: &str, version: u64, phase: Option<OrderPhase>) -> CertificateRequest {
+        let status = phase.map(|phase| {
+            serde_json::json!({ "order": { "reference": "r", "phase": format!("{phase:?}") } })
+        });
+        serde_json::from_value(serde_json::json!({
+            "apiVersion": "chancery.dev/v1alpha1", "kind": "CertificateRequest",
+            "metadata": {
+                "name": name, "namespace": "shop", "uid": name,
+                "resourceVersion": version.to_string(),
+            },
+            "spec": { "issuerRef": { "name": "ca" }, "secretName": name },
+            "status": status,
+        }))
+        .expect("a request")
+    }
+
+    #[test]
+    fn a_grant_that_is_not_used_goes_back_and_one_that_is_does_not() {
+        let (budgets, key) = (Arc::new(Budgets::default()), key());
+        let issuer = issuer(&key, Limits { per_day: Some(20), ..Limits::default() });
+        let (stores, request) = (Stores::of_requests(vec![]), request("a", 1, None));
+        let mut allowance = Allowance::default();
+        let take = |allowance: &mut Allowance| {
+            budgets.take(&stores, &issuer, &request, at(TODAY), allowance).expect("room")
+        };
+        assert!(!take(&mut allowance), "a block has to be reserved first");
+        let day = budget::day_of(at(TODAY));
+        budgets.note(&issuer, Reserved { day, reserved: 2, unspent: 2 });
+        let unspent = || budgets.reserved(&issuer).expect("noted").unspent;
+        assert!(take(&mut allowance));
+        assert_eq!(unspent(), 1);
+        drop(std::mem::take(&mut allowance));
+        assert_eq!(unspent(), 2, "it went back");
+        assert!(take(&mut allowance));
+        let grant = allowance.take(issuer.limits, at(TODAY)).expect("a grant");
+        let Spent { .. } = grant.spend();
+        drop(std::mem::take(&mut allowance));
+        assert_eq!(unspent(), 1, "it is used up");
+        assert!(allowance.take(issuer.limits, at(TODAY)).is_none(), "no submit without one");
+        assert!(take(&mut allowance));
+        assert!(allowance.take(issuer.limits, at(TOMORROW)).is_none(), "its day has ended");
+        assert!(
+            allowance.take(Limits::default(), at(TODAY)).is_some(),
+            "without limits it is free"
+        );
+    }
+
+    #[test]
+    fn a_place_is_taken_by_one_and_free_when_it_is_known_to_be() {
+        let (budgets, key) = (Arc::new(Budgets::default()), key());
+        let issuer = issuer(&key, Limits { open: Some(1), ..Limits::default() });
+        let [a, b] = ["a", "b"].map(|name| request(name, 1, None));
+        let stores = Stores::of_requests(vec![a.clone(), b.clone()]);
+        let take = |stores: &Stores, request: &CertificateRequest| {
+            let mut allowance = Allowance::default();
+            let taken = budgets.take(stores, &issuer, request, at(TODAY), &mut allowance);
+            taken.map(|_| allowance)
+        };
+        let full = Err(Withheld::Open { limit: 1, open: 1 });
+        let first = take(&stores, &a).expect("there is room");
+        assert_eq!(take(&stores, &b).map(drop), full, "before the cache knows");
+        drop(first);
+        let first = take(&stores, &b).map(drop).and_then(|()| take(&stores, &a));
+        // It was announced, and the cache lags behind.
+        let announced = request("a", 5, Some(OrderPhase::Submitting));
+        let woken = budgets.settle(&issuer, &a, &announced, first.expect("there is room"));
+        assert_eq!(woken, Vec::<Name>::new());
+        assert_eq!(take(&stores, &b).map(drop), full);
+        assert!(take(&stores, &announced).is_ok(), "it goes on with its own");
+        let stores = Stores::of_requests(vec![announced.clone(), b.clone()]);
+        assert_eq!(take(&stores, &b).map(drop), full, "now the cache knows");
+        // It has ended, and the cache lags behind.
+        let ended = request("a", 6, Some(OrderPhase::Failed));
+        let woken = budgets.settle(&issuer, &announced, &ended, Allowance::default());
+        assert_eq!(woken, [("shop".to_owned(), "b".to_owned())], "who waits is told");
+        assert!(take(&stores, &b).is_ok());
+    }
+
+    #[test]
+    fn what_waits_goes_on_in_the_order_in_which_certificates_end() {
+        let (budgets, key) = (Arc::new(Budgets::default()), key());
+        let issuer = issuer(&key, Limits { open: Some(1), ..Limits::default() });
+        let open = request("open", 1, Some(OrderPhase::Pending));
+        let stores = Stores::of_requests(vec![open.clone()]);
+        for (name, end) in
+            [("late", Some("2026-08-01T00:00:00Z")), ("new", None), ("soon", Some(TOMORROW))]
+        {
+            let mut waiting = request(name, 1, None);
+            waiting.status = end.map(|end| {
+                let certificate = serde_json::json!({ "certificate": {
+                    "serialNumber": "1", "issuer": "i", "subject": "s", "fingerprintSha256": "f", "privateKey": "k",
+                    "notBefore": TODAY, "notAfter": end, "deliveredAt": TODAY,
+                    "secretResourceVersion": "1",
+                }});
+                serde_json::from_value(certificate).expect("a status")
+            });
+            assert!(budgets.withheld(&stores, &issuer, &waiting, at(TODAY)).is_some());
+        }
+        let ended = request("open", 2, None);
+        let woken = budgets.settle(&issuer, &open, &ended, Allowance::default());
+        let names: Vec<_> = woken.iter().map(|(_, name)| name.as_str()).collect();
+        assert_eq!(names, ["new", "soon", "late"]);
     }
 }

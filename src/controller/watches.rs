@@ -258,6 +258,24 @@ fn in_order<K: Resource>(mut objects: Vec<Arc<K>>) -> Vec<Arc<K>> {
 }
 
 impl Stores {
+    /// Caches that have seen these requests and nothing else.
+    #[cfg(test)]
+    pub(super) fn of_requests(requests: Vec<CertificateRequest>) -> Self {
+        let (reader, mut writer) = store();
+        for request in requests {
+            writer.apply_watcher_event(&Event::Apply(DeserializeGuard(Ok(request))));
+        }
+        Self {
+            requests: reader,
+            issuers: store().0,
+            cluster_issuers: store().0,
+            targets: store().0,
+            credentials: store().0,
+            records: store().0,
+            targets_reached: Arc::default(),
+        }
+    }
+
     /// Waits until every watch had its first answer.
     pub(super) async fn wait_until_ready(&self) {
         // An error means that the watches have ended, which they do at shutdown only.

@@ -296,6 +296,16 @@ mod tests {
     }
 
     #[test]
+    fn a_check_keeps_what_is_reserved() {
+        let budget = Some(crate::api::DayBudget { reserved: 7, ..Default::default() });
+        let status = IssuerStatus { budget: budget.clone(), ..working().status };
+        let checked_again = IssuerObservation { status, ..working() };
+        for result in [Ok(checked()), Err(unreachable())] {
+            assert_eq!(describe(&checked_again, result).0.budget, budget);
+        }
+    }
+
+    #[test]
     fn a_person_is_asked_for_only_where_one_is_needed() {
         for (error, stalled) in [(refused(), true), (unreachable(), false)] {
             let (status, notices, _) = describe(&working(), Err(error));
