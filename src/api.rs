@@ -21,8 +21,8 @@ pub use self::certificate_request::{
 };
 pub use self::crd::all as crds;
 pub use self::issuer::{
-    BasicSplit, CertificateBundle, ClusterIssuer, ClusterIssuerSpec, Issuer, IssuerKind,
-    IssuerSpec, IssuerStatus, KeyReference, OnlineCa, SecretReference, SwissSign,
+    BasicSplit, CertificateBundle, ClusterIssuer, ClusterIssuerSpec, DayBudget, Issuer, IssuerKind,
+    IssuerSpec, IssuerStatus, KeyReference, Limits, OnlineCa, SecretReference, SwissSign,
     SwissSignAuthentication, SwissSignClient, SwissSignProduct, SwissSignSubmission, Tls, Trust,
 };
 pub use self::names::{KeyUsage, Subject};

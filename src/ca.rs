@@ -13,6 +13,7 @@ use crate::pki::{Certificate, KeyKind, Names};
 
 pub mod credentials;
 pub mod online_ca;
+pub mod pace;
 pub mod registry;
 pub mod remote_text;
 pub mod swisssign;

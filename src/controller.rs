@@ -6,12 +6,13 @@
 //!                       values     one Step   effect
 //! ```
 //!
-//! All effects on the cluster are in `perform`, `orders`, `secret`, `cluster` and `lease`; all effects on CAs go
+//! All effects on the cluster are in `perform`, `orders`, `budgets`, `secret`, `cluster` and `lease`; all effects on CAs go
 //! through `accounts`. What to do is never decided here but in [`crate::issuance`].
 
 mod accounts;
 mod asked;
 mod board;
+mod budgets;
 mod certificate_request;
 mod claims;
 mod cluster;
@@ -88,6 +89,7 @@ struct Context {
     stores: Stores,
     accounts: Arc<Accounts>,
     board: board::Board,
+    budgets: Arc<budgets::Budgets>,
     events: Events,
     memory: Arc<Memory>,
     keys: Arc<dyn KeySource>,
@@ -132,16 +134,18 @@ pub async fn run(
         Arc::new(Accounts::new(operator.connector, operator.ca_timeout, operator.clock.clone()));
     let memory = Arc::new(Memory::default());
     let checks = Arc::new(issuer::Checks::default());
+    let budgets = Arc::new(budgets::Budgets::default());
     let stopping = Arc::new(AtomicBool::new(false));
     let process = operator.process;
     let (events, publisher) = Events::start(operator.client.clone(), &process);
     let forget = {
         let (accounts, memory) = (Arc::clone(&accounts), Arc::clone(&memory));
-        let checks = Arc::clone(&checks);
+        let (checks, budgets) = (Arc::clone(&checks), Arc::clone(&budgets));
         move |gone: Gone| match gone {
             Gone::Issuer(key) => {
                 accounts.close(&key);
                 checks.forget(&key);
+                budgets.forget(&key);
             }
             Gone::Request(uid) => memory.forget(&uid),
         }
@@ -149,6 +153,10 @@ pub async fn run(
     let Watches { stores, wakers, requests, issuers, cluster_issuers, tasks } =
         watches::start(&operator.client, &operator.namespace, &process, forget);
     operator.metrics.observe_requests(stores.requests.clone(), stores.records.clone());
+    operator.metrics.observe_limits({
+        let (stores, clock) = (stores.clone(), operator.clock.clone());
+        move || budgets::figures(&stores, clock.now())
+    });
     let (leadership, election) = Candidate {
         client: operator.client.clone(),
         namespace: operator.namespace.clone(),
@@ -166,6 +174,7 @@ pub async fn run(
         namespace: operator.namespace,
         accounts,
         board: board::Board::default(),
+        budgets,
         events,
         memory,
         keys: operator.keys,

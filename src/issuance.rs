@@ -23,6 +23,7 @@
 //! A late writer loses: 5 fails where the target moved, 6 where the request moved. Unreadable is
 //! not absent: a target that cannot be read ends the run before 3.
 
+pub mod budget;
 mod decide;
 mod delivery;
 mod describe;
@@ -41,6 +42,7 @@ mod standing;
 #[cfg(test)]
 mod world;
 
+pub use self::budget::{BudgetSeen, Limits, Withheld};
 pub use self::decide::{KeyPlan, Rest, Step, decide, repair_pause};
 pub use self::delivery::Delivery;
 pub use self::describe::{Description, Notice, Requeue, describe};

@@ -108,6 +108,11 @@ impl Metrics {
         self.registry().register_collector(Box::new(Requests { requests, records }));
     }
 
+    /// Reports with each scrape on the limits of the issuers.
+    pub fn observe_limits(&self, figures: impl Fn() -> Vec<LimitFigures> + Send + Sync + 'static) {
+        self.registry().register_collector(Box::new(Limits(figures)));
+    }
+
     /// Reports with each scrape whether this process acts.
     pub fn observe_leader(&self, is_leader: impl Fn() -> bool + Send + Sync + 'static) {
         self.registry().register_collector(Box::new(Leader(is_leader)));
@@ -141,6 +146,100 @@ impl<F: Fn() -> bool + Send + Sync + 'static> Collector for Leader<F> {
         let gauge = ConstGauge::new(i64::from((self.0)()));
         let help = "Whether this process holds the lease and acts (1), or stands by (0)";
         gauge.encode(encoder.encode_descriptor("leader", help, None, gauge.metric_type())?)
+    }
+}
+
+/// The limits of one issuer, and what is used of them.
+#[derive(Clone, Debug)]
+pub struct LimitFigures {
+    /// `Issuer` or `ClusterIssuer`.
+    pub kind: String,
+    /// Its namespace; empty for a `ClusterIssuer`.
+    pub namespace: String,
+    /// Its name.
+    pub issuer: String,
+    /// Each limit by its field.
+    pub limits: Vec<(&'static str, u32)>,
+    /// Orders that are reserved today, where the day's orders are limited.
+    pub reserved: Option<u32>,
+    /// Open orders, where certificates are ordered.
+    pub open: Option<u32>,
+    /// Requests that wait, by the field of the limit.
+    pub withheld: Vec<(&'static str, u32)>,
+}
+
+#[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
+struct OneIssuer {
+    kind: String,
+    namespace: String,
+    issuer: String,
+}
+
+#[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
+struct OneLimit {
+    kind: String,
+    namespace: String,
+    issuer: String,
+    limit: &'static str,
+}
+
+impl LimitFigures {
+    fn one(&self) -> OneIssuer {
+        OneIssuer {
+            kind: self.kind.clone(),
+            namespace: self.namespace.clone(),
+            issuer: self.issuer.clone(),
+        }
+    }
+
+    fn by_limit(&self, values: &[(&'static str, u32)]) -> Vec<(OneLimit, f64)> {
+        let labels = |limit| {
+            let OneIssuer { kind, namespace, issuer } = self.one();
+            OneLimit { kind, namespace, issuer, limit }
+        };
+        values.iter().map(|(limit, value)| (labels(*limit), f64::from(*value))).collect()
+    }
+}
+
+/// Read off the caches too.
+struct Limits<F>(F);
+
+impl<F> std::fmt::Debug for Limits<F> {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str("Limits")
+    }
+}
+
+impl<F: Fn() -> Vec<LimitFigures> + Send + Sync + 'static> Collector for Limits<F> {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
+        let all = (self.0)();
+        gauges(
+            &mut encoder,
+            "issuer_limit",
+            "Limits of an issuer, by their fields in spec.limits; the default where the field is not set and has one",
+            all.iter().flat_map(|one| one.by_limit(&one.limits)),
+        )?;
+        let single = |value: fn(&LimitFigures) -> Option<u32>| {
+            all.iter().filter_map(move |one| Some((one.one(), f64::from(value(one)?))))
+        };
+        gauges(
+            &mut encoder,
+            "issuer_orders_reserved",
+            "Orders reserved on this UTC day, of those that ordersPerDay allows: at least as many as were submitted",
+            single(|one| one.reserved),
+        )?;
+        gauges(
+            &mut encoder,
+            "issuer_open_orders",
+            "Open orders of an issuer, as openOrders counts them",
+            single(|one| one.open),
+        )?;
+        gauges(
+            &mut encoder,
+            "issuer_requests_withheld",
+            "Requests that wait for a limit of their issuer, by its field in spec.limits",
+            all.iter().flat_map(|one| one.by_limit(&one.withheld)),
+        )
     }
 }
 

@@ -183,6 +183,18 @@ fn only_one_module_reads_the_wall_clock() {
 }
 
 #[test]
+fn only_the_account_submits() {
+    let controller = sources("src/controller");
+    let submits = |sources: &[Source]| {
+        let lines = sources.iter().flat_map(|source| &source.lines);
+        lines.filter(|(_, line)| line.contains("ca.submit(")).count()
+    };
+    let accounts = sources("src/controller/accounts.rs");
+    assert_eq!(submits(&accounts), 2, "with and without a pace, and for a grant that is used up");
+    assert_eq!(submits(&without(controller, &["src/controller/accounts.rs"])), 0);
+}
+
+#[test]
 fn test_modules_are_declared_as_such() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut files = Vec::new();

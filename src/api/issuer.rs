@@ -33,6 +33,18 @@ use serde::{Deserialize, Serialize};
     ),
     printcolumn(name = "Account", type_ = "string", json_path = ".status.account"),
     printcolumn(
+        name = "Per Day",
+        type_ = "integer",
+        json_path = ".spec.limits.ordersPerDay",
+        priority = 1
+    ),
+    printcolumn(
+        name = "Reserved",
+        type_ = "integer",
+        json_path = ".status.budget.reserved",
+        priority = 1
+    ),
+    printcolumn(
         name = "Message",
         type_ = "string",
         json_path = ".status.conditions[?(@.type=='Ready')].message",
@@ -40,7 +52,11 @@ use serde::{Deserialize, Serialize};
     ),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
 )]
-#[x_kube(validation = Rule::new("[has(self.onlineCa), has(self.swissSign)].filter(given, given).size() == 1").message("name the kind of CA with exactly one block: onlineCa or swissSign"))]
+#[x_kube(
+    validation = Rule::new("[has(self.onlineCa), has(self.swissSign)].filter(given, given).size() == 1").message("name the kind of CA with exactly one block: onlineCa or swissSign"),
+    validation = Rule::new("!has(self.onlineCa) || !has(self.limits) || !has(self.limits.openOrders)").message("an Online CA issues at once and has no open orders: remove limits.openOrders; limits.ordersPerDay and limits.requestsPerSecond hold for it"),
+    validation = Rule::new("!has(self.onlineCa) || !has(self.limits) || !has(self.limits.ordersPerRequestPerDay)").message("an Online CA issues at once and keeps no record of orders to count in: remove limits.ordersPerRequestPerDay; limits.ordersPerDay and limits.requestsPerSecond hold for it"),
+)]
 #[serde(rename_all = "camelCase")]
 pub struct IssuerSpec {
     /// A Contrail or CEDA "Online CA": a free web service that issues short-lived certificates to
@@ -57,6 +73,46 @@ pub struct IssuerSpec {
     /// What the chain of an issued certificate must end at. Default: the system roots.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trust: Option<Trust>,
+    /// How much this Issuer may ask of the CA. What is over a limit waits and says so; nothing is
+    /// given up. The limits are of this Issuer alone: where several Issuers speak for one account,
+    /// their limits add up, and one that is deleted and made again begins anew.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limits: Option<Limits>,
+}
+
+/// How much an Issuer may ask of the CA.
+#[derive(KubeSchema, Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Limits {
+    /// So many orders are submitted on one UTC day at most (default: no limit). Every submit counts,
+    /// also one that the CA refuses and one that is repeated after a lost answer. It holds across
+    /// restarts and changes of the leader, because blocks of it (a tenth, at least one order) are
+    /// reserved in `status.budget` before they are used; a process that dies loses the rest of its
+    /// block, so that fewer may be submitted and never more. What was submitted before the limit was
+    /// set is not counted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 1_000_000))]
+    pub orders_per_day: Option<u32>,
+    /// So many orders are open at once at most: submitted or about to be, and neither issued nor ended
+    /// (default: no limit). Requests that have an open order go on with it. An order whose request was
+    /// deleted is not counted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 1_000_000))]
+    pub open_orders: Option<u32>,
+    /// So many HTTP calls are made to the CA in one second on the average (default: no limit), calls
+    /// for tokens, searches, polls and checks of the account among them, with one second's worth at
+    /// once at most. Calls wait for their turn; it is no part of the time that the CA is given for its
+    /// answer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 10_000))]
+    pub requests_per_second: Option<u32>,
+    /// So many orders are made for one request, by namespace and name, within 24 hours at most
+    /// (default: 10). It stops what changes, or deletes and creates again, a request in a loop. An order
+    /// that is made again after a lost answer counts once more; one that is made again after the CA
+    /// refused it does not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 1_000))]
+    pub orders_per_request_per_day: Option<u32>,
 }
 
 /// The Online CA web service of Contrail and CEDA.
@@ -316,6 +372,25 @@ pub struct IssuerStatus {
     /// resourceVersion of the credentials Secret that this status speaks of.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub credentials_resource_version: Option<String>,
+    /// What is reserved of `limits.ordersPerDay`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub budget: Option<DayBudget>,
+}
+
+/// What is reserved of a day's orders. What a process reserved and did not submit before it ended is
+/// lost for that day.
+#[derive(KubeSchema, Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct DayBudget {
+    /// The UTC day, such as `2026-11-28`.
+    #[schemars(length(max = 16))]
+    pub day: String,
+    /// So many orders are reserved on this day: at least as many as were submitted.
+    pub reserved: u32,
+    /// The process that reserved the last of them.
+    #[serde(default)]
+    #[schemars(length(max = 256))]
+    pub by: String,
 }
 
 /// The same as an `Issuer`, for the requests of all namespaces. Secrets and ConfigMaps it refers to

@@ -47,6 +47,15 @@ impl<'a> Kind<'a> {
         }
     }
 
+    /// Whether certificates are ordered there, for money, and do not just come.
+    #[must_use]
+    pub fn has_orders(self) -> bool {
+        match self {
+            Self::OnlineCa(_) => false,
+            Self::SwissSign(_) => true,
+        }
+    }
+
     /// Key of that Secret, beside `username`, that holds what must be kept secret.
     #[must_use]
     pub fn secret_key(self) -> &'static str {

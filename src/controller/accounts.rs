@@ -12,12 +12,14 @@ use std::time::Duration;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
+use super::budgets::Spent;
 use super::cluster::Cluster;
 use super::secret;
 use crate::api::{CertificateBundle, IssuerKind, IssuerSpec};
+use crate::ca::pace::{Pace, Paced};
 use crate::ca::registry::Kind;
-use crate::ca::transport::{Connector, Failure, TlsSettings};
-use crate::ca::{CertificateAuthority, Disposition, Error};
+use crate::ca::transport::{Connector, Failure, TlsSettings, Transport};
+use crate::ca::{CertificateAuthority, Disposition, Error, Order, Permit, Submitted};
 use crate::clock::Clock;
 use crate::pki::{self, Certificate};
 
@@ -62,12 +64,35 @@ pub(super) struct Account {
     pub(super) add_served_roots: bool,
     /// Permits for requests to the CA.
     pub(super) permits: Arc<Semaphore>,
+    /// Pace of the calls, where the issuer limits it.
+    pace: Option<Arc<Pace>>,
     served: tokio::sync::Mutex<Option<Vec<Certificate>>>,
     /// How the CA's server is verified.
     tls: TlsSettings,
 }
 
 impl Account {
+    /// Waits until a submit may be sent. Before the last look at what admits it: [`Self::submit`]
+    /// waits for nothing.
+    pub(super) async fn turn(&self) {
+        if let Some(pace) = &self.pace {
+            pace.turn().await;
+        }
+    }
+
+    /// Submits, at the cost of a grant where the issuer has limits.
+    pub(super) async fn submit(
+        &self,
+        order: &Order<'_>,
+        permit: Permit,
+        Spent { .. }: Spent,
+    ) -> Submitted {
+        match &self.pace {
+            Some(pace) => pace.paid(self.ca.submit(order, permit)).await,
+            None => self.ca.submit(order, permit).await,
+        }
+    }
+
     /// The certificates the CA serves, asked for once.
     pub(super) async fn served_roots(&self) -> Result<Vec<Certificate>, Error> {
         let mut served = self.served.lock().await;
@@ -108,6 +133,8 @@ pub(super) struct Accounts {
     slots: Mutex<HashMap<IssuerKey, Slot>>,
     blamed: Mutex<HashMap<IssuerKey, (Basis, Error)>>,
     trials: Mutex<HashMap<IssuerKey, (Basis, Arc<Trial>)>>,
+    /// Longer than the clients: one that is opened anew does not begin with a full second.
+    paces: Mutex<HashMap<IssuerKey, Arc<Pace>>>,
     /// Accounts whose search has found an order of ours, in one line each.
     proven: Mutex<HashMap<IssuerKey, String>>,
 }
@@ -146,6 +173,7 @@ impl Accounts {
             slots: Mutex::default(),
             blamed: Mutex::default(),
             trials: Mutex::default(),
+            paces: Mutex::default(),
             proven: Mutex::default(),
         }
     }
@@ -224,7 +252,23 @@ impl Accounts {
         self.reopen(key);
         self.forgive(key);
         lock(&self.trials).remove(key);
+        lock(&self.paces).remove(key);
         lock(&self.proven).remove(key);
+    }
+
+    /// The pace of an issuer; the same one until its limit is another.
+    fn pace(&self, issuer: &IssuerNow<'_>) -> Option<Arc<Pace>> {
+        let limit = issuer.spec.limits.as_ref().and_then(|limits| limits.requests_per_second);
+        let mut paces = lock(&self.paces);
+        let Some(limit) = limit else {
+            paces.remove(&issuer.key);
+            return None;
+        };
+        let pace = paces.entry(issuer.key.clone()).or_insert_with(|| Arc::new(Pace::new(limit)));
+        if pace.per_second() != limit {
+            *pace = Arc::new(Pace::new(limit));
+        }
+        Some(Arc::clone(pace))
     }
 
     /// Opens an account; the client of the same account `before` is kept where it would be the same.
@@ -253,12 +297,17 @@ impl Accounts {
             }
         };
         let name = kind.account(credentials.as_ref());
+        let pace = self.pace(issuer);
         let trust = spec.trust.clone().unwrap_or_default();
         let (ca, permits) = match before.filter(|before| before.tls == tls) {
             Some(before) => (Arc::clone(&before.ca), Arc::clone(&before.permits)),
             None => {
-                let transport =
+                let inner =
                     self.connector.connect(&tls).map_err(|failure| no_transport(&failure))?;
+                let transport: Arc<dyn Transport> = match pace.clone() {
+                    Some(pace) => Arc::new(Paced { inner, pace }),
+                    None => inner,
+                };
                 let ca = kind.open(credentials, transport, self.deadline, self.clock.clone())?;
                 (ca, Arc::new(Semaphore::new(PARALLEL)))
             }
@@ -271,6 +320,7 @@ impl Accounts {
                 .await?,
             add_served_roots: trust.add_served_roots.unwrap_or(false),
             permits,
+            pace,
             served: tokio::sync::Mutex::new(None),
             tls,
         })

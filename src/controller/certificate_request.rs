@@ -9,6 +9,7 @@ use tracing::Instrument as _;
 
 use super::accounts::{IssuerKey, IssuerNow};
 use super::asked;
+use super::budgets::{self, Allowance, Limited};
 use super::cluster::ErrorKind;
 use super::issuer::IssuerObject;
 use super::kill_point::kill_point;
@@ -23,8 +24,9 @@ use crate::api::{
 };
 use crate::ca::{Disposition, OpenOrder, RequestBlock};
 use crate::issuance::{
-    CachedTarget, CsrReference, Description, IssuerState, Notice, Observation, OrderSeen, Outcome,
-    Previous, RenewBefore, Request, Requeue, Rest, Step, Template, Trouble, decide, describe,
+    BudgetSeen, CachedTarget, CsrReference, Description, IssuerState, Notice, Observation,
+    OrderSeen, Outcome, Previous, RenewBefore, Request, Requeue, Rest, Step, Template, Trouble,
+    Withheld, budget, decide, describe, record_name,
 };
 use crate::mutant::{self, Mutant};
 
@@ -73,6 +75,7 @@ async fn run(context: &Arc<Context>, request: &CertificateRequest) -> Action {
     };
     let previous = known.as_ref().map(Previous::from).unwrap_or_default();
     let mut seen = observe(context, request, previous, &issuer, target, now);
+    let mut allowance = Allowance::default();
     seen.obtained = context.memory.undelivered.take(&seen);
     let mut is_repair = false;
     // The object as this run has last written it.
@@ -82,7 +85,8 @@ async fn run(context: &Arc<Context>, request: &CertificateRequest) -> Action {
         if matches!(step, Step::Submit(_) | Step::Deliver(_)) {
             is_repair |= seen.is_repair();
         }
-        let outcome = match take(context, &issuer, &seen, &mut written, step).await {
+        let outcome = match take(context, &issuer, &seen, &mut written, &mut allowance, step).await
+        {
             Ok(outcome) => outcome,
             Err(rest) => break rest,
         };
@@ -99,7 +103,12 @@ async fn run(context: &Arc<Context>, request: &CertificateRequest) -> Action {
         issuer.now(context).iter().for_each(|issuer| context.accounts.reopen(&issuer.key));
     }
     let known = if seen.order.announced { written.status.clone() } else { known };
-    let action = finish(context, &written, known.unwrap_or_default(), owed, &seen, &rest).await;
+    let action = finish(context, &mut written, known.unwrap_or_default(), owed, &seen, &rest).await;
+    if let Some(issuer) = issuer.limited() {
+        for (namespace, name) in context.budgets.settle(&issuer, request, &written, allowance) {
+            context.wake.request(&namespace, &name);
+        }
+    }
     follow(context, &issuer, &seen, &rest);
     if is_gone(context, &seen.request) {
         context.memory.forget(&seen.request.uid);
@@ -113,6 +122,7 @@ async fn take(
     issuer: &FoundIssuer,
     seen: &Observation,
     written: &mut CertificateRequest,
+    allowance: &mut Allowance,
     step: Step,
 ) -> Result<Outcome, Rest> {
     let needed = || issuer.now(context).ok_or(Rest::IssuerMissing);
@@ -121,7 +131,7 @@ async fn take(
         Step::ReadTarget => perform::read_target(context, seen).await,
         Step::OpenAccount => perform::open_account(context, seen, &needed()?).await,
         Step::ReadCsr => perform::read_csr(context, seen).await,
-        Step::Submit(plan) => perform::submit(context, seen, &needed()?, plan).await,
+        Step::Submit(plan) => perform::submit(context, seen, &needed()?, plan, allowance).await,
         Step::ReadServedRoots => match issuer.now(context) {
             Some(issuer) => perform::read_served_roots(context, &issuer).await,
             None => Outcome::Served(Vec::new()),
@@ -134,7 +144,11 @@ async fn take(
         Step::Announce => announce(context, written, seen).await,
         Step::Find => orders::find(context, seen, &needed()?, Which::Next).await,
         Step::FindBefore => orders::find(context, seen, &needed()?, Which::Before).await,
-        Step::Order => orders::submit(context, seen, &needed()?).await,
+        Step::Reserve => {
+            let issuer = issuer.limited().ok_or(Rest::IssuerMissing)?;
+            budgets::reserve(context, &issuer, written, allowance).await
+        }
+        Step::Order => orders::submit(context, seen, &needed()?, allowance).await,
         Step::Mark(mark) => orders::mark(context, seen, &mark).await,
     })
 }
@@ -213,7 +227,7 @@ fn is_gone(context: &Context, request: &Request) -> bool {
 /// `before` is the status so far; `owed` are the notices of a run whose status was not written.
 async fn finish(
     context: &Context,
-    request: &CertificateRequest,
+    request: &mut CertificateRequest,
     before: CertificateRequestStatus,
     mut owed: Vec<Notice>,
     seen: &Observation,
@@ -235,8 +249,8 @@ async fn finish(
     owed.extend(notices);
     let written = put_status(context, request, status.clone()).await;
     kill_point("after-status");
-    let version = match written {
-        Ok(written) => written.resource_version(),
+    match written {
+        Ok(written) => *request = written,
         Err(error) => {
             // The object moved on, and what it became wakes the next run; the target is what it is.
             context.memory.gate.expect(&seen.request.uid, None, delivered.as_deref());
@@ -247,7 +261,8 @@ async fn finish(
             }
             return Action::requeue(RETRY);
         }
-    };
+    }
+    let version = request.resource_version();
     context.memory.unwritten.forget(&seen.request.uid);
     context.memory.gate.expect(&seen.request.uid, version.as_deref(), delivered.as_deref());
     if seen.renewed {
@@ -396,6 +411,15 @@ impl FoundIssuer {
         }
     }
 
+    /// As far as its limits bear on its requests.
+    fn limited(&self) -> Option<Limited<'_>> {
+        let Self::Found { key, uid, spec, status, .. } = self else {
+            return None;
+        };
+        let limits = budgets::limits_of(spec);
+        Some(Limited { key, uid, limits, budget: status.budget.as_ref() })
+    }
+
     pub(super) fn now<'a>(&'a self, context: &'a Context) -> Option<IssuerNow<'a>> {
         let Self::Found { key, uid, spec, generation, .. } = self else {
             return None;
@@ -417,11 +441,14 @@ fn observe(
     let is_without = cached.is_none() && !mutant::is_removed(Mutant::Rival);
     let rival = if is_without { rival(context, request) } else { None };
     let order = order_seen(context, &values, &previous, issuer);
+    let budget =
+        issuer.limited().map(|issuer| budget_seen(context, request, &previous, &issuer, now));
     let issuer = issuer.state(&values);
     Observation {
         rival,
         repaired: context.memory.repairs.last(request),
         order,
+        budget: budget.unwrap_or_default(),
         ..Observation::at_start(now, values, issuer, previous, cached)
     }
 }
@@ -455,6 +482,30 @@ fn order_seen(
             previous.order.as_ref().and_then(|hint| context.board.progress(key, &hint.reference));
     }
     seen
+}
+
+/// What the limits of the issuer leave to the request, as far as the caches and this process know.
+fn budget_seen(
+    context: &Context,
+    request: &CertificateRequest,
+    previous: &Previous,
+    issuer: &Limited<'_>,
+    now: jiff::Timestamp,
+) -> BudgetSeen {
+    let has_waited = previous
+        .issuing
+        .as_ref()
+        .is_some_and(|(reason, _)| Withheld::REASONS.iter().any(|(known, _)| known == reason));
+    let withheld =
+        has_waited.then(|| context.budgets.withheld(&context.stores, issuer, request, now));
+    let record = record_name(&request.name_any());
+    let record = ObjectRef::new(&record).within(&request.namespace().unwrap_or_default());
+    let made = context.stores.records.get(&record).map(|record| {
+        // What is damaged is told of where the record is read.
+        let text = record.annotations().get(annotation::ORDERS_MADE);
+        text.and_then(|text| budget::read(text)).unwrap_or_default()
+    });
+    BudgetSeen { limits: issuer.limits, granted: false, withheld: withheld.flatten(), made }
 }
 
 fn cached_target(context: &Context, request: &CertificateRequest) -> Option<CachedTarget> {

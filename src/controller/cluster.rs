@@ -132,6 +132,19 @@ impl Cluster {
         self.call("update", resource, &namespace, &name, put).await
     }
 
+    /// An object of ours, live; `name` is its namespace and name.
+    pub(super) async fn object<K>(
+        &self,
+        api: Api<K>,
+        resource: &'static str,
+        (namespace, name): (&str, &str),
+    ) -> Read<K>
+    where
+        K: Clone + DeserializeOwned + std::fmt::Debug,
+    {
+        read(self.call("get", resource, namespace, name, || api.get(name)).await)
+    }
+
     /// A Lease, or nothing where there is none.
     pub(super) async fn lease(&self, namespace: &str, name: &str) -> Result<Option<Lease>, Error> {
         let api: Api<Lease> = Api::namespaced(self.client.clone(), namespace);

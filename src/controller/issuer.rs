@@ -26,6 +26,7 @@ pub(super) trait IssuerObject:
     Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Serialize + Send + Sync + 'static
 {
     const KIND: IssuerKind;
+    const RESOURCE: &'static str;
     const STATUS_RESOURCE: &'static str;
     fn spec(&self) -> &IssuerSpec;
     fn status(&self) -> Option<&IssuerStatus>;
@@ -35,6 +36,7 @@ pub(super) trait IssuerObject:
 
 impl IssuerObject for Issuer {
     const KIND: IssuerKind = IssuerKind::Issuer;
+    const RESOURCE: &'static str = "issuers";
     const STATUS_RESOURCE: &'static str = "issuers/status";
 
     fn spec(&self) -> &IssuerSpec {
@@ -59,6 +61,7 @@ impl IssuerObject for Issuer {
 
 impl IssuerObject for ClusterIssuer {
     const KIND: IssuerKind = IssuerKind::ClusterIssuer;
+    const RESOURCE: &'static str = "clusterissuers";
     const STATUS_RESOURCE: &'static str = "clusterissuers/status";
 
     fn spec(&self) -> &IssuerSpec {

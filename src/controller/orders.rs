@@ -12,6 +12,7 @@ use serde_json::json;
 
 use super::Context;
 use super::accounts::{Account, IssuerNow};
+use super::budgets::Allowance;
 use super::cluster::{Error, ErrorKind};
 use super::kill_point::kill_point;
 use super::perform::{csr, key_trouble, refused};
@@ -131,8 +132,12 @@ pub(super) async fn write_record(
     if !is_as_seen(context, &seen.request) {
         return Outcome::Abandoned;
     }
-    let mark =
-        Mark { attempt: 1, claim: context.leadership.claimant().to_owned(), ..Mark::default() };
+    let mark = Mark {
+        attempt: 1,
+        claim: context.leadership.claimant().to_owned(),
+        made: draft.made.clone(),
+        ..Mark::default()
+    };
     if mutant::is_removed(Mutant::WriteAhead) {
         return claimed(context, seen, Box::new(unstored(draft, mark)));
     }
@@ -204,6 +209,7 @@ async fn store_late(context: &Context, seen: &Observation, record: &Record) {
         base: Some(base).filter(|(uid, _)| uid != UNSTORED),
         next: record.next.clone(),
         displaced: record.issued.clone(),
+        made: record.mark.made.clone(),
     };
     let (namespace, name) = (&seen.request.namespace, seen.record_name());
     if let Err(error) = put(context, namespace, &name, &draft, &record.mark).await {
@@ -238,6 +244,7 @@ pub(super) async fn claim(context: &Context, seen: &Observation) -> Outcome {
         attempt: record.mark.attempt + 1,
         claim: context.leadership.claimant().to_owned(),
         id: record.mark.id.clone(),
+        made: record.mark.made_again(seen.now),
         ..Mark::default()
     };
     kill_point("before-claim");
@@ -304,7 +311,8 @@ async fn put_with_another_key(
         }
     }
     let base = Some((record.uid.clone(), record.resource_version.clone()));
-    let draft = OrderDraft { base, next, displaced: record.issued.clone() };
+    let (displaced, made) = (record.issued.clone(), mark.made.clone());
+    let draft = OrderDraft { base, next, displaced, made };
     put(context, &seen.request.namespace, &seen.record_name(), &draft, mark).await
 }
 
@@ -493,6 +501,7 @@ pub(super) async fn submit(
     context: &Context,
     seen: &Observation,
     issuer: &IssuerNow<'_>,
+    allowance: &mut Allowance,
 ) -> Outcome {
     let Some(record) = seen.record() else {
         return Outcome::RecordConflict;
@@ -513,11 +522,15 @@ pub(super) async fn submit(
         may_exist: record.mark.attempt > 1,
     };
     let _permit = account.permits.acquire().await;
+    account.turn().await;
     let is_blamed = context.accounts.blamed(issuer).is_some();
     // Other credentials may have been put in place since the record was read.
     if context.is_stopping() || is_blamed || is_elsewhere(&stored.account, &account) {
         return Outcome::Abandoned;
     }
+    let Some(grant) = allowance.take(seen.budget.limits, context.clock.now()) else {
+        return Outcome::Lapsed;
+    };
     let request = &seen.request;
     let claims = &context.memory.claims;
     let Some(claim) = claims.take(&request.namespace, &request.name, &stored.reference) else {
@@ -525,7 +538,7 @@ pub(super) async fn submit(
     };
     kill_point("before-order");
     let start = tokio::time::Instant::now();
-    let submitted = account.ca.submit(&order, Permit::Claimed(claim)).await;
+    let submitted = account.submit(&order, Permit::Claimed(claim), grant.spend()).await;
     kill_point("after-order");
     if mutant::is_removed(Mutant::WriteAhead) && record.mark.attempt == 1 {
         store_late(context, seen, record).await;

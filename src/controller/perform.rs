@@ -7,6 +7,7 @@ use kube::ResourceExt as _;
 
 use super::Context;
 use super::accounts::{Account, IssuerNow};
+use super::budgets::{Allowance, Spent};
 use super::cluster::ErrorKind;
 use super::kill_point::kill_point;
 use super::secret;
@@ -90,6 +91,7 @@ pub(super) async fn submit(
     seen: &Observation,
     issuer: &IssuerNow<'_>,
     plan: KeyPlan,
+    allowance: &mut Allowance,
 ) -> Outcome {
     let (key, csr_der, csr_names) = match csr(context, seen, plan).await {
         Ok(csr) => csr,
@@ -108,6 +110,7 @@ pub(super) async fn submit(
     };
     // A semaphore that nobody closes always grants in the end.
     let _permit = account.permits.acquire().await;
+    account.turn().await;
     // Much may have happened while this request waited.
     if context.is_stopping() || !is_still_wanted(context, seen) {
         return Outcome::Abandoned;
@@ -115,10 +118,13 @@ pub(super) async fn submit(
     if let Some(error) = context.accounts.blamed(issuer).filter(|_| trial.is_some()) {
         return Outcome::Failed(Trouble { counts: false, ..error.into() });
     }
+    let Some(grant) = allowance.take(seen.budget.limits, context.clock.now()) else {
+        return Outcome::Lapsed;
+    };
     kill_point("before-submit");
     let parameters = Parameters::OnlineCa { credentials };
     let order = Order::unnamed(&csr_der, &parameters);
-    let submitted = timed(context, &account, issuer, &order).await;
+    let submitted = timed(context, &account, issuer, &order, grant.spend()).await;
     kill_point("after-submit");
     match submitted {
         Submitted::Accepted(Progress { phase: Phase::Issued(candidates), .. }) => {
@@ -150,9 +156,10 @@ async fn timed(
     account: &Account,
     issuer: &IssuerNow<'_>,
     order: &Order<'_>,
+    spent: Spent,
 ) -> Submitted {
     let start = tokio::time::Instant::now();
-    let submitted = account.ca.submit(order, Permit::Free).await;
+    let submitted = account.submit(order, Permit::Free, spent).await;
     let disposition = match &submitted {
         Submitted::Accepted(_) => "issued",
         Submitted::Refused(error) | Submitted::Unknown(error) => error.disposition.label(),

@@ -21,8 +21,10 @@ use tokio::task::JoinSet;
 
 use super::accounts::IssuerKey;
 use super::process::Process;
+use crate::api::condition::{self, ISSUING};
 use crate::api::{CertificateRequest, ClusterIssuer, Issuer, IssuerKind, IssuerSpec, annotation};
 use crate::ca::registry::Kind;
+use crate::issuance::Withheld;
 use crate::issuance::record::request_of;
 
 /// An object that may have been written for another version of its type: it must not stop a watch.
@@ -256,6 +258,24 @@ fn in_order<K: Resource>(mut objects: Vec<Arc<K>>) -> Vec<Arc<K>> {
 }
 
 impl Stores {
+    /// Caches that have seen these requests and nothing else.
+    #[cfg(test)]
+    pub(super) fn of_requests(requests: Vec<CertificateRequest>) -> Self {
+        let (reader, mut writer) = store();
+        for request in requests {
+            writer.apply_watcher_event(&Event::Apply(DeserializeGuard(Ok(request))));
+        }
+        Self {
+            requests: reader,
+            issuers: store().0,
+            cluster_issuers: store().0,
+            targets: store().0,
+            credentials: store().0,
+            records: store().0,
+            targets_reached: Arc::default(),
+        }
+    }
+
     /// Waits until every watch had its first answer.
     pub(super) async fn wait_until_ready(&self) {
         // An error means that the watches have ended, which they do at shutdown only.
@@ -350,7 +370,26 @@ impl Routes {
             self.wake_where(gone.metadata.namespace.as_deref(), |other| {
                 other.spec.secret_name == gone.spec.secret_name
             });
+            self.order_is_gone(gone);
         }
+    }
+
+    /// With a request its place among the open orders of its issuer is free.
+    fn order_is_gone(&self, gone: &CertificateRequest) {
+        let issuer = &gone.spec.issuer_ref;
+        if gone.status.as_ref().is_none_or(|status| status.order.is_none()) {
+            return;
+        }
+        let namespace = match issuer.kind {
+            IssuerKind::Issuer => gone.metadata.namespace.as_deref(),
+            IssuerKind::ClusterIssuer => None,
+        };
+        self.wake_where(namespace, |other| {
+            let conditions = other.status.as_ref().map_or(&[][..], |status| &status.conditions);
+            other.spec.issuer_ref == *issuer
+                && condition::find(conditions, ISSUING)
+                    .is_some_and(|issuing| issuing.reason == Withheld::REASONS[1].0)
+        });
     }
 
     fn issuer(&self, kind: IssuerKind, namespace: Option<&str>, name: &str) {

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
 
+use super::budget::{self, Withheld};
 use super::delivery::{Delivery, New};
 use super::key::{BroughtCsr, CsrReference, Key};
 use super::observation::{Account, IssuerState, Observation, Obtained, Request, Target, Trouble};
@@ -54,6 +55,8 @@ pub enum Step {
     Find,
     /// Search the CA for the order before.
     FindBefore,
+    /// Take a grant, which a submit at a limited issuer uses up.
+    Reserve,
     /// Submit the order that is stored.
     Order,
     /// Note on the record what became of the order.
@@ -82,6 +85,8 @@ pub enum Rest {
     Kept,
     /// Something would be issued, and `suspend` is set.
     Suspended(Reissue),
+    /// Something would be issued, and a limit of the issuer is reached.
+    Withheld(Withheld),
     /// The issuer does not exist.
     IssuerMissing,
     /// The issuer takes no requests now.
@@ -141,6 +146,11 @@ impl Rest {
 /// The next step.
 #[must_use]
 pub fn decide(seen: &Observation) -> Step {
+    budget::gate(seen, next(seen))
+}
+
+/// The next step, as far as the limits of the issuer admit it.
+fn next(seen: &Observation) -> Step {
     if seen.request.deleting {
         return Step::Rest(Rest::Deleted);
     }
@@ -149,7 +159,15 @@ pub fn decide(seen: &Observation) -> Step {
     }
     let standing = seen.standing();
     match (&standing, &seen.rival) {
-        (Standing::Unread, _) => return Step::ReadTarget,
+        (Standing::Unread, _) => {
+            // As far as anybody knows nothing was delivered or ordered: nothing is to be put in order,
+            // and nothing to be followed.
+            let is_first = seen.cached.is_none()
+                && seen.previous.certificate.is_none()
+                && seen.budget.made.is_none()
+                && seen.order.record.is_none();
+            return budget::early(seen).filter(|_| is_first).unwrap_or(Step::ReadTarget);
+        }
         (Standing::Unreadable(why), _) => {
             return Step::Rest(Rest::TargetUnreadable(why.clone()));
         }
@@ -206,6 +224,9 @@ fn issue(seen: &Observation, standing: &Standing, reissue: Reissue) -> Step {
     }
     if let Some(rest) = pause(seen, reissue.clone()) {
         return Step::Rest(rest);
+    }
+    if let Some(step) = budget::early(seen).filter(|_| !is_paid) {
+        return step;
     }
     if seen.target.is_none() {
         return Step::ReadTarget;

@@ -3,9 +3,11 @@
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 
+use super::budget::Withheld;
 use super::decide::Rest;
 use super::observation::{Observation, Trouble};
 use super::order_status;
+use super::reissue::reissue;
 use super::renewal;
 use super::standing::Held;
 use crate::api::condition::{self, ISSUING, READY, STALLED, Verdict};
@@ -51,6 +53,8 @@ const UNREADABLE_PAUSE: SignedDuration = SignedDuration::from_secs(15);
 
 /// An order that waits for a person is looked at so often, where something may change by itself.
 const HELD_PAUSE: SignedDuration = SignedDuration::from_mins(10);
+/// A request that waits for the end of another's order looks by itself so often.
+const WITHHELD_PAUSE: SignedDuration = SignedDuration::from_mins(2);
 const ORDERED_PAUSE: SignedDuration = SignedDuration::from_mins(30);
 
 /// The status after a run that ended with `rest`. `before` are the conditions so far.
@@ -163,6 +167,7 @@ fn issuing(seen: &Observation, rest: &Rest, next: Option<&NextAttempt>) -> Issui
             "Suspended",
             format!("{reissue}; nothing is asked of the CA while spec.suspend is true"),
         ),
+        Rest::Withheld(withheld) => say(true, withheld.reason(), held_back(seen, withheld)),
         Rest::IssuerMissing => say(
             true,
             "IssuerNotFound",
@@ -253,6 +258,20 @@ fn issuing(seen: &Observation, rest: &Rest, next: Option<&NextAttempt>) -> Issui
     }
 }
 
+/// Which limit is reached, and what it is that waits for it.
+fn held_back(seen: &Observation, withheld: &Withheld) -> String {
+    let message = withheld.message(seen);
+    let standing = seen.standing();
+    let valid = standing.held().filter(|held| held.certificate.not_after.0 > seen.now);
+    match (reissue(seen, &standing), valid) {
+        (Some(reissue), Some(held)) => format!(
+            "{reissue}, and the renewal is held; the certificate that is delivered is valid until {}. {message}",
+            held.certificate.not_after.0
+        ),
+        (Some(_) | None, _) => message,
+    }
+}
+
 /// Reason while the answer to a submit may have been lost.
 const LOOKED_FOR: &str = "OrderLookedFor";
 
@@ -314,7 +333,7 @@ fn remembered(seen: &Observation, holds: bool) -> Option<Issuing> {
 }
 
 /// Reasons of failed attempts, to be found again in a status.
-const REASONS: [&str; 49] = [
+const REASONS: [&str; 50] = [
     "AccessDenied",
     "AddressInvalid",
     "AddressUnknown",
@@ -340,6 +359,7 @@ const REASONS: [&str; 49] = [
     "NoAnswer",
     "NoToken",
     "NotSupportedByCa",
+    "OrderBudgetNotReserved",
     "OrderForForeignKey",
     LOOKED_FOR,
     "OrderNotAnnounced",
@@ -389,7 +409,8 @@ fn is_stalled(seen: &Observation, rest: &Rest) -> bool {
         | Rest::IssuerNotReady(_)
         | Rest::Kept
         | Rest::Suspended(_)
-        | Rest::TargetUnreadable(_) => false,
+        | Rest::TargetUnreadable(_)
+        | Rest::Withheld(_) => false,
     }
 }
 
@@ -463,6 +484,9 @@ fn ready(
             message.push_str("; spec.renewBefore is not shorter than the certificate's lifetime: a third of it is used instead");
         }
     }
+    if Withheld::REASONS.iter().any(|(reason, _)| *reason == issuing.reason) {
+        message.push_str(&format!("; the renewal is held ({})", issuing.reason));
+    }
     Verdict::new(READY, true, "Issued", message)
 }
 
@@ -532,6 +556,10 @@ fn is_new(seen: &Observation, held: Option<&Held>) -> bool {
 
 /// What happens to each order, and is worth no Event.
 const ORDINARY: [&str; 3] = ["Issued", "OrderPending", "Submitting"];
+
+/// Waits that somebody wants, and that are nothing to warn of.
+const ON_PURPOSE: [&str; 4] =
+    ["AwaitingApproval", "AwaitingOwner", "OpenOrdersLimitReached", "Suspended"];
 
 /// The id of an order that was just taken, and that a CA which finds orders by name will not find.
 fn nameless(seen: &Observation) -> Option<&str> {
@@ -605,7 +633,7 @@ fn notices(
         });
     if let Some(verdict) = transition {
         notices.push(Notice {
-            warning: !matches!(verdict.reason, "AwaitingApproval" | "AwaitingOwner" | "Suspended"),
+            warning: !ON_PURPOSE.contains(&verdict.reason),
             reason: verdict.reason,
             message: verdict.message.clone(),
         });
@@ -632,6 +660,8 @@ fn requeue(
             later(UNREADABLE_PAUSE)
         }
         Rest::LookedFor { until, .. } => Some(*until),
+        // The end of an order wakes who waits for it; this is for one that nobody told of.
+        Rest::Withheld(withheld) => withheld.until().or_else(|| later(WITHHELD_PAUSE)),
         Rest::Held(hold) if hold.may_pass() => later(HELD_PAUSE),
         // The poller wakes who waits; this is for an order that it was not told of.
         Rest::Ordered => later(ORDERED_PAUSE),

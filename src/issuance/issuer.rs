@@ -124,6 +124,7 @@ pub fn describe(
         account,
         order_found_at: seen.status.order_found_at.clone(),
         credentials_resource_version: seen.credentials_version.clone(),
+        budget: seen.status.budget.clone(),
     };
     (status, notices, Requeue::At(next))
 }
@@ -292,6 +293,16 @@ mod tests {
         let (status, notices, _) = describe(&later, Ok(checked()));
         assert_eq!(status, later.status);
         assert_eq!(notices, vec![]);
+    }
+
+    #[test]
+    fn a_check_keeps_what_is_reserved() {
+        let budget = Some(crate::api::DayBudget { reserved: 7, ..Default::default() });
+        let status = IssuerStatus { budget: budget.clone(), ..working().status };
+        let checked_again = IssuerObservation { status, ..working() };
+        for result in [Ok(checked()), Err(unreachable())] {
+            assert_eq!(describe(&checked_again, result).0.budget, budget);
+        }
     }
 
     #[test]

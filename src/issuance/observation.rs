@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
 
+use super::budget::{BudgetSeen, Withheld};
 use super::decide::Rest;
 use super::key::{BroughtCsr, CsrReference, Key};
 use super::order::{self, OrderSeen, Prepared, Sent, Sought};
@@ -59,6 +60,8 @@ pub struct Observation {
     pub repaired: Option<(Timestamp, u32)>,
     /// The order of the request, at a CA where certificates are ordered.
     pub order: OrderSeen,
+    /// What the limits of the issuer leave.
+    pub budget: BudgetSeen,
 }
 
 /// The answer of a read: unreadable is never absent.
@@ -335,6 +338,12 @@ pub enum Outcome {
     Ordered(Progress),
     /// The order was sent, and this came of it.
     NotOrdered(Sent, Trouble),
+    /// This run may submit.
+    Granted,
+    /// A limit of the issuer is reached.
+    Withheld(Withheld),
+    /// The grant was for a day that has ended meanwhile.
+    Lapsed,
     /// Nothing was done and nothing is to be told: the request is gone, or the process is ending.
     Abandoned,
     /// The effect failed.
@@ -370,6 +379,7 @@ impl Observation {
             trouble: None,
             repaired: None,
             order: OrderSeen::default(),
+            budget: BudgetSeen::default(),
         }
     }
 
@@ -533,6 +543,12 @@ impl Observation {
                 self.order.claim = None;
                 self.order.submitted = Some((sent, trouble));
             }
+            Outcome::Granted => {
+                self.budget.granted = true;
+                self.budget.withheld = None;
+            }
+            Outcome::Withheld(withheld) => self.budget.withheld = Some(withheld),
+            Outcome::Lapsed => self.budget.granted = false,
             Outcome::Abandoned => self.request.deleting = true,
             Outcome::Failed(trouble) => self.trouble = Some(trouble),
         }

@@ -28,6 +28,7 @@
 
 use jiff::{SignedDuration, Timestamp};
 
+use super::budget;
 use super::decide::{Rest, Step, contended, examined, pause, unfit_trouble};
 use super::delivery::New;
 use super::key::Key;
@@ -511,6 +512,7 @@ fn start(
         base: seen.order.base.clone(),
         next: Slot { order, private: prepared.key.private().cloned() },
         displaced: displaced.and_then(|record| worth_keeping(standing, record)),
+        made: budget::noted(displaced.map_or(&[], |record| &record.mark.made), seen.now),
     }))
 }
 

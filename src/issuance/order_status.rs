@@ -12,6 +12,10 @@ use crate::ca::{Actor, Phase};
 /// The order as the status shows it; `None` where none is open and none has to be looked at.
 pub(super) fn of(seen: &Observation, rest: &Rest) -> Option<OrderStatus> {
     let hint = seen.previous.order.clone();
+    // What was delivered is no open order, whatever comes next has to wait for.
+    let is_delivered = |reference: &str| {
+        seen.standing().held().and_then(|held| held.order.as_deref()) == Some(reference)
+    };
     if *rest == Rest::Kept {
         return None;
     }
@@ -35,6 +39,9 @@ pub(super) fn of(seen: &Observation, rest: &Rest) -> Option<OrderStatus> {
         }
         None => hint?,
     };
+    if matches!(rest, Rest::Withheld(_)) && is_delivered(&order.reference) {
+        return None;
+    }
     order.id = seen.order_id().or(order.id);
     if *rest == Rest::Submitting {
         order.submitted_at.get_or_insert(Time(seen.now));
@@ -58,7 +65,8 @@ pub(super) fn of(seen: &Observation, rest: &Rest) -> Option<OrderStatus> {
         | Rest::SecretNameTaken(_)
         | Rest::SecretNotOurs(_)
         | Rest::Suspended(_)
-        | Rest::TargetUnreadable(_) => order.phase,
+        | Rest::TargetUnreadable(_)
+        | Rest::Withheld(_) => order.phase,
     };
     match seen.order.progress.as_ref().map(|progress| &progress.phase) {
         Some(Phase::Pending(waiting)) => {

@@ -13,6 +13,7 @@ use jiff::Timestamp;
 use secrecy::{ExposeSecret as _, SecretSlice};
 use serde::{Deserialize, Serialize};
 
+use super::budget;
 use super::key::Key;
 use super::requested::Requested;
 use crate::api::annotation;
@@ -105,6 +106,8 @@ pub struct OrderDraft {
     pub next: Slot,
     /// The order it displaces.
     pub displaced: Option<Slot>,
+    /// When orders were made for the request within the last day, this one included.
+    pub made: Vec<Timestamp>,
 }
 
 /// Inputs of [`StoredOrder::new`].
@@ -182,6 +185,8 @@ pub struct Mark {
     pub state: OrderState,
     /// Its id, where the CA cannot find it by its reference.
     pub id: Option<String>,
+    /// When orders were made for the request within the last day, this one included.
+    pub made: Vec<Timestamp>,
 }
 
 /// What became of an order, as far as the record says.
@@ -235,6 +240,22 @@ impl Record {
 }
 
 impl Mark {
+    /// When orders were made, where this one is claimed once more. One that was refused is the same
+    /// order still: trying it again, as often as a CA in trouble makes that necessary, counts for
+    /// nothing.
+    #[must_use]
+    pub fn made_again(&self, now: Timestamp) -> Vec<Timestamp> {
+        match self.state {
+            OrderState::Refused => self.made.clone(),
+            OrderState::Open
+            | OrderState::Failed
+            | OrderState::Forgotten
+            | OrderState::Rejected
+            | OrderState::Revoked
+            | OrderState::Superseded => budget::noted(&self.made, now),
+        }
+    }
+
     /// The annotations; a value that is `None` is to be taken away.
     #[must_use]
     pub fn annotations(&self) -> BTreeMap<&'static str, Option<String>> {
@@ -243,6 +264,7 @@ impl Mark {
             (annotation::ORDER_CLAIM, Some(self.claim.clone())),
             (annotation::ORDER_STATE, Some(self.state.word().to_owned())),
             (annotation::ORDER_ID, self.id.clone()),
+            (annotation::ORDERS_MADE, Some(budget::written(&self.made))),
         ])
     }
 
@@ -261,6 +283,9 @@ impl Mark {
                 .and_then(OrderState::parse)
                 .ok_or_else(|| wrong(annotation::ORDER_STATE))?,
             id: text(annotation::ORDER_ID).map(str::to_owned),
+            // A record that was written before orders were counted has none.
+            made: budget::read(text(annotation::ORDERS_MADE).unwrap_or_default())
+                .ok_or_else(|| wrong(annotation::ORDERS_MADE))?,
         })
     }
 }

@@ -283,6 +283,7 @@ impl World {
             | Step::Order
             | Step::Prepare(_)
             | Step::ReadRecord
+            | Step::Reserve
             | Step::Rest(_)
             | Step::WriteRecord(_) => panic!("no effect of a free CA"),
         }

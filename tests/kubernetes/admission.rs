@@ -500,10 +500,73 @@ async fn issuers_that_make_no_sense_are_refused_with_what_to_write_instead() {
             Some("configMapRef.name"),
         ),
         ("empty tls", json!({"tls": {}}), Some("spec.tls.caBundle: Required value")),
+        ("no limits", json!({"limits": {}}), None),
+        (
+            "limits that hold everywhere",
+            json!({"limits": {"ordersPerDay": 1, "requestsPerSecond": 1}}),
+            None,
+        ),
+        ("no orders", json!({"limits": {"ordersPerDay": 0}}), Some("greater than or equal to 1")),
+        (
+            "no calls",
+            json!({"limits": {"requestsPerSecond": 0}}),
+            Some("greater than or equal to 1"),
+        ),
+        (
+            "half a call",
+            json!({"limits": {"requestsPerSecond": 0.5}}),
+            Some("must be of type integer"),
+        ),
+        (
+            "open orders where there are none",
+            json!({"limits": {"openOrders": 5}}),
+            Some("an Online CA issues at once and has no open orders: remove limits.openOrders"),
+        ),
+        (
+            "a count that nobody keeps",
+            json!({"limits": {"ordersPerRequestPerDay": 5}}),
+            Some(
+                "an Online CA issues at once and keeps no record of orders to count in: remove limits.ordersPerRequestPerDay",
+            ),
+        ),
+    ];
+    let paid = |limits: Value| {
+        json!({
+            "onlineCa": GONE,
+            "swissSign": {
+                "url": "https://api.ra.swisssign.ch",
+                "credentialsSecretRef": {"name": "a"},
+                "client": {"name": "Example AG"},
+                "acceptTermsAndConditions": true,
+            },
+            "limits": limits,
+        })
+    };
+    let paid_rows = [
+        (
+            "all limits",
+            paid(json!({
+                "ordersPerDay": 50, "openOrders": 5, "requestsPerSecond": 4,
+                "ordersPerRequestPerDay": 3,
+            })),
+            None,
+        ),
+        ("none open", paid(json!({"openOrders": 0})), Some("greater than or equal to 1")),
+        (
+            "no order for a request",
+            paid(json!({"ordersPerRequestPerDay": 0})),
+            Some("greater than or equal to 1"),
+        ),
+        (
+            "more orders for a request than an annotation can tell of",
+            paid(json!({"ordersPerRequestPerDay": 1001})),
+            Some("less than or equal to 1000"),
+        ),
     ];
     let test = Test::new("admission-issuers").await;
     for kind in ["Issuer", "ClusterIssuer"] {
         check(&test, &rows, |spec| issuer(kind, "admission-issuers", spec)).await;
+        check(&test, &paid_rows, |spec| issuer(kind, "admission-issuers", spec)).await;
     }
 }
 
@@ -745,6 +808,8 @@ async fn the_columns_tell_who_when_and_why() {
             "READY",
             "REASON",
             "ACCOUNT",
+            "PER DAY",
+            "RESERVED",
             "MESSAGE",
             "AGE",
             "Checked",

@@ -21,5 +21,6 @@ mod api_model;
 mod ca_faults;
 mod issuers;
 mod issuing;
+mod limits;
 mod orders;
 mod records_admission;

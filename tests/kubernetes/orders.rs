@@ -12,16 +12,16 @@ use crate::support::simulator::SwissSign;
 use crate::world::{Test, assert_says, condition, issuing, text};
 
 /// A namespace with Issuer `ca` at a site of SwissSign that nobody else uses.
-struct Paid {
-    test: Test,
-    ra: SwissSign<'static>,
+pub struct Paid {
+    pub test: Test,
+    pub ra: SwissSign<'static>,
 }
 
 /// Long enough for three looks, and short enough to be waited for.
 const SETTLE_WINDOW: &str = "6s";
 
 impl Paid {
-    async fn new(name: &str, settings: Value) -> Self {
+    pub async fn new(name: &str, settings: Value) -> Self {
         let paid = Self::without_issuer(name, settings).await;
         paid.put_issuer(|_| {}).await;
         paid.test.until_issuer_ready("ca").await;
@@ -54,7 +54,7 @@ impl Paid {
         paid
     }
 
-    fn request(&self, name: &str, dns_names: &[&str]) -> Value {
+    pub fn request(&self, name: &str, dns_names: &[&str]) -> Value {
         json!({
             "apiVersion": "chancery.dev/v1alpha1", "kind": "CertificateRequest",
             "metadata": {"name": name, "namespace": self.test.namespace},
@@ -67,7 +67,7 @@ impl Paid {
         })
     }
 
-    async fn order(&self, name: &str, dns_names: &[&str]) {
+    pub async fn order(&self, name: &str, dns_names: &[&str]) {
         self.test.put(self.request(name, dns_names)).await;
     }
 
@@ -83,7 +83,7 @@ impl Paid {
         (order.id.expect("an id"), order.reference)
     }
 
-    async fn act(&self, id: &str, action: &str) {
+    pub async fn act(&self, id: &str, action: &str) {
         self.ra.act(id, json!({"action": action})).await;
     }
 
@@ -96,7 +96,7 @@ impl Paid {
     }
 
     /// The delivered key belongs to the delivered certificate, which is one of the CA's orders.
-    async fn is_pair(&self, name: &str) {
+    pub async fn is_pair(&self, name: &str) {
         let secret = format!("{name}-tls");
         let key = self.test.entry(&secret, "tls.key").await;
         let key = PrivateKey::from_pem(key.as_bytes()).expect("a key");
@@ -119,12 +119,12 @@ fn order_of(request: &CertificateRequest) -> Option<&chancery::api::OrderStatus>
     request.status.as_ref()?.order.as_ref()
 }
 
-fn is_stalled(request: &CertificateRequest) -> bool {
+pub fn is_stalled(request: &CertificateRequest) -> bool {
     condition(request, "Stalled").is_some_and(|(status, ..)| status == "True")
 }
 
 /// An order that a person approves.
-fn approved() -> Value {
+pub fn approved() -> Value {
     json!({"states": [{"state": "PENDING_AUTH"}, {"state": "ISSUED"}]})
 }
 

@@ -20,6 +20,7 @@ mod api_server;
 mod kill_at_random;
 mod kill_points;
 mod lease;
+mod limits;
 mod order_losses;
 mod order_pauses;
 mod order_restarts;

@@ -128,7 +128,13 @@ pub(crate) fn open(
     credentials: Option<Basic>,
     transport: Arc<dyn Transport>,
 ) -> Arc<dyn CertificateAuthority> {
-    let spec = IssuerSpec { online_ca: Some(spec), swiss_sign: None, tls: None, trust: None };
+    let spec = IssuerSpec {
+        online_ca: Some(spec),
+        swiss_sign: None,
+        tls: None,
+        trust: None,
+        limits: None,
+    };
     registry::Kind::of(&spec)
         .unwrap()
         .open(credentials, transport, DEADLINE, chancery::clock::Clock::system())

@@ -88,6 +88,7 @@ impl World {
                 | Step::Order
                 | Step::Prepare(_)
                 | Step::ReadRecord
+                | Step::Reserve
                 | Step::WriteRecord(_) => panic!("no effect of a free CA"),
             };
             seen = seen.after(outcome);
@@ -114,6 +115,7 @@ impl World {
             swiss_sign: None,
             tls: None,
             trust: None,
+            limits: None,
         };
         let kind = registry::Kind::of(&spec).unwrap();
         let ca = match kind.open(None, self.transport(), DEADLINE, chancery::clock::Clock::system())

@@ -177,7 +177,13 @@ impl Bench {
     }
 
     pub(crate) fn open_as(&self, spec: SwissSign, api_key: &str) -> Arc<dyn CertificateAuthority> {
-        let spec = IssuerSpec { online_ca: None, swiss_sign: Some(spec), tls: None, trust: None };
+        let spec = IssuerSpec {
+            online_ca: None,
+            swiss_sign: Some(spec),
+            tls: None,
+            trust: None,
+            limits: None,
+        };
         let kind = registry::Kind::of(&spec).unwrap();
         let credentials = Some(Basic::new(USER.to_owned(), api_key.to_owned().into()));
         kind.open(credentials, Arc::new(self.wire.clone()), DEADLINE, Clock::new(now)).unwrap()

@@ -7,6 +7,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::api::{AttemptInputs, CertificateRequestStatus};
 use crate::issuance::Reissue;
+use crate::issuance::budget::Withheld;
 use crate::issuance::decide::{Step, decide};
 use crate::issuance::fixtures::{
     account, altered, at, cached, days, delivered_target, described, fresh, kept, now, obtained,
@@ -707,6 +708,8 @@ fn any_rest() -> impl Strategy<Value = Rest> {
         Rest::SecretNotOurs("not ours".to_owned()),
         Rest::SecretNameTaken("elder".to_owned()),
         Rest::BackingOff { until: now() + days(99), reissue: Some(Reissue::SecretMissing) },
+        Rest::Withheld(Withheld::Open { limit: 2, open: 2 }),
+        Rest::Withheld(Withheld::Churn { limit: 2, made: 3, until: now() + days(1) }),
     ];
     for counts in [true, false] {
         let failed = |disposition| Rest::Failed(Trouble { counts, ..trouble(disposition) });
@@ -737,7 +740,8 @@ fn rest_after(rest: &Rest, status: &CertificateRequestStatus) -> Rest {
         | Rest::SecretNotOurs(_)
         | Rest::Submitting
         | Rest::Suspended(_)
-        | Rest::TargetUnreadable(_) => rest.clone(),
+        | Rest::TargetUnreadable(_)
+        | Rest::Withheld(_) => rest.clone(),
     }
 }
 

@@ -973,12 +973,13 @@ fn raw(draft: &OrderDraft, mark: &Mark) -> RawRecord {
 }
 
 fn stored() -> RawRecord {
-    let draft = OrderDraft { base: None, next: slot(2), displaced: Some(slot(1)) };
+    let draft = OrderDraft { base: None, next: slot(2), displaced: Some(slot(1)), made: vec![] };
     let mark = Mark {
         attempt: 3,
         claim: ME.to_owned(),
         state: OrderState::Failed,
         id: Some("id".to_owned()),
+        made: vec![now(), now() + days(1)],
     };
     raw(&draft, &mark)
 }
@@ -996,6 +997,7 @@ fn a_record_reads_back_as_it_was_written() {
     );
     assert_eq!((record.mark.attempt, record.mark.state), (3, OrderState::Failed));
     assert_eq!((record.mark.claim.as_str(), record.mark.id.as_deref()), (ME, Some("id")));
+    assert_eq!(record.mark.made, [now(), now() + days(1)]);
     let debug = format!("{:?}", RecordRead::parse(&stored()));
     assert!(!debug.contains("PRIVATE KEY"), "a key in a log");
 }
@@ -1003,7 +1005,7 @@ fn a_record_reads_back_as_it_was_written() {
 #[test]
 fn a_record_that_was_cut_edited_or_is_not_ours_says_so() {
     type Change = fn(&mut RawRecord);
-    let rows: [(&str, Change, &str); 14] = [
+    let rows: [(&str, Change, &str); 15] = [
         ("no label", |raw| raw.labels.clear(), "Foreign"),
         (
             "a label that says no",
@@ -1068,6 +1070,13 @@ fn a_record_that_was_cut_edited_or_is_not_ours_says_so() {
             },
             "chancery.dev/order-state",
         ),
+        (
+            "a time that is none",
+            |raw| {
+                drop(raw.annotations.insert(annotation::ORDERS_MADE.to_owned(), "today".to_owned()))
+            },
+            "chancery.dev/orders-made",
+        ),
     ];
     for (name, change, expected) in rows {
         let mut raw = stored();
@@ -1075,6 +1084,10 @@ fn a_record_that_was_cut_edited_or_is_not_ours_says_so() {
         let read = format!("{:?}", RecordRead::parse(&raw));
         assert!(read.contains(expected), "{name}: {read}");
     }
+    let mut older = stored();
+    older.annotations.remove(annotation::ORDERS_MADE);
+    let RecordRead::Present(older) = RecordRead::parse(&older) else { panic!("a record") };
+    assert_eq!(older.mark.made, [], "from before orders were counted");
     let mut without_id = stored();
     without_id.annotations.remove(annotation::ORDER_ID);
     assert!(

@@ -20,6 +20,7 @@ use crate::ca::{
     Actor, Disposition, Failed, FailedKind, Found, KeyEvidence, Lookup, Orders, Phase, Progress,
     Waiting,
 };
+use crate::issuance::budget::{BudgetSeen, Limits};
 use crate::issuance::decide::{KeyPlan, Rest, Step, decide};
 use crate::issuance::delivery::Delivery;
 use crate::issuance::describe::{Description, Requeue, describe};
@@ -418,8 +419,10 @@ impl World {
             ..OrderSeen::default()
         };
         let request = object.request.clone();
+        let limits = Limits { open: Some(1), ..Limits::default() };
         Observation {
             order,
+            budget: BudgetSeen { limits, ..BudgetSeen::default() },
             ..Observation::at_start(self.now, request, self.issuer.clone(), previous, cached)
         }
     }
@@ -444,6 +447,11 @@ impl World {
             assert!(run.steps <= MOST_STEPS, "the run does not end: {:?}", self.effects);
             let rest = match step {
                 Step::Rest(rest) => rest,
+                // In memory: nothing goes wrong, and it is no effect.
+                Step::Reserve => {
+                    run.seen = run.seen.after(Outcome::Granted);
+                    continue;
+                }
                 step => {
                     let label = label(&step);
                     self.effects.push(label);
@@ -693,7 +701,7 @@ impl World {
             Step::Order => self.submit(tape, run, fault),
             Step::Mark(mark) => self.mark(run, &mark, fault),
             Step::Deliver(delivery) => self.deliver(run, &delivery, fault),
-            Step::ReadCsr | Step::Submit(_) | Step::Rest(_) => {
+            Step::ReadCsr | Step::Reserve | Step::Submit(_) | Step::Rest(_) => {
                 panic!("{step:?} is no effect of a paid CA")
             }
         }
@@ -729,7 +737,12 @@ impl World {
             return Outcome::Abandoned;
         }
         let memory = &self.processes[run.process];
-        let mark = Mark { attempt: 1, claim: memory.incarnation.clone(), ..Mark::default() };
+        let mark = Mark {
+            attempt: 1,
+            claim: memory.incarnation.clone(),
+            made: draft.made.clone(),
+            ..Mark::default()
+        };
         if fault == Some(Fault::Conflict) {
             self.touch_record();
         }
@@ -851,6 +864,7 @@ impl World {
             attempt: record.mark.attempt + 1,
             claim: self.processes[run.process].incarnation.clone(),
             id: record.mark.id.clone(),
+            made: record.mark.made_again(self.now),
             ..Mark::default()
         };
         if mutant::is_removed(Mutant::SameCsr) {
@@ -908,7 +922,8 @@ impl World {
         self.pems.insert(key.spki_der().to_vec(), pem);
         self.keys.push(Arc::clone(&key));
         let next = Slot { order: record.next.order.with_csr(key.spki_der()), private: Some(key) };
-        let draft = OrderDraft { base: None, next, displaced: record.issued.clone() };
+        let (displaced, made) = (record.issued.clone(), record.mark.made.clone());
+        let draft = OrderDraft { base: None, next, displaced, made };
         if let Some(raw) = &mut self.record {
             for (key, value) in draft.data() {
                 raw.data.insert(key.to_owned(), value.expose_secret().to_vec());
@@ -1090,6 +1105,7 @@ impl World {
     }
 
     fn submit(&mut self, tape: &mut Tape, run: &Run, fault: Option<Fault>) -> Outcome {
+        assert!(run.seen.budget.granted, "a submit without a grant");
         let Some(record) = run.seen.record() else { return Outcome::RecordConflict };
         let order = &record.next.order;
         let memory = &mut self.processes[run.process];
@@ -1102,8 +1118,8 @@ impl World {
             Some(_) | None => return Outcome::RecordConflict,
         }
         memory.used.insert(order.reference.clone());
-        let draft =
-            OrderDraft { base: None, next: record.next.clone(), displaced: record.issued.clone() };
+        let (next, displaced) = (record.next.clone(), record.issued.clone());
+        let draft = OrderDraft { base: None, next, displaced, made: record.mark.made.clone() };
         let mark = &record.mark;
         let pause = self.elapsed - run.announced_at.expect("announced");
         let known = self.references.get(&order.reference).expect("the record was written");
@@ -1704,6 +1720,7 @@ fn label(step: &Step) -> &'static str {
         Step::ReadRecord => "read record",
         Step::ReadServedRoots => "read roots",
         Step::ReadTarget => "read target",
+        Step::Reserve => "reserve",
         Step::Rest(_) => "rest",
         Step::Submit(_) => "submit for free",
         Step::WriteRecord(_) => "write record",

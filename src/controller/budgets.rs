@@ -1,0 +1,668 @@
+//! Grants: the right to one submit at an issuer with limits, and a place among its open orders.
+//!
+//! # Guarantees
+//! - Who looks at the limits and who takes a grant does so under one lock: no two runs get the same.
+//! - What is granted of a day was reserved in the issuer's status before, on the condition of its
+//!   resourceVersion. A block whose reservation is not known to be written is not spent.
+//! - A submit needs what only a grant, or the absence of limits, makes ([`Spent`]). A grant that a run
+//!   did not use goes back.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use jiff::Timestamp;
+use jiff::civil::Date;
+use kube::ResourceExt as _;
+use kube::runtime::reflector::ObjectRef;
+
+use super::Context;
+use super::accounts::IssuerKey;
+use super::cluster::{Error, ErrorKind};
+use super::issuer::IssuerObject;
+use super::kill_point::kill_point;
+use super::watches::Stores;
+use crate::api::condition::{self, ISSUING};
+use crate::api::{
+    CertificateRequest, ClusterIssuer, DayBudget, Issuer, IssuerKind, IssuerSpec, annotation,
+};
+use crate::ca::Disposition;
+use crate::ca::registry::Kind;
+use crate::issuance::budget::{self, Draw, Reserved};
+use crate::issuance::{Limits, Outcome, Read, Trouble, Withheld};
+use crate::metrics::LimitFigures;
+
+/// So often a reservation may lose to another writer before the run ends.
+const CONFLICTS: usize = 8;
+
+/// Namespace and name of a request.
+type Name = (String, String);
+
+/// What this process knows of the limits of each issuer.
+#[derive(Default)]
+pub(super) struct Budgets(Mutex<HashMap<IssuerKey, Purse>>);
+
+#[derive(Default)]
+struct Purse {
+    /// Of the issuer: another of the same name begins anew.
+    uid: String,
+    reserved: Option<Reserved>,
+    /// Where a run of this process knows more than the cache.
+    places: BTreeMap<Name, Place>,
+    /// Requests that wait for the end of another's order, with the end of their certificates.
+    waiting: BTreeMap<Name, Option<Timestamp>>,
+    /// One reservation at a time.
+    turn: Arc<tokio::sync::Mutex<()>>,
+}
+
+/// Whether a request has an open order.
+#[derive(Clone, Copy)]
+struct Place {
+    is_open: bool,
+    /// From this version on the cache says so itself; `None` while a run is under way.
+    version: Option<u64>,
+}
+
+/// An issuer as a run sees it.
+pub(super) struct Limited<'a> {
+    pub(super) key: &'a IssuerKey,
+    pub(super) uid: &'a str,
+    pub(super) limits: Limits,
+    pub(super) budget: Option<&'a DayBudget>,
+}
+
+/// What a run may use.
+#[derive(Default)]
+pub(super) struct Allowance {
+    grant: Option<Grant>,
+    place: Option<Taken>,
+}
+
+/// The right to one submit. Dropped, it goes back.
+pub(super) struct Grant(Option<Drawn>);
+
+/// Drawn on the orders of a day.
+struct Drawn {
+    budgets: Arc<Budgets>,
+    key: IssuerKey,
+    uid: String,
+    day: Date,
+}
+
+/// A place among the open orders, for the length of a run. What the run wrote tells afterwards.
+struct Taken {
+    budgets: Arc<Budgets>,
+    key: IssuerKey,
+    name: Name,
+}
+
+/// A grant was used up: what a submit takes.
+#[derive(Debug)]
+pub(super) struct Spent(());
+
+impl Grant {
+    /// Uses it up.
+    pub(super) fn spend(mut self) -> Spent {
+        self.0 = None;
+        Spent(())
+    }
+}
+
+impl Drop for Grant {
+    fn drop(&mut self) {
+        let Some(Drawn { budgets, key, uid, day }) = self.0.take() else { return };
+        let mut purses = budgets.purses();
+        if let Some(reserved) = purses
+            .get_mut(&key)
+            .filter(|purse| purse.uid == uid)
+            .and_then(|purse| purse.reserved.as_mut())
+            .filter(|reserved| reserved.day == day)
+        {
+            reserved.unspent += 1;
+        }
+    }
+}
+
+impl Drop for Taken {
+    fn drop(&mut self) {
+        let mut purses = self.budgets.purses();
+        if let Some(purse) = purses.get_mut(&self.key) {
+            let is_left = |place: &Place| place.version.is_none();
+            if purse.places.get(&self.name).is_some_and(is_left) {
+                purse.places.remove(&self.name);
+            }
+        }
+    }
+}
+
+impl Allowance {
+    /// The grant for a submit now; nothing where none was taken, or it was for a day that has ended.
+    pub(super) fn take(&mut self, limits: Limits, now: Timestamp) -> Option<Grant> {
+        if !limits.need_grant() {
+            return Some(Grant(None));
+        }
+        let today = budget::day_of(now);
+        let is_good = |grant: &Grant| grant.0.as_ref().is_none_or(|drawn| drawn.day >= today);
+        self.grant.take().filter(is_good)
+    }
+}
+
+impl Budgets {
+    fn purses(&self) -> MutexGuard<'_, HashMap<IssuerKey, Purse>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Forgets an issuer that is gone.
+    pub(super) fn forget(&self, key: &IssuerKey) {
+        self.purses().remove(key);
+    }
+
+    /// The limit that stands in the way of a request, as far as it is known without asking anybody.
+    pub(super) fn withheld(
+        &self,
+        stores: &Stores,
+        issuer: &Limited<'_>,
+        request: &CertificateRequest,
+        now: Timestamp,
+    ) -> Option<Withheld> {
+        let mut purses = self.purses();
+        purse(&mut purses, issuer).check(stores, issuer, request, now).err()
+    }
+
+    fn turn(&self, issuer: &Limited<'_>) -> Arc<tokio::sync::Mutex<()>> {
+        Arc::clone(&purse(&mut self.purses(), issuer).turn)
+    }
+
+    /// Takes a grant, and a place where the run has none; whether that came about, or a block has to be
+    /// reserved first.
+    fn take(
+        self: &Arc<Self>,
+        stores: &Stores,
+        issuer: &Limited<'_>,
+        request: &CertificateRequest,
+        now: Timestamp,
+        allowance: &mut Allowance,
+    ) -> Result<bool, Withheld> {
+        let mut purses = self.purses();
+        let purse = purse(&mut purses, issuer);
+        let day = match purse.check(stores, issuer, request, now)? {
+            None => None,
+            Some(Draw::FromBlock(rest)) => {
+                purse.reserved = Some(rest);
+                Some(rest.day)
+            }
+            Some(Draw::Reserve(_) | Draw::Spent(_)) => return Ok(false),
+        };
+        let name = name_of(request);
+        purse.waiting.remove(&name);
+        // Who has an open order has its place.
+        let needs_place = issuer.limits.open.is_some() && !has_open_order(stores, request);
+        if needs_place && allowance.place.is_none() {
+            purse.places.insert(name.clone(), Place { is_open: true, version: None });
+            let (budgets, key) = (Arc::clone(self), issuer.key.clone());
+            allowance.place = Some(Taken { budgets, key, name });
+        }
+        let drawn = day.map(|day| {
+            let (key, uid) = (issuer.key.clone(), issuer.uid.to_owned());
+            Drawn { budgets: Arc::clone(self), key, uid, day }
+        });
+        // One from before would want the lock for its end.
+        debug_assert!(allowance.grant.is_none());
+        allowance.grant = Some(Grant(drawn));
+        Ok(true)
+    }
+
+    /// Notes what is known to be reserved; `block` of it is new and this process's.
+    fn note(&self, issuer: &Limited<'_>, known: Reserved) {
+        purse(&mut self.purses(), issuer).reserved = Some(known);
+    }
+
+    fn reserved(&self, issuer: &Limited<'_>) -> Option<Reserved> {
+        purse(&mut self.purses(), issuer).reserved
+    }
+
+    /// Ends the run of a request, which began with `before` and left `after`. Whoever waited for its
+    /// place is returned, whose certificate ends first first.
+    pub(super) fn settle(
+        &self,
+        issuer: &Limited<'_>,
+        before: &CertificateRequest,
+        after: &CertificateRequest,
+        allowance: Allowance,
+    ) -> Vec<Name> {
+        if issuer.limits.open.is_none() {
+            return Vec::new();
+        }
+        let has_open = |request: &CertificateRequest| {
+            budget::is_open(request.status.as_ref().and_then(|status| status.order.as_ref()))
+        };
+        let is_open = has_open(after);
+        let was_open = has_open(before) || allowance.place.is_some();
+        let mut purses = self.purses();
+        let purse = purse(&mut purses, issuer);
+        let name = name_of(after);
+        if after.resource_version() == before.resource_version() {
+            purse.places.remove(&name);
+        } else {
+            let version = Some(version_of(after));
+            purse.places.insert(name, Place { is_open, version });
+        }
+        let mut woken = Vec::new();
+        if was_open && !is_open {
+            woken.extend(std::mem::take(&mut purse.waiting));
+        }
+        // Its end takes the lock itself.
+        drop(purses);
+        drop(allowance);
+        woken.sort_by_key(|(_, end)| *end);
+        woken.into_iter().map(|(name, _)| name).collect()
+    }
+}
+
+fn purse<'a>(
+    purses: &'a mut MutexGuard<'_, HashMap<IssuerKey, Purse>>,
+    issuer: &Limited<'_>,
+) -> &'a mut Purse {
+    let purse = purses.entry(issuer.key.clone()).or_default();
+    if purse.uid != issuer.uid {
+        *purse = Purse { uid: issuer.uid.to_owned(), ..Purse::default() };
+    }
+    purse
+}
+
+impl Purse {
+    /// What one more submit for `request` would draw on the day, or the limit in its way.
+    fn check(
+        &mut self,
+        stores: &Stores,
+        issuer: &Limited<'_>,
+        request: &CertificateRequest,
+        now: Timestamp,
+    ) -> Result<Option<Draw>, Withheld> {
+        let draw = issuer.limits.per_day.map(|limit| {
+            (limit, Reserved::known(budget::day_of(now), issuer.budget, self.reserved).draw(limit))
+        });
+        if let Some((limit, Draw::Spent(day))) = draw {
+            return Err(budget::spent(limit, day, &request.uid().unwrap_or_default()));
+        }
+        if let Some(limit) = issuer.limits.open
+            && !has_open_order(stores, request)
+        {
+            let name = name_of(request);
+            let open = open_orders(stores, issuer.key, Some(&name), &mut self.places);
+            if open >= limit {
+                let certificate = request.status.as_ref().and_then(|one| one.certificate.as_ref());
+                let end = certificate.map(|certificate| certificate.not_after.0);
+                // Before anybody can end one of them unnoticed.
+                self.waiting.insert(name, end);
+                return Err(Withheld::Open { limit, open });
+            }
+        }
+        Ok(draw.map(|(_, draw)| draw))
+    }
+}
+
+/// Takes a grant, and reserves a block of the day's orders where there is none.
+pub(super) async fn reserve(
+    context: &Context,
+    issuer: &Limited<'_>,
+    request: &CertificateRequest,
+    allowance: &mut Allowance,
+) -> Outcome {
+    // One that has lapsed goes back, and is of no use any more.
+    drop(allowance.grant.take());
+    let turn = context.budgets.turn(issuer);
+    for _ in 0..CONFLICTS {
+        let _turn = turn.lock().await;
+        let now = context.clock.now();
+        match context.budgets.take(&context.stores, issuer, request, now, allowance) {
+            Err(withheld) => return Outcome::Withheld(withheld),
+            Ok(true) => return Outcome::Granted,
+            Ok(false) => {}
+        }
+        let (Some(limit), uid) = (issuer.limits.per_day, request.uid().unwrap_or_default()) else {
+            return Outcome::Granted;
+        };
+        let reserved = match issuer.key.kind {
+            IssuerKind::Issuer => reserve_block::<Issuer>(context, issuer, limit, now).await,
+            IssuerKind::ClusterIssuer => {
+                reserve_block::<ClusterIssuer>(context, issuer, limit, now).await
+            }
+        };
+        match reserved {
+            Ok(()) => {}
+            Err(Unreserved::Spent(limit, day)) => {
+                return Outcome::Withheld(budget::spent(limit, day, &uid));
+            }
+            Err(Unreserved::Gone) => return Outcome::Abandoned,
+            Err(Unreserved::Failed(why)) => return Outcome::Failed(not_reserved(why)),
+        }
+    }
+    Outcome::Failed(not_reserved(format!(
+        "the status of {} {} was changed by somebody else {CONFLICTS} times meanwhile",
+        issuer.key.kind, issuer.key.name
+    )))
+}
+
+/// Why there is no block.
+enum Unreserved {
+    /// By the limit and the day of now nothing is left.
+    Spent(u32, Date),
+    /// The issuer is gone, or another has its name.
+    Gone,
+    /// It could not be read or written.
+    Failed(String),
+}
+
+fn not_reserved(why: String) -> Trouble {
+    Trouble {
+        disposition: Disposition::Retry { after: None },
+        reason: "OrderBudgetNotReserved",
+        message: format!("nothing was ordered, for no part of the day's orders is reserved: {why}"),
+        counts: true,
+    }
+}
+
+/// Writes into the status that one more block is reserved. Where somebody else was faster, or the
+/// status tells of more than the cache, that is noted, and there is no block.
+async fn reserve_block<K: IssuerObject>(
+    context: &Context,
+    issuer: &Limited<'_>,
+    limit: u32,
+    now: Timestamp,
+) -> Result<(), Unreserved> {
+    let fresh = read::<K>(context, issuer).await?;
+    let limits = fresh.spec().limits.as_ref();
+    let limit = limits.and_then(|limits| limits.orders_per_day).map_or(limit, |one| one.min(limit));
+    let stored = fresh.status().and_then(|status| status.budget.as_ref());
+    let today = budget::day_of(now);
+    let known = Reserved::known(today, stored, context.budgets.reserved(issuer));
+    let next = match known.draw(limit) {
+        Draw::Reserve(next) => next,
+        Draw::FromBlock(_) => {
+            context.budgets.note(issuer, known);
+            return Ok(());
+        }
+        Draw::Spent(day) => return Err(Unreserved::Spent(limit, day)),
+    };
+    let wanted = next.stored(context.leadership.claimant());
+    match write(context, &fresh, wanted.clone()).await {
+        Ok(()) => context.budgets.note(issuer, next),
+        Err(error) if matches!(error.kind, ErrorKind::Conflict | ErrorKind::NotFound) => {}
+        // Whether it was written nobody knows, until it is looked at. Only this process writes its
+        // own name, and one reservation at a time.
+        Err(error) => {
+            let found = read::<K>(context, issuer).await?;
+            if found.status().and_then(|status| status.budget.as_ref()) != Some(&wanted) {
+                return Err(Unreserved::Failed(error.to_string()));
+            }
+            context.budgets.note(issuer, next);
+        }
+    }
+    Ok(())
+}
+
+async fn read<K: IssuerObject>(context: &Context, issuer: &Limited<'_>) -> Result<K, Unreserved> {
+    let namespace = issuer.key.namespace.as_deref();
+    let api = K::api(context.cluster.client(), namespace);
+    let name = (namespace.unwrap_or_default(), issuer.key.name.as_str());
+    match context.cluster.object(api, K::RESOURCE, name).await {
+        Read::Present(found) if found.uid().as_deref() == Some(issuer.uid) => Ok(found),
+        Read::Present(_) | Read::Absent => Err(Unreserved::Gone),
+        Read::Unreadable(why) => Err(Unreserved::Failed(why)),
+    }
+}
+
+async fn write<K: IssuerObject>(
+    context: &Context,
+    fresh: &K,
+    budget: DayBudget,
+) -> Result<(), Error> {
+    let mut changed = fresh.clone();
+    let mut status = fresh.status().cloned().unwrap_or_default();
+    status.budget = Some(budget);
+    changed.set_status(status);
+    let api = K::api(context.cluster.client(), fresh.namespace().as_deref());
+    kill_point("before-reserve");
+    let written = context.cluster.put_status(api, K::STATUS_RESOURCE, &changed).await;
+    kill_point("after-reserve");
+    written.map(drop)
+}
+
+fn name_of(request: &CertificateRequest) -> Name {
+    (request.namespace().unwrap_or_default(), request.name_any())
+}
+
+fn version_of(request: &CertificateRequest) -> u64 {
+    request.resource_version().and_then(|version| version.parse().ok()).unwrap_or_default()
+}
+
+/// The cached status tells of an open order. The reference on the target ends it, whatever the status
+/// still says.
+fn has_open_order(stores: &Stores, request: &CertificateRequest) -> bool {
+    let order = request.status.as_ref().and_then(|status| status.order.as_ref());
+    let Some(order) = order.filter(|order| budget::is_open(Some(order))) else { return false };
+    let namespace = request.namespace().unwrap_or_default();
+    let target = ObjectRef::new(&request.spec.secret_name).within(&namespace);
+    let target = stores.targets.get(&target);
+    let delivered =
+        target.as_ref().and_then(|it| it.annotations().get(annotation::ORDER_REFERENCE));
+    delivered != Some(&order.reference)
+}
+
+/// Open orders of an issuer, that of `except` apart.
+fn open_orders(
+    stores: &Stores,
+    key: &IssuerKey,
+    except: Option<&Name>,
+    places: &mut BTreeMap<Name, Place>,
+) -> u32 {
+    let mut open = 0;
+    for guarded in stores.requests.state() {
+        let Ok(request) = &guarded.0 else { continue };
+        let name = name_of(request);
+        if !is_of(key, request) || except == Some(&name) {
+            continue;
+        }
+        let place = places.get(&name).copied();
+        let is_known = |place: &Place| place.version.is_none_or(|at| version_of(request) < at);
+        let is_open = match place.filter(is_known) {
+            Some(place) => place.is_open,
+            None => {
+                places.remove(&name);
+                has_open_order(stores, request)
+            }
+        };
+        open += u32::from(is_open);
+    }
+    open
+}
+
+fn is_of(key: &IssuerKey, request: &CertificateRequest) -> bool {
+    let reference = &request.spec.issuer_ref;
+    reference.kind == key.kind
+        && reference.name == key.name
+        && (key.kind == IssuerKind::ClusterIssuer || request.namespace() == key.namespace)
+}
+
+/// The limits that bear on the requests of an issuer.
+pub(super) fn limits_of(spec: &IssuerSpec) -> Limits {
+    Limits::of(spec.limits.as_ref(), Kind::of(spec).is_ok_and(Kind::has_orders))
+}
+
+/// The limits of all issuers and what is used of them, as the caches tell.
+pub(super) fn figures(stores: &Stores, now: Timestamp) -> Vec<LimitFigures> {
+    let mut all = Vec::new();
+    for issuer in stores.issuers.state() {
+        all.extend(issuer.0.as_ref().ok().map(|issuer| figures_of(stores, issuer, now)));
+    }
+    for issuer in stores.cluster_issuers.state() {
+        all.extend(issuer.0.as_ref().ok().map(|issuer| figures_of(stores, issuer, now)));
+    }
+    all
+}
+
+fn figures_of<K: IssuerObject>(stores: &Stores, issuer: &K, now: Timestamp) -> LimitFigures {
+    let key = IssuerKey { kind: K::KIND, namespace: issuer.namespace(), name: issuer.name_any() };
+    let limits = limits_of(issuer.spec());
+    let pace = issuer.spec().limits.as_ref().and_then(|limits| limits.requests_per_second);
+    let stored = issuer.status().and_then(|status| status.budget.as_ref());
+    let reserved = limits.per_day.map(|_| Reserved::known(budget::day_of(now), stored, None));
+    let mut withheld = BTreeMap::new();
+    for guarded in stores.requests.state() {
+        let Ok(request) = &guarded.0 else { continue };
+        let conditions = request.status.as_ref().map_or(&[][..], |status| &status.conditions);
+        let reason = condition::find(conditions, ISSUING).map(|issuing| issuing.reason.as_str());
+        let limit = Withheld::REASONS.iter().find(|(known, _)| Some(*known) == reason);
+        if let Some((_, field)) = limit.filter(|_| is_of(&key, request)) {
+            *withheld.entry(*field).or_default() += 1;
+        }
+    }
+    LimitFigures {
+        limits: [
+            ("ordersPerDay", limits.per_day),
+            ("openOrders", limits.open),
+            ("ordersPerRequestPerDay", limits.per_request),
+            ("requestsPerSecond", pace),
+        ]
+        .into_iter()
+        .filter_map(|(field, limit)| Some((field, limit?)))
+        .collect(),
+        reserved: reserved.map(|reserved| reserved.reserved),
+        open: Kind::of(issuer.spec())
+            .is_ok_and(Kind::has_orders)
+            .then(|| open_orders(stores, &key, None, &mut BTreeMap::new())),
+        withheld: withheld.into_iter().collect(),
+        kind: K::KIND.to_string(),
+        namespace: key.namespace.unwrap_or_default(),
+        issuer: key.name,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::OrderPhase;
+
+    const TODAY: &str = "2026-06-01T12:00:00Z";
+    const TOMORROW: &str = "2026-06-02T00:00:01Z";
+
+    fn at(text: &str) -> Timestamp {
+        text.parse().expect("a time")
+    }
+
+    fn key() -> IssuerKey {
+        IssuerKey {
+            kind: IssuerKind::Issuer,
+            namespace: Some("shop".to_owned()),
+            name: "ca".to_owned(),
+        }
+    }
+
+    fn issuer(key: &IssuerKey, limits: Limits) -> Limited<'_> {
+        Limited { key, uid: "uid", limits, budget: None }
+    }
+
+    fn request(name: &str, version: u64, phase: Option<OrderPhase>) -> CertificateRequest {
+        let status = phase.map(|phase| {
+            serde_json::json!({ "order": { "reference": "r", "phase": format!("{phase:?}") } })
+        });
+        serde_json::from_value(serde_json::json!({
+            "apiVersion": "chancery.dev/v1alpha1", "kind": "CertificateRequest",
+            "metadata": {
+                "name": name, "namespace": "shop", "uid": name,
+                "resourceVersion": version.to_string(),
+            },
+            "spec": { "issuerRef": { "name": "ca" }, "secretName": name },
+            "status": status,
+        }))
+        .expect("a request")
+    }
+
+    #[test]
+    fn a_grant_that_is_not_used_goes_back_and_one_that_is_does_not() {
+        let (budgets, key) = (Arc::new(Budgets::default()), key());
+        let issuer = issuer(&key, Limits { per_day: Some(20), ..Limits::default() });
+        let (stores, request) = (Stores::of_requests(vec![]), request("a", 1, None));
+        let mut allowance = Allowance::default();
+        let take = |allowance: &mut Allowance| {
+            budgets.take(&stores, &issuer, &request, at(TODAY), allowance).expect("room")
+        };
+        assert!(!take(&mut allowance), "a block has to be reserved first");
+        let day = budget::day_of(at(TODAY));
+        budgets.note(&issuer, Reserved { day, reserved: 2, unspent: 2 });
+        let unspent = || budgets.reserved(&issuer).expect("noted").unspent;
+        assert!(take(&mut allowance));
+        assert_eq!(unspent(), 1);
+        drop(std::mem::take(&mut allowance));
+        assert_eq!(unspent(), 2, "it went back");
+        assert!(take(&mut allowance));
+        let grant = allowance.take(issuer.limits, at(TODAY)).expect("a grant");
+        let Spent { .. } = grant.spend();
+        drop(std::mem::take(&mut allowance));
+        assert_eq!(unspent(), 1, "it is used up");
+        assert!(allowance.take(issuer.limits, at(TODAY)).is_none(), "no submit without one");
+        assert!(take(&mut allowance));
+        assert!(allowance.take(issuer.limits, at(TOMORROW)).is_none(), "its day has ended");
+        assert!(
+            allowance.take(Limits::default(), at(TODAY)).is_some(),
+            "without limits it is free"
+        );
+    }
+
+    #[test]
+    fn a_place_is_taken_by_one_and_free_when_it_is_known_to_be() {
+        let (budgets, key) = (Arc::new(Budgets::default()), key());
+        let issuer = issuer(&key, Limits { open: Some(1), ..Limits::default() });
+        let [a, b] = ["a", "b"].map(|name| request(name, 1, None));
+        let stores = Stores::of_requests(vec![a.clone(), b.clone()]);
+        let take = |stores: &Stores, request: &CertificateRequest| {
+            let mut allowance = Allowance::default();
+            let taken = budgets.take(stores, &issuer, request, at(TODAY), &mut allowance);
+            taken.map(|_| allowance)
+        };
+        let full = Err(Withheld::Open { limit: 1, open: 1 });
+        let first = take(&stores, &a).expect("there is room");
+        assert_eq!(take(&stores, &b).map(drop), full, "before the cache knows");
+        drop(first);
+        let first = take(&stores, &b).map(drop).and_then(|()| take(&stores, &a));
+        // It was announced, and the cache lags behind.
+        let announced = request("a", 5, Some(OrderPhase::Submitting));
+        let woken = budgets.settle(&issuer, &a, &announced, first.expect("there is room"));
+        assert_eq!(woken, Vec::<Name>::new());
+        assert_eq!(take(&stores, &b).map(drop), full);
+        assert!(take(&stores, &announced).is_ok(), "it goes on with its own");
+        let stores = Stores::of_requests(vec![announced.clone(), b.clone()]);
+        assert_eq!(take(&stores, &b).map(drop), full, "now the cache knows");
+        // It has ended, and the cache lags behind.
+        let ended = request("a", 6, Some(OrderPhase::Failed));
+        let woken = budgets.settle(&issuer, &announced, &ended, Allowance::default());
+        assert_eq!(woken, [("shop".to_owned(), "b".to_owned())], "who waits is told");
+        assert!(take(&stores, &b).is_ok());
+    }
+
+    #[test]
+    fn what_waits_goes_on_in_the_order_in_which_certificates_end() {
+        let (budgets, key) = (Arc::new(Budgets::default()), key());
+        let issuer = issuer(&key, Limits { open: Some(1), ..Limits::default() });
+        let open = request("open", 1, Some(OrderPhase::Pending));
+        let stores = Stores::of_requests(vec![open.clone()]);
+        for (name, end) in
+            [("late", Some("2026-08-01T00:00:00Z")), ("new", None), ("soon", Some(TOMORROW))]
+        {
+            let mut waiting = request(name, 1, None);
+            waiting.status = end.map(|end| {
+                let certificate = serde_json::json!({ "certificate": {
+                    "serialNumber": "1", "issuer": "i", "subject": "s", "fingerprintSha256": "f", "privateKey": "k",
+                    "notBefore": TODAY, "notAfter": end, "deliveredAt": TODAY,
+                    "secretResourceVersion": "1",
+                }});
+                serde_json::from_value(certificate).expect("a status")
+            });
+            assert!(budgets.withheld(&stores, &issuer, &waiting, at(TODAY)).is_some());
+        }
+        let ended = request("open", 2, None);
+        let woken = budgets.settle(&issuer, &open, &ended, Allowance::default());
+        let names: Vec<_> = woken.iter().map(|(_, name)| name.as_str()).collect();
+        assert_eq!(names, ["new", "soon", "late"]);
+    }
+}

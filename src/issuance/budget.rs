@@ -1,0 +1,386 @@
+//! What the limits of an issuer leave: of the day's orders, of open orders, and of orders for one
+//! request.
+//!
+//! # Guarantees
+//! - What is drawn of a day was reserved in the issuer's status before. The sum of all blocks is at
+//!   most the limit, and a process spends its own block only: whatever dies, no more is submitted
+//!   than the limit allows.
+//! - A day that has begun in the status stays, whatever a clock that was set back says.
+//! - Everything that may end in a submit passes one gate.
+
+use jiff::civil::Date;
+use jiff::tz::TimeZone;
+use jiff::{SignedDuration, Timestamp};
+
+use super::decide::{Rest, Step};
+use super::observation::Observation;
+use super::record::{OrderState, RecordRead};
+use super::renewal::jitter;
+use crate::api::{DayBudget, Limits as LimitsSpec, OrderPhase, OrderStatus};
+
+/// So many orders a request may have in a day, where they cost money and the issuer says nothing.
+const ORDERS_PER_REQUEST: u32 = 10;
+/// The window in which the orders for one request are counted.
+const WINDOW: SignedDuration = SignedDuration::from_hours(24);
+/// What has left the window is remembered a little longer: a clock that was ahead for a while must
+/// not make it forgotten.
+const MEMORY: SignedDuration = SignedDuration::from_hours(25);
+/// A block is this part of the limit: so much a process that dies may lose.
+const BLOCKS: u32 = 10;
+/// What waits for a new day goes on within so many seconds after midnight, and not all of it at once.
+const MORNING: i64 = 300;
+
+/// The limits of an issuer that bear on its requests.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Limits {
+    /// Orders on one UTC day.
+    pub per_day: Option<u32>,
+    /// Orders open at once.
+    pub open: Option<u32>,
+    /// Orders for one request within 24 hours.
+    pub per_request: Option<u32>,
+}
+
+impl Limits {
+    /// Of an issuer whose CA takes orders that cost money, or does not.
+    #[must_use]
+    pub fn of(spec: Option<&LimitsSpec>, has_orders: bool) -> Self {
+        let limit = |field: fn(&LimitsSpec) -> Option<u32>| spec.and_then(field);
+        let of_orders = |limit: Option<u32>| limit.filter(|_| has_orders);
+        Self {
+            per_day: limit(|spec| spec.orders_per_day),
+            open: of_orders(limit(|spec| spec.open_orders)),
+            per_request: of_orders(
+                limit(|spec| spec.orders_per_request_per_day).or(Some(ORDERS_PER_REQUEST)),
+            ),
+        }
+    }
+
+    /// A submit needs a grant.
+    #[must_use]
+    pub fn need_grant(&self) -> bool {
+        self.per_day.is_some() || self.open.is_some()
+    }
+}
+
+/// What a run knows of the limits that bear on it.
+#[derive(Clone, Debug, Default)]
+pub struct BudgetSeen {
+    /// The limits.
+    pub limits: Limits,
+    /// This run has a grant.
+    pub granted: bool,
+    /// There was none, for this reason.
+    pub withheld: Option<Withheld>,
+    /// What the metadata watch knows of the record: when orders were made. `None` where it knows of
+    /// no record.
+    pub made: Option<Vec<Timestamp>>,
+}
+
+/// The limit that a request waits for.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Withheld {
+    /// The day's orders are spent.
+    Day {
+        /// `ordersPerDay`.
+        limit: u32,
+        /// The UTC day.
+        day: Date,
+        /// When the next begins for this request.
+        until: Timestamp,
+    },
+    /// As many orders are open as may be.
+    Open {
+        /// `openOrders`.
+        limit: u32,
+        /// So many are.
+        open: u32,
+    },
+    /// As many orders were made for this request as may be.
+    Churn {
+        /// `ordersPerRequestPerDay`.
+        limit: u32,
+        /// So many were.
+        made: u32,
+        /// When the next may be made.
+        until: Timestamp,
+    },
+}
+
+impl Withheld {
+    /// Reasons in a condition, each with the field that it is about.
+    pub const REASONS: [(&'static str, &'static str); 3] = [
+        ("OrderBudgetSpent", "ordersPerDay"),
+        ("OpenOrdersLimitReached", "openOrders"),
+        ("ChurnLimitReached", "ordersPerRequestPerDay"),
+    ];
+
+    /// The reason in a condition.
+    #[must_use]
+    pub fn reason(&self) -> &'static str {
+        let [day, open, churn] = Self::REASONS;
+        match self {
+            Self::Day { .. } => day.0,
+            Self::Open { .. } => open.0,
+            Self::Churn { .. } => churn.0,
+        }
+    }
+
+    /// When it passes by itself, where that is known.
+    #[must_use]
+    pub fn until(&self) -> Option<Timestamp> {
+        match self {
+            Self::Day { until, .. } | Self::Churn { until, .. } => Some(*until),
+            Self::Open { .. } => None,
+        }
+    }
+
+    /// The limit, the figures, and how it goes on.
+    pub(super) fn message(&self, seen: &Observation) -> String {
+        let issuer = &seen.request.issuer;
+        match self {
+            Self::Day { limit, day, until } => format!(
+                "{issuer} has used the {limit} orders that its spec.limits.ordersPerDay allows on {day} (UTC): it goes on by itself at {until}, or when the limit is raised"
+            ),
+            Self::Open { limit, open } => format!(
+                "{issuer} has {open} open orders, and its spec.limits.openOrders allows {limit}: it goes on by itself when one of them ends, or when the limit is raised"
+            ),
+            Self::Churn { limit, made, until } => format!(
+                "{made} orders were made for request {} within 24 hours, and spec.limits.ordersPerRequestPerDay of {issuer} allows {limit}: find out what changes the request, or deletes and creates it again, then raise the limit or wait; it goes on by itself at {until}",
+                seen.request.name
+            ),
+        }
+    }
+}
+
+/// The UTC day of a moment.
+#[must_use]
+pub fn day_of(now: Timestamp) -> Date {
+    now.to_zoned(TimeZone::UTC).date()
+}
+
+/// What is known to be reserved of one day, and how much of it this process has not spent.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Reserved {
+    /// The UTC day.
+    pub day: Date,
+    /// By all processes together.
+    pub reserved: u32,
+    /// The rest of this process's block.
+    pub unspent: u32,
+}
+
+/// What a draw on the day's orders comes to.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Draw {
+    /// One of the block that is reserved.
+    FromBlock(Reserved),
+    /// A block has to be reserved first.
+    Reserve(Reserved),
+    /// Nothing is left of that day.
+    Spent(Date),
+}
+
+impl Reserved {
+    /// What the status says, and what this process knows beyond it.
+    ///
+    /// Later days win, and more of the same day: a cache may lag. A day in the status that cannot be
+    /// read is taken for today: what is reserved counts.
+    #[must_use]
+    pub fn known(today: Date, status: Option<&DayBudget>, memory: Option<Self>) -> Self {
+        let stored = status.map(|budget| Self {
+            day: budget.day.parse().unwrap_or(today),
+            reserved: budget.reserved,
+            unspent: 0,
+        });
+        let begun = |one: &Self| one.day >= today;
+        let (stored, memory) = (stored.filter(begun), memory.filter(begun));
+        match (stored, memory) {
+            (Some(stored), Some(memory)) if stored.day == memory.day => {
+                Self { reserved: stored.reserved.max(memory.reserved), ..memory }
+            }
+            (Some(one), Some(other)) => {
+                if one.day > other.day {
+                    one
+                } else {
+                    other
+                }
+            }
+            (Some(one), None) | (None, Some(one)) => one,
+            (None, None) => Self { day: today, reserved: 0, unspent: 0 },
+        }
+    }
+
+    /// Whether one more may be submitted, and what has to be written first.
+    #[must_use]
+    pub fn draw(self, limit: u32) -> Draw {
+        // A limit that was lowered binds what is left of a block too.
+        if self.reserved.saturating_sub(self.unspent) >= limit {
+            return Draw::Spent(self.day);
+        }
+        if self.unspent > 0 {
+            return Draw::FromBlock(Self { unspent: self.unspent - 1, ..self });
+        }
+        let block = (limit / BLOCKS).clamp(1, limit - self.reserved);
+        Draw::Reserve(Self { reserved: self.reserved + block, unspent: block, ..self })
+    }
+
+    /// As it is written into the status.
+    #[must_use]
+    pub fn stored(&self, by: &str) -> DayBudget {
+        DayBudget { day: self.day.to_string(), reserved: self.reserved, by: by.to_owned() }
+    }
+}
+
+/// The day's orders are spent, for the request of this uid.
+#[must_use]
+pub fn spent(limit: u32, day: Date, uid: &str) -> Withheld {
+    let midnight = day
+        .tomorrow()
+        .and_then(|next| next.to_zoned(TimeZone::UTC))
+        .map_or(Timestamp::MAX, |next| next.timestamp());
+    let spread = SignedDuration::from_secs(jitter(uid, MORNING));
+    Withheld::Day { limit, day, until: midnight.checked_add(spread).unwrap_or(midnight) }
+}
+
+/// The order is at the CA, or may be, and has neither been issued nor ended.
+#[must_use]
+pub fn is_open(order: Option<&OrderStatus>) -> bool {
+    order.is_some_and(|order| match order.phase {
+        OrderPhase::Submitting | OrderPhase::Unknown | OrderPhase::Pending => true,
+        OrderPhase::Issued | OrderPhase::Failed => false,
+    })
+}
+
+/// When orders were made, with one that is made now. To the second, as an annotation holds them.
+#[must_use]
+pub fn noted(made: &[Timestamp], now: Timestamp) -> Vec<Timestamp> {
+    let now = Timestamp::from_second(now.as_second()).unwrap_or(now);
+    let mut noted: Vec<_> =
+        made.iter().copied().filter(|at| now.duration_since(*at) < MEMORY).collect();
+    noted.push(now);
+    noted.sort();
+    noted
+}
+
+/// Whether one more may be made. What is ahead of a clock that was set back counts as well.
+#[must_use]
+pub fn churn(limit: Option<u32>, made: &[Timestamp], now: Timestamp) -> Option<Withheld> {
+    let limit = limit?;
+    let mut within: Vec<_> =
+        made.iter().copied().filter(|at| now.duration_since(*at) < WINDOW).collect();
+    within.sort();
+    let most = usize::try_from(limit).unwrap_or(usize::MAX);
+    // The one that has to leave the window before there is room.
+    let last = within.len().checked_sub(most).and_then(|at| within.get(at))?;
+    Some(Withheld::Churn {
+        limit,
+        made: u32::try_from(within.len()).unwrap_or(u32::MAX),
+        until: last.checked_add(WINDOW).unwrap_or(Timestamp::MAX),
+    })
+}
+
+/// As the annotation holds it.
+pub(super) fn written(made: &[Timestamp]) -> String {
+    made.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ")
+}
+
+/// From the annotation; `None` where it is not what was written.
+#[must_use]
+pub fn read(text: &str) -> Option<Vec<Timestamp>> {
+    text.split_ascii_whitespace().map(|at| at.parse().ok()).collect()
+}
+
+/// The step, or what has to come before it, or the limit that stands in its way.
+pub(super) fn gate(seen: &Observation, step: Step) -> Step {
+    if writes_record(seen, &step)
+        && let Some(withheld) = seen.churn()
+    {
+        return seen.held_back(withheld);
+    }
+    if !leads_to_submit(seen, &step) || !seen.budget.limits.need_grant() || seen.budget.granted {
+        return step;
+    }
+    match &seen.budget.withheld {
+        Some(withheld) => seen.held_back(withheld.clone()),
+        None => Step::Reserve,
+    }
+}
+
+/// What is known before anything is read: a request that waits is looked at for nothing.
+pub(super) fn early(seen: &Observation) -> Option<Step> {
+    let withheld = seen.budget.withheld.clone().filter(|_| !seen.budget.granted)?;
+    Some(seen.held_back(withheld))
+}
+
+/// The step makes an order, or leads to one before anything else is known.
+fn writes_record(seen: &Observation, step: &Step) -> bool {
+    match step {
+        Step::Prepare(_) | Step::WriteRecord(_) => true,
+        // What the CA refused is the same order still.
+        Step::Claim => seen.record().is_some_and(|one| one.mark.state != OrderState::Refused),
+        Step::Announce
+        | Step::Deliver(_)
+        | Step::Find
+        | Step::FindBefore
+        | Step::Mark(_)
+        | Step::OpenAccount
+        | Step::Order
+        | Step::ReadCsr
+        | Step::ReadRecord
+        | Step::ReadServedRoots
+        | Step::ReadTarget
+        | Step::Reserve
+        | Step::Rest(_)
+        | Step::Submit(_) => false,
+    }
+}
+
+/// Nothing but the limits stands between the step and a submit.
+fn leads_to_submit(seen: &Observation, step: &Step) -> bool {
+    match step {
+        Step::Announce
+        | Step::Claim
+        | Step::Order
+        | Step::Prepare(_)
+        | Step::Submit(_)
+        | Step::WriteRecord(_) => true,
+        // The look before a submit; one for an order that may be at the CA only follows it.
+        Step::Find => {
+            seen.order.progress.is_none()
+                && seen.record().is_some_and(|record| seen.has_unused_claim(record))
+        }
+        Step::Deliver(_)
+        | Step::FindBefore
+        | Step::Mark(_)
+        | Step::OpenAccount
+        | Step::ReadCsr
+        | Step::ReadRecord
+        | Step::ReadServedRoots
+        | Step::ReadTarget
+        | Step::Reserve
+        | Step::Rest(_) => false,
+    }
+}
+
+impl Observation {
+    fn churn(&self) -> Option<Withheld> {
+        let made = match &self.order.record {
+            Some(RecordRead::Present(record)) => &record.mark.made,
+            Some(RecordRead::Absent) => return None,
+            Some(_) | None => self.budget.made.as_ref()?,
+        };
+        churn(self.budget.limits.per_request, made, self.now)
+    }
+
+    /// A record that nobody has read may hold an order to go on with: it comes first.
+    fn held_back(&self, withheld: Withheld) -> Step {
+        if self.budget.made.is_some() && self.order.record.is_none() {
+            return Step::ReadRecord;
+        }
+        Step::Rest(Rest::Withheld(withheld))
+    }
+}
+
+#[cfg(test)]
+mod tests;
