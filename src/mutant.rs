@@ -112,6 +112,15 @@ mutants! {
     /// While `suspend` is set nothing is submitted. Without it, it is not looked at.
     Suspend "suspend"
 
+    // How much: the limits.
+    /// What is drawn of a day's orders was reserved in the issuer's status before. Without it, each
+    /// process counts for itself.
+    DayBudget "day-budget"
+    /// Open orders are counted before there is another. Without it, nobody counts.
+    OpenOrders "open-orders"
+    /// The orders for a request are counted in its record. Without it, nobody counts.
+    ChurnBreaker "churn-breaker"
+
     // What is read and written in the cluster.
     /// A Secret that must not be read is not taken for absent. Without it, a 403 is taken for a 404.
     ForbiddenIsAbsent "forbidden-is-absent"

@@ -30,6 +30,7 @@ use crate::ca::registry::Kind;
 use crate::issuance::budget::{self, Draw, Reserved};
 use crate::issuance::{Limits, Outcome, Read, Trouble, Withheld};
 use crate::metrics::LimitFigures;
+use crate::mutant::{self, Mutant};
 
 /// So often a reservation may lose to another writer before the run ends.
 const CONFLICTS: usize = 8;
@@ -279,13 +280,15 @@ impl Purse {
         now: Timestamp,
     ) -> Result<Option<Draw>, Withheld> {
         let draw = issuer.limits.per_day.map(|limit| {
-            (limit, Reserved::known(budget::day_of(now), issuer.budget, self.reserved).draw(limit))
+            let stored = issuer.budget.filter(|_| !mutant::is_removed(Mutant::DayBudget));
+            (limit, Reserved::known(budget::day_of(now), stored, self.reserved).draw(limit))
         });
         if let Some((limit, Draw::Spent(day))) = draw {
             return Err(budget::spent(limit, day, &request.uid().unwrap_or_default()));
         }
         if let Some(limit) = issuer.limits.open
             && !has_open_order(stores, request)
+            && !mutant::is_removed(Mutant::OpenOrders)
         {
             let name = name_of(request);
             let open = open_orders(stores, issuer.key, Some(&name), &mut self.places);
@@ -374,6 +377,7 @@ async fn reserve_block<K: IssuerObject>(
     let limits = fresh.spec().limits.as_ref();
     let limit = limits.and_then(|limits| limits.orders_per_day).map_or(limit, |one| one.min(limit));
     let stored = fresh.status().and_then(|status| status.budget.as_ref());
+    let stored = stored.filter(|_| !mutant::is_removed(Mutant::DayBudget));
     let today = budget::day_of(now);
     let known = Reserved::known(today, stored, context.budgets.reserved(issuer));
     let next = match known.draw(limit) {

@@ -492,10 +492,7 @@ fn budget_seen(
     issuer: &Limited<'_>,
     now: jiff::Timestamp,
 ) -> BudgetSeen {
-    let has_waited = previous
-        .issuing
-        .as_ref()
-        .is_some_and(|(reason, _)| Withheld::REASONS.iter().any(|(known, _)| known == reason));
+    let has_waited = Withheld::is_told(previous.issuing.as_ref());
     let withheld =
         has_waited.then(|| context.budgets.withheld(&context.stores, issuer, request, now));
     let record = record_name(&request.name_any());

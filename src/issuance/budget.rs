@@ -17,6 +17,7 @@ use super::observation::Observation;
 use super::record::{OrderState, RecordRead};
 use super::renewal::jitter;
 use crate::api::{DayBudget, Limits as LimitsSpec, OrderPhase, OrderStatus};
+use crate::mutant::{self, Mutant};
 
 /// So many orders a request may have in a day, where they cost money and the issuer says nothing.
 const ORDERS_PER_REQUEST: u32 = 10;
@@ -114,6 +115,12 @@ impl Withheld {
         ("OpenOrdersLimitReached", "openOrders"),
         ("ChurnLimitReached", "ordersPerRequestPerDay"),
     ];
+
+    /// The condition `Issuing`, by its reason, tells of a limit.
+    #[must_use]
+    pub fn is_told<T>(issuing: Option<&(String, T)>) -> bool {
+        issuing.is_some_and(|(reason, _)| Self::REASONS.iter().any(|(known, _)| known == reason))
+    }
 
     /// The reason in a condition.
     #[must_use]
@@ -293,6 +300,14 @@ pub fn read(text: &str) -> Option<Vec<Timestamp>> {
 
 /// The step, or what has to come before it, or the limit that stands in its way.
 pub(super) fn gate(seen: &Observation, step: Step) -> Step {
+    // What was looked for long enough, and would be made again: until the limit admits that, it is
+    // told of the limit, and not of both by turns.
+    if matches!(step, Step::Rest(Rest::LookedFor { .. }))
+        && Withheld::is_told(seen.previous.issuing.as_ref())
+        && let Some(withheld) = seen.churn().or_else(|| seen.budget.withheld.clone())
+    {
+        return Step::Rest(Rest::Withheld(withheld));
+    }
     if writes_record(seen, &step)
         && let Some(withheld) = seen.churn()
     {
@@ -365,6 +380,9 @@ fn leads_to_submit(seen: &Observation, step: &Step) -> bool {
 
 impl Observation {
     fn churn(&self) -> Option<Withheld> {
+        if mutant::is_removed(Mutant::ChurnBreaker) {
+            return None;
+        }
         let made = match &self.order.record {
             Some(RecordRead::Present(record)) => &record.mark.made,
             Some(RecordRead::Absent) => return None,

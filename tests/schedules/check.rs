@@ -10,6 +10,7 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use crate::api::{ApiServer, Kind};
+use crate::plan::{Limits, Setting};
 use crate::world::NAMESPACE;
 
 /// Something that must never be.
@@ -23,11 +24,16 @@ pub enum Finding {
     WrongDelivery(String),
     /// What waits for nobody and does not go on.
     Stuck(String),
+    /// More at the CA than the limits of the issuer allow.
+    OverLimit(String),
 }
 
 /// What was asked for, bought and delivered.
 #[derive(Default)]
 pub struct Ledger {
+    limits: Limits,
+    /// How many days there are in which orders are made.
+    days: u64,
     /// The name each request asks for now.
     wanted: BTreeMap<String, String>,
     /// How many orders what was asked for so far may lead to.
@@ -51,6 +57,13 @@ pub struct Ledger {
 }
 
 impl Ledger {
+    /// With nothing in it yet, where the issuer has these limits.
+    pub fn new(setting: &Setting) -> Self {
+        // Clocks are wrong by minutes, so that nobody knows of which day an order is.
+        let days = if setting.is_near_midnight { 2 } else { 1 };
+        Self { limits: setting.limits, days, ..Self::default() }
+    }
+
     /// The name that a request asks for.
     pub fn wanted(&mut self, request: &str, number: usize) -> String {
         let first = || format!("{request}-{number}.example.ch");
@@ -111,6 +124,7 @@ impl Ledger {
         self.look_at_targets(api, orders);
         self.look_at_keys(api, orders);
         self.look_at_orders(orders, now);
+        self.look_at_limits(api, orders);
         self.orders_seen = orders.len();
     }
 
@@ -221,6 +235,40 @@ impl Ledger {
         }
     }
 
+    /// What the CA makes two of is ordered once.
+    fn look_at_limits(&mut self, api: &ApiServer, orders: &[Record]) {
+        let count =
+            |count: usize| u64::try_from(count).unwrap_or(u64::MAX).saturating_sub(self.doublings);
+        let mut over = Vec::new();
+        let mut look = |what: &str, limit: u64, made: usize| {
+            if limit > 0 && count(made) > limit {
+                over.push(Finding::OverLimit(format!(
+                    "{} {what}, and {limit} is the limit",
+                    count(made)
+                )));
+            }
+        };
+        look("orders", self.limits.orders_per_day * self.days, orders.len());
+        let mut by_request: BTreeMap<_, usize> = BTreeMap::new();
+        for order in orders {
+            *by_request.entry(self.request_of(order)).or_default() += 1;
+        }
+        let most = by_request.into_values().max().unwrap_or_default();
+        look("orders for one request", self.limits.orders_per_request_per_day, most);
+        // Those of requests that are gone are not counted.
+        let uids: BTreeSet<String> = api
+            .objects(Kind::CertificateRequest)
+            .filter_map(|request| Some(request["metadata"]["uid"].as_str()?.to_owned()))
+            .collect();
+        let is_open = |order: &&Record| {
+            !is_over(order)
+                && order.certificate.is_none()
+                && uid_of(order).is_some_and(|uid| uids.contains(uid))
+        };
+        look("open orders", self.limits.open_orders, orders.iter().filter(is_open).count());
+        self.findings.extend(over);
+    }
+
     /// Whether what was delivered is what a request asks for now.
     pub fn is_served(&mut self, api: &ApiServer, orders: &[Record], name: &str) -> bool {
         let Some(target) = api.object(Kind::Secret, NAMESPACE, &format!("{name}-tls")) else {
@@ -236,8 +284,7 @@ impl Ledger {
     }
 
     fn request_of(&self, order: &Record) -> Option<String> {
-        let reference = reference(order)?.strip_prefix("chancery-")?;
-        self.uids.get(reference.rsplit_once('-')?.0).cloned()
+        self.uids.get(uid_of(order)?).cloned()
     }
 
     /// SHA-256 of the public key of a private key in an entry of a Secret.
@@ -265,6 +312,11 @@ impl Ledger {
 
 fn reference(order: &Record) -> Option<&str> {
     order.submitted_tags.iter().map(String::as_str).find(|tag| tag.starts_with("chancery-"))
+}
+
+/// uid of the request that an order was made for.
+fn uid_of(order: &Record) -> Option<&str> {
+    Some(reference(order)?.strip_prefix("chancery-")?.rsplit_once('-')?.0)
 }
 
 /// It ended without a certificate.

@@ -20,6 +20,7 @@ pub struct Sum {
     pub lost_keys: usize,
     pub wrong_deliveries: usize,
     pub stuck: usize,
+    pub over_limits: usize,
     pub beyond_promise: usize,
     /// What was found in schedules beyond the promise, by kind.
     pub beyond: BTreeMap<&'static str, usize>,
@@ -57,6 +58,7 @@ impl Sum {
                 Finding::LostKey(_) => self.lost_keys += 1,
                 Finding::WrongDelivery(_) => self.wrong_deliveries += 1,
                 Finding::Stuck(_) => self.stuck += 1,
+                Finding::OverLimit(_) => self.over_limits += 1,
             }
         }
         if !outcome.findings.is_empty() && self.failed.len() < 20 {
@@ -66,7 +68,12 @@ impl Sum {
 
     /// Whether nothing was found that must not be.
     pub fn is_clean(&self) -> bool {
-        self.duplicate_orders + self.lost_keys + self.wrong_deliveries + self.stuck == 0
+        self.duplicate_orders
+            + self.lost_keys
+            + self.wrong_deliveries
+            + self.stuck
+            + self.over_limits
+            == 0
     }
 
     /// The line for machines.
@@ -77,6 +84,7 @@ impl Sum {
             "lost_keys": self.lost_keys,
             "wrong_deliveries": self.wrong_deliveries,
             "stuck": self.stuck,
+            "over_limits": self.over_limits,
             "beyond_promise": self.beyond_promise,
             "found_beyond_promise": self.beyond,
             "happenings": self.happenings,
@@ -97,6 +105,7 @@ fn kind(finding: &Finding) -> &'static str {
         Finding::LostKey(_) => "lost_keys",
         Finding::WrongDelivery(_) => "wrong_deliveries",
         Finding::Stuck(_) => "stuck",
+        Finding::OverLimit(_) => "over_limits",
     }
 }
 
@@ -237,7 +246,7 @@ pub fn exhaust(what: &str, setting: &Setting, script: &BTreeMap<String, Happenin
 }
 
 /// What may be left out of a setting.
-const SIMPLER: [fn(&mut Setting); 9] = [
+const SIMPLER: [fn(&mut Setting); 14] = [
     |setting| setting.requests = 1,
     |setting| setting.replicas = 1,
     |setting| setting.is_proven = true,
@@ -247,6 +256,11 @@ const SIMPLER: [fn(&mut Setting); 9] = [
     |setting| setting.omits_open_orders = false,
     |setting| setting.lifetime = None,
     |setting| setting.lag = 0,
+    |setting| setting.limits.orders_per_day = 0,
+    |setting| setting.limits.open_orders = 0,
+    |setting| setting.limits.orders_per_request_per_day = 0,
+    |setting| setting.limits.requests_per_second = 0,
+    |setting| setting.is_near_midnight = false,
 ];
 
 /// The same finding with as little as possible going wrong.

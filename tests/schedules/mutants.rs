@@ -25,6 +25,7 @@ fn found(seed: u64, mutant: Option<Mutant>) -> (BTreeSet<&'static str>, bool) {
         Finding::LostKey(_) => "lost-key",
         Finding::WrongDelivery(_) => "wrong-delivery",
         Finding::Stuck(_) => "stuck",
+        Finding::OverLimit(_) => "over-limit",
     };
     (outcome.findings.iter().map(kind).collect(), outcome.is_beyond)
 }

@@ -176,6 +176,33 @@ pub struct Setting {
     pub lag: u64,
     /// Things happen that nothing is promised for.
     pub is_beyond: bool,
+    /// The limits of the issuer.
+    pub limits: Limits,
+    /// The day ends soon after it has begun.
+    pub is_near_midnight: bool,
+}
+
+/// The limits of an issuer; 0 is none.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Limits {
+    pub orders_per_day: u64,
+    pub open_orders: u64,
+    pub orders_per_request_per_day: u64,
+    pub requests_per_second: u64,
+}
+
+impl Limits {
+    fn of(dice: Dice) -> Self {
+        let drawn = |choices: &[u64], what: &str| {
+            if dice.once_in(2, what) { dice.one_of(choices, &format!("{what} of")) } else { 0 }
+        };
+        Self {
+            orders_per_day: drawn(&[1, 2, 3, 20], "orders per day"),
+            open_orders: drawn(&[1, 2], "open orders"),
+            orders_per_request_per_day: drawn(&[1, 2, 3], "orders per request"),
+            requests_per_second: drawn(&[1, 5], "requests per second"),
+        }
+    }
 }
 
 impl Default for Setting {
@@ -192,6 +219,8 @@ impl Default for Setting {
             window: WINDOW,
             lag: 0,
             is_beyond: false,
+            limits: Limits::default(),
+            is_near_midnight: false,
         }
     }
 }
@@ -213,6 +242,8 @@ impl Setting {
             window: WINDOW,
             lag: dice.one_of(&[0, 0, 0, 5, 20, 35], "lag"),
             is_beyond: dice.once_in(8, "beyond"),
+            limits: if dice.once_in(4, "limits") { Limits::of(dice) } else { Limits::default() },
+            is_near_midnight: dice.once_in(8, "midnight"),
         }
     }
 }

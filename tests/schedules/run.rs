@@ -7,7 +7,7 @@ use serde_json::Value;
 use crate::api::Kind;
 use crate::check::Finding;
 use crate::plan::{Happening, Peer, Plan};
-use crate::world::{NAMESPACE, World, condition, name};
+use crate::world::{NAMESPACE, World, condition, name, reason};
 
 /// What came of a schedule.
 pub struct Outcome {
@@ -129,6 +129,17 @@ fn request_rests(world: &World, number: usize) -> bool {
     }
     if is_true("Stalled") {
         return true;
+    }
+    match reason(request, "Issuing").unwrap_or_default() {
+        // It waits for tomorrow.
+        "ChurnLimitReached" => return true,
+        "OrderBudgetSpent" if !world.is_near_midnight() => return true,
+        // It waits for another's order, which a person has to look at.
+        "OpenOrdersLimitReached" => {
+            let mut all = state.api.objects(Kind::CertificateRequest);
+            return all.any(|other| condition(other, "Stalled") == Some("True"));
+        }
+        _ => {}
     }
     is_true("Ready") && !is_true("Issuing") && state.ledger.is_served(&state.api, &orders, &name)
 }

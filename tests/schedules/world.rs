@@ -33,12 +33,13 @@ use tower::ServiceExt as _;
 
 use crate::api::{self, ApiServer, Kind, User};
 use crate::check::Ledger;
-use crate::plan::{Happening, Peer, Plan, Setting};
+use crate::plan::{Happening, Limits, Peer, Plan, Setting};
 
 /// Where everything is that the schedules order.
 pub const NAMESPACE: &str = "shop";
-/// When each schedule begins.
-const START: i64 = 1_780_000_000;
+/// When schedules begin: in the evening, or two minutes before midnight.
+const EVENING: i64 = 1_780_000_000;
+const NEAR_MIDNIGHT: i64 = 1_780_012_680;
 /// Longest time for one request to the CA.
 const CA_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long the lease lasts where there are two replicas.
@@ -60,6 +61,8 @@ pub struct World {
     site: Site,
     plan: Arc<Plan>,
     begun: Instant,
+    /// Second of the epoch at which the schedule begins.
+    start: i64,
 }
 
 /// Everything that changes.
@@ -120,7 +123,8 @@ impl World {
     /// A world without objects and processes.
     pub fn new(plan: &Plan, is_traced: bool) -> Self {
         let begun = Instant::now();
-        let clock: chancery::simulator::Clock = Arc::new(move || wall(begun));
+        let start = if plan.setting.is_near_midnight { NEAR_MIDNIGHT } else { EVENING };
+        let clock: chancery::simulator::Clock = Arc::new(move || wall(start, begun));
         let simulator = Simulator::new(Settings { clock, key_pool: Some(3) });
         let site = simulator.swisssign(SITE).expect("a name");
         site.configure(settings(&plan.setting)).expect("settings that make sense");
@@ -128,7 +132,7 @@ impl World {
         site.issuers().expect("authorities");
         let state = State {
             api: ApiServer::new(),
-            ledger: Ledger::default(),
+            ledger: Ledger::new(&plan.setting),
             replicas: Vec::new(),
             counts: BTreeMap::new(),
             happened: Vec::new(),
@@ -151,6 +155,7 @@ impl World {
             site,
             plan: Arc::new(plan.clone()),
             begun,
+            start,
         }
     }
 
@@ -160,11 +165,15 @@ impl World {
 
     /// The time of day in the world.
     pub fn now(&self) -> Timestamp {
-        wall(self.begun)
+        wall(self.start, self.begun)
     }
 
     pub fn second(&self) -> u64 {
         self.begun.elapsed().as_secs()
+    }
+
+    pub fn is_near_midnight(&self) -> bool {
+        self.plan.setting.is_near_midnight
     }
 
     pub fn site(&self) -> &Site {
@@ -235,6 +244,7 @@ impl World {
                     "settleWindow": format!("{}s", self.plan.setting.window),
                 },
                 "trust": {"bundle": {"pem": root}},
+                "limits": limits(self.plan.setting.limits),
             },
         });
         self.person(http::Method::POST, &resources("issuers"), &issuer);
@@ -1088,9 +1098,9 @@ impl KeySource for Keys {
     }
 }
 
-fn wall(begun: Instant) -> Timestamp {
+fn wall(start: i64, begun: Instant) -> Timestamp {
     let passed = SignedDuration::try_from(begun.elapsed()).expect("a schedule is short");
-    Timestamp::from_second(START).expect("a time") + passed
+    Timestamp::from_second(start).expect("a time") + passed
 }
 
 /// The name of a request.
@@ -1104,8 +1114,31 @@ fn resources(plural: &str) -> String {
 
 /// The status of a condition.
 pub fn condition<'a>(object: &'a Value, kind: &str) -> Option<&'a str> {
+    of_condition(object, kind, "status")
+}
+
+/// The reason of a condition.
+pub fn reason<'a>(object: &'a Value, kind: &str) -> Option<&'a str> {
+    of_condition(object, kind, "reason")
+}
+
+fn of_condition<'a>(object: &'a Value, kind: &str, field: &str) -> Option<&'a str> {
     let conditions = object["status"]["conditions"].as_array()?;
-    conditions.iter().find(|one| one["type"] == kind)?["status"].as_str()
+    conditions.iter().find(|one| one["type"] == kind)?[field].as_str()
+}
+
+fn limits(limits: Limits) -> Value {
+    let all = [
+        ("ordersPerDay", limits.orders_per_day),
+        ("openOrders", limits.open_orders),
+        ("ordersPerRequestPerDay", limits.orders_per_request_per_day),
+        ("requestsPerSecond", limits.requests_per_second),
+    ];
+    let given = all.into_iter().filter(|(_, limit)| *limit > 0);
+    given
+        .map(|(field, limit)| (field.to_owned(), limit.into()))
+        .collect::<serde_json::Map<_, _>>()
+        .into()
 }
 
 fn settings(setting: &Setting) -> SiteSettings {

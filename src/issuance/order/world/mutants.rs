@@ -60,6 +60,9 @@ fn notices(mutant: Mutant) -> Notices {
     match mutant {
         Mutant::AccountCheck => InAStory("another account", the_account_changes),
         Mutant::Announcement => InAStory("was withdrawn before", edited_before_it_is_announced),
+        Mutant::ChurnBreaker | Mutant::DayBudget | Mutant::OpenOrders => {
+            Not("there are no limits in this world")
+        }
         Mutant::ClaimAge => Not("claims do not grow old in this world"),
         Mutant::ClaimCompareAndSwap => ByChance("a reference is used twice"),
         Mutant::ClaimOnce => ByChance("2 orders for"),
