@@ -53,6 +53,7 @@ soak: tools ## Order for ten minutes while operators, API server and etcd are ki
 lint: tools ## Check format, lints, licences and sources
 	$(CARGO) fmt --check
 	$(CARGO) clippy --all-targets --all-features --quiet -- -D warnings
+	$(CARGO) clippy --test schedules --all-features --quiet -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --no-deps --all-features --quiet
 	@command -v cargo-deny > /dev/null || { echo "installing cargo-deny $(CARGO_DENY_VERSION): some minutes, once"; $(CARGO) install --quiet --locked cargo-deny@$(CARGO_DENY_VERSION); }
 	$(CARGO) deny --log-level error check bans licenses sources

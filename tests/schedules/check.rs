@@ -85,6 +85,11 @@ impl Ledger {
         self.targets.clear();
     }
 
+    /// Whether the certificate for this public key was delivered once.
+    pub fn has_delivered(&self, spki_sha256: &str) -> bool {
+        self.delivered.contains(spki_sha256)
+    }
+
     pub fn findings(&self) -> Vec<Finding> {
         self.findings.iter().cloned().collect()
     }

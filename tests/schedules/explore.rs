@@ -236,6 +236,19 @@ pub fn exhaust(what: &str, setting: &Setting, script: &BTreeMap<String, Happenin
     (singles, pairs)
 }
 
+/// What may be left out of a setting.
+const SIMPLER: [fn(&mut Setting); 9] = [
+    |setting| setting.requests = 1,
+    |setting| setting.replicas = 1,
+    |setting| setting.is_proven = true,
+    |setting| setting.pending = Setting::default().pending,
+    |setting| setting.drops_tags = false,
+    |setting| setting.ignores_tags = false,
+    |setting| setting.omits_open_orders = false,
+    |setting| setting.lifetime = None,
+    |setting| setting.lag = 0,
+];
+
 /// The same finding with as little as possible going wrong.
 pub fn shrunk(plan: &Plan) -> Plan {
     let first = run(plan, false);
@@ -262,18 +275,9 @@ pub fn shrunk(plan: &Plan) -> Plan {
                 is_smaller = true;
             }
         }
-        let plain = Setting::default();
-        let simpler = [
-            Setting { requests: plain.requests, ..setting.clone() },
-            Setting { replicas: plain.replicas, ..setting.clone() },
-            Setting { is_proven: plain.is_proven, ..setting.clone() },
-            Setting { pending: plain.pending, ..setting.clone() },
-            Setting { drops_tags: false, ..setting.clone() },
-            Setting { ignores_tags: false, ..setting.clone() },
-            Setting { omits_open_orders: false, ..setting.clone() },
-            Setting { lifetime: None, ..setting.clone() },
-        ];
-        for simpler in simpler {
+        for simplify in SIMPLER {
+            let mut simpler = setting.clone();
+            simplify(&mut simpler);
             if simpler != setting && fails(&fixed(&simpler, &happenings)) {
                 setting = simpler;
                 is_smaller = true;

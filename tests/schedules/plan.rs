@@ -172,6 +172,10 @@ pub struct Setting {
     pub lifetime: Option<u64>,
     /// So long lost answers are looked for, in seconds.
     pub window: u64,
+    /// New orders are invisible to searches for so long, in seconds.
+    pub lag: u64,
+    /// Things happen that nothing is promised for.
+    pub is_beyond: bool,
 }
 
 impl Default for Setting {
@@ -186,6 +190,8 @@ impl Default for Setting {
             omits_open_orders: false,
             lifetime: None,
             window: WINDOW,
+            lag: 0,
+            is_beyond: false,
         }
     }
 }
@@ -205,6 +211,8 @@ impl Setting {
             omits_open_orders: dice.once_in(12, "omits open orders"),
             lifetime: dice.once_in(8, "lifetime").then_some(1200),
             window: WINDOW,
+            lag: dice.one_of(&[0, 0, 0, 5, 20, 35], "lag"),
+            is_beyond: dice.once_in(8, "beyond"),
         }
     }
 }
@@ -302,9 +310,13 @@ fn drawn(
     if second >= TROUBLED || before >= most {
         return None;
     }
+    let usual = dice.one_of(&[6, 12, 25, 50], "rate");
     let rate = match peer {
         Peer::Person => 2,
-        Peer::Ca | Peer::Read | Peer::Write => dice.one_of(&[6, 12, 25, 50], "rate"),
+        // Where money is spent, and where it is written down that it is.
+        Peer::Ca if name.contains("ca issue") => (usual / 4).max(2),
+        Peer::Write if name.contains(".order") => usual / 2,
+        Peer::Ca | Peer::Read | Peer::Write => usual,
         // There are many of them.
         Peer::Lease => 200,
     };
@@ -313,12 +325,13 @@ fn drawn(
     }
     let to_calls = TO_CALLS.iter().filter(|_| peer != Peer::Person);
     let beside = BESIDE.iter().filter(|_| peer != Peer::Lease);
-    // Each seed knows some kinds only, and few know those that nothing is promised for.
+    // Each seed knows some kinds only.
     let known: Vec<_> = to_calls
         .chain(beside)
         .filter(|(kind, _)| {
-            let rarity = if matches!(*kind, "namespace ends" | "set back") { 40 } else { 3 };
+            let rarity = if matches!(*kind, "namespace ends" | "set back") { 2 } else { 3 };
             let is_fit = match *kind {
+                "namespace ends" | "set back" => setting.is_beyond,
                 "clock" => setting.lifetime.is_none(),
                 "conflict" => peer == Peer::Write,
                 _ => true,
@@ -333,12 +346,8 @@ fn drawn(
     let chosen = dice.below(count, &format!("{name} which"));
     let (_, draw) = known[usize::try_from(chosen).unwrap_or_default()];
     let happening = draw(dice, name, setting);
-    // Most seeds stay within what is promised.
-    let stays_within = !dice.once_in(12, "beyond");
-    if stays_within && happening.is_beyond_promise(setting.window) {
-        return None;
-    }
-    Some(happening)
+    let is_fit = setting.is_beyond || !happening.is_beyond_promise(setting.window);
+    is_fit.then_some(happening)
 }
 
 fn half(dice: Dice, name: &str) -> bool {

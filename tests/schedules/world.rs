@@ -85,6 +85,8 @@ pub struct State {
     /// Longest time for which each process stood still, and for which the CA lagged.
     stood_still: BTreeMap<usize, u64>,
     lagged: u64,
+    /// The CA has forgotten an order whose id nobody had written down.
+    has_forgotten_unknown: bool,
     edits: u64,
     first_targets: BTreeMap<usize, Value>,
 }
@@ -137,7 +139,8 @@ impl World {
             digest: 0,
             snapshots: Vec::new(),
             stood_still: BTreeMap::new(),
-            lagged: 0,
+            lagged: plan.setting.lag,
+            has_forgotten_unknown: false,
             edits: 0,
             first_targets: BTreeMap::new(),
         };
@@ -521,6 +524,7 @@ impl World {
             }
             Happening::SearchLag { seconds: time } => {
                 let mut settings = self.site.settings();
+                let time = time.max(self.plan.setting.lag);
                 settings.search_lag_seconds = f64::from(u32::try_from(time).unwrap_or(u32::MAX));
                 self.site.configure(settings).expect("settings that make sense");
                 let mut state = self.lock();
@@ -535,6 +539,15 @@ impl World {
             Happening::Forgotten | Happening::Rejected => {
                 let orders = self.site.orders().expect("orders");
                 if let Some(newest) = orders.last() {
+                    {
+                        let mut state = self.lock();
+                        let knows =
+                            |request: &Value| request["status"]["order"]["id"] == *newest.uuid;
+                        let is_known = state.api.objects(Kind::CertificateRequest).any(knows)
+                            || state.ledger.has_delivered(&newest.spki_sha256);
+                        state.has_forgotten_unknown |=
+                            happening == Happening::Forgotten && !is_known;
+                    }
                     let action = match happening {
                         Happening::Forgotten => Action::Forget,
                         _ => Action::Reject { error: None },
@@ -630,9 +643,11 @@ impl World {
         let has = |kind: fn(&Happening) -> bool| {
             state.happened.iter().any(|(_, happening)| kind(happening))
         };
-        // A forgotten order is invisible for ever; only the request's status knows of it.
-        let is_forgotten = has(|one| matches!(one, Happening::Forgotten))
-            && has(|one| matches!(one, Happening::Recreate { .. }));
+        // A forgotten order is invisible for ever; only the request's status knows of it, and only
+        // where it was told.
+        let is_forgotten = state.has_forgotten_unknown
+            || has(|one| matches!(one, Happening::Forgotten))
+                && has(|one| matches!(one, Happening::Recreate { .. }));
         4 * (longest + state.lagged) >= 3 * window
             || is_forgotten
             || state.happened.iter().any(is_beyond)
@@ -1117,6 +1132,7 @@ fn settings(setting: &Setting) -> SiteSettings {
         key_algorithm: KeyAlgorithm::Ecdsa,
         drop_tags: setting.drops_tags,
         search_ignores_tags: setting.ignores_tags,
+        search_lag_seconds: f64::from(u32::try_from(setting.lag).unwrap_or(u32::MAX)),
         search_omits_open_orders: setting.omits_open_orders,
         ..SiteSettings::default()
     }

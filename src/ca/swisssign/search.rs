@@ -81,11 +81,10 @@ impl Ours<'_> {
             KeyEvidence::None => {}
         }
         match states::read(order.status.as_deref().unwrap_or_default()).1 {
-            Stage::Open { .. } => Likeness::Doubtful,
+            Stage::Open { .. } | Stage::Failed(..) => Likeness::Doubtful,
             Stage::Issued | Stage::Failed(crate::ca::FailedKind::Revoked, _) => {
                 Likeness::TellsByItsCertificate
             }
-            Stage::Failed(..) => Likeness::Another,
         }
     }
 
@@ -206,7 +205,7 @@ mod tests {
                 Box::new(|o| o.status = Some("ISSUED".to_owned())),
                 Likeness::TellsByItsCertificate,
             ),
-            ("failed", Box::new(|o| o.status = Some("FAILED".to_owned())), Likeness::Another),
+            ("failed", Box::new(|o| o.status = Some("FAILED".to_owned())), Likeness::Doubtful),
             ("in a state nobody knows", Box::new(|o| o.status = None), Likeness::Doubtful),
         ];
         for (name, change, expected) in cases {
