@@ -193,6 +193,10 @@ async fn killed_at_any_effect_of_a_first_order_it_buys_once() {
 #[tokio::test]
 async fn killed_at_any_effect_of_a_renewal_it_buys_once() {
     let (paid, operator) = Paid::new("paid-kill-renewal").await;
+    // One request is renewed at each of them, within minutes.
+    let limits = r#"{"spec":{"limits":{"ordersPerRequestPerDay":100}}}"#;
+    paid.test.kubectl(&["patch", "issuers.chancery.dev", "ca", "--type=merge", "-p", limits]);
+    paid.test.until_idle(&operator);
     assert_eq!(operator.process.stop(), Some(0));
     for (number, point) in ON_THE_WAY.into_iter().enumerate() {
         let nonce = format!("chancery.dev/renew={number}");
