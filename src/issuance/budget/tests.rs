@@ -360,6 +360,20 @@ fn nothing_that_leads_to_a_submit_happens_without_a_grant() {
             }),
             "Find",
         ),
+        (
+            "who was told of a limit is not told of the search by turns",
+            with(with(about_to_order(), of_record(full())), |seen| {
+                seen.previous.orders = 1;
+                seen.previous.issuing = Some(("ChurnLimitReached".to_owned(), String::new()));
+                seen.order.sought = crate::issuance::order::Sought {
+                    of: record(full()).claim_id(),
+                    elapsed: Some(SignedDuration::from_hours(1)),
+                    since_last: SignedDuration::from_secs(1),
+                    absent: 5,
+                };
+            }),
+            "Withheld(ChurnLimitReached)",
+        ),
     ];
     for (name, seen, expected) in rows {
         assert_eq!(step(&seen), expected, "{name}");
