@@ -81,10 +81,10 @@ impl Ours<'_> {
             KeyEvidence::None => {}
         }
         match states::read(order.status.as_deref().unwrap_or_default()).1 {
-            Stage::Open { .. } | Stage::Failed(..) => Likeness::Doubtful,
             Stage::Issued | Stage::Failed(crate::ca::FailedKind::Revoked, _) => {
                 Likeness::TellsByItsCertificate
             }
+            Stage::Open { .. } | Stage::Failed(..) => Likeness::Doubtful,
         }
     }
 
