@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use base64::Engine as _;
+use chancery::api::annotation;
 use chancery::pki::{self, PrivateKey};
 use chancery::simulator::swisssign::Record;
 use jiff::Timestamp;
@@ -11,7 +12,7 @@ use serde_json::Value;
 
 use crate::api::{ApiServer, Kind};
 use crate::plan::{Limits, Setting};
-use crate::world::NAMESPACE;
+use crate::world::{NAMESPACE, reason};
 
 /// Something that must never be.
 #[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
@@ -53,6 +54,8 @@ pub struct Ledger {
     targets: BTreeMap<String, (String, usize)>,
     /// Targets that somebody else has changed.
     meddled: BTreeSet<String>,
+    /// Secrets of somebody else, as they were made.
+    anothers: Vec<Value>,
     findings: BTreeSet<Finding>,
 }
 
@@ -85,6 +88,11 @@ impl Ledger {
     /// Somebody else has changed the target.
     pub fn meddled(&mut self, request: &str) {
         self.meddled.insert(request.to_owned());
+    }
+
+    /// Somebody else has made this Secret.
+    pub fn is_anothers(&mut self, secret: Value) {
+        self.anothers.push(secret);
     }
 
     /// The CA was told to make two orders of one.
@@ -121,11 +129,47 @@ impl Ledger {
                 self.uids.insert(uid.to_owned(), name.to_owned());
             }
         }
+        self.look_at_anothers(api);
+        self.look_at_words(api);
         self.look_at_targets(api, orders);
         self.look_at_keys(api, orders);
         self.look_at_orders(orders, now);
         self.look_at_limits(api, orders);
         self.orders_seen = orders.len();
+    }
+
+    fn look_at_anothers(&mut self, api: &ApiServer) {
+        for anothers in &self.anothers {
+            let metadata = &anothers["metadata"];
+            let name = metadata["name"].as_str().unwrap_or_default();
+            let is_changed = api.object(Kind::Secret, NAMESPACE, name).is_some_and(|now| {
+                now["metadata"]["uid"] == metadata["uid"]
+                    && (now["data"] != anothers["data"]
+                        || now["metadata"]["labels"] != metadata["labels"])
+            });
+            if is_changed {
+                let text = format!("{name}: a Secret of somebody else was overwritten");
+                self.findings.insert(Finding::WrongDelivery(text));
+            }
+        }
+    }
+
+    /// What a person is told has to be true.
+    fn look_at_words(&mut self, api: &ApiServer) {
+        for request in api.objects(Kind::CertificateRequest) {
+            if reason(request, "Issuing") != Some("OrderRecordLost") {
+                continue;
+            }
+            let name = request["metadata"]["name"].as_str().unwrap_or_default();
+            let record = api.object(Kind::Secret, NAMESPACE, &format!("{name}.order"));
+            let stored = record.and_then(|record| {
+                record["metadata"]["annotations"][annotation::ORDER_REFERENCE].as_str()
+            });
+            if stored.is_some() && stored == request["status"]["order"]["reference"].as_str() {
+                let text = format!("{name}: its record is called lost, and it is there");
+                self.findings.insert(Finding::Stuck(text));
+            }
+        }
     }
 
     fn look_at_targets(&mut self, api: &ApiServer, orders: &[Record]) {

@@ -29,6 +29,8 @@ pub enum Happening {
     NotSent,
     /// Somebody else changes the object right before.
     Conflict,
+    /// Somebody puts a Secret of their own in place of the object right before.
+    Taken,
     /// The process stands still, before the request is sent or before its answer is read.
     Pause { carried_out: bool, seconds: u64 },
     /// The process is told to end, and does what it can before.
@@ -111,6 +113,7 @@ impl fmt::Display for Happening {
             Self::Refused { status } => write!(f, "refused with {status}"),
             Self::NotSent => write!(f, "no connection"),
             Self::Conflict => write!(f, "somebody changes the object before it"),
+            Self::Taken => write!(f, "somebody puts another Secret there before it"),
             Self::Pause { carried_out, seconds } => {
                 write!(f, "the process stands still for {seconds} s {}", done(carried_out))
             }
@@ -294,7 +297,7 @@ const TROUBLED: u64 = 240;
 type Draw = fn(Dice, &str, &Setting) -> Happening;
 
 /// What can happen to a call.
-const TO_CALLS: [(&str, Draw); 9] = [
+const TO_CALLS: [(&str, Draw); 10] = [
     ("crash", |d, n, _| Happening::Crash { carried_out: half(d, n) }),
     ("lost", |d, n, _| Happening::Lost { carried_out: half(d, n) }),
     ("silence", |d, n, _| Happening::Silence { carried_out: half(d, n) }),
@@ -304,6 +307,7 @@ const TO_CALLS: [(&str, Draw); 9] = [
     ("pause", |d, n, s| Happening::Pause { carried_out: half(d, n), seconds: seconds(d, n, s) }),
     ("not sent", |_, _, _| Happening::NotSent),
     ("conflict", |_, _, _| Happening::Conflict),
+    ("taken", |_, _, _| Happening::Taken),
 ];
 
 /// What can happen at any time, and leaves the call alone.
@@ -346,7 +350,7 @@ fn drawn(
         Peer::Person => 2,
         // Where money is spent, and where it is written down that it is.
         Peer::Ca if name.contains("ca issue") => (usual / 4).max(2),
-        Peer::Write if name.contains(".order") => usual / 2,
+        Peer::Write if name.contains(".order") || name.contains("-tls") => usual / 2,
         Peer::Ca | Peer::Read | Peer::Write => usual,
         // There are many of them.
         Peer::Lease => 200,
@@ -365,6 +369,7 @@ fn drawn(
                 "namespace ends" | "set back" => setting.is_beyond,
                 "clock" => setting.lifetime.is_none(),
                 "conflict" => peer == Peer::Write,
+                "taken" => peer == Peer::Write && name.contains("-tls"),
                 _ => true,
             };
             is_fit && dice.once_in(rarity, &format!("knows {kind}"))

@@ -34,6 +34,8 @@ pub struct Outcome {
 const PATIENCE: u64 = 3 * 3600;
 /// No schedule needs as many calls; whoever makes them turns in circles.
 const MANY: usize = 3000;
+/// Where midnight comes soon, it is over by now, whatever a clock says.
+const TOMORROW: u64 = 1800;
 /// A person looks so often once all is quiet, and may do something.
 const ROUNDS: u32 = 4;
 
@@ -133,11 +135,17 @@ fn request_rests(world: &World, number: usize) -> bool {
     match reason(request, "Issuing").unwrap_or_default() {
         // It waits for tomorrow.
         "ChurnLimitReached" => return true,
-        "OrderBudgetSpent" if !world.is_near_midnight() => return true,
-        // It waits for another's order, which a person has to look at.
+        "OrderBudgetSpent" if !world.is_near_midnight() || world.second() > TOMORROW => {
+            return true;
+        }
+        // It waits for another's order, which waits for a person or for tomorrow.
         "OpenOrdersLimitReached" => {
             let mut all = state.api.objects(Kind::CertificateRequest);
-            return all.any(|other| condition(other, "Stalled") == Some("True"));
+            return all.any(|other| {
+                let why = reason(other, "Issuing").unwrap_or_default();
+                condition(other, "Stalled") == Some("True")
+                    || matches!(why, "ChurnLimitReached" | "OrderBudgetSpent")
+            });
         }
         _ => {}
     }

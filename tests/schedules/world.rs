@@ -588,6 +588,7 @@ impl World {
                 state.lagged = state.lagged.max(seconds);
             }
             Happening::Conflict
+            | Happening::Taken
             | Happening::Crash { .. }
             | Happening::LateAnswer { .. }
             | Happening::Lost { .. }
@@ -779,6 +780,13 @@ impl World {
                 self.touch(request);
                 Ok(carry_out())
             }
+            Some(Happening::Taken) => {
+                if request.method != http::Method::POST {
+                    self.person(http::Method::DELETE, &request.path, &Value::Null);
+                }
+                self.put_anothers(request);
+                Ok(carry_out())
+            }
             Some(Happening::Pause { carried_out, seconds: time }) => {
                 let early = carried_out.then(&carry_out);
                 self.stand_still(replica, time);
@@ -797,13 +805,7 @@ impl World {
     /// Somebody annotates the object of a write, or creates another of its name.
     fn touch(&self, request: &api::Request) {
         if request.method == http::Method::POST {
-            let name = serde_json::from_slice::<Value>(&request.body)
-                .map_or(Value::Null, |body| body["metadata"]["name"].clone());
-            let foreign = json!({
-                "apiVersion": "v1", "kind": "Secret", "metadata": {"name": name},
-                "stringData": {"somebody": "else"},
-            });
-            self.person(http::Method::POST, &request.path, &foreign);
+            self.put_anothers(request);
             return;
         }
         let object = request.path.strip_suffix("/status").unwrap_or(&request.path);
@@ -812,6 +814,29 @@ impl World {
         let patch = json!({"metadata": {"annotations": {"example.org/touched": text}}});
         let patch = self::request(http::Method::PATCH, object, &patch, User::Person);
         self.carried_out(&mut state, &patch);
+    }
+
+    /// Somebody creates a Secret of the name that a write is for.
+    fn put_anothers(&self, request: &api::Request) {
+        let (path, name) = if request.method == http::Method::POST {
+            let body = serde_json::from_slice::<Value>(&request.body).unwrap_or_default();
+            (
+                request.path.as_str(),
+                body["metadata"]["name"].as_str().unwrap_or_default().to_owned(),
+            )
+        } else {
+            let (path, name) = request.path.rsplit_once('/').unwrap_or_default();
+            (path, name.to_owned())
+        };
+        let foreign = json!({
+            "apiVersion": "v1", "kind": "Secret", "metadata": {"name": name},
+            "stringData": {"somebody": "else"},
+        });
+        if self.person(http::Method::POST, path, &foreign).status == 201 {
+            let mut state = self.lock();
+            let created = state.api.object(Kind::Secret, NAMESPACE, &name).cloned();
+            state.ledger.is_anothers(created.unwrap_or_default());
+        }
     }
 
     /// A watch: what has changed, a little later.
