@@ -42,6 +42,7 @@ schedules: tools ## Run the operator through N schedules in which everything goe
 
 .PHONY: mutants
 mutants: tools ## Show that the loss of each safeguard is noticed
+	$(CARGO) test --all-features --lib mutant
 	$(SCHEDULES) -- mutants
 
 .PHONY: soak

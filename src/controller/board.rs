@@ -90,7 +90,9 @@ impl Board {
             .entry(open.reference.clone())
             .and_modify(|entry| {
                 entry.request.clone_from(&request);
-                entry.open = open.clone();
+                // Where nobody knows when it was taken, each run says that it was just now.
+                let since = open.since.min(entry.open.since);
+                entry.open = OpenOrder { since, ..open.clone() };
                 entry.account.clone_from(&account);
                 if progress.is_some() {
                     entry.progress.clone_from(&progress);

@@ -221,13 +221,14 @@ impl Budgets {
         purse(&mut self.purses(), issuer).reserved
     }
 
-    /// Ends the run of a request, which began with `before` and left `after`. Whoever waited for its
-    /// place is returned, whose certificate ends first first.
+    /// Ends the run of a request, which began with `before` and left `after`; `None` where the status it
+    /// left is not known to be written. Whoever waited for its place is returned, whose certificate ends
+    /// first first.
     pub(super) fn settle(
         &self,
         issuer: &Limited<'_>,
         before: &CertificateRequest,
-        after: &CertificateRequest,
+        after: Option<&CertificateRequest>,
         allowance: Allowance,
     ) -> Vec<Name> {
         if issuer.limits.open.is_none() {
@@ -236,20 +237,33 @@ impl Budgets {
         let has_open = |request: &CertificateRequest| {
             budget::is_open(request.status.as_ref().and_then(|status| status.order.as_ref()))
         };
-        let is_open = has_open(after);
-        let was_open = has_open(before) || allowance.place.is_some();
+        let had_place = allowance.place.is_some();
         let mut purses = self.purses();
         let purse = purse(&mut purses, issuer);
-        let name = name_of(after);
-        if after.resource_version() == before.resource_version() {
-            purse.places.remove(&name);
-        } else {
-            let version = Some(version_of(after));
-            purse.places.insert(name, Place { is_open, version });
-        }
+        let name = name_of(before);
+        let before_it = version_of(before);
+        let has_moved = after.is_some_and(|after| version_of(after) != before_it);
         let mut woken = Vec::new();
-        if was_open && !is_open {
-            woken.extend(std::mem::take(&mut purse.waiting));
+        match after {
+            Some(after) if has_moved => {
+                let is_open = has_open(after);
+                purse.places.insert(name, Place { is_open, version: Some(version_of(after)) });
+                if (has_open(before) || had_place) && !is_open {
+                    woken.extend(std::mem::take(&mut purse.waiting));
+                }
+            }
+            Some(after) => {
+                purse.places.remove(&name);
+                if had_place && !has_open(after) {
+                    woken.extend(std::mem::take(&mut purse.waiting));
+                }
+            }
+            // What was written last may have come about: the next version tells, or the next run.
+            None if had_place || purse.places.contains_key(&name) => {
+                let version = Some(before_it + 1);
+                purse.places.insert(name, Place { is_open: true, version });
+            }
+            None => {}
         }
         // Its end takes the lock itself.
         drop(purses);
@@ -478,6 +492,10 @@ fn open_orders(
         };
         open += u32::from(is_open);
     }
+    // Requests that are gone.
+    places.retain(|(namespace, name), place| {
+        place.version.is_none() || stores.request(namespace, name).is_some()
+    });
     open
 }
 
@@ -568,7 +586,8 @@ mod tests {
 
     fn request(name: &str, version: u64, phase: Option<OrderPhase>) -> CertificateRequest {
         let status = phase.map(|phase| {
-            serde_json::json!({ "order": { "reference": "r", "phase": format!("{phase:?}") } })
+            let phase = format!("{phase:?}");
+            serde_json::json!({ "order": { "reference": "r", "phase": phase, "submittedAt": TODAY } })
         });
         serde_json::from_value(serde_json::json!({
             "apiVersion": "chancery.dev/v1alpha1", "kind": "CertificateRequest",
@@ -631,7 +650,7 @@ mod tests {
         let first = take(&stores, &b).map(drop).and_then(|()| take(&stores, &a));
         // It was announced, and the cache lags behind.
         let announced = request("a", 5, Some(OrderPhase::Submitting));
-        let woken = budgets.settle(&issuer, &a, &announced, first.expect("there is room"));
+        let woken = budgets.settle(&issuer, &a, Some(&announced), first.expect("there is room"));
         assert_eq!(woken, Vec::<Name>::new());
         assert_eq!(take(&stores, &b).map(drop), full);
         assert!(take(&stores, &announced).is_ok(), "it goes on with its own");
@@ -639,9 +658,37 @@ mod tests {
         assert_eq!(take(&stores, &b).map(drop), full, "now the cache knows");
         // It has ended, and the cache lags behind.
         let ended = request("a", 6, Some(OrderPhase::Failed));
-        let woken = budgets.settle(&issuer, &announced, &ended, Allowance::default());
+        let woken = budgets.settle(&issuer, &announced, Some(&ended), Allowance::default());
         assert_eq!(woken, [("shop".to_owned(), "b".to_owned())], "who waits is told");
         assert!(take(&stores, &b).is_ok());
+    }
+
+    #[test]
+    fn a_status_that_may_be_written_keeps_the_place_until_somebody_knows() {
+        let (budgets, key) = (Arc::new(Budgets::default()), key());
+        let issuer = issuer(&key, Limits { open: Some(1), ..Limits::default() });
+        let [a, b] = ["a", "b"].map(|name| request(name, 1, None));
+        let stores = Stores::of_requests(vec![a.clone(), b.clone()]);
+        let take = |stores: &Stores, request: &CertificateRequest| {
+            let mut allowance = Allowance::default();
+            let taken = budgets.take(stores, &issuer, request, at(TODAY), &mut allowance);
+            taken.map(|_| allowance)
+        };
+        let full = Err(Withheld::Open { limit: 1, open: 1 });
+        let first = take(&stores, &a).expect("there is room");
+        budgets.settle(&issuer, &a, None, first);
+        assert_eq!(take(&stores, &b).map(drop), full, "its answer was lost");
+        budgets.settle(&issuer, &a, None, Allowance::default());
+        assert_eq!(take(&stores, &b).map(drop), full, "another run knows no more");
+        // It was not announced: stored only.
+        let mut stored = request("a", 2, Some(OrderPhase::Submitting));
+        if let Some(order) = stored.status.as_mut().and_then(|status| status.order.as_mut()) {
+            order.submitted_at = None;
+        }
+        let stores = Stores::of_requests(vec![stored.clone(), b.clone()]);
+        let place = take(&stores, &b).expect("the cache knows that it has none");
+        assert_eq!(take(&stores, &stored).map(drop), full, "it needs one as any other");
+        drop(place);
     }
 
     #[test]
@@ -665,7 +712,7 @@ mod tests {
             assert!(budgets.withheld(&stores, &issuer, &waiting, at(TODAY)).is_some());
         }
         let ended = request("open", 2, None);
-        let woken = budgets.settle(&issuer, &open, &ended, Allowance::default());
+        let woken = budgets.settle(&issuer, &open, Some(&ended), Allowance::default());
         let names: Vec<_> = woken.iter().map(|(_, name)| name.as_str()).collect();
         assert_eq!(names, ["new", "soon", "late"]);
     }

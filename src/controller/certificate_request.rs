@@ -103,9 +103,12 @@ async fn run(context: &Arc<Context>, request: &CertificateRequest) -> Action {
         issuer.now(context).iter().for_each(|issuer| context.accounts.reopen(&issuer.key));
     }
     let known = if seen.order.announced { written.status.clone() } else { known };
-    let action = finish(context, &mut written, known.unwrap_or_default(), owed, &seen, &rest).await;
+    let finished =
+        finish(context, &mut written, known.unwrap_or_default(), owed, &seen, &rest).await;
     if let Some(issuer) = issuer.limited() {
-        for (namespace, name) in context.budgets.settle(&issuer, request, &written, allowance) {
+        // A status that is not known to be written may say that the order is open.
+        let after = finished.is_ok().then_some(&written);
+        for (namespace, name) in context.budgets.settle(&issuer, request, after, allowance) {
             context.wake.request(&namespace, &name);
         }
     }
@@ -113,7 +116,7 @@ async fn run(context: &Arc<Context>, request: &CertificateRequest) -> Action {
     if is_gone(context, &seen.request) {
         context.memory.forget(&seen.request.uid);
     }
-    action
+    finished.unwrap_or_else(|action| action)
 }
 
 /// Performs one step. The run rests where that is the step, or where its issuer is gone.
@@ -224,7 +227,8 @@ fn is_gone(context: &Context, request: &Request) -> bool {
 
 /// Writes the status if it differs, tells of transitions, and says when to look again.
 ///
-/// `before` is the status so far; `owed` are the notices of a run whose status was not written.
+/// `before` is the status so far; `owed` are the notices of a run whose status was not written. An
+/// error is what follows where the status is not known to be written.
 async fn finish(
     context: &Context,
     request: &mut CertificateRequest,
@@ -232,9 +236,9 @@ async fn finish(
     mut owed: Vec<Notice>,
     seen: &Observation,
     rest: &Rest,
-) -> Action {
+) -> Result<Action, Action> {
     if *rest == Rest::Deleted {
-        return Action::await_change();
+        return Ok(Action::await_change());
     }
     let Description { status, notices, requeue } = describe(seen, &before.conditions, rest);
     let delivered = status
@@ -243,7 +247,7 @@ async fn finish(
         .filter(|_| seen.delivered.is_some())
         .map(|certificate| certificate.secret_resource_version.clone());
     if Some(&status) == request.status.as_ref() {
-        return action(context, requeue);
+        return Ok(action(context, requeue));
     }
     log(&before, &status);
     owed.extend(notices);
@@ -257,9 +261,9 @@ async fn finish(
             if error.kind != ErrorKind::Conflict && error.kind != ErrorKind::NotFound {
                 tracing::warn!(%error, "the status was not written");
                 context.memory.unwritten.keep(request, Untold { status, notices: owed });
-                return Action::requeue(UNWRITABLE);
+                return Err(Action::requeue(UNWRITABLE));
             }
-            return Action::requeue(RETRY);
+            return Err(Action::requeue(RETRY));
         }
     }
     let version = request.resource_version();
@@ -269,7 +273,7 @@ async fn finish(
         measure(context, request, seen);
     }
     context.events.publish(&request.object_ref(&()), owed);
-    action(context, requeue)
+    Ok(action(context, requeue))
 }
 
 /// A status that the API server does not take is offered again so often.

@@ -244,7 +244,7 @@ pub(super) async fn claim(context: &Context, seen: &Observation) -> Outcome {
         attempt: record.mark.attempt + 1,
         claim: context.leadership.claimant().to_owned(),
         id: record.mark.id.clone(),
-        made: record.mark.made_again(seen.now),
+        made: seen.made_with_claim(record),
         ..Mark::default()
     };
     kill_point("before-claim");

@@ -14,7 +14,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::decide::{Rest, Step};
 use super::observation::Observation;
-use super::record::{OrderState, RecordRead};
+use super::record::{OrderState, Record, RecordRead};
 use super::renewal::jitter;
 use crate::api::{DayBudget, Limits as LimitsSpec, OrderPhase, OrderStatus};
 use crate::mutant::{self, Mutant};
@@ -250,11 +250,13 @@ pub fn spent(limit: u32, day: Date, uid: &str) -> Withheld {
     Withheld::Day { limit, day, until: midnight.checked_add(spread).unwrap_or(midnight) }
 }
 
-/// The order is at the CA, or may be, and has neither been issued nor ended.
+/// The order is at the CA, or may be, and has neither been issued nor ended. One that was stored and
+/// never announced is neither.
 #[must_use]
 pub fn is_open(order: Option<&OrderStatus>) -> bool {
     order.is_some_and(|order| match order.phase {
-        OrderPhase::Submitting | OrderPhase::Unknown | OrderPhase::Pending => true,
+        OrderPhase::Pending => true,
+        OrderPhase::Submitting | OrderPhase::Unknown => order.submitted_at.is_some(),
         OrderPhase::Issued | OrderPhase::Failed => false,
     })
 }
@@ -333,7 +335,9 @@ fn writes_record(seen: &Observation, step: &Step) -> bool {
     match step {
         Step::Prepare(_) | Step::WriteRecord(_) => true,
         // What the CA refused is the same order still.
-        Step::Claim => seen.record().is_some_and(|one| one.mark.state != OrderState::Refused),
+        Step::Claim => seen.record().is_some_and(|one| {
+            one.mark.state != OrderState::Refused && !seen.has_unused_claim(one)
+        }),
         Step::Announce
         | Step::Deliver(_)
         | Step::Find
@@ -379,6 +383,16 @@ fn leads_to_submit(seen: &Observation, step: &Step) -> bool {
 }
 
 impl Observation {
+    /// When orders were made, once the order in the record is claimed. The own claim that was not used
+    /// and is won again makes none.
+    #[must_use]
+    pub fn made_with_claim(&self, record: &Record) -> Vec<Timestamp> {
+        if self.has_unused_claim(record) {
+            return record.mark.made.clone();
+        }
+        record.mark.made_again(self.now)
+    }
+
     fn churn(&self) -> Option<Withheld> {
         if mutant::is_removed(Mutant::ChurnBreaker) {
             return None;

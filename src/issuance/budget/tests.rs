@@ -4,6 +4,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::api::condition::{self, ISSUING, READY, STALLED};
+use crate::ca::Lookup;
 use crate::issuance::decide::decide;
 use crate::issuance::describe::{Requeue, describe};
 use crate::issuance::fixtures::{absent, account, at, days, kept, key, names, now, opened, with};
@@ -330,10 +331,25 @@ fn nothing_that_leads_to_a_submit_happens_without_a_grant() {
             "Reserve",
         ),
         (
-            "one more is claimed once more than may be",
+            "the own claim that was not used is won again, and makes no order more",
             with(with(about_to_order(), claimed), |seen| {
                 *seen = seen.clone().after(Outcome::Claimed(record(full())));
                 seen.order.is_claim_old = true;
+            }),
+            "Reserve",
+        ),
+        (
+            "what was lost is claimed once more than may be",
+            with(with(about_to_order(), of_record(full())), |seen| {
+                seen.previous.orders = 1;
+                seen.order.proven = true;
+                seen.order.lookup = Some(Ok(Lookup::Absent { complete: true, doubt: None }));
+                seen.order.sought = crate::issuance::order::Sought {
+                    of: record(full()).claim_id(),
+                    elapsed: Some(SignedDuration::from_hours(1)),
+                    since_last: SignedDuration::ZERO,
+                    absent: 5,
+                };
             }),
             "Withheld(ChurnLimitReached)",
         ),
