@@ -94,7 +94,9 @@ impl Board {
                 let since = open.since.min(entry.open.since);
                 entry.open = OpenOrder { since, ..open.clone() };
                 entry.account.clone_from(&account);
-                if progress.is_some() {
+                // An end that was told meanwhile is newer than what a slow run has seen.
+                let has_ended = |progress: &Progress| !matches!(progress.phase, Phase::Pending(_));
+                if progress.is_some() && !entry.progress.as_ref().is_some_and(has_ended) {
                     entry.progress.clone_from(&progress);
                 }
             })

@@ -29,6 +29,19 @@ pub enum Finding {
     OverLimit(String),
 }
 
+impl Finding {
+    /// Its kind, as it is counted.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Duplicate(_) => "duplicate_orders",
+            Self::LostKey(_) => "lost_keys",
+            Self::WrongDelivery(_) => "wrong_deliveries",
+            Self::Stuck(_) => "stuck",
+            Self::OverLimit(_) => "over_limits",
+        }
+    }
+}
+
 /// What was asked for, bought and delivered.
 #[derive(Default)]
 pub struct Ledger {
@@ -281,8 +294,13 @@ impl Ledger {
 
     /// What the CA makes two of is ordered once.
     fn look_at_limits(&mut self, api: &ApiServer, orders: &[Record]) {
-        let count =
-            |count: usize| u64::try_from(count).unwrap_or(u64::MAX).saturating_sub(self.doublings);
+        let count = |count: usize| u64::try_from(count).unwrap_or(u64::MAX);
+        // Two of one submit are one.
+        let mut submits = BTreeSet::new();
+        let orders: Vec<&Record> = orders
+            .iter()
+            .filter(|order| submits.insert((reference(order), order.created_on)))
+            .collect();
         let mut over = Vec::new();
         let mut look = |what: &str, limit: u64, made: usize| {
             if limit > 0 && count(made) > limit {
@@ -294,7 +312,7 @@ impl Ledger {
         };
         look("orders", self.limits.orders_per_day * self.days, orders.len());
         let mut by_request: BTreeMap<_, usize> = BTreeMap::new();
-        for order in orders {
+        for order in &orders {
             *by_request.entry(self.request_of(order)).or_default() += 1;
         }
         let most = by_request.into_values().max().unwrap_or_default();
@@ -304,7 +322,7 @@ impl Ledger {
             .objects(Kind::CertificateRequest)
             .filter_map(|request| Some(request["metadata"]["uid"].as_str()?.to_owned()))
             .collect();
-        let is_open = |order: &&Record| {
+        let is_open = |order: &&&Record| {
             !is_over(order)
                 && order.certificate.is_none()
                 && uid_of(order).is_some_and(|uid| uids.contains(uid))

@@ -1,18 +1,20 @@
 //! Chance, as a function of a seed and of what is asked: the same question always has the same
 //! answer, whatever else was asked before. So a schedule stays the same where a part is taken away.
 
-use std::hash::{DefaultHasher, Hash as _, Hasher as _};
-
 /// The dice of one schedule.
 #[derive(Clone, Copy, Debug)]
 pub struct Dice(pub u64);
 
 impl Dice {
     fn draw(self, what: &str) -> u64 {
-        // Its keys are constant, unlike those of a map's hasher.
-        let mut hasher = DefaultHasher::new();
-        (self.0, what).hash(&mut hasher);
-        hasher.finish()
+        // FNV-1a, then the last step of SplitMix64: the same with every compiler.
+        let start = 0xCBF2_9CE4_8422_2325 ^ self.0.wrapping_mul(0x9E37_79B9_7F4A_7C15);
+        let hash = what
+            .bytes()
+            .fold(start, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01B3));
+        let hash = (hash ^ (hash >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        let hash = (hash ^ (hash >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        hash ^ (hash >> 31)
     }
 
     /// A number below `bound`.

@@ -22,7 +22,7 @@ pub struct Sum {
     pub stuck: usize,
     pub over_limits: usize,
     pub beyond_promise: usize,
-    /// What was found in schedules beyond the promise, by kind.
+    /// What happened and what was found beyond the promise.
     pub beyond: BTreeMap<&'static str, usize>,
     /// How schedules ended, by reason.
     pub ends: BTreeMap<String, usize>,
@@ -45,12 +45,12 @@ impl Sum {
         for end in &outcome.ends {
             *self.ends.entry(reason(end)).or_default() += 1;
         }
-        if outcome.is_beyond {
-            self.beyond_promise += 1;
-            for finding in &outcome.findings {
-                *self.beyond.entry(kind(finding)).or_default() += 1;
-            }
-            return;
+        self.beyond_promise += usize::from(!outcome.beyond.is_empty());
+        for what in &outcome.beyond {
+            *self.beyond.entry(what).or_default() += 1;
+        }
+        for finding in &outcome.excused {
+            *self.beyond.entry(finding.kind()).or_default() += 1;
         }
         for finding in &outcome.findings {
             match finding {
@@ -96,16 +96,6 @@ impl Sum {
             "seconds": took.as_secs(),
         })
         .to_string()
-    }
-}
-
-fn kind(finding: &Finding) -> &'static str {
-    match finding {
-        Finding::Duplicate(_) => "duplicate_orders",
-        Finding::LostKey(_) => "lost_keys",
-        Finding::WrongDelivery(_) => "wrong_deliveries",
-        Finding::Stuck(_) => "stuck",
-        Finding::OverLimit(_) => "over_limits",
     }
 }
 
@@ -246,7 +236,7 @@ pub fn exhaust(what: &str, setting: &Setting, script: &BTreeMap<String, Happenin
 }
 
 /// What may be left out of a setting.
-const SIMPLER: [fn(&mut Setting); 14] = [
+const SIMPLER: [fn(&mut Setting); 15] = [
     |setting| setting.requests = 1,
     |setting| setting.replicas = 1,
     |setting| setting.is_proven = true,
@@ -261,15 +251,16 @@ const SIMPLER: [fn(&mut Setting); 14] = [
     |setting| setting.limits.orders_per_request_per_day = 0,
     |setting| setting.limits.requests_per_second = 0,
     |setting| setting.is_near_midnight = false,
+    |setting| setting.is_long = false,
 ];
 
 /// The same finding with as little as possible going wrong.
 pub fn shrunk(plan: &Plan) -> Plan {
     let first = run(plan, false);
-    let wanted: BTreeSet<&str> = first.findings.iter().map(kind).collect();
+    let wanted: BTreeSet<&str> = first.findings.iter().map(Finding::kind).collect();
     let fails = |plan: &Plan| {
         let outcome = run(plan, false);
-        !outcome.is_beyond && outcome.findings.iter().any(|one| wanted.contains(kind(one)))
+        outcome.findings.iter().any(|one| wanted.contains(one.kind()))
     };
     let mut happenings: BTreeMap<String, Happening> = first.happened.iter().cloned().collect();
     let mut setting = plan.setting.clone();
@@ -319,7 +310,7 @@ pub fn tell(label: &str, plan: &Plan) {
     for finding in &outcome.findings {
         println!("  FOUND {finding:?}");
     }
-    if outcome.is_beyond {
-        println!("  (nothing is promised for this)");
+    for finding in &outcome.excused {
+        println!("  beyond the promise ({}): {finding:?}", outcome.beyond.join(", "));
     }
 }

@@ -87,8 +87,8 @@ impl Happening {
         }
     }
 
-    /// Whether nothing is promised where this happens, given the window in which lost answers are
-    /// looked for.
+    /// Whether nothing, or less, is promised where this happens, given the window in which lost answers
+    /// are looked for.
     pub fn is_beyond_promise(self, window: u64) -> bool {
         match self {
             Self::NamespaceEnds | Self::SetBack { .. } => true,
@@ -183,6 +183,8 @@ pub struct Setting {
     pub limits: Limits,
     /// The day ends soon after it has begun.
     pub is_near_midnight: bool,
+    /// All is left to itself for a while before the end.
+    pub is_long: bool,
 }
 
 /// The limits of an issuer; 0 is none.
@@ -224,6 +226,7 @@ impl Default for Setting {
             is_beyond: false,
             limits: Limits::default(),
             is_near_midnight: false,
+            is_long: false,
         }
     }
 }
@@ -241,12 +244,13 @@ impl Setting {
             drops_tags: dice.once_in(12, "drops tags"),
             ignores_tags: dice.once_in(12, "ignores tags"),
             omits_open_orders: dice.once_in(12, "omits open orders"),
-            lifetime: dice.once_in(8, "lifetime").then_some(1200),
+            lifetime: dice.once_in(6, "lifetime").then(|| dice.one_of(&[300, 1200], "lifetime of")),
             window: WINDOW,
             lag: dice.one_of(&[0, 0, 0, 5, 20, 35], "lag"),
             is_beyond: dice.once_in(8, "beyond"),
             limits: if dice.once_in(4, "limits") { Limits::of(dice) } else { Limits::default() },
             is_near_midnight: dice.once_in(8, "midnight"),
+            is_long: dice.once_in(4, "long"),
         }
     }
 }

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use crate::api::Kind;
 use crate::check::Finding;
-use crate::plan::{Happening, Peer, Plan};
+use crate::plan::{Happening, Peer, Plan, Setting};
 use crate::world::{NAMESPACE, World, condition, name, reason};
 
 /// What came of a schedule.
@@ -15,8 +15,10 @@ pub struct Outcome {
     pub happened: Vec<(String, Happening)>,
     /// What must not be.
     pub findings: Vec<Finding>,
-    /// Nothing is promised for what happened.
-    pub is_beyond: bool,
+    /// What is not promised, for what happened.
+    pub excused: Vec<Finding>,
+    /// What happened that is beyond the promise.
+    pub beyond: Vec<&'static str>,
     /// The effects of the processes.
     pub effects: Vec<(String, Peer)>,
     /// The same for the same schedule.
@@ -32,8 +34,10 @@ pub struct Outcome {
 /// So long after the last thing that went wrong everything has come to rest, in seconds: refused
 /// credentials rest for an hour, and waits double up to that.
 const PATIENCE: u64 = 3 * 3600;
-/// No schedule needs as many calls; whoever makes them turns in circles.
+/// Nothing needs as many calls; whoever makes them turns in circles.
 const MANY: usize = 3000;
+/// So long all is left to itself: what a person has to mend is looked at every ten minutes.
+const ALONE: Duration = Duration::from_secs(25 * 60);
 /// Where midnight comes soon, it is over by now, whatever a clock says.
 const TOMORROW: u64 = 1800;
 /// A person looks so often once all is quiet, and may do something.
@@ -46,10 +50,27 @@ pub fn run(plan: &Plan, is_traced: bool) -> Outcome {
         .start_paused(true)
         .build()
         .expect("a runtime");
-    let outcome = runtime.block_on(schedule(plan, is_traced));
+    PANICS.take();
+    let mut outcome = runtime.block_on(schedule(plan, is_traced));
     // Tasks that wait for ever go with it.
     drop(runtime);
+    if let Some(panic) = PANICS.take() {
+        outcome.findings.push(Finding::Stuck(format!("something panicked: {panic}")));
+    }
     outcome
+}
+
+std::thread_local! {
+    static PANICS: std::cell::Cell<Option<String>> = const { std::cell::Cell::new(None) };
+}
+
+/// Has panics noted, which end a task of the runtime and nothing else.
+pub fn note_panics() {
+    let usual = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        PANICS.set(Some(panic.to_string()));
+        usual(panic);
+    }));
 }
 
 async fn schedule(plan: &Plan, is_traced: bool) -> Outcome {
@@ -68,44 +89,75 @@ async fn schedule(plan: &Plan, is_traced: bool) -> Outcome {
     }
     world.begin();
     let mut rounds = 0;
-    loop {
-        let step = if world.second() < 600 { 1 } else { 10 };
-        tokio::time::sleep(Duration::from_secs(step)).await;
-        world.keep();
-        if rests(&world, plan) {
-            if rounds == ROUNDS {
-                break;
-            }
-            rounds += 1;
-            world.round(rounds);
-        } else if world.second() > world.troubled_until() + PATIENCE {
-            for number in 0..plan.setting.requests {
-                if !request_rests(&world, number) {
-                    let text = format!("{}: {}", name(number), end(&world, number));
-                    world.lock().ledger.add(Finding::Stuck(text));
-                }
-            }
-            break;
-        } else if world.lock().effects.len() > MANY {
-            let text = format!("busy for nothing: {}", end(&world, 0));
-            world.lock().ledger.add(Finding::Stuck(text));
+    while come_to_rest(&world, plan).await {
+        if rounds == ROUNDS {
+            leave_alone(&world, plan).await;
             break;
         }
+        rounds += 1;
+        world.round(rounds);
     }
     let ends = (0..plan.setting.requests).map(|number| end(&world, number)).collect();
-    let is_beyond = world.is_beyond_promise();
+    let beyond = world.beyond_promise();
     let seconds = world.second();
     let mut state = world.lock();
     world.examine(&mut state);
+    let is_excused =
+        |finding: &Finding| beyond.iter().any(|(_, excused)| excused.contains(&finding.kind()));
+    let (excused, findings) = state.ledger.findings().into_iter().partition(is_excused);
     Outcome {
         happened: std::mem::take(&mut state.happened),
-        findings: state.ledger.findings(),
-        is_beyond,
+        findings,
+        excused,
+        beyond: beyond.iter().map(|(what, _)| *what).collect(),
         effects: std::mem::take(&mut state.effects),
         digest: state.digest,
         trace: state.trace.take().unwrap_or_default(),
         seconds,
         ends,
+    }
+}
+
+/// Waits until all rests; false where it does not, which is noted.
+async fn come_to_rest(world: &World, plan: &Plan) -> bool {
+    let begun = world.second();
+    let calls = world.lock().calls;
+    loop {
+        let step = if world.second() < 600 { 1 } else { 10 };
+        tokio::time::sleep(Duration::from_secs(step)).await;
+        world.keep();
+        if rests(world, plan) {
+            return true;
+        }
+        let mut stuck = Vec::new();
+        if world.second() > begun.max(world.troubled_until()) + PATIENCE {
+            let restless =
+                (0..plan.setting.requests).filter(|number| !request_rests(world, *number));
+            stuck
+                .extend(restless.map(|number| format!("{}: {}", name(number), end(world, number))));
+        } else if world.lock().calls - calls > MANY {
+            stuck.push(format!("busy for nothing: {}", end(world, 0)));
+        }
+        if !stuck.is_empty() {
+            let ledger = &mut world.lock().ledger;
+            stuck.into_iter().for_each(|text| ledger.add(Finding::Stuck(text)));
+            return false;
+        }
+    }
+}
+
+/// What rests stays as it is: by itself, and when all processes start anew.
+async fn leave_alone(world: &World, plan: &Plan) {
+    world.is_over();
+    let calls = world.lock().calls;
+    if plan.setting.is_long {
+        tokio::time::sleep(ALONE).await;
+    }
+    world.end_all();
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    if come_to_rest(world, plan).await && world.lock().calls - calls > MANY {
+        let text = format!("busy at rest: {}", end(world, 0));
+        world.lock().ledger.add(Finding::Stuck(text));
     }
 }
 
@@ -130,11 +182,23 @@ fn request_rests(world: &World, number: usize) -> bool {
         return false;
     }
     if is_true("Stalled") {
+        let why = reason(request, "Issuing").unwrap_or_default();
+        if !warrants(&world.plan.setting, &state.happened, why) {
+            let text = format!("{name}: held for no reason, as {why}");
+            state.ledger.add(Finding::Stuck(text));
+        }
         return true;
     }
+    let limits = world.plan.setting.limits;
     match reason(request, "Issuing").unwrap_or_default() {
         // It waits for tomorrow.
-        "ChurnLimitReached" => return true,
+        // By default ten are enough, where certificates do not end after minutes.
+        "ChurnLimitReached"
+            if limits.orders_per_request_per_day > 0 || world.plan.setting.lifetime.is_some() =>
+        {
+            return true;
+        }
+        "OrderBudgetSpent" if limits.orders_per_day == 0 => {}
         "OrderBudgetSpent" if !world.is_near_midnight() || world.second() > TOMORROW => {
             return true;
         }
@@ -143,13 +207,42 @@ fn request_rests(world: &World, number: usize) -> bool {
             let mut all = state.api.objects(Kind::CertificateRequest);
             return all.any(|other| {
                 let why = reason(other, "Issuing").unwrap_or_default();
-                condition(other, "Stalled") == Some("True")
+                let phase = other["status"]["order"]["phase"].as_str().unwrap_or_default();
+                let is_open = matches!(phase, "Pending" | "Submitting" | "Unknown");
+                is_open && condition(other, "Stalled") == Some("True")
                     || matches!(why, "ChurnLimitReached" | "OrderBudgetSpent")
             });
         }
         _ => {}
     }
     is_true("Ready") && !is_true("Issuing") && state.ledger.is_served(&state.api, &orders, &name)
+}
+
+/// Whether something has happened for which a person is asked in this way.
+fn warrants(setting: &Setting, happened: &[(String, Happening)], why: &str) -> bool {
+    let has = |kind: fn(&Happening) -> bool| happened.iter().any(|(_, one)| kind(one));
+    let is_set_back =
+        has(|one| matches!(one, Happening::SetBack { .. } | Happening::NamespaceEnds));
+    let is_forgotten = has(|one| matches!(one, Happening::Forgotten));
+    let searches_badly = !setting.is_proven
+        || setting.drops_tags
+        || setting.ignores_tags
+        || setting.omits_open_orders;
+    let is_searched_in_vain = happened.iter().any(|(name, one)| {
+        name.contains("ca ") && !matches!(one, Happening::Crash { .. } | Happening::Pause { .. })
+    });
+    is_set_back
+        || match why {
+            "OrderOutcomeUnknown" => searches_badly || is_forgotten || is_searched_in_vain,
+            // It has expired while something else was in the way.
+            "CertificateUnusable" => setting.lifetime.is_some(),
+            "OrderRejected" => has(|one| matches!(one, Happening::Rejected)),
+            "OrderForgotten" => is_forgotten,
+            "OrderAccountSwitched" => has(|one| matches!(one, Happening::AccountSwitched { .. })),
+            "OrderRecordForeign" => has(|one| matches!(one, Happening::Conflict)),
+            "SecretNotOurs" => has(|one| matches!(one, Happening::Conflict | Happening::Taken)),
+            _ => false,
+        }
 }
 
 /// What a request waits for, in words.

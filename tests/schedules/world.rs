@@ -59,7 +59,7 @@ pub struct World {
     changed: watch::Sender<u64>,
     router: Router,
     site: Site,
-    plan: Arc<Plan>,
+    pub plan: Arc<Plan>,
     begun: Instant,
     /// Second of the epoch at which the schedule begins.
     start: i64,
@@ -76,6 +76,8 @@ pub struct State {
     pub happened: Vec<(String, Happening)>,
     /// The effects of the processes that can go wrong, in order.
     pub effects: Vec<(String, Peer)>,
+    /// How many calls the processes have made.
+    pub calls: usize,
     /// From here on things go wrong.
     has_begun: bool,
     /// What went wrong shows no more after this.
@@ -85,8 +87,8 @@ pub struct State {
     /// A fingerprint of all of it.
     pub digest: u64,
     snapshots: Vec<(Instant, ApiServer)>,
-    /// Longest time for which each process stood still, and for which the CA lagged.
-    stood_still: BTreeMap<usize, u64>,
+    /// Longest time for which a process stood still, and for which the CA lagged.
+    stood_still: u64,
     lagged: u64,
     /// The CA has forgotten an order whose id nobody had written down.
     has_forgotten_unknown: bool,
@@ -99,6 +101,7 @@ struct Replica {
     terminate: Option<oneshot::Sender<()>>,
     is_over: bool,
     skew: SignedDuration,
+    stopped_since: Instant,
     stopped_until: Option<Instant>,
     cut_off_until: Option<Instant>,
     no_rights_until: Option<Instant>,
@@ -137,12 +140,13 @@ impl World {
             counts: BTreeMap::new(),
             happened: Vec::new(),
             effects: Vec::new(),
+            calls: 0,
             has_begun: false,
             troubled_until: begun,
             trace: is_traced.then(Vec::new),
             digest: 0,
             snapshots: Vec::new(),
-            stood_still: BTreeMap::new(),
+            stood_still: 0,
             lagged: plan.setting.lag,
             has_forgotten_unknown: false,
             edits: 0,
@@ -317,6 +321,7 @@ impl World {
                 terminate: Some(terminate),
                 is_over: false,
                 skew: SignedDuration::ZERO,
+                stopped_since: Instant::now(),
                 stopped_until: None,
                 cut_off_until: None,
                 no_rights_until: None,
@@ -373,11 +378,18 @@ impl World {
     fn stand_still(&self, number: usize, time: u64) {
         {
             let mut state = self.lock();
-            *state.stood_still.entry(number).or_default() += time;
-            let until = Instant::now() + seconds(time);
+            let now = Instant::now();
             let replica = &mut state.replicas[number];
-            replica.stopped_until = replica.stopped_until.max(Some(until));
+            // One that stands still already does so for longer.
+            let since = replica
+                .stopped_until
+                .filter(|until| *until > now)
+                .map_or(now, |_| replica.stopped_since);
+            replica.stopped_since = since;
+            replica.stopped_until = replica.stopped_until.max(Some(now + seconds(time)));
             replica.process.stop();
+            let whole = replica.stopped_until.unwrap_or(now) - since;
+            state.stood_still = state.stood_still.max(whole.as_secs());
         }
         let world = self.clone();
         tokio::spawn(async move {
@@ -398,6 +410,7 @@ impl World {
     fn effect(&self, replica: usize, peer: Peer, what: &str) -> (String, Option<Happening>) {
         let mut state = self.lock();
         let name = format!("r{replica} {what}");
+        state.calls += usize::from(peer != Peer::Lease);
         if !state.has_begun || state.replicas[replica].is_over {
             return (name, None);
         }
@@ -423,6 +436,17 @@ impl World {
         for number in 0..self.plan.setting.requests {
             self.create_request(number);
         }
+    }
+
+    /// From here on nothing goes wrong any more.
+    pub fn is_over(&self) {
+        self.lock().has_begun = false;
+    }
+
+    /// Ends all processes; others take their place.
+    pub fn end_all(&self) {
+        let count = self.lock().replicas.len();
+        (0..count).for_each(|number| self.ended(number));
     }
 
     /// All is quiet; a person looks, and may do something.
@@ -558,6 +582,11 @@ impl World {
                         state.has_forgotten_unknown |=
                             happening == Happening::Forgotten && !is_known;
                     }
+                    if happening == Happening::Rejected && self.plan.setting.omits_open_orders {
+                        // No search ever shows it.
+                        let mut state = self.lock();
+                        state.lagged = state.lagged.max(self.plan.setting.window);
+                    }
                     let action = match happening {
                         Happening::Forgotten => Action::Forget,
                         _ => Action::Reject { error: None },
@@ -583,11 +612,8 @@ impl World {
                 });
             }
             Happening::SetBack { seconds: time } => self.set_back(time),
-            Happening::Late { seconds } => {
-                let mut state = self.lock();
-                state.lagged = state.lagged.max(seconds);
-            }
-            Happening::Conflict
+            Happening::Late { .. }
+            | Happening::Conflict
             | Happening::Taken
             | Happening::Crash { .. }
             | Happening::LateAnswer { .. }
@@ -614,13 +640,13 @@ impl World {
 
     /// Ends all processes and sets the store back.
     fn set_back(&self, time: u64) {
-        let (numbers, snapshot) = {
+        let snapshot = {
             let state = self.lock();
             let wanted = Instant::now().checked_sub(seconds(time));
             let found = state.snapshots.iter().rev().find(|(at, _)| Some(*at) <= wanted);
-            (0..state.replicas.len(), found.map(|(_, api)| api.clone()))
+            found.map(|(_, api)| api.clone())
         };
-        numbers.for_each(|number| self.ended(number));
+        self.end_all();
         if let Some(snapshot) = snapshot {
             let mut state = self.lock();
             state.api = snapshot;
@@ -645,12 +671,10 @@ impl World {
         }
     }
 
-    /// Whether nothing is promised for what has happened so far.
-    pub fn is_beyond_promise(&self) -> bool {
+    /// What has happened that is beyond the promise, each with the kinds of findings that it excuses.
+    pub fn beyond_promise(&self) -> Vec<(&'static str, &'static [&'static str])> {
         let state = self.lock();
         let window = self.plan.setting.window;
-        let longest = state.stood_still.values().copied().max().unwrap_or_default();
-        let is_beyond = |(_, happening): &(String, Happening)| happening.is_beyond_promise(window);
         let has = |kind: fn(&Happening) -> bool| {
             state.happened.iter().any(|(_, happening)| kind(happening))
         };
@@ -659,9 +683,28 @@ impl World {
         let is_forgotten = state.has_forgotten_unknown
             || has(|one| matches!(one, Happening::Forgotten))
                 && has(|one| matches!(one, Happening::Recreate { .. }));
-        4 * (longest + state.lagged) >= 3 * window
-            || is_forgotten
-            || state.happened.iter().any(is_beyond)
+        let all: [(bool, &str, &[&str]); 4] = [
+            (
+                4 * (state.stood_still + state.lagged) >= 3 * window,
+                "pause and lag too long",
+                &["duplicate_orders"],
+            ),
+            (is_forgotten, "forgotten before it was known", &["duplicate_orders"]),
+            (
+                has(|one| matches!(one, Happening::NamespaceEnds)),
+                "the namespace ended",
+                &["lost_keys", "stuck"],
+            ),
+            (
+                has(|one| matches!(one, Happening::SetBack { .. })),
+                "the store was set back",
+                &["duplicate_orders", "lost_keys", "over_limits", "stuck", "wrong_deliveries"],
+            ),
+        ];
+        all.into_iter()
+            .filter(|(is_so, ..)| *is_so)
+            .map(|(_, what, excused)| (what, excused))
+            .collect()
     }
 
     // --- The way to the API server -------------------------------------------------------------
@@ -1025,6 +1068,12 @@ impl Wire {
         let (name, happening) = world.effect(replica, Peer::Ca, &what);
         if let Some(happening) = happening {
             world.befall(replica, happening);
+        }
+        if let Some(Happening::Late { seconds }) = happening
+            && what.contains("ca issue")
+        {
+            let mut state = world.lock();
+            state.lagged = state.lagged.max(seconds);
         }
         pass(Duration::from_millis(20)).await;
         let carry_out = || async {
