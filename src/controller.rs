@@ -150,8 +150,12 @@ pub async fn run(
             Gone::Request(uid) => memory.forget(&uid),
         }
     };
-    let Watches { stores, wakers, requests, issuers, cluster_issuers, tasks } =
-        watches::start(&operator.client, &operator.namespace, &process, forget);
+    let Watches { stores, wakers, requests, issuers, cluster_issuers, tasks } = watches::start(
+        &operator.client,
+        &operator.namespace,
+        (&process, &operator.incarnation),
+        forget,
+    );
     operator.metrics.observe_requests(stores.requests.clone(), stores.records.clone());
     operator.metrics.observe_limits({
         let (stores, clock) = (stores.clone(), operator.clock.clone());

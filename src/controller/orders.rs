@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
-use kube::ResourceExt as _;
+use kube::{Api, ResourceExt as _};
 use secrecy::ExposeSecret as _;
 use serde_json::json;
 
@@ -20,8 +20,8 @@ use super::secret::without_conditions;
 use crate::api::{CertificateRequest, annotation};
 use crate::ca::{Claim, Disposition, Lookup, Order, Parameters, Permit, Submitted, Wanted};
 use crate::issuance::{
-    KeyPlan, Mark, Observation, OrderDraft, Outcome, Prepared, RawRecord, Read, Record, RecordRead,
-    Request, Sent, Slot, Trouble, order, record,
+    KeyPlan, Mark, Observation, OrderDraft, OrderState, Outcome, Prepared, RawRecord, Read, Record,
+    RecordRead, Request, Sent, Slot, Trouble, order, record,
 };
 use crate::mutant::{self, Mutant};
 use crate::pki::KeyKind;
@@ -224,15 +224,30 @@ fn is_as_seen(context: &Context, request: &Request) -> bool {
         return true;
     }
     let cached = context.stores.request(&request.namespace, &request.name);
-    cached.is_some_and(|cached| {
-        cached.0.as_ref().is_ok_and(|cached: &CertificateRequest| {
-            let annotation = |key: &str| cached.annotations().get(key);
-            cached.uid().as_deref() == Some(&request.uid)
-                && cached.metadata.generation == Some(request.generation)
-                && annotation(annotation::RENEW) == request.renew.as_ref()
-                && annotation(annotation::RELEASE) == request.release.as_ref()
-        })
-    })
+    cached.is_some_and(|cached| cached.0.as_ref().is_ok_and(|cached| asks_for(cached, request)))
+}
+
+async fn stored_request(context: &Context, request: &Request) -> Read<CertificateRequest> {
+    let api = Api::namespaced(context.cluster.client(), &request.namespace);
+    let place = (request.namespace.as_str(), request.name.as_str());
+    context.cluster.object(api, "certificaterequests", place).await
+}
+
+fn not_written(message: String) -> Trouble {
+    Trouble {
+        disposition: Disposition::Retry { after: None },
+        reason: "OrderRecordNotWritten",
+        message,
+        counts: true,
+    }
+}
+
+fn asks_for(now: &CertificateRequest, request: &Request) -> bool {
+    let annotation = |key: &str| now.annotations().get(key);
+    now.uid().as_deref() == Some(&request.uid)
+        && now.metadata.generation == Some(request.generation)
+        && annotation(annotation::RENEW) == request.renew.as_ref()
+        && annotation(annotation::RELEASE) == request.release.as_ref()
 }
 
 /// Claims the order that is stored, on the condition that nobody else wrote the record.
@@ -266,6 +281,16 @@ pub(super) async fn mark(context: &Context, seen: &Observation, mark: &Mark) -> 
     let Some(record) = seen.record() else {
         return Outcome::RecordConflict;
     };
+    // By what is wanted now the order is of no use: that must be so, and not have been so once. A cache
+    // that lags would have what was ordered for the newest wish thrown away.
+    if mark.state == OrderState::Superseded {
+        match stored_request(context, &seen.request).await {
+            Read::Present(stored) if asks_for(&stored, &seen.request) => {}
+            // What it has become wakes the next run.
+            Read::Present(_) | Read::Absent => return Outcome::Abandoned,
+            Read::Unreadable(why) => return Outcome::Failed(not_written(why)),
+        }
+    }
     kill_point("before-mark");
     let is_conditional = !mutant::is_removed(Mutant::MarkVersion);
     let written = patch_mark(context, seen, record, mark, is_conditional).await;
@@ -347,14 +372,7 @@ impl From<NotStored> for Outcome {
 
 /// The record as the API server has stored it.
 fn stored(seen: &Observation, written: Result<Secret, Error>) -> Result<Box<Record>, NotStored> {
-    let failed = |message: String| {
-        NotStored::Failed(Trouble {
-            disposition: Disposition::Retry { after: None },
-            reason: "OrderRecordNotWritten",
-            message,
-            counts: true,
-        })
-    };
+    let failed = |message: String| NotStored::Failed(not_written(message));
     let secret = written.map_err(|error| match error.kind {
         ErrorKind::Conflict | ErrorKind::NotFound => NotStored::Conflict,
         ErrorKind::Forbidden | ErrorKind::Other => failed(error.to_string()),

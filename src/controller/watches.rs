@@ -7,11 +7,13 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use futures::stream::{BoxStream, StreamExt as _};
 use k8s_openapi::api::core::v1::Secret;
 use kube::core::{DeserializeGuard, PartialObjectMeta};
 use kube::runtime::reflector::{ObjectRef, Store, store};
+use kube::runtime::utils::{Backoff, ResetTimerBackoff};
 use kube::runtime::watcher::{self, Event};
 use kube::runtime::{WatchStreamExt as _, reflector, watcher as watch};
 use kube::{Api, Client, Resource, ResourceExt as _};
@@ -26,6 +28,7 @@ use crate::api::{CertificateRequest, ClusterIssuer, Issuer, IssuerKind, IssuerSp
 use crate::ca::registry::Kind;
 use crate::issuance::Withheld;
 use crate::issuance::record::request_of;
+use crate::issuance::renewal::jitter;
 
 /// An object that may have been written for another version of its type: it must not stop a watch.
 pub(super) type Guarded<K> = DeserializeGuard<K>;
@@ -78,7 +81,7 @@ pub(super) struct Watches {
 pub(super) fn start(
     client: &Client,
     operator_namespace: &str,
-    process: &Process,
+    (process, incarnation): (&Process, &str),
     gone: impl Fn(Gone) + Clone + Send + 'static,
 ) -> Watches {
     let (requests, requests_writer) = store();
@@ -107,54 +110,74 @@ pub(super) fn start(
     };
     let all = watcher::Config::default();
     let labelled = |label: &str| watcher::Config::default().labels(&format!("{label}=true"));
+    let pauses = |what: &str| Pauses::of(format!("{incarnation}/{what}"));
     let mut tasks = JoinSet::new();
 
     let routes = Routes { stores: stores.clone(), wakers: wakers.clone() };
-    tasks.spawn(process.within(follow(Api::all(client.clone()), all.clone(), requests_writer, {
-        let (routes, gone) = (routes.clone(), gone.clone());
-        move |request: &Guarded<CertificateRequest>, is_gone| {
-            if let (true, Some(uid)) = (is_gone, request.uid()) {
-                gone(Gone::Request(uid));
+    tasks.spawn(process.within(follow(
+        Api::all(client.clone()),
+        all.clone(),
+        requests_writer,
+        pauses("requests"),
+        {
+            let (routes, gone) = (routes.clone(), gone.clone());
+            move |request: &Guarded<CertificateRequest>, is_gone| {
+                if let (true, Some(uid)) = (is_gone, request.uid()) {
+                    gone(Gone::Request(uid));
+                }
+                routes.request(request, is_gone);
             }
-            routes.request(request, is_gone);
-        }
-    })));
-    tasks.spawn(process.within(follow(Api::all(client.clone()), all.clone(), issuers_writer, {
-        let (routes, gone) = (routes.clone(), gone.clone());
-        move |issuer: &Guarded<Issuer>, is_gone| {
-            if is_gone {
-                gone(Gone::Issuer(IssuerKey {
-                    kind: IssuerKind::Issuer,
-                    namespace: issuer.namespace(),
-                    name: issuer.name_any(),
-                }));
+        },
+    )));
+    tasks.spawn(process.within(follow(
+        Api::all(client.clone()),
+        all.clone(),
+        issuers_writer,
+        pauses("issuers"),
+        {
+            let (routes, gone) = (routes.clone(), gone.clone());
+            move |issuer: &Guarded<Issuer>, is_gone| {
+                if is_gone {
+                    gone(Gone::Issuer(IssuerKey {
+                        kind: IssuerKind::Issuer,
+                        namespace: issuer.namespace(),
+                        name: issuer.name_any(),
+                    }));
+                }
+                let _ = routes.wakers.issuers.send(ObjectRef::from_obj(issuer));
+                routes.issuer(
+                    IssuerKind::Issuer,
+                    issuer.meta().namespace.as_deref(),
+                    &issuer.name_any(),
+                );
             }
-            let _ = routes.wakers.issuers.send(ObjectRef::from_obj(issuer));
-            routes.issuer(
-                IssuerKind::Issuer,
-                issuer.meta().namespace.as_deref(),
-                &issuer.name_any(),
-            );
-        }
-    })));
-    tasks.spawn(process.within(follow(Api::all(client.clone()), all, cluster_issuers_writer, {
-        let routes = routes.clone();
-        move |issuer: &Guarded<ClusterIssuer>, is_gone| {
-            if is_gone {
-                gone(Gone::Issuer(IssuerKey {
-                    kind: IssuerKind::ClusterIssuer,
-                    namespace: None,
-                    name: issuer.name_any(),
-                }));
+        },
+    )));
+    tasks.spawn(process.within(follow(
+        Api::all(client.clone()),
+        all,
+        cluster_issuers_writer,
+        pauses("cluster_issuers"),
+        {
+            let routes = routes.clone();
+            move |issuer: &Guarded<ClusterIssuer>, is_gone| {
+                if is_gone {
+                    gone(Gone::Issuer(IssuerKey {
+                        kind: IssuerKind::ClusterIssuer,
+                        namespace: None,
+                        name: issuer.name_any(),
+                    }));
+                }
+                let _ = routes.wakers.cluster_issuers.send(ObjectRef::from_obj(issuer));
+                routes.issuer(IssuerKind::ClusterIssuer, None, &issuer.name_any());
             }
-            let _ = routes.wakers.cluster_issuers.send(ObjectRef::from_obj(issuer));
-            routes.issuer(IssuerKind::ClusterIssuer, None, &issuer.name_any());
-        }
-    })));
+        },
+    )));
     tasks.spawn(process.within(follow(
         Api::all(client.clone()),
         labelled(annotation::MANAGED_LABEL),
         targets_writer,
+        pauses("targets"),
         {
             let routes = routes.clone();
             move |secret: &SecretMeta, _| {
@@ -169,6 +192,7 @@ pub(super) fn start(
         Api::all(client.clone()),
         labelled(annotation::ORDER_LABEL),
         records_writer,
+        pauses("records"),
         {
             let routes = routes.clone();
             move |secret, is_gone| routes.record(secret, is_gone)
@@ -179,6 +203,7 @@ pub(super) fn start(
         Api::all(client.clone()),
         labelled(annotation::CREDENTIALS_LABEL),
         credentials_writer,
+        pauses("credentials"),
         move |secret, _| routes.credentials(secret, &operator_namespace),
     )));
     Watches {
@@ -199,12 +224,49 @@ fn wakes<T: Send + 'static>(receiver: UnboundedReceiver<T>) -> BoxStream<'static
     .boxed()
 }
 
+/// The pauses between attempts at a watch: each about twice the last, and not the same for all
+/// processes. They hang on nothing but who waits for what, so that what a process does can be repeated.
+struct Pauses {
+    of: String,
+    attempts: u32,
+}
+
+const SHORTEST_PAUSE: Duration = Duration::from_millis(800);
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+/// A watch that stood for so long begins anew with the shortest.
+const STOOD: Duration = Duration::from_secs(120);
+
+impl Pauses {
+    fn of(of: String) -> ResetTimerBackoff<Self> {
+        ResetTimerBackoff::new(Self { of, attempts: 0 }, STOOD)
+    }
+}
+
+impl Iterator for Pauses {
+    type Item = Duration;
+
+    fn next(&mut self) -> Option<Duration> {
+        let pause = SHORTEST_PAUSE.saturating_mul(1 << self.attempts.min(6)).min(LONGEST_PAUSE);
+        self.attempts += 1;
+        let most = i64::try_from(pause.as_millis()).unwrap_or_default();
+        let more = jitter(&format!("{}/{}", self.of, self.attempts), most);
+        Some(pause + Duration::from_millis(more.unsigned_abs()))
+    }
+}
+
+impl Backoff for Pauses {
+    fn reset(&mut self) {
+        self.attempts = 0;
+    }
+}
+
 /// Keeps one cache up to date, and calls `changed` after each change with whether the object is
 /// gone.
 async fn follow<K>(
     api: Api<K>,
     config: watcher::Config,
     writer: reflector::store::Writer<K>,
+    pauses: ResetTimerBackoff<Pauses>,
     changed: impl Fn(&K, bool) + Send,
 ) where
     K: Resource<DynamicType = ()>
@@ -216,7 +278,7 @@ async fn follow<K>(
         + 'static,
 {
     let cache = writer.as_reader();
-    let events = watch(api, config).default_backoff().modify(|object: &mut K| {
+    let events = watch(api, config).backoff(pauses).modify(|object: &mut K| {
         // A third of each object, and of no use here.
         object.meta_mut().managed_fields = None;
     });

@@ -59,7 +59,7 @@ fn seconds_between(from: Timestamp, to: Timestamp) -> i64 {
 
 /// Between 0 and `limit` seconds, the same for the same `uid`. FNV-1a with the finish of MurmurHash3:
 /// short, and stable across versions, unlike the standard library's hasher.
-pub(super) fn jitter(uid: &str, limit: i64) -> i64 {
+pub(crate) fn jitter(uid: &str, limit: i64) -> i64 {
     let hash = uid.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
         (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
     });

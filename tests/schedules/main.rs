@@ -15,6 +15,7 @@
 #![allow(
     clippy::disallowed_methods,
     clippy::panic,
+    clippy::print_stdout,
     clippy::wildcard_enum_match_arm,
     unreachable_pub,
     reason = "a test plays the world outside and tells by failing"

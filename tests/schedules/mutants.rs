@@ -93,22 +93,30 @@ pub fn by_name(name: &str) -> Option<Mutant> {
     Mutant::ALL.iter().copied().find(|mutant| mutant.name() == name)
 }
 
-/// Looks among `count` seeds for one that notices each loss, within the promise if there is one.
+/// Looks among `count` seeds for one that notices each loss, within the promise and worse
+/// than stuck if there is one.
 pub fn hunt(count: u64, name: Option<&str>) -> ExitCode {
     let all = Mutant::ALL.iter().copied();
     let wanted: Vec<Mutant> =
         all.filter(|mutant| name.is_none_or(|name| name == mutant.name())).collect();
     each(&wanted, &|mutant| {
-        let mut beyond = None;
+        let mut second = [None, None];
         for seed in 1..=count {
             let found = found_without(seed, mutant);
             let line = || format!("{:<24}{seed:<8}{}", mutant.name(), found.join(","));
-            if found.iter().any(|one| !one.ends_with("(beyond)")) {
+            let is_stuck = |one: &String| one.starts_with("stuck");
+            if found.iter().any(|one| !one.ends_with("(beyond)") && !is_stuck(one)) {
                 return line();
             }
-            beyond = beyond.or_else(|| (!found.is_empty()).then(line));
+            let place = usize::from(found.iter().all(is_stuck));
+            if second[place].is_none() && !found.is_empty() {
+                second[place] = Some(line());
+            }
         }
-        beyond.unwrap_or_else(|| format!("{:<24}-       none of {count} seeds", mutant.name()))
+        let [beyond, stuck] = second;
+        beyond
+            .or(stuck)
+            .unwrap_or_else(|| format!("{:<24}-       none of {count} seeds", mutant.name()))
     });
     ExitCode::SUCCESS
 }

@@ -33,6 +33,7 @@ use tower::ServiceExt as _;
 
 use crate::api::{self, ApiServer, Kind, User};
 use crate::check::Ledger;
+use crate::dice::Dice;
 use crate::plan::{Happening, Limits, Peer, Plan, Setting};
 
 /// Where everything is that the schedules order.
@@ -118,6 +119,12 @@ fn seconds(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
 }
 
+/// How long a call takes to arrive: few at the same instant, because which of two futures that are
+/// ready is seen first hangs on maps of the libraries, which nobody can seed.
+fn latency(least: u64, choices: u64, name: &str) -> Duration {
+    Duration::from_millis(least + Dice(0).below(choices, name))
+}
+
 async fn pass(time: Duration) {
     tokio::time::sleep(time).await;
 }
@@ -189,8 +196,9 @@ impl World {
         use std::hash::{DefaultHasher, Hash as _, Hasher as _};
         let at = self.begun.elapsed();
         let mut hasher = DefaultHasher::new();
-        (state.digest, at.as_millis(), who, text).hash(&mut hasher);
-        state.digest = hasher.finish();
+        (at.as_millis(), who, text).hash(&mut hasher);
+        // The same whichever of two lines of one instant comes first.
+        state.digest = state.digest.wrapping_add(hasher.finish());
         if let Some(trace) = &mut state.trace {
             trace.push(format!("{:>9.3} s  {who:<6} {text}", at.as_secs_f64()));
         }
@@ -775,7 +783,7 @@ impl World {
             pass(Duration::from_millis(1)).await;
             return Some(Ok(ApiServer::forbidden(request)));
         }
-        pass(Duration::from_millis(1)).await;
+        pass(latency(1, 4, &name)).await;
         let carry_out = || {
             let mut state = self.lock();
             let answer = self.carried_out(&mut state, request);
@@ -1075,7 +1083,7 @@ impl Wire {
             let mut state = world.lock();
             state.lagged = state.lagged.max(seconds);
         }
-        pass(Duration::from_millis(20)).await;
+        pass(latency(18, 8, &name)).await;
         let carry_out = || async {
             let answer = self.called(request.clone()).await;
             let mut state = world.lock();
@@ -1231,8 +1239,10 @@ fn settings(setting: &Setting) -> SiteSettings {
         ]),
         ..Product::default()
     };
-    let product =
-        Product { product_validity: lifetime.or(product.product_validity.clone()), ..product };
+    let product = Product {
+        product_validity: lifetime.or_else(|| product.product_validity.clone()),
+        ..product
+    };
     SiteSettings {
         accounts: ACCOUNTS.map(|account| (account.to_owned(), "changeme".to_owned())).into(),
         clients: vec![RaClient { products: vec![product], ..RaClient::default() }],
