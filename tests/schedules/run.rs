@@ -182,12 +182,9 @@ fn request_rests(world: &World, number: usize) -> bool {
         return false;
     }
     if is_true("Stalled") {
+        // For no reason it may be for a while, and is no rest.
         let why = reason(request, "Issuing").unwrap_or_default();
-        if !warrants(&world.plan.setting, &state.happened, why) {
-            let text = format!("{name}: held for no reason, as {why}");
-            state.ledger.add(Finding::Stuck(text));
-        }
-        return true;
+        return warrants(&world.plan.setting, &state.happened, why);
     }
     let limits = world.plan.setting.limits;
     match reason(request, "Issuing").unwrap_or_default() {
@@ -237,7 +234,19 @@ fn warrants(setting: &Setting, happened: &[(String, Happening)], why: &str) -> b
             // It has expired while something else was in the way.
             "CertificateUnusable" => setting.lifetime.is_some(),
             "OrderRejected" => has(|one| matches!(one, Happening::Rejected)),
-            "OrderForgotten" => is_forgotten,
+            // Whether an order that is not there was made and delivered is told by when and how often
+            // something was delivered; where that is unclear a person is asked.
+            "OrderForgotten" => {
+                is_forgotten
+                    || has(|one| {
+                        matches!(
+                            one,
+                            Happening::ClockJump { .. }
+                                | Happening::TargetDeleted { .. }
+                                | Happening::TargetRestored { .. }
+                        )
+                    })
+            }
             "OrderAccountSwitched" => has(|one| matches!(one, Happening::AccountSwitched { .. })),
             "OrderRecordForeign" => has(|one| matches!(one, Happening::Conflict)),
             "SecretNotOurs" => has(|one| matches!(one, Happening::Conflict | Happening::Taken)),
