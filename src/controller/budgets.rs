@@ -18,6 +18,7 @@ use kube::runtime::reflector::ObjectRef;
 use super::Context;
 use super::accounts::IssuerKey;
 use super::cluster::{Error, ErrorKind};
+use super::gate::number;
 use super::issuer::IssuerObject;
 use super::kill_point::kill_point;
 use super::watches::Stores;
@@ -451,7 +452,7 @@ fn name_of(request: &CertificateRequest) -> Name {
 }
 
 fn version_of(request: &CertificateRequest) -> u64 {
-    request.resource_version().and_then(|version| version.parse().ok()).unwrap_or_default()
+    number(request.metadata.resource_version.as_deref()).unwrap_or_default()
 }
 
 /// The cached status tells of an open order. The reference on the target ends it, whatever the status
@@ -601,6 +602,20 @@ mod tests {
         .expect("a request")
     }
 
+    const FULL: Result<(), Withheld> = Err(Withheld::Open { limit: 1, open: 1 });
+
+    /// A place among the open orders, if there is one.
+    fn place(
+        budgets: &Arc<Budgets>,
+        stores: &Stores,
+        issuer: &Limited<'_>,
+        request: &CertificateRequest,
+    ) -> Result<Allowance, Withheld> {
+        let mut allowance = Allowance::default();
+        let taken = budgets.take(stores, issuer, request, at(TODAY), &mut allowance);
+        taken.map(|_| allowance)
+    }
+
     #[test]
     fn a_grant_that_is_not_used_goes_back_and_one_that_is_does_not() {
         let (budgets, key) = (Arc::new(Budgets::default()), key());
@@ -638,24 +653,19 @@ mod tests {
         let issuer = issuer(&key, Limits { open: Some(1), ..Limits::default() });
         let [a, b] = ["a", "b"].map(|name| request(name, 1, None));
         let stores = Stores::of_requests(vec![a.clone(), b.clone()]);
-        let take = |stores: &Stores, request: &CertificateRequest| {
-            let mut allowance = Allowance::default();
-            let taken = budgets.take(stores, &issuer, request, at(TODAY), &mut allowance);
-            taken.map(|_| allowance)
-        };
-        let full = Err(Withheld::Open { limit: 1, open: 1 });
+        let take = |stores: &Stores, request: &_| place(&budgets, stores, &issuer, request);
         let first = take(&stores, &a).expect("there is room");
-        assert_eq!(take(&stores, &b).map(drop), full, "before the cache knows");
+        assert_eq!(take(&stores, &b).map(drop), FULL, "before the cache knows");
         drop(first);
         let first = take(&stores, &b).map(drop).and_then(|()| take(&stores, &a));
         // It was announced, and the cache lags behind.
         let announced = request("a", 5, Some(OrderPhase::Submitting));
         let woken = budgets.settle(&issuer, &a, Some(&announced), first.expect("there is room"));
         assert_eq!(woken, Vec::<Name>::new());
-        assert_eq!(take(&stores, &b).map(drop), full);
+        assert_eq!(take(&stores, &b).map(drop), FULL);
         assert!(take(&stores, &announced).is_ok(), "it goes on with its own");
         let stores = Stores::of_requests(vec![announced.clone(), b.clone()]);
-        assert_eq!(take(&stores, &b).map(drop), full, "now the cache knows");
+        assert_eq!(take(&stores, &b).map(drop), FULL, "now the cache knows");
         // It has ended, and the cache lags behind.
         let ended = request("a", 6, Some(OrderPhase::Failed));
         let woken = budgets.settle(&issuer, &announced, Some(&ended), Allowance::default());
@@ -669,17 +679,12 @@ mod tests {
         let issuer = issuer(&key, Limits { open: Some(1), ..Limits::default() });
         let [a, b] = ["a", "b"].map(|name| request(name, 1, None));
         let stores = Stores::of_requests(vec![a.clone(), b.clone()]);
-        let take = |stores: &Stores, request: &CertificateRequest| {
-            let mut allowance = Allowance::default();
-            let taken = budgets.take(stores, &issuer, request, at(TODAY), &mut allowance);
-            taken.map(|_| allowance)
-        };
-        let full = Err(Withheld::Open { limit: 1, open: 1 });
+        let take = |stores: &Stores, request: &_| place(&budgets, stores, &issuer, request);
         let first = take(&stores, &a).expect("there is room");
         budgets.settle(&issuer, &a, None, first);
-        assert_eq!(take(&stores, &b).map(drop), full, "its answer was lost");
+        assert_eq!(take(&stores, &b).map(drop), FULL, "its answer was lost");
         budgets.settle(&issuer, &a, None, Allowance::default());
-        assert_eq!(take(&stores, &b).map(drop), full, "another run knows no more");
+        assert_eq!(take(&stores, &b).map(drop), FULL, "another run knows no more");
         // It was not announced: stored only.
         let mut stored = request("a", 2, Some(OrderPhase::Submitting));
         if let Some(order) = stored.status.as_mut().and_then(|status| status.order.as_mut()) {
@@ -687,7 +692,7 @@ mod tests {
         }
         let stores = Stores::of_requests(vec![stored.clone(), b.clone()]);
         let place = take(&stores, &b).expect("the cache knows that it has none");
-        assert_eq!(take(&stores, &stored).map(drop), full, "it needs one as any other");
+        assert_eq!(take(&stores, &stored).map(drop), FULL, "it needs one as any other");
         drop(place);
     }
 

@@ -15,6 +15,11 @@ use crate::mutant::{self, Mutant};
 /// A version that never arrives (the request was replaced in between) is not waited for longer.
 const PATIENCE: Duration = Duration::from_secs(30);
 
+/// A resourceVersion as a number: those of one resource are in order.
+pub(super) fn number(version: Option<&str>) -> Option<u64> {
+    version.and_then(|version| version.parse().ok())
+}
+
 #[derive(Default)]
 pub(super) struct Gate(Mutex<HashMap<String, Expected>>);
 
@@ -27,7 +32,6 @@ struct Expected {
 impl Gate {
     /// Notes the versions that the run for `uid` wrote.
     pub(super) fn expect(&self, uid: &str, request: Option<&str>, target: Option<&str>) {
-        let number = |version: Option<&str>| version.and_then(|version| version.parse().ok());
         let expected =
             Expected { request: number(request), target: number(target), since: Instant::now() };
         self.entries().insert(uid.to_owned(), expected);
@@ -47,7 +51,7 @@ impl Gate {
         let Some(expected) = expected else {
             return Ok(());
         };
-        let request = request.and_then(|version| version.parse().ok()).unwrap_or_default();
+        let request = number(request).unwrap_or_default();
         let reached =
             |expected: Option<u64>, cached: u64| expected.is_none_or(|expected| cached >= expected);
         let waited = expected.since.elapsed();

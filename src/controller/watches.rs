@@ -22,6 +22,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::task::JoinSet;
 
 use super::accounts::IssuerKey;
+use super::gate::number;
 use super::process::Process;
 use crate::api::condition::{self, ISSUING};
 use crate::api::{CertificateRequest, ClusterIssuer, Issuer, IssuerKind, IssuerSpec, annotation};
@@ -181,7 +182,7 @@ pub(super) fn start(
         {
             let routes = routes.clone();
             move |secret: &SecretMeta, _| {
-                let version = secret.resource_version().and_then(|version| version.parse().ok());
+                let version = number(secret.metadata.resource_version.as_deref());
                 let reached = &routes.stores.targets_reached;
                 reached.fetch_max(version.unwrap_or_default(), Ordering::AcqRel);
                 routes.target(secret);
@@ -450,7 +451,7 @@ impl Routes {
             let conditions = other.status.as_ref().map_or(&[][..], |status| &status.conditions);
             other.spec.issuer_ref == *issuer
                 && condition::find(conditions, ISSUING)
-                    .is_some_and(|issuing| issuing.reason == Withheld::REASONS[1].0)
+                    .is_some_and(|issuing| issuing.reason == Withheld::OPEN)
         });
     }
 

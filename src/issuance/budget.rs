@@ -109,10 +109,12 @@ pub enum Withheld {
 }
 
 impl Withheld {
+    /// The reason where the end of another order is waited for.
+    pub const OPEN: &str = "OpenOrdersLimitReached";
     /// Reasons in a condition, each with the field that it is about.
     pub const REASONS: [(&'static str, &'static str); 3] = [
         ("OrderBudgetSpent", "ordersPerDay"),
-        ("OpenOrdersLimitReached", "openOrders"),
+        (Self::OPEN, "openOrders"),
         ("ChurnLimitReached", "ordersPerRequestPerDay"),
     ];
 

@@ -558,8 +558,7 @@ fn is_new(seen: &Observation, held: Option<&Held>) -> bool {
 const ORDINARY: [&str; 3] = ["Issued", "OrderPending", "Submitting"];
 
 /// Waits that somebody wants, and that are nothing to warn of.
-const ON_PURPOSE: [&str; 4] =
-    ["AwaitingApproval", "AwaitingOwner", "OpenOrdersLimitReached", "Suspended"];
+const ON_PURPOSE: [&str; 4] = ["AwaitingApproval", "AwaitingOwner", Withheld::OPEN, "Suspended"];
 
 /// The id of an order that was just taken, and that a CA which finds orders by name will not find.
 fn nameless(seen: &Observation) -> Option<&str> {

@@ -30,6 +30,10 @@ pub enum Finding {
 }
 
 impl Finding {
+    /// All kinds.
+    pub const KINDS: [&str; 5] =
+        ["duplicate_orders", "lost_keys", "over_limits", "stuck", "wrong_deliveries"];
+
     /// Its kind, as it is counted.
     pub fn kind(&self) -> &'static str {
         match self {
@@ -104,7 +108,7 @@ impl Ledger {
     }
 
     /// Somebody else has made this Secret.
-    pub fn is_anothers(&mut self, secret: Value) {
+    pub fn made_by_another(&mut self, secret: Value) {
         self.anothers.push(secret);
     }
 

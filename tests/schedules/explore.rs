@@ -16,11 +16,8 @@ use crate::run::{Outcome, run};
 #[derive(Default)]
 pub struct Sum {
     pub schedules: usize,
-    pub duplicate_orders: usize,
-    pub lost_keys: usize,
-    pub wrong_deliveries: usize,
-    pub stuck: usize,
-    pub over_limits: usize,
+    /// What was found that must not be, by kind.
+    pub found: BTreeMap<&'static str, usize>,
     pub beyond_promise: usize,
     /// What happened and what was found beyond the promise.
     pub beyond: BTreeMap<&'static str, usize>,
@@ -53,13 +50,7 @@ impl Sum {
             *self.beyond.entry(finding.kind()).or_default() += 1;
         }
         for finding in &outcome.findings {
-            match finding {
-                Finding::Duplicate(_) => self.duplicate_orders += 1,
-                Finding::LostKey(_) => self.lost_keys += 1,
-                Finding::WrongDelivery(_) => self.wrong_deliveries += 1,
-                Finding::Stuck(_) => self.stuck += 1,
-                Finding::OverLimit(_) => self.over_limits += 1,
-            }
+            *self.found.entry(finding.kind()).or_default() += 1;
         }
         if !outcome.findings.is_empty() && self.failed.len() < 20 {
             self.failed.push((label.to_owned(), plan.clone()));
@@ -68,23 +59,13 @@ impl Sum {
 
     /// Whether nothing was found that must not be.
     pub fn is_clean(&self) -> bool {
-        self.duplicate_orders
-            + self.lost_keys
-            + self.wrong_deliveries
-            + self.stuck
-            + self.over_limits
-            == 0
+        self.found.is_empty()
     }
 
     /// The line for machines.
     pub fn json(&self, seed: Option<u64>, took: Duration) -> String {
-        json!({
+        let mut line = json!({
             "schedules": self.schedules,
-            "duplicate_orders": self.duplicate_orders,
-            "lost_keys": self.lost_keys,
-            "wrong_deliveries": self.wrong_deliveries,
-            "stuck": self.stuck,
-            "over_limits": self.over_limits,
             "beyond_promise": self.beyond_promise,
             "found_beyond_promise": self.beyond,
             "happenings": self.happenings,
@@ -94,8 +75,11 @@ impl Sum {
             "ends": self.ends,
             "seed": seed,
             "seconds": took.as_secs(),
-        })
-        .to_string()
+        });
+        for kind in Finding::KINDS {
+            line[kind] = self.found.get(kind).copied().unwrap_or_default().into();
+        }
+        line.to_string()
     }
 }
 

@@ -89,9 +89,9 @@ async fn schedule(plan: &Plan, is_traced: bool) -> Outcome {
     }
     world.begin();
     let mut rounds = 0;
-    while come_to_rest(&world, plan).await {
+    while come_to_rest(&world).await {
         if rounds == ROUNDS {
-            leave_alone(&world, plan).await;
+            leave_alone(&world).await;
             break;
         }
         rounds += 1;
@@ -119,20 +119,20 @@ async fn schedule(plan: &Plan, is_traced: bool) -> Outcome {
 }
 
 /// Waits until all rests; false where it does not, which is noted.
-async fn come_to_rest(world: &World, plan: &Plan) -> bool {
+async fn come_to_rest(world: &World) -> bool {
     let begun = world.second();
     let calls = world.lock().calls;
     loop {
         let step = if world.second() < 600 { 1 } else { 10 };
         tokio::time::sleep(Duration::from_secs(step)).await;
         world.keep();
-        if rests(world, plan) {
+        if rests(world) {
             return true;
         }
         let mut stuck = Vec::new();
         if world.second() > begun.max(world.troubled_until()) + PATIENCE {
             let restless =
-                (0..plan.setting.requests).filter(|number| !request_rests(world, *number));
+                (0..world.plan.setting.requests).filter(|number| !request_rests(world, *number));
             stuck
                 .extend(restless.map(|number| format!("{}: {}", name(number), end(world, number))));
         } else if world.lock().calls - calls > MANY {
@@ -147,24 +147,24 @@ async fn come_to_rest(world: &World, plan: &Plan) -> bool {
 }
 
 /// What rests stays as it is: by itself, and when all processes start anew.
-async fn leave_alone(world: &World, plan: &Plan) {
-    world.is_over();
+async fn leave_alone(world: &World) {
+    world.calm();
     let calls = world.lock().calls;
-    if plan.setting.is_long {
+    if world.plan.setting.is_long {
         tokio::time::sleep(ALONE).await;
     }
     world.end_all();
     tokio::time::sleep(Duration::from_secs(10)).await;
-    if come_to_rest(world, plan).await && world.lock().calls - calls > MANY {
+    if come_to_rest(world).await && world.lock().calls - calls > MANY {
         let text = format!("busy at rest: {}", end(world, 0));
         world.lock().ledger.add(Finding::Stuck(text));
     }
 }
 
 /// Nothing is under way, and nothing that went wrong is still to show.
-fn rests(world: &World, plan: &Plan) -> bool {
+fn rests(world: &World) -> bool {
     world.second() > world.troubled_until()
-        && (0..plan.setting.requests).all(|number| request_rests(world, number))
+        && (0..world.plan.setting.requests).all(|number| request_rests(world, number))
 }
 
 fn request_rests(world: &World, number: usize) -> bool {
@@ -186,17 +186,17 @@ fn request_rests(world: &World, number: usize) -> bool {
         let why = reason(request, "Issuing").unwrap_or_default();
         return warrants(&world.plan.setting, &state.happened, why);
     }
-    let limits = world.plan.setting.limits;
+    let (setting, limits) = (&world.plan.setting, world.plan.setting.limits);
     match reason(request, "Issuing").unwrap_or_default() {
-        // It waits for tomorrow.
-        // By default ten are enough, where certificates do not end after minutes.
+        // It waits for tomorrow. Ten orders, the default, are enough where certificates do not end after
+        // minutes.
         "ChurnLimitReached"
-            if limits.orders_per_request_per_day > 0 || world.plan.setting.lifetime.is_some() =>
+            if limits.orders_per_request_per_day > 0 || setting.lifetime.is_some() =>
         {
             return true;
         }
         "OrderBudgetSpent" if limits.orders_per_day == 0 => {}
-        "OrderBudgetSpent" if !world.is_near_midnight() || world.second() > TOMORROW => {
+        "OrderBudgetSpent" if !setting.is_near_midnight || world.second() > TOMORROW => {
             return true;
         }
         // It waits for another's order, which waits for a person or for tomorrow.

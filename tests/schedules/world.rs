@@ -183,10 +183,6 @@ impl World {
         self.begun.elapsed().as_secs()
     }
 
-    pub fn is_near_midnight(&self) -> bool {
-        self.plan.setting.is_near_midnight
-    }
-
     pub fn site(&self) -> &Site {
         &self.site
     }
@@ -389,14 +385,12 @@ impl World {
             let now = Instant::now();
             let replica = &mut state.replicas[number];
             // One that stands still already does so for longer.
-            let since = replica
-                .stopped_until
-                .filter(|until| *until > now)
-                .map_or(now, |_| replica.stopped_since);
-            replica.stopped_since = since;
+            if !is_before(replica.stopped_until) {
+                replica.stopped_since = now;
+            }
             replica.stopped_until = replica.stopped_until.max(Some(now + seconds(time)));
             replica.process.stop();
-            let whole = replica.stopped_until.unwrap_or(now) - since;
+            let whole = replica.stopped_until.unwrap_or(now) - replica.stopped_since;
             state.stood_still = state.stood_still.max(whole.as_secs());
         }
         let world = self.clone();
@@ -447,7 +441,7 @@ impl World {
     }
 
     /// From here on nothing goes wrong any more.
-    pub fn is_over(&self) {
+    pub fn calm(&self) {
         self.lock().has_begun = false;
     }
 
@@ -581,20 +575,18 @@ impl World {
             Happening::Forgotten | Happening::Rejected => {
                 let orders = self.site.orders().expect("orders");
                 if let Some(newest) = orders.last() {
-                    {
-                        let mut state = self.lock();
+                    let mut state = self.lock();
+                    if happening == Happening::Forgotten {
                         let knows =
                             |request: &Value| request["status"]["order"]["id"] == *newest.uuid;
                         let is_known = state.api.objects(Kind::CertificateRequest).any(knows)
                             || state.ledger.has_delivered(&newest.spki_sha256);
-                        state.has_forgotten_unknown |=
-                            happening == Happening::Forgotten && !is_known;
-                    }
-                    if happening == Happening::Rejected && self.plan.setting.omits_open_orders {
+                        state.has_forgotten_unknown |= !is_known;
+                    } else if self.plan.setting.omits_open_orders {
                         // No search ever shows it.
-                        let mut state = self.lock();
                         state.lagged = state.lagged.max(self.plan.setting.window);
                     }
+                    drop(state);
                     let action = match happening {
                         Happening::Forgotten => Action::Forget,
                         _ => Action::Reject { error: None },
@@ -886,7 +878,7 @@ impl World {
         if self.person(http::Method::POST, path, &foreign).status == 201 {
             let mut state = self.lock();
             let created = state.api.object(Kind::Secret, NAMESPACE, &name).cloned();
-            state.ledger.is_anothers(created.unwrap_or_default());
+            state.ledger.made_by_another(created.unwrap_or_default());
         }
     }
 
