@@ -55,6 +55,21 @@ struct Entry {
     interval: Duration,
 }
 
+impl Entry {
+    /// Takes what a run knows of the order.
+    fn learn(&mut self, open: &OpenOrder, progress: Option<&Progress>) {
+        // Where nobody knows when it was taken, each run says that it was just now.
+        let since = open.since.min(self.open.since);
+        self.open = OpenOrder { since, ..open.clone() };
+        // That it was issued is newer than what a slow run has seen. Other ends are the CA's word on
+        // its id, and a run may know better by its name.
+        let is_issued = self.progress.as_ref().is_some_and(Progress::is_issued);
+        if let Some(progress) = progress.filter(|_| !is_issued) {
+            self.progress = Some(progress.clone());
+        }
+    }
+}
+
 /// Why a poll says nothing of an order.
 enum Unanswered {
     /// Asking about it failed; how long the CA wants to be left alone.
@@ -90,15 +105,8 @@ impl Board {
             .entry(open.reference.clone())
             .and_modify(|entry| {
                 entry.request.clone_from(&request);
-                // Where nobody knows when it was taken, each run says that it was just now.
-                let since = open.since.min(entry.open.since);
-                entry.open = OpenOrder { since, ..open.clone() };
                 entry.account.clone_from(&account);
-                // An end that was told meanwhile is newer than what a slow run has seen.
-                let has_ended = |progress: &Progress| !matches!(progress.phase, Phase::Pending(_));
-                if progress.is_some() && !entry.progress.as_ref().is_some_and(has_ended) {
-                    entry.progress.clone_from(&progress);
-                }
+                entry.learn(&open, progress.as_ref());
             })
             .or_insert_with(|| {
                 // What nobody has asked about yet is asked about at once.
@@ -304,7 +312,7 @@ async fn ask_once(context: &Context, issuer: &IssuerKey, orders: &[OpenOrder]) {
 mod tests {
     use super::*;
     use crate::api::IssuerKind;
-    use crate::ca::{Actor, Waiting};
+    use crate::ca::{Actor, Failed, FailedKind, Waiting};
 
     const ORDERS: [&str; 5] = ["a", "b", "bad", "c", "d"];
 
@@ -312,8 +320,8 @@ mod tests {
         IssuerKey { kind: IssuerKind::ClusterIssuer, namespace: None, name: "ca".to_owned() }
     }
 
-    fn board() -> Board {
-        let entry = |reference: &str| Entry {
+    fn entry(reference: &str) -> Entry {
+        Entry {
             open: OpenOrder {
                 reference: reference.to_owned(),
                 id: format!("id-{reference}"),
@@ -326,7 +334,10 @@ mod tests {
             progress: None,
             due: Instant::now(),
             interval: SHORTEST,
-        };
+        }
+    }
+
+    fn board() -> Board {
         let orders = ORDERS.into_iter().map(|name| (name.to_owned(), entry(name))).collect();
         let polled = Polled { orders, changed: Arc::default(), task: None };
         Board(Mutex::new([(issuer(), polled)].into()))
@@ -342,6 +353,39 @@ mod tests {
                 message: String::new(),
                 retry_after: None,
             }),
+        }
+    }
+
+    #[test]
+    fn an_order_does_not_grow_younger_and_is_issued_once() {
+        let mut entry = entry("a");
+        let open = entry.open.clone();
+        let later = OpenOrder { since: "2026-06-01T00:00:00Z".parse().expect("a time"), ..open };
+        let pending = pending(&later);
+        let of = |phase| Some(Progress { phase, ..pending.clone() });
+        let forgotten = || {
+            let message = String::new();
+            let kind = FailedKind::Forgotten;
+            Phase::Failed(Failed { state: "not found".to_owned(), kind, message })
+        };
+        let issued = || of(Phase::Issued(Vec::new()));
+        let rows = [
+            ("nothing is learned", None, None, None),
+            ("the first word", None, Some(&pending), Some(pending.clone())),
+            ("no word leaves what is known", issued(), None, issued()),
+            ("a slow run has not seen that it was issued", issued(), Some(&pending), issued()),
+            (
+                "what is forgotten by its id may be found by its name",
+                of(forgotten()),
+                Some(&pending),
+                Some(pending.clone()),
+            ),
+        ];
+        for (name, known, learned, expected) in rows {
+            entry.progress = known;
+            entry.learn(&later, learned);
+            assert_eq!(entry.progress, expected, "{name}");
+            assert_eq!(entry.open.since, Timestamp::UNIX_EPOCH, "{name}");
         }
     }
 
