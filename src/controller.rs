@@ -6,33 +6,14 @@
 //!                       values     one Step   effect
 //! ```
 //!
-//! All effects on the cluster are in `perform`, `orders`, `budgets`, `secret`, `cluster` and `lease`; all effects on CAs go
+//! All effects on the cluster are in `perform`, `orders`, `quota`, `secret`, `cluster` and `lease`; all effects on CAs go
 //! through `accounts`. What to do is never decided here but in [`crate::issuance`].
 
-mod accounts;
-mod asked;
-mod board;
-mod budgets;
 mod certificate_request;
-mod claims;
 mod cluster;
-mod events;
-mod gate;
-mod incarnation;
 mod issuer;
-mod keys;
-mod kill_point;
-mod lease;
 mod memory;
-mod orders;
-mod perform;
 mod process;
-mod repairs;
-mod searches;
-mod secret;
-mod undelivered;
-mod unwritten;
-mod watches;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -45,14 +26,14 @@ use kube::runtime::controller::Action;
 use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 
-use self::accounts::Accounts;
-use self::events::Events;
-pub use self::incarnation::{NoRandomness, new_incarnation};
-pub use self::keys::{Generator, KeySource};
-use self::lease::{Candidate, Leadership};
+use self::cluster::events::Events;
+use self::cluster::watches::{Gone, Stores, Watches};
+use self::issuer::accounts::Accounts;
 use self::memory::Memory;
+pub use self::process::incarnation::{NoRandomness, new_incarnation};
+pub use self::process::keys::{Generator, KeySource};
+use self::process::lease::{Candidate, Leadership};
 pub use self::process::{Process, Within};
-use self::watches::{Gone, Stores, Watches};
 use crate::api::{ClusterIssuer, Issuer};
 use crate::ca::transport::Connector;
 use crate::clock::Clock;
@@ -88,8 +69,8 @@ struct Context {
     namespace: String,
     stores: Stores,
     accounts: Arc<Accounts>,
-    board: board::Board,
-    budgets: Arc<budgets::Budgets>,
+    order_poller: issuer::order_poller::OrderPoller,
+    quotas: Arc<issuer::quota::Quotas>,
     events: Events,
     memory: Arc<Memory>,
     keys: Arc<dyn KeySource>,
@@ -97,7 +78,7 @@ struct Context {
     metrics: Arc<Metrics>,
     checks: Arc<issuer::Checks>,
     stopping: Arc<AtomicBool>,
-    wake: watches::Wakers,
+    wake: cluster::watches::Wakers,
     leadership: Leadership,
     process: Process,
 }
@@ -105,7 +86,7 @@ struct Context {
 impl Context {
     /// Notes that a search of this account has found an order of ours, and has the issuer's status
     /// say so.
-    fn prove(&self, issuer: &accounts::IssuerNow<'_>, account: &accounts::Account) {
+    fn prove(&self, issuer: &issuer::accounts::IssuerNow<'_>, account: &issuer::accounts::Account) {
         if self.accounts.prove(issuer, account) {
             let key = &issuer.key;
             self.wake.issuer(key.kind, key.namespace.as_deref(), &key.name);
@@ -134,32 +115,33 @@ pub async fn run(
         Arc::new(Accounts::new(operator.connector, operator.ca_timeout, operator.clock.clone()));
     let memory = Arc::new(Memory::default());
     let checks = Arc::new(issuer::Checks::default());
-    let budgets = Arc::new(budgets::Budgets::default());
+    let quotas = Arc::new(issuer::quota::Quotas::default());
     let stopping = Arc::new(AtomicBool::new(false));
     let process = operator.process;
     let (events, publisher) = Events::start(operator.client.clone(), &process);
     let forget = {
         let (accounts, memory) = (Arc::clone(&accounts), Arc::clone(&memory));
-        let (checks, budgets) = (Arc::clone(&checks), Arc::clone(&budgets));
+        let (checks, quotas) = (Arc::clone(&checks), Arc::clone(&quotas));
         move |gone: Gone| match gone {
             Gone::Issuer(key) => {
                 accounts.close(&key);
                 checks.forget(&key);
-                budgets.forget(&key);
+                quotas.forget(&key);
             }
             Gone::Request(uid) => memory.forget(&uid),
         }
     };
-    let Watches { stores, wakers, requests, issuers, cluster_issuers, tasks } = watches::start(
-        &operator.client,
-        &operator.namespace,
-        (&process, &operator.incarnation),
-        forget,
-    );
+    let Watches { stores, wakers, requests, issuers, cluster_issuers, tasks } =
+        cluster::watches::start(
+            &operator.client,
+            &operator.namespace,
+            (&process, &operator.incarnation),
+            forget,
+        );
     operator.metrics.observe_requests(stores.requests.clone(), stores.records.clone());
     operator.metrics.observe_limits({
         let (stores, clock) = (stores.clone(), operator.clock.clone());
-        move || budgets::figures(&stores, clock.now())
+        move || issuer::quota::figures(&stores, clock.now())
     });
     let (leadership, election) = Candidate {
         client: operator.client.clone(),
@@ -177,8 +159,8 @@ pub async fn run(
         cluster: cluster::Cluster::new(operator.client, leadership.clone()),
         namespace: operator.namespace,
         accounts,
-        board: board::Board::default(),
-        budgets,
+        order_poller: issuer::order_poller::OrderPoller::default(),
+        quotas,
         events,
         memory,
         keys: operator.keys,
@@ -239,7 +221,7 @@ pub async fn run(
     tokio::join!(drain(requests), drain(issuers), drain(cluster_issuers));
     drop(tasks);
     // With the last run the last notice is left.
-    context.board.stop();
+    context.order_poller.stop();
     drop(context);
     publisher.finish().await;
     // Nothing of this process acts any more: the next may.

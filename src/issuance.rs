@@ -23,38 +23,33 @@
 //! A late writer loses: 5 fails where the target moved, 6 where the request moved. Unreadable is
 //! not absent: a target that cannot be read ends the run before 3.
 
-pub mod budget;
+mod certificate;
 mod decide;
-mod delivery;
 mod describe;
 #[cfg(test)]
 mod fixtures;
 pub mod issuer;
-mod key;
 mod observation;
 pub mod order;
-mod order_status;
-pub mod record;
-mod reissue;
-pub mod renewal;
-mod requested;
-mod standing;
+pub mod quota;
 #[cfg(test)]
 mod world;
 
-pub use self::budget::{BudgetSeen, Limits, Withheld};
+pub use self::certificate::delivery::Delivery;
+pub use self::certificate::key::{BroughtCsr, CsrReference, Key};
+pub use self::certificate::reissue::Reissue;
+pub use self::certificate::renewal;
+pub use self::certificate::renewal::RenewBefore;
+pub use self::certificate::requested::Requested;
 pub use self::decide::{KeyPlan, Rest, Step, decide, repair_pause};
-pub use self::delivery::Delivery;
 pub use self::describe::{Description, Notice, Requeue, describe};
-pub use self::key::{BroughtCsr, CsrReference, Key};
 pub use self::observation::{
     Account, CachedTarget, IssuerState, Observation, Obtained, Outcome, Previous, Read, Request,
     Target, Template, Trouble,
 };
-pub use self::order::{Hold, OrderSeen, Prepared, Sent, Sought};
-pub use self::record::{
+pub use self::order::record;
+pub use self::order::record::{
     Mark, OrderDraft, OrderState, RawRecord, Record, RecordRead, Slot, record_name,
 };
-pub use self::reissue::Reissue;
-pub use self::renewal::RenewBefore;
-pub use self::requested::Requested;
+pub use self::order::{Hold, OrderSeen, Prepared, Sent, Sought};
+pub use self::quota::{Limits, QuotaSeen, Withheld};

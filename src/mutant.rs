@@ -126,7 +126,7 @@ mutants! {
     ForbiddenIsAbsent "forbidden-is-absent"
     /// No run begins before the caches have what the last one wrote. Without it, a run may decide on
     /// the past.
-    WriteGate "write-gate"
+    Expectations "expectations"
     /// The target is changed on the condition that it is the version that was read. Without it,
     /// whatever is there is overwritten.
     TargetVersion "target-version"

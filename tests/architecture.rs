@@ -189,9 +189,9 @@ fn only_the_account_submits() {
         let lines = sources.iter().flat_map(|source| &source.lines);
         lines.filter(|(_, line)| line.contains("ca.submit(")).count()
     };
-    let accounts = sources("src/controller/accounts.rs");
+    let accounts = sources("src/controller/issuer/accounts.rs");
     assert_eq!(submits(&accounts), 2, "with and without a pace, and for a grant that is used up");
-    assert_eq!(submits(&without(controller, &["src/controller/accounts.rs"])), 0);
+    assert_eq!(submits(&without(controller, &["src/controller/issuer/accounts.rs"])), 0);
 }
 
 #[test]

@@ -1,5 +1,9 @@
 //! The reconciler of `CertificateRequest`.
 
+mod asked;
+mod orders;
+mod perform;
+
 use std::sync::Arc;
 
 use kube::runtime::controller::Action;
@@ -7,26 +11,24 @@ use kube::runtime::reflector::ObjectRef;
 use kube::{Api, Resource as _, ResourceExt as _};
 use tracing::Instrument as _;
 
-use super::accounts::{IssuerKey, IssuerNow};
-use super::asked;
-use super::budgets::{self, Allowance, Limited};
+use self::orders::Which;
 use super::cluster::ErrorKind;
+use super::cluster::watches::Guarded;
 use super::issuer::IssuerObject;
-use super::kill_point::kill_point;
-use super::orders::Which;
-use super::unwritten::Untold;
-use super::watches::Guarded;
+use super::issuer::accounts::{IssuerKey, IssuerNow};
+use super::issuer::quota::{self, Allowance, Limited};
+use super::memory::unwritten::Untold;
+use super::process::failpoint::failpoint;
 use super::{Context, Never};
-use super::{orders, perform};
 use crate::api::condition::{self, ISSUING, READY};
 use crate::api::{
     CertificateRequest, CertificateRequestStatus, IssuerKind, IssuerSpec, IssuerStatus, annotation,
 };
 use crate::ca::{Disposition, OpenOrder, RequestBlock};
 use crate::issuance::{
-    BudgetSeen, CachedTarget, CsrReference, Description, IssuerState, Notice, Observation,
-    OrderSeen, Outcome, Previous, RenewBefore, Request, Requeue, Rest, Step, Template, Trouble,
-    Withheld, budget, decide, describe, record_name,
+    CachedTarget, CsrReference, Description, IssuerState, Notice, Observation, OrderSeen, Outcome,
+    Previous, QuotaSeen, RenewBefore, Request, Requeue, Rest, Step, Template, Trouble, Withheld,
+    decide, describe, record_name,
 };
 use crate::mutant::{self, Mutant};
 
@@ -63,7 +65,7 @@ async fn run(context: &Arc<Context>, request: &CertificateRequest) -> Action {
     let uid = request.uid().unwrap_or_default();
     let version = request.resource_version();
     let targets = context.stores.targets_reached();
-    if let Err(wait) = context.memory.gate.passes(&uid, version.as_deref(), targets) {
+    if let Err(wait) = context.memory.expectations.are_met(&uid, version.as_deref(), targets) {
         return Action::requeue(wait);
     }
     let target = cached_target(context, request);
@@ -108,7 +110,7 @@ async fn run(context: &Arc<Context>, request: &CertificateRequest) -> Action {
     if let Some(issuer) = issuer.limited() {
         // A status that is not known to be written may say that the order is open.
         let after = finished.is_ok().then_some(&written);
-        for (namespace, name) in context.budgets.settle(&issuer, request, after, allowance) {
+        for (namespace, name) in context.quotas.settle(&issuer, request, after, allowance) {
             context.wake.request(&namespace, &name);
         }
     }
@@ -149,7 +151,7 @@ async fn take(
         Step::FindBefore => orders::find(context, seen, &needed()?, Which::Before).await,
         Step::Reserve => {
             let issuer = issuer.limited().ok_or(Rest::IssuerMissing)?;
-            budgets::reserve(context, &issuer, written, allowance).await
+            quota::reserve(context, &issuer, written, allowance).await
         }
         Step::Order => orders::submit(context, seen, &needed()?, allowance).await,
         Step::Mark(mark) => orders::mark(context, seen, &mark).await,
@@ -168,13 +170,13 @@ async fn announce(
     if mutant::is_removed(Mutant::Announcement) {
         return Outcome::Announced;
     }
-    kill_point("before-announce");
+    failpoint("before-announce");
     let written = put_status(context, request, status).await;
-    kill_point("after-announce");
+    failpoint("after-announce");
     match written {
         Ok(object) => {
             let version = object.resource_version();
-            context.memory.gate.expect(&seen.request.uid, version.as_deref(), None);
+            context.memory.expectations.expect(&seen.request.uid, version.as_deref(), None);
             *request = object;
             context.memory.unwritten.forget(&seen.request.uid);
             Outcome::Announced
@@ -210,10 +212,10 @@ fn follow(context: &Arc<Context>, issuer: &FoundIssuer, seen: &Observation, rest
             let since = since.unwrap_or(seen.now);
             let open = (OpenOrder { reference, id, since }, account);
             let request = (seen.request.namespace.clone(), seen.request.name.clone());
-            context.board.follow(context, key, open, request, seen.order.progress.clone());
+            context.order_poller.follow(context, key, open, request, seen.order.progress.clone());
         }
         _ if matches!(rest, Rest::IssuerNotReady(_) | Rest::IssuerMissing | Rest::Deleted) => {}
-        _ => context.board.forget(&reference),
+        _ => context.order_poller.forget(&reference),
     }
 }
 
@@ -252,12 +254,12 @@ async fn finish(
     log(&before, &status);
     owed.extend(notices);
     let written = put_status(context, request, status.clone()).await;
-    kill_point("after-status");
+    failpoint("after-status");
     match written {
         Ok(written) => *request = written,
         Err(error) => {
             // The object moved on, and what it became wakes the next run; the target is what it is.
-            context.memory.gate.expect(&seen.request.uid, None, delivered.as_deref());
+            context.memory.expectations.expect(&seen.request.uid, None, delivered.as_deref());
             if error.kind != ErrorKind::Conflict && error.kind != ErrorKind::NotFound {
                 tracing::warn!(%error, "the status was not written");
                 context.memory.unwritten.keep(request, Untold { status, notices: owed });
@@ -268,7 +270,7 @@ async fn finish(
     }
     let version = request.resource_version();
     context.memory.unwritten.forget(&seen.request.uid);
-    context.memory.gate.expect(&seen.request.uid, version.as_deref(), delivered.as_deref());
+    context.memory.expectations.expect(&seen.request.uid, version.as_deref(), delivered.as_deref());
     if seen.renewed {
         measure(context, request, seen);
     }
@@ -420,7 +422,7 @@ impl FoundIssuer {
         let Self::Found { key, uid, spec, status, .. } = self else {
             return None;
         };
-        let limits = budgets::limits_of(spec);
+        let limits = quota::limits_of(spec);
         Some(Limited { key, uid, limits, budget: status.budget.as_ref() })
     }
 
@@ -445,14 +447,14 @@ fn observe(
     let is_without = cached.is_none() && !mutant::is_removed(Mutant::Rival);
     let rival = if is_without { rival(context, request) } else { None };
     let order = order_seen(context, &values, &previous, issuer);
-    let budget =
-        issuer.limited().map(|issuer| budget_seen(context, request, &previous, &issuer, now));
+    let quota =
+        issuer.limited().map(|issuer| quota_seen(context, request, &previous, &issuer, now));
     let issuer = issuer.state(&values);
     Observation {
         rival,
         repaired: context.memory.repairs.last(request),
         order,
-        budget: budget.unwrap_or_default(),
+        quota: quota.unwrap_or_default(),
         ..Observation::at_start(now, values, issuer, previous, cached)
     }
 }
@@ -482,31 +484,33 @@ fn order_seen(
         seen.proven = account.is_some()
             && (status.order_found_at.as_ref() == account
                 || context.accounts.proven(key).as_ref() == account);
-        seen.progress =
-            previous.order.as_ref().and_then(|hint| context.board.progress(key, &hint.reference));
+        seen.progress = previous
+            .order
+            .as_ref()
+            .and_then(|hint| context.order_poller.progress(key, &hint.reference));
     }
     seen
 }
 
 /// What the limits of the issuer leave to the request, as far as the caches and this process know.
-fn budget_seen(
+fn quota_seen(
     context: &Context,
     request: &CertificateRequest,
     previous: &Previous,
     issuer: &Limited<'_>,
     now: jiff::Timestamp,
-) -> BudgetSeen {
+) -> QuotaSeen {
     let has_waited = Withheld::is_told(previous.issuing.as_ref());
     let withheld =
-        has_waited.then(|| context.budgets.withheld(&context.stores, issuer, request, now));
+        has_waited.then(|| context.quotas.withheld(&context.stores, issuer, request, now));
     let record = record_name(&request.name_any());
     let record = ObjectRef::new(&record).within(&request.namespace().unwrap_or_default());
     let made = context.stores.records.get(&record).map(|record| {
         // What is damaged is told of where the record is read.
         let text = record.annotations().get(annotation::ORDERS_MADE);
-        text.and_then(|text| budget::read(text)).unwrap_or_default()
+        text.and_then(|text| crate::issuance::quota::read(text)).unwrap_or_default()
     });
-    BudgetSeen { limits: issuer.limits, granted: false, withheld: withheld.flatten(), made }
+    QuotaSeen { limits: issuer.limits, granted: false, withheld: withheld.flatten(), made }
 }
 
 fn cached_target(context: &Context, request: &CertificateRequest) -> Option<CachedTarget> {

@@ -1,6 +1,10 @@
 //! Calls of the API server: bounded in time, never repeated by themselves, and with errors that
 //! name verb, resource and object. Nothing is written without the lease.
 
+pub(in crate::controller) mod events;
+pub(in crate::controller) mod secret;
+pub(in crate::controller) mod watches;
+
 use std::time::Duration;
 
 use k8s_openapi::api::coordination::v1::Lease;
@@ -11,7 +15,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::sync::Semaphore;
 
-use super::lease::Leadership;
+use super::process::lease::Leadership;
 use crate::issuance::Read;
 use crate::mutant::{self, Mutant};
 

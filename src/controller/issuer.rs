@@ -1,5 +1,9 @@
 //! The reconciler of `Issuer` and `ClusterIssuer`: the same code for both.
 
+pub(in crate::controller) mod accounts;
+pub(in crate::controller) mod order_poller;
+pub(in crate::controller) mod quota;
+
 use std::collections::HashMap;
 use std::fmt::Debug;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -12,9 +16,9 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tracing::Instrument as _;
 
-use super::accounts::{IssuerKey, IssuerNow};
 use super::cluster::ErrorKind;
-use super::watches::Guarded;
+use super::cluster::watches::Guarded;
+use super::issuer::accounts::{IssuerKey, IssuerNow};
 use super::{Context, Never};
 use crate::api::{ClusterIssuer, Issuer, IssuerKind, IssuerSpec, IssuerStatus};
 use crate::ca::Error;

@@ -1,17 +1,24 @@
 //! What one process remembers of each request, between runs. All of it can be lost.
 
-use super::claims::Claims;
-use super::gate::Gate;
-use super::repairs::Repairs;
-use super::searches::Searches;
-use super::undelivered::Undelivered;
-use super::unwritten::Unwritten;
+pub(in crate::controller) mod claims;
+pub(in crate::controller) mod expectations;
+pub(in crate::controller) mod repairs;
+pub(in crate::controller) mod searches;
+pub(in crate::controller) mod undelivered;
+pub(in crate::controller) mod unwritten;
+
+use super::memory::claims::Claims;
+use super::memory::expectations::Expectations;
+use super::memory::repairs::Repairs;
+use super::memory::searches::Searches;
+use super::memory::undelivered::Undelivered;
+use super::memory::unwritten::Unwritten;
 
 #[derive(Default)]
 pub(super) struct Memory {
     /// By name and not by uid: the order outlives the request.
     pub(super) claims: Claims,
-    pub(super) gate: Gate,
+    pub(super) expectations: Expectations,
     pub(super) repairs: Repairs,
     pub(super) searches: Searches,
     pub(super) undelivered: Undelivered,
@@ -21,7 +28,7 @@ pub(super) struct Memory {
 impl Memory {
     /// Forgets a request that is gone.
     pub(super) fn forget(&self, uid: &str) {
-        self.gate.forget(uid);
+        self.expectations.forget(uid);
         self.repairs.forget(uid);
         self.searches.forget(uid);
         self.undelivered.forget(uid);

@@ -3,6 +3,11 @@
 //!
 //! The operator in its image has [`Process::default`], which does nothing of all that.
 
+pub(in crate::controller) mod failpoint;
+pub(in crate::controller) mod incarnation;
+pub(in crate::controller) mod keys;
+pub(in crate::controller) mod lease;
+
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::pin::Pin;

@@ -4,15 +4,15 @@ use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::budget::{self, Withheld};
-use super::delivery::{Delivery, New};
-use super::key::{BroughtCsr, CsrReference, Key};
+use super::certificate::delivery::{Delivery, New};
+use super::certificate::key::{BroughtCsr, CsrReference, Key};
+use super::certificate::reissue::{Reissue, reissue};
+use super::certificate::requested::Requested;
+use super::certificate::standing::{Standing, TLS};
 use super::observation::{Account, IssuerState, Observation, Obtained, Request, Target, Trouble};
+use super::order::record::{Mark, OrderDraft};
 use super::order::{self, Hold};
-use super::record::{Mark, OrderDraft};
-use super::reissue::{Reissue, reissue};
-use super::requested::Requested;
-use super::standing::{Standing, TLS};
+use super::quota::{self, Withheld};
 use crate::api::RotationPolicy;
 use crate::ca::{Capabilities, Disposition};
 use crate::mutant::{self, Mutant};
@@ -146,7 +146,7 @@ impl Rest {
 /// The next step.
 #[must_use]
 pub fn decide(seen: &Observation) -> Step {
-    budget::gate(seen, next(seen))
+    quota::gate(seen, next(seen))
 }
 
 /// The next step, as far as the limits of the issuer admit it.
@@ -164,9 +164,9 @@ fn next(seen: &Observation) -> Step {
             // and nothing to be followed.
             let is_first = seen.cached.is_none()
                 && seen.previous.certificate.is_none()
-                && seen.budget.made.is_none()
+                && seen.quota.made.is_none()
                 && seen.order.record.is_none();
-            return budget::early(seen).filter(|_| is_first).unwrap_or(Step::ReadTarget);
+            return quota::early(seen).filter(|_| is_first).unwrap_or(Step::ReadTarget);
         }
         (Standing::Unreadable(why), _) => {
             return Step::Rest(Rest::TargetUnreadable(why.clone()));
@@ -225,7 +225,7 @@ fn issue(seen: &Observation, standing: &Standing, reissue: Reissue) -> Step {
     if let Some(rest) = pause(seen, reissue.clone()) {
         return Step::Rest(rest);
     }
-    if let Some(step) = budget::early(seen).filter(|_| !is_paid) {
+    if let Some(step) = quota::early(seen).filter(|_| !is_paid) {
         return step;
     }
     if seen.target.is_none() {

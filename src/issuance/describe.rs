@@ -3,13 +3,13 @@
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 
-use super::budget::Withheld;
+use super::certificate::reissue::reissue;
+use super::certificate::renewal;
+use super::certificate::standing::Held;
 use super::decide::Rest;
 use super::observation::{Observation, Trouble};
-use super::order_status;
-use super::reissue::reissue;
-use super::renewal;
-use super::standing::Held;
+use super::order::status;
+use super::quota::Withheld;
 use crate::api::condition::{self, ISSUING, READY, STALLED, Verdict};
 use crate::api::{CertificateRequestStatus, DeliveredCertificate, OrderPhase};
 use crate::ca::Disposition;
@@ -233,12 +233,12 @@ fn issuing(seen: &Observation, rest: &Rest, next: Option<&NextAttempt>) -> Issui
             ),
         ),
         Rest::Failed(trouble) => failed(trouble, next),
-        Rest::Held(hold) => say(true, hold.reason(), order_status::held(seen, hold)),
+        Rest::Held(hold) => say(true, hold.reason(), status::held(seen, hold)),
         Rest::LookedFor { why, .. } => remembered(seen, true)
             .filter(|_| is_looked_for(seen))
             .unwrap_or_else(|| say(true, LOOKED_FOR, looked_for(seen, why.as_deref()))),
         Rest::Ordered => remembered_of_issued(seen).unwrap_or_else(|| {
-            let (reason, message) = order_status::waiting(order_status::of(seen, rest).as_ref());
+            let (reason, message) = status::waiting(status::of(seen, rest).as_ref());
             say(true, reason, message)
         }),
         Rest::RecordUnreadable(why) => say(
@@ -276,7 +276,7 @@ fn held_back(seen: &Observation, withheld: &Withheld) -> String {
 const LOOKED_FOR: &str = "OrderLookedFor";
 
 /// The CA has issued, and what came of it stands until it is looked at again: otherwise what the
-/// board asks and what the reconciler says of the answer would take turns for ever.
+/// order poller asks and what the reconciler says of the answer would take turns for ever.
 fn is_issued(seen: &Observation) -> bool {
     let phase = seen.order.progress.as_ref().map(|progress| &progress.phase);
     phase.is_none()
@@ -503,8 +503,8 @@ fn status(
         observed_generation: seen.request.generation,
         conditions,
         revision: (revision > 0).then_some(revision),
-        order: order_status::of(seen, rest),
-        orders: order_status::count(seen),
+        order: status::of(seen, rest),
+        orders: status::count(seen),
         certificate: held
             .map(|held| recorded(seen, held, rest))
             .or_else(|| previous.certificate.clone()),

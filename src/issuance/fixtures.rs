@@ -12,8 +12,8 @@ use rcgen::{
 };
 use secrecy::ExposeSecret as _;
 
+use super::certificate::delivery::Delivery;
 use super::decide::{Rest, Step, decide};
-use super::delivery::Delivery;
 use super::observation::{
     Account, CachedTarget, IssuerState, Observation, Obtained, Outcome, Previous, Read, Request,
     Target, Template,

@@ -5,14 +5,14 @@ use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::budget::{BudgetSeen, Withheld};
+use super::certificate::key::{BroughtCsr, CsrReference, Key};
+use super::certificate::renewal::RenewBefore;
+use super::certificate::requested::Requested;
 use super::decide::Rest;
-use super::key::{BroughtCsr, CsrReference, Key};
+use super::order::record::{Record, RecordRead};
+use super::order::status;
 use super::order::{self, OrderSeen, Prepared, Sent, Sought};
-use super::order_status;
-use super::record::{Record, RecordRead};
-use super::renewal::RenewBefore;
-use super::requested::Requested;
+use super::quota::{QuotaSeen, Withheld};
 use crate::api::{
     AttemptInputs, CertificateRequestStatus, DeliveredCertificate, OrderStatus, RotationPolicy,
     condition,
@@ -61,7 +61,7 @@ pub struct Observation {
     /// The order of the request, at a CA where certificates are ordered.
     pub order: OrderSeen,
     /// What the limits of the issuer leave.
-    pub budget: BudgetSeen,
+    pub quota: QuotaSeen,
 }
 
 /// The answer of a read: unreadable is never absent.
@@ -379,7 +379,7 @@ impl Observation {
             trouble: None,
             repaired: None,
             order: OrderSeen::default(),
-            budget: BudgetSeen::default(),
+            quota: QuotaSeen::default(),
         }
     }
 
@@ -423,7 +423,7 @@ impl Observation {
     /// Whether what is to be done now puts in order what somebody else changed.
     #[must_use]
     pub fn is_repair(&self) -> bool {
-        match super::reissue::reissue(self, &self.standing()) {
+        match super::certificate::reissue::reissue(self, &self.standing()) {
             Some(reissue) => reissue.is_repair(),
             // Nothing new is needed: the old pair is written in better order.
             None => true,
@@ -518,8 +518,8 @@ impl Observation {
             }
             Outcome::Announced => {
                 self.order.announced = true;
-                self.previous.order = order_status::of(&self, &Rest::Submitting);
-                self.previous.orders = order_status::count(&self).unwrap_or_default();
+                self.previous.order = status::of(&self, &Rest::Submitting);
+                self.previous.orders = status::count(&self).unwrap_or_default();
                 self.previous.issuing = None;
                 self.previous.stalled = false;
             }
@@ -544,11 +544,11 @@ impl Observation {
                 self.order.submitted = Some((sent, trouble));
             }
             Outcome::Granted => {
-                self.budget.granted = true;
-                self.budget.withheld = None;
+                self.quota.granted = true;
+                self.quota.withheld = None;
             }
-            Outcome::Withheld(withheld) => self.budget.withheld = Some(withheld),
-            Outcome::Lapsed => self.budget.granted = false,
+            Outcome::Withheld(withheld) => self.quota.withheld = Some(withheld),
+            Outcome::Lapsed => self.quota.granted = false,
             Outcome::Abandoned => self.request.deleting = true,
             Outcome::Failed(trouble) => self.trouble = Some(trouble),
         }

@@ -26,19 +26,22 @@
 //! - *An order without its key*: 2 precedes 5, and the record outlives the request.
 //! - *A failure that buys again*: what came to nothing is [`Hold`], until what is wanted differs.
 
+pub mod record;
+pub(super) mod status;
+
 use jiff::{SignedDuration, Timestamp};
 
-use super::budget;
+use super::certificate::delivery::New;
+use super::certificate::key::Key;
+use super::certificate::reissue::Reissue;
+use super::certificate::requested::Requested;
+use super::certificate::standing::{Held, Standing};
 use super::decide::{Rest, Step, contended, examined, pause, unfit_trouble};
-use super::delivery::New;
-use super::key::Key;
 use super::observation::{Account, IssuerState, Observation, Trouble};
-use super::record::{
+use super::order::record::{
     Mark, NewOrder, OrderDraft, OrderState, Record, RecordRead, Slot, StoredOrder, reference,
 };
-use super::reissue::Reissue;
-use super::requested::Requested;
-use super::standing::{Held, Standing};
+use super::quota;
 use crate::api::{DeliveredCertificate, OrderPhase};
 use crate::ca::{Disposition, FailedKind, Found, KeyEvidence, Lookup, Phase, Progress};
 use crate::mutant::{self, Mutant};
@@ -512,7 +515,7 @@ fn start(
         base: seen.order.base.clone(),
         next: Slot { order, private: prepared.key.private().cloned() },
         displaced: displaced.and_then(|record| worth_keeping(standing, record)),
-        made: budget::noted(displaced.map_or(&[], |record| &record.mark.made), seen.now),
+        made: quota::noted(displaced.map_or(&[], |record| &record.mark.made), seen.now),
     }))
 }
 
@@ -864,7 +867,7 @@ impl Observation {
     /// Name of the Secret with the record.
     #[must_use]
     pub fn record_name(&self) -> String {
-        super::record::record_name(&self.request.name)
+        super::order::record::record_name(&self.request.name)
     }
 
     /// The record, where it was read and is one.

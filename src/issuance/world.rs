@@ -11,14 +11,14 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 use proptest::prelude::*;
 
+use super::certificate::delivery::Delivery;
+use super::certificate::key::{BroughtCsr, CsrReference, Key};
 use super::decide::{KeyPlan, Rest, Step, decide};
-use super::delivery::Delivery;
 use super::describe::{Description, Requeue, describe};
 use super::fixtures::{
     account, cached, days, fresh, issued, key, larger_key, names, now, pki, previous, ready,
     stored, written,
 };
-use super::key::{BroughtCsr, CsrReference, Key};
 use super::observation::{
     Account, IssuerState, Observation, Obtained, Outcome, Read, Request, Target, Trouble,
 };

@@ -4,13 +4,13 @@
 use chancery::api::CertificateRequest;
 use serde_json::Value;
 
-use crate::kill_points::dies;
+use crate::failpoints::dies;
 use crate::orders::Paid;
 use crate::world::{issuing, until};
 
 const POINTS: [&str; 2] = ["before-reserve", "after-reserve"];
 
-/// Kill points that have their tests here.
+/// Failpoints that have their tests here.
 pub fn tested() -> impl Iterator<Item = &'static str> {
     POINTS.into_iter()
 }

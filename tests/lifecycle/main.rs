@@ -17,8 +17,8 @@ mod support;
 mod world;
 
 mod api_server;
+mod failpoints;
 mod kill_at_random;
-mod kill_points;
 mod lease;
 mod limits;
 mod order_losses;

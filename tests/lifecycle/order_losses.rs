@@ -8,7 +8,7 @@ use k8s_openapi::api::core::v1::Secret;
 use kube::Api;
 use serde_json::json;
 
-use crate::kill_points::dies;
+use crate::failpoints::dies;
 use crate::lease::Wire;
 use crate::orders::Paid;
 use crate::world::{PATIENCE, is_ready, revision, until};

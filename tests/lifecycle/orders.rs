@@ -11,7 +11,7 @@ use kube::Api;
 use kube::api::ListParams;
 use serde_json::{Value, json};
 
-use crate::kill_points::dies;
+use crate::failpoints::dies;
 use crate::lease::Wire;
 use crate::support::operator::Operator;
 use crate::support::simulator::SwissSign;
@@ -166,7 +166,7 @@ const AFTER_A_LOST_ANSWER: [&str; 2] = ["before-claim", "after-claim"];
 /// Those that a refusal leads to.
 const AFTER_A_REFUSAL: [&str; 2] = ["before-mark", "after-mark"];
 
-/// Every kill point that has its test here.
+/// Every failpoint that has its test here.
 pub fn tested() -> impl Iterator<Item = &'static str> {
     ON_THE_WAY.into_iter().chain(AFTER_A_LOST_ANSWER).chain(AFTER_A_REFUSAL)
 }

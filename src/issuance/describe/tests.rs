@@ -7,14 +7,14 @@ use proptest::prelude::*;
 use super::*;
 use crate::api::{AttemptInputs, CertificateRequestStatus};
 use crate::issuance::Reissue;
-use crate::issuance::budget::Withheld;
+use crate::issuance::certificate::renewal::RenewBefore;
 use crate::issuance::decide::{Step, decide};
 use crate::issuance::fixtures::{
     account, altered, at, cached, days, delivered_target, described, fresh, kept, now, obtained,
     opened, previous, stored, with,
 };
 use crate::issuance::observation::{IssuerState, Outcome, Read};
-use crate::issuance::renewal::RenewBefore;
+use crate::issuance::quota::Withheld;
 
 const READY_MESSAGE: &str = "CN=a.example.org from CN=Issuing, valid until 2026-07-01T12:00:00Z, renews at 2026-06-20T04:49:33Z";
 

@@ -16,7 +16,7 @@ use crate::issuance::fixtures::{
     absent, account, days, fresh, issued, kept, key, names, now, pki, previous, with,
 };
 use crate::issuance::observation::{Outcome, Read};
-use crate::issuance::record::RawRecord;
+use crate::issuance::order::record::RawRecord;
 use crate::pki::Names;
 
 const ME: &str = "process-1";
@@ -240,7 +240,7 @@ fn a_first_order_goes_one_step_at_a_time() {
             "Failed(NoAnswer)",
         ),
         (
-            "the CA took it: its status is written, and the board follows it",
+            "the CA took it: its status is written, and the order poller follows it",
             announced().after(Outcome::Ordered(at_ca(waiting()))),
             "Ordered",
         ),

@@ -20,9 +20,8 @@ use crate::ca::{
     Actor, Disposition, Failed, FailedKind, Found, KeyEvidence, Lookup, Orders, Phase, Progress,
     Waiting,
 };
-use crate::issuance::budget::{BudgetSeen, Limits};
+use crate::issuance::certificate::delivery::Delivery;
 use crate::issuance::decide::{KeyPlan, Rest, Step, decide};
-use crate::issuance::delivery::Delivery;
 use crate::issuance::describe::{Description, Requeue, describe};
 use crate::issuance::fixtures::{
     account, cached, days, issued, key, names, now, pki, previous, ready, request, stored, written,
@@ -30,9 +29,10 @@ use crate::issuance::fixtures::{
 use crate::issuance::observation::{
     Account, IssuerState, Observation, Outcome, Previous, Read, Request, Target, Trouble,
 };
-use crate::issuance::record::{
+use crate::issuance::order::record::{
     self, Mark, OrderDraft, OrderState, RawRecord, Record, RecordRead, Slot,
 };
+use crate::issuance::quota::{Limits, QuotaSeen};
 use crate::mutant::{self, Mutant};
 use crate::pki::chain::{self, Expected};
 use crate::pki::{Certificate, KeyKind, Names, PrivateKey};
@@ -376,7 +376,7 @@ impl World {
         self.effects.clear();
         self.is_woken = false;
         let memory = &self.processes[process];
-        if object.version < memory.gate && !mutant::is_removed(Mutant::WriteGate) {
+        if object.version < memory.gate && !mutant::is_removed(Mutant::Expectations) {
             return End::Rested(Rest::Deleted);
         }
         let known = match &memory.unwritten {
@@ -422,7 +422,7 @@ impl World {
         let limits = Limits { open: Some(1), ..Limits::default() };
         Observation {
             order,
-            budget: BudgetSeen { limits, ..BudgetSeen::default() },
+            quota: QuotaSeen { limits, ..QuotaSeen::default() },
             ..Observation::at_start(self.now, request, self.issuer.clone(), previous, cached)
         }
     }
@@ -1105,7 +1105,7 @@ impl World {
     }
 
     fn submit(&mut self, tape: &mut Tape, run: &Run, fault: Option<Fault>) -> Outcome {
-        assert!(run.seen.budget.granted, "a submit without a grant");
+        assert!(run.seen.quota.granted, "a submit without a grant");
         let Some(record) = run.seen.record() else { return Outcome::RecordConflict };
         let order = &record.next.order;
         let memory = &mut self.processes[run.process];

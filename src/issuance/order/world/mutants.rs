@@ -96,7 +96,7 @@ fn notices(mutant: Mutant) -> Notices {
         Mutant::UnnamedOrders => InAStory("2 orders for", the_name_is_lost),
         Mutant::UnusableHold => ByChance("one intent bought"),
         Mutant::WriteAhead => ByChance("is lost"),
-        Mutant::WriteGate => Not("what is decided on the past ends at the condition of a write"),
+        Mutant::Expectations => Not("what is decided on the past ends at the condition of a write"),
     }
 }
 

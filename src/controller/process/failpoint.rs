@@ -1,17 +1,17 @@
 //! Places where a test ends the process, or stops it for a while, to see what others make of what is
 //! left.
 //!
-//! Empty unless built with the feature `kill-points`.
+//! Empty unless built with the feature `failpoints`.
 
 /// Ends the process at once, as SIGKILL would, if the environment variable `CHANCERY_KILL_AT` is
 /// `name`; stops it until SIGCONT, the first time, if `CHANCERY_PAUSE_AT` is.
-#[cfg(feature = "kill-points")]
-pub(super) fn kill_point(name: &str) {
+#[cfg(feature = "failpoints")]
+pub(in crate::controller) fn failpoint(name: &str) {
     use std::sync::atomic::{AtomicBool, Ordering};
     static WAS_PAUSED: AtomicBool = AtomicBool::new(false);
     let is_at = |variable| std::env::var(variable).is_ok_and(|at| at == name);
     if is_at("CHANCERY_KILL_AT") {
-        tracing::warn!(name, "kill point reached");
+        tracing::warn!(name, "failpoint reached");
         std::process::abort();
     }
     if is_at("CHANCERY_PAUSE_AT") && !WAS_PAUSED.swap(true, Ordering::AcqRel) {
@@ -24,5 +24,5 @@ pub(super) fn kill_point(name: &str) {
     }
 }
 
-#[cfg(not(feature = "kill-points"))]
-pub(super) fn kill_point(_name: &str) {}
+#[cfg(not(feature = "failpoints"))]
+pub(in crate::controller) fn failpoint(_name: &str) {}

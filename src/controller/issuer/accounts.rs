@@ -12,15 +12,15 @@ use std::time::Duration;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
-use super::budgets::Spent;
-use super::cluster::Cluster;
-use super::secret;
 use crate::api::{CertificateBundle, IssuerKind, IssuerSpec};
 use crate::ca::pace::{Pace, Paced};
 use crate::ca::registry::Kind;
 use crate::ca::transport::{Connector, Failure, TlsSettings, Transport};
 use crate::ca::{CertificateAuthority, Disposition, Error, Order, Permit, Submitted};
 use crate::clock::Clock;
+use crate::controller::cluster::Cluster;
+use crate::controller::cluster::secret;
+use crate::controller::issuer::quota::Spent;
 use crate::pki::{self, Certificate};
 
 /// Bundles in ConfigMaps and Secrets change without telling anybody: they are read again after
@@ -35,35 +35,35 @@ const PARALLEL: usize = 32;
 
 /// An issuer by kind, namespace and name.
 #[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
-pub(super) struct IssuerKey {
-    pub(super) kind: IssuerKind,
-    pub(super) namespace: Option<String>,
-    pub(super) name: String,
+pub(in crate::controller) struct IssuerKey {
+    pub(in crate::controller) kind: IssuerKind,
+    pub(in crate::controller) namespace: Option<String>,
+    pub(in crate::controller) name: String,
 }
 
 /// An issuer as it is now: everything an open account depends on.
-pub(super) struct IssuerNow<'a> {
-    pub(super) key: IssuerKey,
-    pub(super) spec: &'a IssuerSpec,
+pub(in crate::controller) struct IssuerNow<'a> {
+    pub(in crate::controller) key: IssuerKey,
+    pub(in crate::controller) spec: &'a IssuerSpec,
     /// Its uid with the generation of its spec.
-    pub(super) version: String,
+    pub(in crate::controller) version: String,
     /// Namespace in which its references resolve.
-    pub(super) namespace: String,
+    pub(in crate::controller) namespace: String,
     /// resourceVersion of its credentials Secret, from the watch.
-    pub(super) credentials_version: Option<String>,
+    pub(in crate::controller) credentials_version: Option<String>,
 }
 
 /// An open account.
-pub(super) struct Account {
-    pub(super) ca: Arc<dyn CertificateAuthority>,
+pub(in crate::controller) struct Account {
+    pub(in crate::controller) ca: Arc<dyn CertificateAuthority>,
     /// In one line, without secrets.
-    pub(super) name: String,
+    pub(in crate::controller) name: String,
     /// Host of the CA: where credentials may be sent.
-    pub(super) host: String,
-    pub(super) anchors: Vec<Certificate>,
-    pub(super) add_served_roots: bool,
+    pub(in crate::controller) host: String,
+    pub(in crate::controller) anchors: Vec<Certificate>,
+    pub(in crate::controller) add_served_roots: bool,
     /// Permits for requests to the CA.
-    pub(super) permits: Arc<Semaphore>,
+    pub(in crate::controller) permits: Arc<Semaphore>,
     /// Pace of the calls, where the issuer limits it.
     pace: Option<Arc<Pace>>,
     served: tokio::sync::Mutex<Option<Vec<Certificate>>>,
@@ -74,14 +74,14 @@ pub(super) struct Account {
 impl Account {
     /// Waits until a submit may be sent. Before the last look at what admits it: [`Self::submit`]
     /// waits for nothing.
-    pub(super) async fn turn(&self) {
+    pub(in crate::controller) async fn turn(&self) {
         if let Some(pace) = &self.pace {
             pace.turn().await;
         }
     }
 
     /// Submits, at the cost of a grant where the issuer has limits.
-    pub(super) async fn submit(
+    pub(in crate::controller) async fn submit(
         &self,
         order: &Order<'_>,
         permit: Permit,
@@ -94,7 +94,7 @@ impl Account {
     }
 
     /// The certificates the CA serves, asked for once.
-    pub(super) async fn served_roots(&self) -> Result<Vec<Certificate>, Error> {
+    pub(in crate::controller) async fn served_roots(&self) -> Result<Vec<Certificate>, Error> {
         let mut served = self.served.lock().await;
         if let Some(served) = &*served {
             return Ok(served.clone());
@@ -126,7 +126,7 @@ impl Entry {
 type Slot = Arc<tokio::sync::Mutex<Option<Entry>>>;
 
 /// All open accounts.
-pub(super) struct Accounts {
+pub(in crate::controller) struct Accounts {
     connector: Arc<dyn Connector>,
     deadline: Duration,
     clock: Clock,
@@ -142,7 +142,7 @@ pub(super) struct Accounts {
 /// Credentials that the CA has not accepted yet are tried by one request alone: CAs lock accounts
 /// after a few wrong passwords, and one for each request that waits would be too many.
 #[derive(Default)]
-pub(super) struct Trial {
+pub(in crate::controller) struct Trial {
     turn: tokio::sync::Mutex<()>,
     passed: AtomicBool,
 }
@@ -150,7 +150,7 @@ pub(super) struct Trial {
 impl Trial {
     /// Waits until the credentials may be sent; while they are on trial, nobody else may send them
     /// before the guard is gone, or before [`TRIAL`] is over.
-    pub(super) async fn turn(&self) -> Option<tokio::sync::MutexGuard<'_, ()>> {
+    pub(in crate::controller) async fn turn(&self) -> Option<tokio::sync::MutexGuard<'_, ()>> {
         if self.passed.load(Ordering::Acquire) {
             return None;
         }
@@ -159,13 +159,17 @@ impl Trial {
     }
 
     /// The CA issued for these credentials.
-    pub(super) fn passed(&self) {
+    pub(in crate::controller) fn passed(&self) {
         self.passed.store(true, Ordering::Release);
     }
 }
 
 impl Accounts {
-    pub(super) fn new(connector: Arc<dyn Connector>, deadline: Duration, clock: Clock) -> Self {
+    pub(in crate::controller) fn new(
+        connector: Arc<dyn Connector>,
+        deadline: Duration,
+        clock: Clock,
+    ) -> Self {
         Self {
             connector,
             deadline,
@@ -179,7 +183,7 @@ impl Accounts {
     }
 
     /// The account of `issuer`, opened if it is not open.
-    pub(super) async fn open(
+    pub(in crate::controller) async fn open(
         &self,
         cluster: &Cluster,
         issuer: &IssuerNow<'_>,
@@ -199,7 +203,7 @@ impl Accounts {
     }
 
     /// The trial of the credentials that `issuer` has now.
-    pub(super) fn trial(&self, issuer: &IssuerNow<'_>) -> Arc<Trial> {
+    pub(in crate::controller) fn trial(&self, issuer: &IssuerNow<'_>) -> Arc<Trial> {
         let mut trials = lock(&self.trials);
         let (basis, trial) = trials.entry(issuer.key.clone()).or_default();
         if *basis != issuer.basis() {
@@ -210,18 +214,18 @@ impl Accounts {
     }
 
     /// Has the account opened anew: what it was opened with may have been mended since.
-    pub(super) fn reopen(&self, key: &IssuerKey) {
+    pub(in crate::controller) fn reopen(&self, key: &IssuerKey) {
         lock(&self.slots).remove(key);
     }
 
     /// Notes that the CA refused the credentials of `issuer`: they are not sent again before they
     /// change.
-    pub(super) fn blame(&self, issuer: &IssuerNow<'_>, error: Error) {
+    pub(in crate::controller) fn blame(&self, issuer: &IssuerNow<'_>, error: Error) {
         lock(&self.blamed).insert(issuer.key.clone(), (issuer.basis(), error));
     }
 
     /// The refusal that still stands.
-    pub(super) fn blamed(&self, issuer: &IssuerNow<'_>) -> Option<Error> {
+    pub(in crate::controller) fn blamed(&self, issuer: &IssuerNow<'_>) -> Option<Error> {
         let mut blamed = lock(&self.blamed);
         let (basis, error) = blamed.get(&issuer.key)?;
         if *basis == issuer.basis() {
@@ -232,23 +236,23 @@ impl Accounts {
     }
 
     /// Notes that a search of this account has found an order of ours; whether that is news.
-    pub(super) fn prove(&self, issuer: &IssuerNow<'_>, account: &Account) -> bool {
+    pub(in crate::controller) fn prove(&self, issuer: &IssuerNow<'_>, account: &Account) -> bool {
         let before = lock(&self.proven).insert(issuer.key.clone(), account.name.clone());
         before.as_ref() != Some(&account.name)
     }
 
     /// The account whose search has found an order of ours.
-    pub(super) fn proven(&self, key: &IssuerKey) -> Option<String> {
+    pub(in crate::controller) fn proven(&self, key: &IssuerKey) -> Option<String> {
         lock(&self.proven).get(key).cloned()
     }
 
     /// Lets the credentials be tried once more.
-    pub(super) fn forgive(&self, key: &IssuerKey) {
+    pub(in crate::controller) fn forgive(&self, key: &IssuerKey) {
         lock(&self.blamed).remove(key);
     }
 
     /// Forgets an issuer that is gone.
-    pub(super) fn close(&self, key: &IssuerKey) {
+    pub(in crate::controller) fn close(&self, key: &IssuerKey) {
         self.reopen(key);
         self.forgive(key);
         lock(&self.trials).remove(key);
@@ -329,7 +333,7 @@ impl Accounts {
 
 impl<'a> IssuerNow<'a> {
     /// With what `credentials_version` says of the Secret it refers to.
-    pub(super) fn new(
+    pub(in crate::controller) fn new(
         key: IssuerKey,
         version: String,
         spec: &'a IssuerSpec,

@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use super::key::Key;
-use super::observation::{Account, Observation, Target, Template};
-use super::requested::Requested;
-use super::standing::requested;
 use crate::api::annotation;
+use crate::issuance::certificate::key::Key;
+use crate::issuance::certificate::requested::Requested;
+use crate::issuance::certificate::standing::requested;
+use crate::issuance::observation::{Account, Observation, Target, Template};
 use crate::pki::Certificate;
 use crate::pki::chain::VerifiedChain;
 
@@ -34,14 +34,14 @@ pub struct Delivery {
 }
 
 /// What a new certificate was asked for with.
-pub(super) struct New {
-    pub(super) requested: Requested,
+pub(in crate::issuance) struct New {
+    pub(in crate::issuance) requested: Requested,
     /// Reference of its order, where it was one that costs money.
-    pub(super) order: Option<String>,
+    pub(in crate::issuance) order: Option<String>,
 }
 
 impl Observation {
-    pub(super) fn delivery(
+    pub(in crate::issuance) fn delivery(
         &self,
         account: &Account,
         chain: &VerifiedChain,
@@ -88,7 +88,7 @@ impl Observation {
     }
 
     /// What the certificate for `key` was requested with.
-    pub(super) fn requested_for(&self, key: &Key) -> Requested {
+    pub(in crate::issuance) fn requested_for(&self, key: &Key) -> Requested {
         let requested = self.wanted().with(Requested::PRIVATE_KEY, Some(key.kind()));
         match &self.request.csr {
             Some(csr) => {
@@ -117,7 +117,7 @@ impl Observation {
     }
 
     /// Whether all of the template is there, and nothing of an older one.
-    pub(super) fn has_template(&self, metadata: &Template) -> bool {
+    pub(in crate::issuance) fn has_template(&self, metadata: &Template) -> bool {
         let now = |key: &str| metadata.annotations.get(key).map_or("", String::as_str);
         let wanted = self.metadata(now(annotation::REQUESTED), now(annotation::FINGERPRINT));
         requested(metadata).is_some()
@@ -140,7 +140,7 @@ impl Delivery {
     }
 
     /// Whether the target already is what this would make it.
-    pub(super) fn is_in(&self, target: &Target) -> bool {
+    pub(in crate::issuance) fn is_in(&self, target: &Target) -> bool {
         same(&self.chain, &target.chain)
             && same(&self.anchors, &target.anchors)
             && contains(&target.metadata.labels, &self.metadata.labels)

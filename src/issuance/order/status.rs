@@ -2,15 +2,15 @@
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
-use super::decide::Rest;
-use super::observation::Observation;
-use super::order::Hold;
-use super::record::OrderState;
 use crate::api::{OrderPhase, OrderStatus, annotation};
 use crate::ca::{Actor, Phase};
+use crate::issuance::decide::Rest;
+use crate::issuance::observation::Observation;
+use crate::issuance::order::Hold;
+use crate::issuance::order::record::OrderState;
 
 /// The order as the status shows it; `None` where none is open and none has to be looked at.
-pub(super) fn of(seen: &Observation, rest: &Rest) -> Option<OrderStatus> {
+pub(in crate::issuance) fn of(seen: &Observation, rest: &Rest) -> Option<OrderStatus> {
     let hint = seen.previous.order.clone();
     // What was delivered is no open order, whatever comes next has to wait for.
     let is_delivered = |reference: &str| {
@@ -93,14 +93,14 @@ pub(super) fn of(seen: &Observation, rest: &Rest) -> Option<OrderStatus> {
 }
 
 /// Number of the order made last.
-pub(super) fn count(seen: &Observation) -> Option<i64> {
+pub(in crate::issuance) fn count(seen: &Observation) -> Option<i64> {
     let stored = seen.record().map_or(0, |record| record.next.order.number);
     let number = stored.max(seen.previous.orders);
     (number > 0).then_some(number)
 }
 
 /// Reason and message while the CA has the order.
-pub(super) fn waiting(order: Option<&OrderStatus>) -> (&'static str, String) {
+pub(in crate::issuance) fn waiting(order: Option<&OrderStatus>) -> (&'static str, String) {
     let Some(order) = order else {
         return ("OrderPending", "the CA has the order".to_owned());
     };
@@ -134,7 +134,7 @@ fn named(order: &OrderStatus) -> String {
 }
 
 /// Why an order waits for a person, what to look at, and how to go on.
-pub(super) fn held(seen: &Observation, hold: &Hold) -> String {
+pub(in crate::issuance) fn held(seen: &Observation, hold: &Hold) -> String {
     let reference = seen.hinted_or_stored().unwrap_or_default();
     let id = seen.order_id().map(|id| format!(" ({id} at the CA)")).unwrap_or_default();
     let order = format!("order {reference}{id}");
@@ -196,7 +196,7 @@ pub(super) fn held(seen: &Observation, hold: &Hold) -> String {
 
 impl Observation {
     /// The reference of the order made last: the one in the record, or the one the status knows.
-    pub(super) fn hinted_or_stored(&self) -> Option<String> {
+    pub(in crate::issuance) fn hinted_or_stored(&self) -> Option<String> {
         let record = self.record().filter(|record| !self.is_older(record));
         let stored = record.map(|record| record.next.order.reference.clone());
         stored.or_else(|| self.hinted())

@@ -12,16 +12,19 @@ use crate::api::CertificateRequest;
 use crate::issuance::{Observation, repair_pause};
 
 #[derive(Default)]
-pub(super) struct Repairs(Mutex<HashMap<String, (Timestamp, u32)>>);
+pub(in crate::controller) struct Repairs(Mutex<HashMap<String, (Timestamp, u32)>>);
 
 impl Repairs {
     /// When the target of `request` was last put in order, and how often in a row.
-    pub(super) fn last(&self, request: &CertificateRequest) -> Option<(Timestamp, u32)> {
+    pub(in crate::controller) fn last(
+        &self,
+        request: &CertificateRequest,
+    ) -> Option<(Timestamp, u32)> {
         self.entries().get(&request.uid()?).copied()
     }
 
     /// Notes a repair of the run. A time of peace twice as long as the pause ends the row.
-    pub(super) fn note(&self, seen: &Observation) {
+    pub(in crate::controller) fn note(&self, seen: &Observation) {
         let mut entries = self.entries();
         let before = entries.get(&seen.request.uid).filter(|(last, in_a_row)| {
             seen.now.duration_since(*last) < repair_pause(*in_a_row) * 2
@@ -31,7 +34,7 @@ impl Repairs {
     }
 
     /// Forgets a request that is gone.
-    pub(super) fn forget(&self, uid: &str) {
+    pub(in crate::controller) fn forget(&self, uid: &str) {
         self.entries().remove(uid);
     }
 

@@ -11,7 +11,7 @@ use crate::issuance::{IssuerState, Observation, Obtained, Rest};
 use crate::mutant::{self, Mutant};
 
 #[derive(Default)]
-pub(super) struct Undelivered(Mutex<Entries>);
+pub(in crate::controller) struct Undelivered(Mutex<Entries>);
 
 /// By uid of the request.
 type Entries = HashMap<String, (Basis, Obtained)>;
@@ -33,7 +33,7 @@ impl Basis {
 impl Undelivered {
     /// What an earlier run for this request obtained with the same inputs, once the next attempt is
     /// due and the issuer can be asked whom to trust.
-    pub(super) fn take(&self, seen: &Observation) -> Option<Obtained> {
+    pub(in crate::controller) fn take(&self, seen: &Observation) -> Option<Obtained> {
         let is_due = seen.previous.next_attempt.is_none_or(|due| due <= seen.now);
         if !is_due || !matches!(seen.issuer, IssuerState::Ready { .. }) {
             return None;
@@ -44,7 +44,7 @@ impl Undelivered {
 
     /// Keeps what a run obtained and could not deliver because an effect failed or the target could
     /// not be read; a certificate that does not fit is not kept.
-    pub(super) fn keep(&self, seen: &Observation, rest: &Rest) {
+    pub(in crate::controller) fn keep(&self, seen: &Observation, rest: &Rest) {
         let may_still_be = seen.trouble.is_some() || matches!(rest, Rest::TargetUnreadable(_));
         let is_kept = may_still_be && !mutant::is_removed(Mutant::Undelivered);
         if let Some(obtained) = seen.obtained.as_ref().filter(|_| is_kept) {
@@ -54,7 +54,7 @@ impl Undelivered {
     }
 
     /// Forgets a request that is gone.
-    pub(super) fn forget(&self, uid: &str) {
+    pub(in crate::controller) fn forget(&self, uid: &str) {
         self.entries().remove(uid);
     }
 

@@ -14,7 +14,7 @@ use crate::ca::Claim;
 use crate::mutant::{self, Mutant};
 
 #[derive(Default)]
-pub(super) struct Claims {
+pub(in crate::controller) struct Claims {
     won: Mutex<HashMap<(String, String), Won>>,
     /// References of the orders that this process has submitted.
     #[cfg(feature = "mutants")]
@@ -35,14 +35,24 @@ impl Won {
 impl Claims {
     /// Keeps the claim on the order of a request, by its namespace and name. An older one that was
     /// not used is given up with it.
-    pub(super) fn keep(&self, namespace: &str, name: &str, claim: Claim, settle_window: Duration) {
+    pub(in crate::controller) fn keep(
+        &self,
+        namespace: &str,
+        name: &str,
+        claim: Claim,
+        settle_window: Duration,
+    ) {
         let until = Instant::now() + settle_window / 4;
         self.entries().insert((namespace.to_owned(), name.to_owned()), Won { claim, until });
     }
 
     /// Reference of the order of a request whose claim is unused, and whether that has become too
     /// old to be used.
-    pub(super) fn unused(&self, namespace: &str, name: &str) -> Option<(String, bool)> {
+    pub(in crate::controller) fn unused(
+        &self,
+        namespace: &str,
+        name: &str,
+    ) -> Option<(String, bool)> {
         let key = (namespace.to_owned(), name.to_owned());
         let entries = self.entries();
         let won = entries.get(&key)?;
@@ -50,7 +60,12 @@ impl Claims {
     }
 
     /// Uses the claim on this order up.
-    pub(super) fn take(&self, namespace: &str, name: &str, reference: &str) -> Option<Claim> {
+    pub(in crate::controller) fn take(
+        &self,
+        namespace: &str,
+        name: &str,
+        reference: &str,
+    ) -> Option<Claim> {
         let won = self.take_won(namespace, name, reference);
         #[cfg(feature = "mutants")]
         let won = self.noted(reference, won);
@@ -71,7 +86,7 @@ impl Claims {
     }
 
     /// Gives a claim up that is not needed any more.
-    pub(super) fn forget(&self, namespace: &str, name: &str) {
+    pub(in crate::controller) fn forget(&self, namespace: &str, name: &str) {
         self.entries().remove(&(namespace.to_owned(), name.to_owned()));
     }
 
@@ -84,7 +99,7 @@ impl Claims {
 #[cfg(feature = "mutants")]
 impl Claims {
     /// This reference, if the claim on its order is not known to be used.
-    pub(super) fn inherited(&self, reference: &str) -> Option<String> {
+    pub(in crate::controller) fn inherited(&self, reference: &str) -> Option<String> {
         let is_new = !self.used().contains(reference)
             && !self.entries().values().any(|won| won.claim.reference() == reference);
         (is_new && mutant::is_removed(Mutant::IncarnationId)).then(|| reference.to_owned())

@@ -1,4 +1,4 @@
-//! The write gate: no decision is made on a past that we ourselves have changed.
+//! Expectations: no decision is made on a past that we ourselves have changed.
 //!
 //! After a write, the caches lag behind for a moment. A run in that moment would see the world
 //! before its own write and do the same again. So each run leaves the versions it wrote here, and
@@ -16,12 +16,12 @@ use crate::mutant::{self, Mutant};
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A resourceVersion as a number: those of one resource are in order.
-pub(super) fn number(version: Option<&str>) -> Option<u64> {
+pub(in crate::controller) fn number(version: Option<&str>) -> Option<u64> {
     version.and_then(|version| version.parse().ok())
 }
 
 #[derive(Default)]
-pub(super) struct Gate(Mutex<HashMap<String, Expected>>);
+pub(in crate::controller) struct Expectations(Mutex<HashMap<String, Expected>>);
 
 struct Expected {
     request: Option<u64>,
@@ -29,9 +29,14 @@ struct Expected {
     since: Instant,
 }
 
-impl Gate {
+impl Expectations {
     /// Notes the versions that the run for `uid` wrote.
-    pub(super) fn expect(&self, uid: &str, request: Option<&str>, target: Option<&str>) {
+    pub(in crate::controller) fn expect(
+        &self,
+        uid: &str,
+        request: Option<&str>,
+        target: Option<&str>,
+    ) {
         let expected =
             Expected { request: number(request), target: number(target), since: Instant::now() };
         self.entries().insert(uid.to_owned(), expected);
@@ -40,14 +45,14 @@ impl Gate {
     /// Whether the caches have reached what was written: `request` is the version of the request in
     /// its cache, `target` the newest that the watch of all targets has told of. If not, the time to
     /// wait at most.
-    pub(super) fn passes(
+    pub(in crate::controller) fn are_met(
         &self,
         uid: &str,
         request: Option<&str>,
         target: u64,
     ) -> Result<(), Duration> {
         let mut entries = self.entries();
-        let expected = entries.get(uid).filter(|_| !mutant::is_removed(Mutant::WriteGate));
+        let expected = entries.get(uid).filter(|_| !mutant::is_removed(Mutant::Expectations));
         let Some(expected) = expected else {
             return Ok(());
         };
@@ -64,7 +69,7 @@ impl Gate {
     }
 
     /// Forgets a request that is gone.
-    pub(super) fn forget(&self, uid: &str) {
+    pub(in crate::controller) fn forget(&self, uid: &str) {
         self.entries().remove(uid);
     }
 
@@ -79,22 +84,22 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_run_waits_for_what_the_last_one_wrote() {
-        let gate = Gate::default();
-        assert!(gate.passes("a", Some("1"), 0).is_ok(), "nothing was written");
-        gate.expect("a", Some("10"), Some("9"));
-        assert!(gate.passes("a", Some("8"), 9).is_err(), "the request is old");
-        assert!(gate.passes("a", Some("10"), 8).is_err(), "the target is not there yet");
-        assert!(gate.passes("b", Some("1"), 0).is_ok(), "another request does not care");
-        assert!(gate.passes("a", Some("11"), 9).is_ok(), "both have arrived");
-        assert!(gate.passes("a", Some("8"), 0).is_ok(), "and are not waited for again");
+        let expectations = Expectations::default();
+        assert!(expectations.are_met("a", Some("1"), 0).is_ok(), "nothing was written");
+        expectations.expect("a", Some("10"), Some("9"));
+        assert!(expectations.are_met("a", Some("8"), 9).is_err(), "the request is old");
+        assert!(expectations.are_met("a", Some("10"), 8).is_err(), "the target is not there yet");
+        assert!(expectations.are_met("b", Some("1"), 0).is_ok(), "another request does not care");
+        assert!(expectations.are_met("a", Some("11"), 9).is_ok(), "both have arrived");
+        assert!(expectations.are_met("a", Some("8"), 0).is_ok(), "and are not waited for again");
     }
 
     #[tokio::test(start_paused = true)]
     async fn what_never_arrives_is_waited_for_a_little() {
-        let gate = Gate::default();
-        gate.expect("a", Some("10"), None);
-        assert!(gate.passes("a", Some("8"), 0).is_err());
+        let expectations = Expectations::default();
+        expectations.expect("a", Some("10"), None);
+        assert!(expectations.are_met("a", Some("8"), 0).is_err());
         tokio::time::advance(PATIENCE).await;
-        assert!(gate.passes("a", Some("8"), 0).is_ok());
+        assert!(expectations.are_met("a", Some("8"), 0).is_ok());
     }
 }

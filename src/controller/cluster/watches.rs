@@ -21,44 +21,44 @@ use serde::de::DeserializeOwned;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::task::JoinSet;
 
-use super::accounts::IssuerKey;
-use super::gate::number;
-use super::process::Process;
 use crate::api::condition::{self, ISSUING};
 use crate::api::{CertificateRequest, ClusterIssuer, Issuer, IssuerKind, IssuerSpec, annotation};
 use crate::ca::registry::Kind;
+use crate::controller::issuer::accounts::IssuerKey;
+use crate::controller::memory::expectations::number;
+use crate::controller::process::Process;
 use crate::issuance::Withheld;
 use crate::issuance::record::request_of;
 use crate::issuance::renewal::jitter;
 
 /// An object that may have been written for another version of its type: it must not stop a watch.
-pub(super) type Guarded<K> = DeserializeGuard<K>;
+pub(in crate::controller) type Guarded<K> = DeserializeGuard<K>;
 /// A Secret without its contents.
-pub(super) type SecretMeta = PartialObjectMeta<Secret>;
+pub(in crate::controller) type SecretMeta = PartialObjectMeta<Secret>;
 
 /// The caches.
 #[derive(Clone)]
-pub(super) struct Stores {
-    pub(super) requests: Store<Guarded<CertificateRequest>>,
-    pub(super) issuers: Store<Guarded<Issuer>>,
-    pub(super) cluster_issuers: Store<Guarded<ClusterIssuer>>,
-    pub(super) targets: Store<SecretMeta>,
-    pub(super) credentials: Store<SecretMeta>,
-    pub(super) records: Store<SecretMeta>,
+pub(in crate::controller) struct Stores {
+    pub(in crate::controller) requests: Store<Guarded<CertificateRequest>>,
+    pub(in crate::controller) issuers: Store<Guarded<Issuer>>,
+    pub(in crate::controller) cluster_issuers: Store<Guarded<ClusterIssuer>>,
+    pub(in crate::controller) targets: Store<SecretMeta>,
+    pub(in crate::controller) credentials: Store<SecretMeta>,
+    pub(in crate::controller) records: Store<SecretMeta>,
     /// Newest version that the watch of the targets has told of, deletions included.
     targets_reached: Arc<AtomicU64>,
 }
 
 /// Wakes reconciles from inside the operator.
 #[derive(Clone)]
-pub(super) struct Wakers {
+pub(in crate::controller) struct Wakers {
     requests: UnboundedSender<ObjectRef<Guarded<CertificateRequest>>>,
     issuers: UnboundedSender<ObjectRef<Guarded<Issuer>>>,
     cluster_issuers: UnboundedSender<ObjectRef<Guarded<ClusterIssuer>>>,
 }
 
 /// An object that was deleted, and of which nothing is worth remembering.
-pub(super) enum Gone {
+pub(in crate::controller) enum Gone {
     /// An issuer.
     Issuer(IssuerKey),
     /// A request, by uid.
@@ -66,20 +66,21 @@ pub(super) enum Gone {
 }
 
 /// Everything that [`start`] starts.
-pub(super) struct Watches {
-    pub(super) stores: Stores,
-    pub(super) wakers: Wakers,
-    pub(super) requests: BoxStream<'static, ObjectRef<Guarded<CertificateRequest>>>,
-    pub(super) issuers: BoxStream<'static, ObjectRef<Guarded<Issuer>>>,
-    pub(super) cluster_issuers: BoxStream<'static, ObjectRef<Guarded<ClusterIssuer>>>,
+pub(in crate::controller) struct Watches {
+    pub(in crate::controller) stores: Stores,
+    pub(in crate::controller) wakers: Wakers,
+    pub(in crate::controller) requests: BoxStream<'static, ObjectRef<Guarded<CertificateRequest>>>,
+    pub(in crate::controller) issuers: BoxStream<'static, ObjectRef<Guarded<Issuer>>>,
+    pub(in crate::controller) cluster_issuers:
+        BoxStream<'static, ObjectRef<Guarded<ClusterIssuer>>>,
     /// The watches end when this is dropped.
-    pub(super) tasks: JoinSet<()>,
+    pub(in crate::controller) tasks: JoinSet<()>,
 }
 
 /// Starts all watches.
 ///
 /// `gone` is told of each issuer and each request that was deleted.
-pub(super) fn start(
+pub(in crate::controller) fn start(
     client: &Client,
     operator_namespace: &str,
     (process, incarnation): (&Process, &str),
@@ -323,7 +324,7 @@ fn in_order<K: Resource>(mut objects: Vec<Arc<K>>) -> Vec<Arc<K>> {
 impl Stores {
     /// Caches that have seen these requests and nothing else.
     #[cfg(test)]
-    pub(super) fn of_requests(requests: Vec<CertificateRequest>) -> Self {
+    pub(in crate::controller) fn of_requests(requests: Vec<CertificateRequest>) -> Self {
         let (reader, mut writer) = store();
         for request in requests {
             writer.apply_watcher_event(&Event::Apply(DeserializeGuard(Ok(request))));
@@ -340,7 +341,7 @@ impl Stores {
     }
 
     /// Waits until every watch had its first answer.
-    pub(super) async fn wait_until_ready(&self) {
+    pub(in crate::controller) async fn wait_until_ready(&self) {
         // An error means that the watches have ended, which they do at shutdown only.
         let _ = tokio::join!(
             self.requests.wait_until_ready(),
@@ -353,7 +354,7 @@ impl Stores {
     }
 
     /// The request as the cache has it now.
-    pub(super) fn request(
+    pub(in crate::controller) fn request(
         &self,
         namespace: &str,
         name: &str,
@@ -363,19 +364,23 @@ impl Stores {
 
     /// Newest version of any target that has arrived. A Secret that was deleted right after it was
     /// written has no version in the cache; that its deletion arrived says the same.
-    pub(super) fn targets_reached(&self) -> u64 {
+    pub(in crate::controller) fn targets_reached(&self) -> u64 {
         self.targets_reached.load(Ordering::Acquire)
     }
 
     /// resourceVersion of a credentials Secret.
-    pub(super) fn credentials_version(&self, namespace: &str, name: &str) -> Option<String> {
+    pub(in crate::controller) fn credentials_version(
+        &self,
+        namespace: &str,
+        name: &str,
+    ) -> Option<String> {
         self.credentials.get(&ObjectRef::new(name).within(namespace))?.resource_version()
     }
 }
 
 impl Wakers {
     /// Has everything looked at that is in the caches.
-    pub(super) fn everything(&self, stores: &Stores) {
+    pub(in crate::controller) fn everything(&self, stores: &Stores) {
         // A receiver is gone at shutdown only.
         for issuer in in_order(stores.issuers.state()) {
             let _ = self.issuers.send(ObjectRef::from_obj(&*issuer));
@@ -389,13 +394,18 @@ impl Wakers {
     }
 
     /// Has a request looked at again.
-    pub(super) fn request(&self, namespace: &str, name: &str) {
+    pub(in crate::controller) fn request(&self, namespace: &str, name: &str) {
         // A receiver is gone at shutdown only.
         let _ = self.requests.send(ObjectRef::new(name).within(namespace));
     }
 
     /// Has an issuer looked at again.
-    pub(super) fn issuer(&self, kind: IssuerKind, namespace: Option<&str>, name: &str) {
+    pub(in crate::controller) fn issuer(
+        &self,
+        kind: IssuerKind,
+        namespace: Option<&str>,
+        name: &str,
+    ) {
         // A receiver is gone at shutdown only.
         let _ = match kind {
             IssuerKind::Issuer => self

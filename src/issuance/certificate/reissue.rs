@@ -5,9 +5,9 @@ use std::fmt;
 
 use jiff::Timestamp;
 
-use super::observation::Observation;
-use super::requested::Requested;
-use super::standing::{Held, Standing};
+use crate::issuance::certificate::requested::Requested;
+use crate::issuance::certificate::standing::{Held, Standing};
+use crate::issuance::observation::Observation;
 
 /// Why a certificate is obtained.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -96,7 +96,7 @@ const CHAIN: [Predicate; 9] = [
 ];
 
 /// The first reason to obtain a certificate, if there is one.
-pub(super) fn reissue(seen: &Observation, standing: &Standing) -> Option<Reissue> {
+pub(in crate::issuance) fn reissue(seen: &Observation, standing: &Standing) -> Option<Reissue> {
     let case = Case { seen, standing, wanted: seen.wanted() };
     CHAIN.iter().find_map(|predicate| predicate(&case))
 }

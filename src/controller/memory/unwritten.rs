@@ -14,31 +14,31 @@ use crate::issuance::Notice;
 
 /// What a run came to and could not tell.
 #[derive(Clone)]
-pub(super) struct Untold {
-    pub(super) status: CertificateRequestStatus,
-    pub(super) notices: Vec<Notice>,
+pub(in crate::controller) struct Untold {
+    pub(in crate::controller) status: CertificateRequestStatus,
+    pub(in crate::controller) notices: Vec<Notice>,
 }
 
 #[derive(Default)]
-pub(super) struct Unwritten(Mutex<HashMap<String, (Option<String>, Untold)>>);
+pub(in crate::controller) struct Unwritten(Mutex<HashMap<String, (Option<String>, Untold)>>);
 
 impl Unwritten {
     /// What the last run for this version of `request` could not tell.
-    pub(super) fn recall(&self, request: &CertificateRequest) -> Option<Untold> {
+    pub(in crate::controller) fn recall(&self, request: &CertificateRequest) -> Option<Untold> {
         let (version, untold) = self.entries().get(&request.uid()?)?.clone();
         // The object moved on: what is in it counts.
         (version == request.resource_version()).then_some(untold)
     }
 
     /// Keeps what could not be written into this version of `request`.
-    pub(super) fn keep(&self, request: &CertificateRequest, untold: Untold) {
+    pub(in crate::controller) fn keep(&self, request: &CertificateRequest, untold: Untold) {
         if let Some(uid) = request.uid() {
             self.entries().insert(uid, (request.resource_version(), untold));
         }
     }
 
     /// Forgets a request that is gone, or whose status is written.
-    pub(super) fn forget(&self, uid: &str) {
+    pub(in crate::controller) fn forget(&self, uid: &str) {
         self.entries().remove(uid);
     }
 

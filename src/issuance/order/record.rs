@@ -13,10 +13,10 @@ use jiff::Timestamp;
 use secrecy::{ExposeSecret as _, SecretSlice};
 use serde::{Deserialize, Serialize};
 
-use super::budget;
-use super::key::Key;
-use super::requested::Requested;
 use crate::api::annotation;
+use crate::issuance::certificate::key::Key;
+use crate::issuance::certificate::requested::Requested;
+use crate::issuance::quota;
 use crate::mutant::{self, Mutant};
 use crate::pki::csr::Csr;
 use crate::pki::{self, Names, PrivateKey};
@@ -252,7 +252,7 @@ impl Mark {
             | OrderState::Forgotten
             | OrderState::Rejected
             | OrderState::Revoked
-            | OrderState::Superseded => budget::noted(&self.made, now),
+            | OrderState::Superseded => quota::noted(&self.made, now),
         }
     }
 
@@ -264,7 +264,7 @@ impl Mark {
             (annotation::ORDER_CLAIM, Some(self.claim.clone())),
             (annotation::ORDER_STATE, Some(self.state.word().to_owned())),
             (annotation::ORDER_ID, self.id.clone()),
-            (annotation::ORDERS_MADE, Some(budget::written(&self.made))),
+            (annotation::ORDERS_MADE, Some(quota::written(&self.made))),
         ])
     }
 
@@ -284,7 +284,7 @@ impl Mark {
                 .ok_or_else(|| wrong(annotation::ORDER_STATE))?,
             id: text(annotation::ORDER_ID).map(str::to_owned),
             // A record that was written before orders were counted has none.
-            made: budget::read(text(annotation::ORDERS_MADE).unwrap_or_default())
+            made: quota::read(text(annotation::ORDERS_MADE).unwrap_or_default())
                 .ok_or_else(|| wrong(annotation::ORDERS_MADE))?,
         })
     }

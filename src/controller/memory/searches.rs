@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use crate::issuance::Sought;
 
 #[derive(Default)]
-pub(super) struct Searches(Mutex<HashMap<String, Search>>);
+pub(in crate::controller) struct Searches(Mutex<HashMap<String, Search>>);
 
 struct Search {
     /// The claim whose answer is lost.
@@ -24,14 +24,20 @@ struct Search {
 
 impl Searches {
     /// How long the order of the request with this uid has been looked for.
-    pub(super) fn recall(&self, uid: &str) -> Sought {
+    pub(in crate::controller) fn recall(&self, uid: &str) -> Sought {
         self.entries().get(uid).map(Search::sought).unwrap_or_default()
     }
 
     /// Notes a search for what was submitted under the claim `of`, and whether it said that there is
     /// no such order. Such answers count that are at least a quarter of the `window` apart. With
     /// another claim it begins anew: whoever won that one may have submitted since.
-    pub(super) fn note(&self, uid: &str, of: &str, window: Duration, is_absent: bool) -> Sought {
+    pub(in crate::controller) fn note(
+        &self,
+        uid: &str,
+        of: &str,
+        window: Duration,
+        is_absent: bool,
+    ) -> Sought {
         let now = Instant::now();
         let mut entries = self.entries();
         entries.retain(|key, search| key != uid || search.sought().is_of(of));
@@ -51,7 +57,7 @@ impl Searches {
     }
 
     /// The order was claimed or submitted: what was seen before proves nothing.
-    pub(super) fn forget(&self, uid: &str) {
+    pub(in crate::controller) fn forget(&self, uid: &str) {
         self.entries().remove(uid);
     }
 

@@ -39,8 +39,8 @@ use kube::Client;
 use tokio::time::Instant;
 
 use self::election::{Record, Sighting, Step, Timing, decide};
-use super::cluster::{Cluster, Error, ErrorKind};
 use crate::clock::Clock;
+use crate::controller::cluster::{Cluster, Error, ErrorKind};
 use crate::mutant::{self, Mutant};
 
 /// Name of the Lease, in the operator's namespace.
@@ -48,7 +48,7 @@ const NAME: &str = "chancery";
 
 /// Whether this process may act.
 #[derive(Clone)]
-pub(super) struct Leadership(Arc<State>);
+pub(in crate::controller) struct Leadership(Arc<State>);
 
 struct State {
     incarnation: String,
@@ -84,17 +84,17 @@ impl Leadership {
     }
 
     /// Who this process is.
-    pub(super) fn incarnation(&self) -> &str {
+    pub(in crate::controller) fn incarnation(&self) -> &str {
         &self.0.incarnation
     }
 
     /// Who this process is in the claims that it wins.
-    pub(super) fn claimant(&self) -> &str {
+    pub(in crate::controller) fn claimant(&self) -> &str {
         if mutant::is_removed(Mutant::IncarnationId) { "chancery" } else { self.incarnation() }
     }
 
     /// Whether this process may act at this moment: it has the lease.
-    pub(super) fn is_held(&self) -> bool {
+    pub(in crate::controller) fn is_held(&self) -> bool {
         self.has_lease() || mutant::is_removed(Mutant::LeaseCheck)
     }
 
@@ -129,18 +129,18 @@ impl Leadership {
 }
 
 /// What the election needs to know.
-pub(super) struct Candidate {
-    pub(super) client: Client,
-    pub(super) namespace: String,
-    pub(super) incarnation: String,
+pub(in crate::controller) struct Candidate {
+    pub(in crate::controller) client: Client,
+    pub(in crate::controller) namespace: String,
+    pub(in crate::controller) incarnation: String,
     /// How long the lease lasts; `None` where there is no election.
-    pub(super) duration: Option<Duration>,
-    pub(super) clock: Clock,
+    pub(in crate::controller) duration: Option<Duration>,
+    pub(in crate::controller) clock: Clock,
 }
 
 impl Candidate {
     /// Whether this process may act, and what has to run for it to change.
-    pub(super) fn stand(self) -> (Leadership, Option<Election>) {
+    pub(in crate::controller) fn stand(self) -> (Leadership, Option<Election>) {
         let Some(duration) = self.duration else {
             return (Leadership::uncontested(self.incarnation), None);
         };
@@ -161,7 +161,7 @@ impl Candidate {
 }
 
 /// One candidate's side of the election.
-pub(super) struct Election {
+pub(in crate::controller) struct Election {
     cluster: Cluster,
     namespace: String,
     timing: Timing,
@@ -193,7 +193,11 @@ impl Election {
     /// Holds the lease whenever it can be had, until `end` completes; then gives it back.
     ///
     /// `acquired` is called each time after it began to be held.
-    pub(super) async fn run(mut self, end: impl Future<Output = ()>, acquired: impl Fn()) {
+    pub(in crate::controller) async fn run(
+        mut self,
+        end: impl Future<Output = ()>,
+        acquired: impl Fn(),
+    ) {
         tracing::info!(
             lease = %self.object(),
             incarnation = self.leadership.incarnation(),

@@ -10,17 +10,17 @@ use kube::ResourceExt as _;
 use secrecy::ExposeSecret as _;
 use serde_json::json;
 
-use super::cluster::Cluster;
 use crate::api::{CertificateBundle, annotation};
 use crate::ca::credentials::Basic;
 use crate::ca::{Disposition, Error};
+use crate::controller::cluster::Cluster;
 use crate::issuance::{BroughtCsr, CsrReference, Delivery, Key, Read, Target, Template};
 use crate::mutant::{self, Mutant};
 use crate::pki::csr::Csr;
 use crate::pki::{self, Certificate, PrivateKey};
 
 /// The target as the core sees it.
-pub(super) fn target(secret: &Secret) -> Target {
+pub(in crate::controller) fn target(secret: &Secret) -> Target {
     let entry =
         |key: &str| secret.data.as_ref().and_then(|data| data.get(key)).map(|value| &value.0);
     let certificates =
@@ -41,7 +41,7 @@ pub(super) fn target(secret: &Secret) -> Target {
 }
 
 /// The Secret that a first delivery creates.
-pub(super) fn created(namespace: &str, name: &str, delivery: &Delivery) -> Secret {
+pub(in crate::controller) fn created(namespace: &str, name: &str, delivery: &Delivery) -> Secret {
     let mut data = vec![
         ("ca.crt", delivery.ca_crt().into_bytes()),
         ("tls.crt", delivery.tls_crt().into_bytes()),
@@ -66,7 +66,11 @@ pub(super) fn created(namespace: &str, name: &str, delivery: &Delivery) -> Secre
 
 /// The merge patch of a later delivery: what is ours is set, what was ours is taken away, the rest
 /// stays. It fails where uid or resourceVersion are no longer those that were read.
-pub(super) fn changed(uid: &str, resource_version: &str, delivery: &Delivery) -> serde_json::Value {
+pub(in crate::controller) fn changed(
+    uid: &str,
+    resource_version: &str,
+    delivery: &Delivery,
+) -> serde_json::Value {
     use base64::Engine as _;
     let encode = |bytes: &[u8]| base64::engine::general_purpose::STANDARD.encode(bytes);
     let mut labels = json!(delivery.metadata.labels);
@@ -101,7 +105,7 @@ pub(super) fn changed(uid: &str, resource_version: &str, delivery: &Delivery) ->
 }
 
 /// Makes a conditional patch one that always succeeds.
-pub(super) fn without_conditions(patch: &mut serde_json::Value) {
+pub(in crate::controller) fn without_conditions(patch: &mut serde_json::Value) {
     if let Some(metadata) = patch["metadata"].as_object_mut() {
         metadata.remove("uid");
         metadata.remove("resourceVersion");
@@ -109,7 +113,7 @@ pub(super) fn without_conditions(patch: &mut serde_json::Value) {
 }
 
 /// User name and password from a Secret that opted in.
-pub(super) async fn credentials(
+pub(in crate::controller) async fn credentials(
     cluster: &Cluster,
     namespace: &str,
     name: &str,
@@ -119,7 +123,7 @@ pub(super) async fn credentials(
 }
 
 /// User name, and what `key` holds, from the Secret of this namespace and name, if it opted in.
-pub(super) async fn user_with(
+pub(in crate::controller) async fn user_with(
     cluster: &Cluster,
     (namespace, name): (&str, &str),
     key: &str,
@@ -149,7 +153,7 @@ pub(super) async fn user_with(
 }
 
 /// The CSR that a request brings, with its key if that lies beside it, from a Secret that opted in.
-pub(super) async fn csr(
+pub(in crate::controller) async fn csr(
     cluster: &Cluster,
     namespace: &str,
     reference: &CsrReference,
@@ -222,7 +226,7 @@ fn labelled(secret: &Secret, namespace: &str, name: &str, what: &str) -> Result<
 }
 
 /// Certificates from wherever an Issuer names them; `field` is the path for messages.
-pub(super) async fn bundle(
+pub(in crate::controller) async fn bundle(
     cluster: &Cluster,
     namespace: &str,
     field: &str,

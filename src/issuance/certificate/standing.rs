@@ -4,21 +4,21 @@ use std::sync::Arc;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
-use super::key::Key;
-use super::observation::{Observation, Obtained, Read, Request, Target, Template};
-use super::renewal::{Renewal, renewal};
-use super::requested::Requested;
 use crate::api::{DeliveredCertificate, annotation};
+use crate::issuance::certificate::key::Key;
+use crate::issuance::certificate::renewal::{Renewal, renewal};
+use crate::issuance::certificate::requested::Requested;
+use crate::issuance::observation::{Observation, Obtained, Read, Request, Target, Template};
 use crate::mutant::{self, Mutant};
 
 /// Type of a Secret with certificate and key; the API server sees to it that it has both.
-pub(super) const TLS: &str = "kubernetes.io/tls";
+pub(in crate::issuance) const TLS: &str = "kubernetes.io/tls";
 /// Type of a Secret with certificates alone.
 const OPAQUE: &str = "Opaque";
 
 /// How things stand with the target.
 #[derive(Clone, Debug)]
-pub(super) enum Standing {
+pub(in crate::issuance) enum Standing {
     /// Not known without a read.
     Unread,
     /// A read failed.
@@ -35,15 +35,15 @@ pub(super) enum Standing {
 
 /// A delivered certificate.
 #[derive(Clone, Debug)]
-pub(super) struct Held {
-    pub(super) certificate: DeliveredCertificate,
-    pub(super) requested: Option<Requested>,
+pub(in crate::issuance) struct Held {
+    pub(in crate::issuance) certificate: DeliveredCertificate,
+    pub(in crate::issuance) requested: Option<Requested>,
     /// Reference of the order it came from.
-    pub(super) order: Option<String>,
+    pub(in crate::issuance) order: Option<String>,
 }
 
 impl Held {
-    pub(super) fn renewal(&self, request: &Request) -> Renewal {
+    pub(in crate::issuance) fn renewal(&self, request: &Request) -> Renewal {
         let certificate = &self.certificate;
         renewal(
             certificate.not_before.0,
@@ -57,14 +57,14 @@ impl Held {
 
 impl Standing {
     /// Whether it is what was obtained.
-    pub(super) fn holds(&self, obtained: &Obtained) -> bool {
+    pub(in crate::issuance) fn holds(&self, obtained: &Obtained) -> bool {
         self.held().is_some_and(|held| {
             let there = &held.certificate.fingerprint_sha256;
             obtained.candidates.iter().any(|one| one.fingerprint_sha256() == there)
         })
     }
 
-    pub(super) fn held(&self) -> Option<&Held> {
+    pub(in crate::issuance) fn held(&self) -> Option<&Held> {
         match self {
             Self::Held(held) => Some(held),
             Self::Absent
@@ -78,7 +78,7 @@ impl Standing {
 
 impl Observation {
     /// How things stand with the target.
-    pub(super) fn standing(&self) -> Standing {
+    pub(in crate::issuance) fn standing(&self) -> Standing {
         match &self.target {
             None => self.cached_standing(),
             Some(Read::Absent) => Standing::Absent,
@@ -156,7 +156,7 @@ impl Observation {
 
     /// The key of the certificate in the target. One for a CSR that came without its key is that of
     /// the certificate itself, which must be the one that was delivered.
-    pub(super) fn key_in(&self, target: &Target) -> Option<Key> {
+    pub(in crate::issuance) fn key_in(&self, target: &Target) -> Option<Key> {
         if let Some(key) = &target.key {
             return Some(Key::Pair(Arc::clone(key)));
         }
@@ -187,7 +187,7 @@ impl Observation {
     }
 
     /// The target as read in this run.
-    pub(super) fn live_target(&self) -> Option<&Target> {
+    pub(in crate::issuance) fn live_target(&self) -> Option<&Target> {
         match &self.target {
             Some(Read::Present(target)) => Some(target),
             Some(Read::Absent | Read::Unreadable(_)) | None => None,
@@ -195,6 +195,6 @@ impl Observation {
     }
 }
 
-pub(super) fn requested(metadata: &Template) -> Option<Requested> {
+pub(in crate::issuance) fn requested(metadata: &Template) -> Option<Requested> {
     metadata.annotations.get(annotation::REQUESTED).and_then(|text| Requested::parse(text))
 }

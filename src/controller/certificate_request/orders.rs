@@ -1,5 +1,5 @@
 //! The effects on an order: its record, and what is said to the CA. One per step, as in
-//! [`super::perform`].
+//! [`crate::controller::certificate_request::perform`].
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -10,15 +10,15 @@ use kube::{Api, ResourceExt as _};
 use secrecy::ExposeSecret as _;
 use serde_json::json;
 
-use super::Context;
-use super::accounts::{Account, IssuerNow};
-use super::budgets::Allowance;
-use super::cluster::{Error, ErrorKind};
-use super::kill_point::kill_point;
-use super::perform::{csr, key_trouble, refused};
-use super::secret::without_conditions;
 use crate::api::{CertificateRequest, annotation};
 use crate::ca::{Claim, Disposition, Lookup, Order, Parameters, Permit, Submitted, Wanted};
+use crate::controller::Context;
+use crate::controller::certificate_request::perform::{csr, key_trouble, refused};
+use crate::controller::cluster::secret::without_conditions;
+use crate::controller::cluster::{Error, ErrorKind};
+use crate::controller::issuer::accounts::{Account, IssuerNow};
+use crate::controller::issuer::quota::Allowance;
+use crate::controller::process::failpoint::failpoint;
 use crate::issuance::{
     KeyPlan, Mark, Observation, OrderDraft, OrderState, Outcome, Prepared, RawRecord, Read, Record,
     RecordRead, Request, Sent, Slot, Trouble, order, record,
@@ -27,9 +27,9 @@ use crate::mutant::{self, Mutant};
 use crate::pki::KeyKind;
 
 /// Reads the record.
-pub(super) async fn read_record(context: &Context, seen: &Observation) -> Outcome {
+pub(in crate::controller) async fn read_record(context: &Context, seen: &Observation) -> Outcome {
     let (read, base) = read(context, seen).await;
-    kill_point("after-read-record");
+    failpoint("after-read-record");
     Outcome::RecordRead(read, base)
 }
 
@@ -62,7 +62,7 @@ fn raw(secret: Secret) -> RawRecord {
 }
 
 /// Makes a key and a CSR, and has the CA translate and examine the order. Costs nothing.
-pub(super) async fn prepare(
+pub(in crate::controller) async fn prepare(
     context: &Context,
     seen: &Observation,
     issuer: &IssuerNow<'_>,
@@ -102,7 +102,7 @@ pub(super) async fn prepare(
     };
     let disposition = examined.as_ref().map_or_else(|error| error.disposition.label(), |_| "ok");
     context.metrics.ca_request(&issuer.key.name, "prepare", disposition, start.elapsed());
-    kill_point("after-prepare");
+    failpoint("after-prepare");
     match examined {
         Ok(parameters) => Outcome::Prepared(Prepared { key, names, csr_der, parameters }),
         Err(error) => Outcome::Failed(refused(context, seen, issuer, error)),
@@ -123,7 +123,7 @@ async fn open(context: &Context, issuer: &IssuerNow<'_>) -> Result<Arc<Account>,
 }
 
 /// Stores an order before it is made; who stores it has the claim.
-pub(super) async fn write_record(
+pub(in crate::controller) async fn write_record(
     context: &Context,
     seen: &Observation,
     draft: &OrderDraft,
@@ -141,9 +141,9 @@ pub(super) async fn write_record(
     if mutant::is_removed(Mutant::WriteAhead) {
         return claimed(context, seen, Box::new(unstored(draft, mark)));
     }
-    kill_point("before-record");
+    failpoint("before-record");
     let written = put(context, namespace, &name, draft, &mark).await;
-    kill_point("after-record");
+    failpoint("after-record");
     match stored(seen, written) {
         Ok(record) => claimed(context, seen, record),
         Err(NotStored::Conflict) => Outcome::RecordConflict,
@@ -251,7 +251,7 @@ fn asks_for(now: &CertificateRequest, request: &Request) -> bool {
 }
 
 /// Claims the order that is stored, on the condition that nobody else wrote the record.
-pub(super) async fn claim(context: &Context, seen: &Observation) -> Outcome {
+pub(in crate::controller) async fn claim(context: &Context, seen: &Observation) -> Outcome {
     let Some(record) = seen.record() else {
         return Outcome::RecordConflict;
     };
@@ -262,14 +262,14 @@ pub(super) async fn claim(context: &Context, seen: &Observation) -> Outcome {
         made: seen.made_with_claim(record),
         ..Mark::default()
     };
-    kill_point("before-claim");
+    failpoint("before-claim");
     let written = if mutant::is_removed(Mutant::SameCsr) {
         put_with_another_key(context, seen, record, &mark).await
     } else {
         let is_conditional = !mutant::is_removed(Mutant::ClaimCompareAndSwap);
         patch_mark(context, seen, record, &mark, is_conditional).await
     };
-    kill_point("after-claim");
+    failpoint("after-claim");
     match stored(seen, written) {
         Ok(record) => claimed(context, seen, record),
         Err(not_stored) => not_stored.into(),
@@ -277,7 +277,11 @@ pub(super) async fn claim(context: &Context, seen: &Observation) -> Outcome {
 }
 
 /// Notes on the record what became of the order.
-pub(super) async fn mark(context: &Context, seen: &Observation, mark: &Mark) -> Outcome {
+pub(in crate::controller) async fn mark(
+    context: &Context,
+    seen: &Observation,
+    mark: &Mark,
+) -> Outcome {
     let Some(record) = seen.record() else {
         return Outcome::RecordConflict;
     };
@@ -291,10 +295,10 @@ pub(super) async fn mark(context: &Context, seen: &Observation, mark: &Mark) -> 
             Read::Unreadable(why) => return Outcome::Failed(not_written(why)),
         }
     }
-    kill_point("before-mark");
+    failpoint("before-mark");
     let is_conditional = !mutant::is_removed(Mutant::MarkVersion);
     let written = patch_mark(context, seen, record, mark, is_conditional).await;
-    kill_point("after-mark");
+    failpoint("after-mark");
     match stored(seen, written) {
         Ok(record) => Outcome::Marked(record),
         Err(not_stored) => not_stored.into(),
@@ -428,7 +432,7 @@ fn displaced(uid: &str, version: &str, draft: &OrderDraft, mark: &Mark) -> serde
 
 /// Which of the two orders in a record.
 #[derive(Clone, Copy)]
-pub(super) enum Which {
+pub(in crate::controller) enum Which {
     /// The one made last.
     Next,
     /// The one before.
@@ -436,7 +440,7 @@ pub(super) enum Which {
 }
 
 /// Searches the CA for an order in the record.
-pub(super) async fn find(
+pub(in crate::controller) async fn find(
     context: &Context,
     seen: &Observation,
     issuer: &IssuerNow<'_>,
@@ -498,7 +502,7 @@ pub(super) async fn find(
             context.memory.claims.forget(&seen.request.namespace, &seen.request.name);
         }
     }
-    kill_point("after-find");
+    failpoint("after-find");
     let is_absent = matches!(answer, Ok(Lookup::Absent { complete: true, .. }));
     let answer = answer.map_err(|error| refused(context, seen, issuer, error));
     if matches!(which, Which::Before) {
@@ -515,7 +519,7 @@ pub(super) async fn find(
 }
 
 /// Submits the order that is stored. The claim is used up, whatever comes of it.
-pub(super) async fn submit(
+pub(in crate::controller) async fn submit(
     context: &Context,
     seen: &Observation,
     issuer: &IssuerNow<'_>,
@@ -546,7 +550,7 @@ pub(super) async fn submit(
     if context.is_stopping() || is_blamed || is_elsewhere(&stored.account, &account) {
         return Outcome::Abandoned;
     }
-    let Some(grant) = allowance.take(seen.budget.limits, context.clock.now()) else {
+    let Some(grant) = allowance.take(seen.quota.limits, context.clock.now()) else {
         return Outcome::Lapsed;
     };
     let request = &seen.request;
@@ -554,10 +558,10 @@ pub(super) async fn submit(
     let Some(claim) = claims.take(&request.namespace, &request.name, &stored.reference) else {
         return Outcome::RecordConflict;
     };
-    kill_point("before-order");
+    failpoint("before-order");
     let start = tokio::time::Instant::now();
     let submitted = account.submit(&order, Permit::Claimed(claim), grant.spend()).await;
-    kill_point("after-order");
+    failpoint("after-order");
     if mutant::is_removed(Mutant::WriteAhead) && record.mark.attempt == 1 {
         store_late(context, seen, record).await;
     }

@@ -15,20 +15,20 @@ use jiff::civil::Date;
 use kube::ResourceExt as _;
 use kube::runtime::reflector::ObjectRef;
 
-use super::Context;
-use super::accounts::IssuerKey;
-use super::cluster::{Error, ErrorKind};
-use super::gate::number;
-use super::issuer::IssuerObject;
-use super::kill_point::kill_point;
-use super::watches::Stores;
 use crate::api::condition::{self, ISSUING};
 use crate::api::{
     CertificateRequest, ClusterIssuer, DayBudget, Issuer, IssuerKind, IssuerSpec, annotation,
 };
 use crate::ca::Disposition;
 use crate::ca::registry::Kind;
-use crate::issuance::budget::{self, Draw, Reserved};
+use crate::controller::Context;
+use crate::controller::cluster::watches::Stores;
+use crate::controller::cluster::{Error, ErrorKind};
+use crate::controller::issuer::IssuerObject;
+use crate::controller::issuer::accounts::IssuerKey;
+use crate::controller::memory::expectations::number;
+use crate::controller::process::failpoint::failpoint;
+use crate::issuance::quota::{self, Draw, Reserved};
 use crate::issuance::{Limits, Outcome, Read, Trouble, Withheld};
 use crate::metrics::LimitFigures;
 use crate::mutant::{self, Mutant};
@@ -41,7 +41,7 @@ type Name = (String, String);
 
 /// What this process knows of the limits of each issuer.
 #[derive(Default)]
-pub(super) struct Budgets(Mutex<HashMap<IssuerKey, Purse>>);
+pub(in crate::controller) struct Quotas(Mutex<HashMap<IssuerKey, Purse>>);
 
 #[derive(Default)]
 struct Purse {
@@ -65,26 +65,26 @@ struct Place {
 }
 
 /// An issuer as a run sees it.
-pub(super) struct Limited<'a> {
-    pub(super) key: &'a IssuerKey,
-    pub(super) uid: &'a str,
-    pub(super) limits: Limits,
-    pub(super) budget: Option<&'a DayBudget>,
+pub(in crate::controller) struct Limited<'a> {
+    pub(in crate::controller) key: &'a IssuerKey,
+    pub(in crate::controller) uid: &'a str,
+    pub(in crate::controller) limits: Limits,
+    pub(in crate::controller) budget: Option<&'a DayBudget>,
 }
 
 /// What a run may use.
 #[derive(Default)]
-pub(super) struct Allowance {
+pub(in crate::controller) struct Allowance {
     grant: Option<Grant>,
     place: Option<Taken>,
 }
 
 /// The right to one submit. Dropped, it goes back.
-pub(super) struct Grant(Option<Drawn>);
+pub(in crate::controller) struct Grant(Option<Drawn>);
 
 /// Drawn on the orders of a day.
 struct Drawn {
-    budgets: Arc<Budgets>,
+    quotas: Arc<Quotas>,
     key: IssuerKey,
     uid: String,
     day: Date,
@@ -92,18 +92,18 @@ struct Drawn {
 
 /// A place among the open orders, for the length of a run. What the run wrote tells afterwards.
 struct Taken {
-    budgets: Arc<Budgets>,
+    quotas: Arc<Quotas>,
     key: IssuerKey,
     name: Name,
 }
 
 /// A grant was used up: what a submit takes.
 #[derive(Debug)]
-pub(super) struct Spent(());
+pub(in crate::controller) struct Spent(());
 
 impl Grant {
     /// Uses it up.
-    pub(super) fn spend(mut self) -> Spent {
+    pub(in crate::controller) fn spend(mut self) -> Spent {
         self.0 = None;
         Spent(())
     }
@@ -111,8 +111,8 @@ impl Grant {
 
 impl Drop for Grant {
     fn drop(&mut self) {
-        let Some(Drawn { budgets, key, uid, day }) = self.0.take() else { return };
-        let mut purses = budgets.purses();
+        let Some(Drawn { quotas, key, uid, day }) = self.0.take() else { return };
+        let mut purses = quotas.purses();
         if let Some(reserved) = purses
             .get_mut(&key)
             .filter(|purse| purse.uid == uid)
@@ -126,7 +126,7 @@ impl Drop for Grant {
 
 impl Drop for Taken {
     fn drop(&mut self) {
-        let mut purses = self.budgets.purses();
+        let mut purses = self.quotas.purses();
         if let Some(purse) = purses.get_mut(&self.key) {
             let is_left = |place: &Place| place.version.is_none();
             if purse.places.get(&self.name).is_some_and(is_left) {
@@ -138,28 +138,28 @@ impl Drop for Taken {
 
 impl Allowance {
     /// The grant for a submit now; nothing where none was taken, or it was for a day that has ended.
-    pub(super) fn take(&mut self, limits: Limits, now: Timestamp) -> Option<Grant> {
+    pub(in crate::controller) fn take(&mut self, limits: Limits, now: Timestamp) -> Option<Grant> {
         if !limits.need_grant() {
             return Some(Grant(None));
         }
-        let today = budget::day_of(now);
+        let today = quota::day_of(now);
         let is_good = |grant: &Grant| grant.0.as_ref().is_none_or(|drawn| drawn.day >= today);
         self.grant.take().filter(is_good)
     }
 }
 
-impl Budgets {
+impl Quotas {
     fn purses(&self) -> MutexGuard<'_, HashMap<IssuerKey, Purse>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Forgets an issuer that is gone.
-    pub(super) fn forget(&self, key: &IssuerKey) {
+    pub(in crate::controller) fn forget(&self, key: &IssuerKey) {
         self.purses().remove(key);
     }
 
     /// The limit that stands in the way of a request, as far as it is known without asking anybody.
-    pub(super) fn withheld(
+    pub(in crate::controller) fn withheld(
         &self,
         stores: &Stores,
         issuer: &Limited<'_>,
@@ -200,12 +200,12 @@ impl Budgets {
         let needs_place = issuer.limits.open.is_some() && !has_open_order(stores, request);
         if needs_place && allowance.place.is_none() {
             purse.places.insert(name.clone(), Place { is_open: true, version: None });
-            let (budgets, key) = (Arc::clone(self), issuer.key.clone());
-            allowance.place = Some(Taken { budgets, key, name });
+            let (quotas, key) = (Arc::clone(self), issuer.key.clone());
+            allowance.place = Some(Taken { quotas, key, name });
         }
         let drawn = day.map(|day| {
             let (key, uid) = (issuer.key.clone(), issuer.uid.to_owned());
-            Drawn { budgets: Arc::clone(self), key, uid, day }
+            Drawn { quotas: Arc::clone(self), key, uid, day }
         });
         // One from before would want the lock for its end.
         debug_assert!(allowance.grant.is_none());
@@ -225,7 +225,7 @@ impl Budgets {
     /// Ends the run of a request, which began with `before` and left `after`; `None` where the status it
     /// left is not known to be written. Whoever waited for its place is returned, whose certificate ends
     /// first first.
-    pub(super) fn settle(
+    pub(in crate::controller) fn settle(
         &self,
         issuer: &Limited<'_>,
         before: &CertificateRequest,
@@ -236,7 +236,7 @@ impl Budgets {
             return Vec::new();
         }
         let has_open = |request: &CertificateRequest| {
-            budget::is_open(request.status.as_ref().and_then(|status| status.order.as_ref()))
+            quota::is_open(request.status.as_ref().and_then(|status| status.order.as_ref()))
         };
         let had_place = allowance.place.is_some();
         let mut purses = self.purses();
@@ -296,10 +296,10 @@ impl Purse {
     ) -> Result<Option<Draw>, Withheld> {
         let draw = issuer.limits.per_day.map(|limit| {
             let stored = issuer.budget.filter(|_| !mutant::is_removed(Mutant::DayBudget));
-            (limit, Reserved::known(budget::day_of(now), stored, self.reserved).draw(limit))
+            (limit, Reserved::known(quota::day_of(now), stored, self.reserved).draw(limit))
         });
         if let Some((limit, Draw::Spent(day))) = draw {
-            return Err(budget::spent(limit, day, &request.uid().unwrap_or_default()));
+            return Err(quota::spent(limit, day, &request.uid().unwrap_or_default()));
         }
         if let Some(limit) = issuer.limits.open
             && !has_open_order(stores, request)
@@ -320,7 +320,7 @@ impl Purse {
 }
 
 /// Takes a grant, and reserves a block of the day's orders where there is none.
-pub(super) async fn reserve(
+pub(in crate::controller) async fn reserve(
     context: &Context,
     issuer: &Limited<'_>,
     request: &CertificateRequest,
@@ -328,11 +328,11 @@ pub(super) async fn reserve(
 ) -> Outcome {
     // One that has lapsed goes back, and is of no use any more.
     drop(allowance.grant.take());
-    let turn = context.budgets.turn(issuer);
+    let turn = context.quotas.turn(issuer);
     for _ in 0..CONFLICTS {
         let _turn = turn.lock().await;
         let now = context.clock.now();
-        match context.budgets.take(&context.stores, issuer, request, now, allowance) {
+        match context.quotas.take(&context.stores, issuer, request, now, allowance) {
             Err(withheld) => return Outcome::Withheld(withheld),
             Ok(true) => return Outcome::Granted,
             Ok(false) => {}
@@ -349,7 +349,7 @@ pub(super) async fn reserve(
         match reserved {
             Ok(()) => {}
             Err(Unreserved::Spent(limit, day)) => {
-                return Outcome::Withheld(budget::spent(limit, day, &uid));
+                return Outcome::Withheld(quota::spent(limit, day, &uid));
             }
             Err(Unreserved::Gone) => return Outcome::Abandoned,
             Err(Unreserved::Failed(why)) => return Outcome::Failed(not_reserved(why)),
@@ -393,19 +393,19 @@ async fn reserve_block<K: IssuerObject>(
     let limit = limits.and_then(|limits| limits.orders_per_day).map_or(limit, |one| one.min(limit));
     let stored = fresh.status().and_then(|status| status.budget.as_ref());
     let stored = stored.filter(|_| !mutant::is_removed(Mutant::DayBudget));
-    let today = budget::day_of(now);
-    let known = Reserved::known(today, stored, context.budgets.reserved(issuer));
+    let today = quota::day_of(now);
+    let known = Reserved::known(today, stored, context.quotas.reserved(issuer));
     let next = match known.draw(limit) {
         Draw::Reserve(next) => next,
         Draw::FromBlock(_) => {
-            context.budgets.note(issuer, known);
+            context.quotas.note(issuer, known);
             return Ok(());
         }
         Draw::Spent(day) => return Err(Unreserved::Spent(limit, day)),
     };
     let wanted = next.stored(context.leadership.claimant());
     match write(context, &fresh, wanted.clone()).await {
-        Ok(()) => context.budgets.note(issuer, next),
+        Ok(()) => context.quotas.note(issuer, next),
         Err(error) if matches!(error.kind, ErrorKind::Conflict | ErrorKind::NotFound) => {}
         // Whether it was written nobody knows, until it is looked at. Only this process writes its
         // own name, and one reservation at a time.
@@ -414,7 +414,7 @@ async fn reserve_block<K: IssuerObject>(
             if found.status().and_then(|status| status.budget.as_ref()) != Some(&wanted) {
                 return Err(Unreserved::Failed(error.to_string()));
             }
-            context.budgets.note(issuer, next);
+            context.quotas.note(issuer, next);
         }
     }
     Ok(())
@@ -441,9 +441,9 @@ async fn write<K: IssuerObject>(
     status.budget = Some(budget);
     changed.set_status(status);
     let api = K::api(context.cluster.client(), fresh.namespace().as_deref());
-    kill_point("before-reserve");
+    failpoint("before-reserve");
     let written = context.cluster.put_status(api, K::STATUS_RESOURCE, &changed).await;
-    kill_point("after-reserve");
+    failpoint("after-reserve");
     written.map(drop)
 }
 
@@ -459,7 +459,7 @@ fn version_of(request: &CertificateRequest) -> u64 {
 /// still says.
 fn has_open_order(stores: &Stores, request: &CertificateRequest) -> bool {
     let order = request.status.as_ref().and_then(|status| status.order.as_ref());
-    let Some(order) = order.filter(|order| budget::is_open(Some(order))) else { return false };
+    let Some(order) = order.filter(|order| quota::is_open(Some(order))) else { return false };
     let namespace = request.namespace().unwrap_or_default();
     let target = ObjectRef::new(&request.spec.secret_name).within(&namespace);
     let target = stores.targets.get(&target);
@@ -508,12 +508,12 @@ fn is_of(key: &IssuerKey, request: &CertificateRequest) -> bool {
 }
 
 /// The limits that bear on the requests of an issuer.
-pub(super) fn limits_of(spec: &IssuerSpec) -> Limits {
+pub(in crate::controller) fn limits_of(spec: &IssuerSpec) -> Limits {
     Limits::of(spec.limits.as_ref(), Kind::of(spec).is_ok_and(Kind::has_orders))
 }
 
 /// The limits of all issuers and what is used of them, as the caches tell.
-pub(super) fn figures(stores: &Stores, now: Timestamp) -> Vec<LimitFigures> {
+pub(in crate::controller) fn figures(stores: &Stores, now: Timestamp) -> Vec<LimitFigures> {
     let mut all = Vec::new();
     for issuer in stores.issuers.state() {
         all.extend(issuer.0.as_ref().ok().map(|issuer| figures_of(stores, issuer, now)));
@@ -529,7 +529,7 @@ fn figures_of<K: IssuerObject>(stores: &Stores, issuer: &K, now: Timestamp) -> L
     let limits = limits_of(issuer.spec());
     let pace = issuer.spec().limits.as_ref().and_then(|limits| limits.requests_per_second);
     let stored = issuer.status().and_then(|status| status.budget.as_ref());
-    let reserved = limits.per_day.map(|_| Reserved::known(budget::day_of(now), stored, None));
+    let reserved = limits.per_day.map(|_| Reserved::known(quota::day_of(now), stored, None));
     let mut withheld = BTreeMap::new();
     for guarded in stores.requests.state() {
         let Ok(request) = &guarded.0 else { continue };
@@ -606,29 +606,29 @@ mod tests {
 
     /// A place among the open orders, if there is one.
     fn place(
-        budgets: &Arc<Budgets>,
+        quotas: &Arc<Quotas>,
         stores: &Stores,
         issuer: &Limited<'_>,
         request: &CertificateRequest,
     ) -> Result<Allowance, Withheld> {
         let mut allowance = Allowance::default();
-        let taken = budgets.take(stores, issuer, request, at(TODAY), &mut allowance);
+        let taken = quotas.take(stores, issuer, request, at(TODAY), &mut allowance);
         taken.map(|_| allowance)
     }
 
     #[test]
     fn a_grant_that_is_not_used_goes_back_and_one_that_is_does_not() {
-        let (budgets, key) = (Arc::new(Budgets::default()), key());
+        let (quotas, key) = (Arc::new(Quotas::default()), key());
         let issuer = issuer(&key, Limits { per_day: Some(20), ..Limits::default() });
         let (stores, request) = (Stores::of_requests(vec![]), request("a", 1, None));
         let mut allowance = Allowance::default();
         let take = |allowance: &mut Allowance| {
-            budgets.take(&stores, &issuer, &request, at(TODAY), allowance).expect("room")
+            quotas.take(&stores, &issuer, &request, at(TODAY), allowance).expect("room")
         };
         assert!(!take(&mut allowance), "a block has to be reserved first");
-        let day = budget::day_of(at(TODAY));
-        budgets.note(&issuer, Reserved { day, reserved: 2, unspent: 2 });
-        let unspent = || budgets.reserved(&issuer).expect("noted").unspent;
+        let day = quota::day_of(at(TODAY));
+        quotas.note(&issuer, Reserved { day, reserved: 2, unspent: 2 });
+        let unspent = || quotas.reserved(&issuer).expect("noted").unspent;
         assert!(take(&mut allowance));
         assert_eq!(unspent(), 1);
         drop(std::mem::take(&mut allowance));
@@ -649,18 +649,18 @@ mod tests {
 
     #[test]
     fn a_place_is_taken_by_one_and_free_when_it_is_known_to_be() {
-        let (budgets, key) = (Arc::new(Budgets::default()), key());
+        let (quotas, key) = (Arc::new(Quotas::default()), key());
         let issuer = issuer(&key, Limits { open: Some(1), ..Limits::default() });
         let [a, b] = ["a", "b"].map(|name| request(name, 1, None));
         let stores = Stores::of_requests(vec![a.clone(), b.clone()]);
-        let take = |stores: &Stores, request: &_| place(&budgets, stores, &issuer, request);
+        let take = |stores: &Stores, request: &_| place(&quotas, stores, &issuer, request);
         let first = take(&stores, &a).expect("there is room");
         assert_eq!(take(&stores, &b).map(drop), FULL, "before the cache knows");
         drop(first);
         let first = take(&stores, &b).map(drop).and_then(|()| take(&stores, &a));
         // It was announced, and the cache lags behind.
         let announced = request("a", 5, Some(OrderPhase::Submitting));
-        let woken = budgets.settle(&issuer, &a, Some(&announced), first.expect("there is room"));
+        let woken = quotas.settle(&issuer, &a, Some(&announced), first.expect("there is room"));
         assert_eq!(woken, Vec::<Name>::new());
         assert_eq!(take(&stores, &b).map(drop), FULL);
         assert!(take(&stores, &announced).is_ok(), "it goes on with its own");
@@ -668,22 +668,22 @@ mod tests {
         assert_eq!(take(&stores, &b).map(drop), FULL, "now the cache knows");
         // It has ended, and the cache lags behind.
         let ended = request("a", 6, Some(OrderPhase::Failed));
-        let woken = budgets.settle(&issuer, &announced, Some(&ended), Allowance::default());
+        let woken = quotas.settle(&issuer, &announced, Some(&ended), Allowance::default());
         assert_eq!(woken, [("shop".to_owned(), "b".to_owned())], "who waits is told");
         assert!(take(&stores, &b).is_ok());
     }
 
     #[test]
     fn a_status_that_may_be_written_keeps_the_place_until_somebody_knows() {
-        let (budgets, key) = (Arc::new(Budgets::default()), key());
+        let (quotas, key) = (Arc::new(Quotas::default()), key());
         let issuer = issuer(&key, Limits { open: Some(1), ..Limits::default() });
         let [a, b] = ["a", "b"].map(|name| request(name, 1, None));
         let stores = Stores::of_requests(vec![a.clone(), b.clone()]);
-        let take = |stores: &Stores, request: &_| place(&budgets, stores, &issuer, request);
+        let take = |stores: &Stores, request: &_| place(&quotas, stores, &issuer, request);
         let first = take(&stores, &a).expect("there is room");
-        budgets.settle(&issuer, &a, None, first);
+        quotas.settle(&issuer, &a, None, first);
         assert_eq!(take(&stores, &b).map(drop), FULL, "its answer was lost");
-        budgets.settle(&issuer, &a, None, Allowance::default());
+        quotas.settle(&issuer, &a, None, Allowance::default());
         assert_eq!(take(&stores, &b).map(drop), FULL, "another run knows no more");
         // It was not announced: stored only.
         let mut stored = request("a", 2, Some(OrderPhase::Submitting));
@@ -698,7 +698,7 @@ mod tests {
 
     #[test]
     fn what_waits_goes_on_in_the_order_in_which_certificates_end() {
-        let (budgets, key) = (Arc::new(Budgets::default()), key());
+        let (quotas, key) = (Arc::new(Quotas::default()), key());
         let issuer = issuer(&key, Limits { open: Some(1), ..Limits::default() });
         let open = request("open", 1, Some(OrderPhase::Pending));
         let stores = Stores::of_requests(vec![open.clone()]);
@@ -714,10 +714,10 @@ mod tests {
                 }});
                 serde_json::from_value(certificate).expect("a status")
             });
-            assert!(budgets.withheld(&stores, &issuer, &waiting, at(TODAY)).is_some());
+            assert!(quotas.withheld(&stores, &issuer, &waiting, at(TODAY)).is_some());
         }
         let ended = request("open", 2, None);
-        let woken = budgets.settle(&issuer, &open, Some(&ended), Allowance::default());
+        let woken = quotas.settle(&issuer, &open, Some(&ended), Allowance::default());
         let names: Vec<_> = woken.iter().map(|(_, name)| name.as_str()).collect();
         assert_eq!(names, ["new", "soon", "late"]);
     }

@@ -7,7 +7,7 @@ use crate::pki::names::{Attribute, AttributeType, Usage};
 use crate::pki::{KeyKind, Names};
 
 /// The names, and what the key is for.
-pub(super) fn names(spec: &CertificateRequestSpec) -> Names {
+pub(in crate::controller) fn names(spec: &CertificateRequestSpec) -> Names {
     let listed = |texts: &Option<Vec<String>>| texts.clone().unwrap_or_default();
     Names {
         common_name: spec.common_name.clone(),
@@ -22,7 +22,7 @@ pub(super) fn names(spec: &CertificateRequestSpec) -> Names {
 }
 
 /// The lifetime to ask for. Admission let only durations of hours, minutes and seconds pass.
-pub(super) fn duration(spec: &CertificateRequestSpec) -> Option<SignedDuration> {
+pub(in crate::controller) fn duration(spec: &CertificateRequestSpec) -> Option<SignedDuration> {
     spec.duration.as_ref().and_then(|text| text.parse().ok())
 }
 
@@ -90,7 +90,7 @@ fn usage(words: KeyUsage) -> Usage {
 }
 
 /// The kind of key. Admission let only sizes pass that fit the algorithm.
-pub(super) fn key_kind(key: &PrivateKeySpec) -> KeyKind {
+pub(in crate::controller) fn key_kind(key: &PrivateKeySpec) -> KeyKind {
     match (key.algorithm, key.size) {
         (KeyAlgorithm::Ecdsa, Some(384)) => KeyKind::EcdsaP384,
         (KeyAlgorithm::Ecdsa, Some(521)) => KeyKind::EcdsaP521,

@@ -20,9 +20,9 @@ struct Point {
     is_delivered: bool,
 }
 
-macro_rules! kill_points {
+macro_rules! failpoints {
     ($($module:ident = $point:expr;)*) => {
-        /// Every kill point has its tests.
+        /// Every failpoint has its tests.
         const TESTED: &[&str] = &[$($point.name),*];
 
         $(mod $module {
@@ -41,7 +41,7 @@ macro_rules! kill_points {
     };
 }
 
-kill_points! {
+failpoints! {
     after_read_target = Point { name: "after-read-target", lost: 0, is_delivered: false };
     before_submit = Point { name: "before-submit", lost: 0, is_delivered: false };
     after_submit = Point { name: "after-submit", lost: 1, is_delivered: false };
@@ -99,15 +99,15 @@ async fn renewal(point: &Point) {
     println!("renewal, {}: {} certificate(s)", point.name, 2 + point.lost);
 }
 
-/// The operator ends at the kill point of this name.
+/// The operator ends at the failpoint of this name.
 pub fn dies(mut operator: Operator, point: &str) {
     assert_eq!(operator.process.wait(PATIENCE), ABORTED, "{}", operator.process.log());
     let log = operator.process.log();
-    assert!(log.contains("kill point reached") && log.contains(point), "{log}");
+    assert!(log.contains("failpoint reached") && log.contains(point), "{log}");
 }
 
 #[test]
-fn every_kill_point_in_the_sources_has_its_tests() {
+fn every_failpoint_in_the_sources_has_its_tests() {
     let mut found = BTreeSet::new();
     collect(&root().join("src"), &mut found);
     let tested =
@@ -123,7 +123,7 @@ fn collect(dir: &Path, found: &mut BTreeSet<String>) {
             collect(&path, found);
         } else if path.extension().is_some_and(|extension| extension == "rs") {
             let text = std::fs::read_to_string(&path).expect("a source file");
-            let calls = text.split("kill_point(\"").skip(1);
+            let calls = text.split("failpoint(\"").skip(1);
             found.extend(calls.filter_map(|rest| rest.split('"').next()).map(str::to_owned));
         }
     }

@@ -9,7 +9,7 @@ use crate::issuance::decide::decide;
 use crate::issuance::describe::{Requeue, describe};
 use crate::issuance::fixtures::{absent, account, at, days, kept, key, names, now, opened, with};
 use crate::issuance::observation::Outcome;
-use crate::issuance::record::{Mark, NewOrder, Record, Slot, StoredOrder};
+use crate::issuance::order::record::{Mark, NewOrder, Record, Slot, StoredOrder};
 
 fn day(text: &str) -> Date {
     text.parse().expect("a day")
@@ -228,7 +228,7 @@ fn about_to_order() -> Observation {
         });
         seen.account = Some(account);
         seen.order.incarnation = "me".to_owned();
-        seen.budget.limits = Limits { per_request: Some(2), ..per_day() };
+        seen.quota.limits = Limits { per_request: Some(2), ..per_day() };
     })
 }
 
@@ -266,7 +266,7 @@ fn step(seen: &Observation) -> String {
 
 #[test]
 fn nothing_that_leads_to_a_submit_happens_without_a_grant() {
-    let free = |seen: &mut Observation| seen.budget.limits = per_day();
+    let free = |seen: &mut Observation| seen.quota.limits = per_day();
     let granted = |seen: &mut Observation| *seen = seen.clone().after(Outcome::Granted);
     let withheld = |seen: &mut Observation| {
         *seen = seen.clone().after(Outcome::Withheld(day_spent()));
@@ -279,7 +279,7 @@ fn nothing_that_leads_to_a_submit_happens_without_a_grant() {
         let read = RecordRead::Present(record(made));
         move |seen: &mut Observation| seen.order.record = Some(read.clone())
     };
-    let unlimited = with(about_to_order(), |seen| seen.budget.limits = Limits::default());
+    let unlimited = with(about_to_order(), |seen| seen.quota.limits = Limits::default());
     let rows = [
         ("no limits, no grant", unlimited, "Prepare"),
         ("a grant is taken before anything is prepared", about_to_order(), "Reserve"),
@@ -304,7 +304,7 @@ fn nothing_that_leads_to_a_submit_happens_without_a_grant() {
         ),
         (
             "but a record that may hold an open order",
-            with(with(about_to_order(), withheld), |seen| seen.budget.made = Some(vec![])),
+            with(with(about_to_order(), withheld), |seen| seen.quota.made = Some(vec![])),
             "ReadRecord",
         ),
         (
@@ -319,13 +319,13 @@ fn nothing_that_leads_to_a_submit_happens_without_a_grant() {
         ),
         (
             "so many orders were made for the request, as the cache tells: the record is looked at",
-            with(about_to_order(), |seen| seen.budget.made = Some(full())),
+            with(about_to_order(), |seen| seen.quota.made = Some(full())),
             "ReadRecord",
         ),
         (
             "it is gone, and with it the count",
             with(about_to_order(), |seen| {
-                seen.budget.made = Some(full());
+                seen.quota.made = Some(full());
                 seen.order.record = Some(RecordRead::Absent);
             }),
             "Reserve",

@@ -11,7 +11,7 @@ use kube::runtime::events::{Event, EventType, Recorder, Reporter};
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 use tokio::task::JoinHandle;
 
-use super::process::Process;
+use crate::controller::process::Process;
 use crate::issuance::Notice;
 
 /// So many may wait. State is in the status; an Event more or less changes nothing.
@@ -21,19 +21,19 @@ const WAITING: usize = 8192;
 const TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Where notices are left.
-pub(super) struct Events(Sender<(ObjectReference, Notice)>);
+pub(in crate::controller) struct Events(Sender<(ObjectReference, Notice)>);
 
 /// Writes what was left, until nobody can leave anything any more.
-pub(super) struct Publisher(JoinHandle<()>);
+pub(in crate::controller) struct Publisher(JoinHandle<()>);
 
 impl Events {
-    pub(super) fn start(client: Client, process: &Process) -> (Self, Publisher) {
+    pub(in crate::controller) fn start(client: Client, process: &Process) -> (Self, Publisher) {
         let (sender, receiver) = channel(WAITING);
         (Self(sender), Publisher(tokio::spawn(process.within(publish(client, receiver)))))
     }
 
     /// Leaves what happened to be written.
-    pub(super) fn publish(&self, object: &ObjectReference, notices: Vec<Notice>) {
+    pub(in crate::controller) fn publish(&self, object: &ObjectReference, notices: Vec<Notice>) {
         for notice in notices {
             if self.0.try_send((object.clone(), notice)).is_err() {
                 tracing::debug!("too many Events wait; one was dropped");
@@ -44,7 +44,7 @@ impl Events {
 
 impl Publisher {
     /// Waits until what was left is written, for a while.
-    pub(super) async fn finish(self) {
+    pub(in crate::controller) async fn finish(self) {
         if tokio::time::timeout(2 * TIMEOUT, self.0).await.is_err() {
             tracing::debug!("some Events were not written");
         }

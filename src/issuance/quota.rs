@@ -12,10 +12,10 @@ use jiff::civil::Date;
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 
+use super::certificate::renewal::jitter;
 use super::decide::{Rest, Step};
 use super::observation::Observation;
-use super::record::{OrderState, Record, RecordRead};
-use super::renewal::jitter;
+use super::order::record::{OrderState, Record, RecordRead};
 use crate::api::{DayBudget, Limits as LimitsSpec, OrderPhase, OrderStatus};
 use crate::mutant::{self, Mutant};
 
@@ -66,7 +66,7 @@ impl Limits {
 
 /// What a run knows of the limits that bear on it.
 #[derive(Clone, Debug, Default)]
-pub struct BudgetSeen {
+pub struct QuotaSeen {
     /// The limits.
     pub limits: Limits,
     /// This run has a grant.
@@ -308,7 +308,7 @@ pub(super) fn gate(seen: &Observation, step: Step) -> Step {
     // told of the limit, and not of both by turns.
     if matches!(step, Step::Rest(Rest::LookedFor { .. }))
         && Withheld::is_told(seen.previous.issuing.as_ref())
-        && let Some(withheld) = seen.churn().or_else(|| seen.budget.withheld.clone())
+        && let Some(withheld) = seen.churn().or_else(|| seen.quota.withheld.clone())
     {
         return Step::Rest(Rest::Withheld(withheld));
     }
@@ -317,10 +317,10 @@ pub(super) fn gate(seen: &Observation, step: Step) -> Step {
     {
         return seen.held_back(withheld);
     }
-    if !leads_to_submit(seen, &step) || !seen.budget.limits.need_grant() || seen.budget.granted {
+    if !leads_to_submit(seen, &step) || !seen.quota.limits.need_grant() || seen.quota.granted {
         return step;
     }
-    match &seen.budget.withheld {
+    match &seen.quota.withheld {
         Some(withheld) => seen.held_back(withheld.clone()),
         None => Step::Reserve,
     }
@@ -328,7 +328,7 @@ pub(super) fn gate(seen: &Observation, step: Step) -> Step {
 
 /// What is known before anything is read: a request that waits is looked at for nothing.
 pub(super) fn early(seen: &Observation) -> Option<Step> {
-    let withheld = seen.budget.withheld.clone().filter(|_| !seen.budget.granted)?;
+    let withheld = seen.quota.withheld.clone().filter(|_| !seen.quota.granted)?;
     Some(seen.held_back(withheld))
 }
 
@@ -402,14 +402,14 @@ impl Observation {
         let made = match &self.order.record {
             Some(RecordRead::Present(record)) => &record.mark.made,
             Some(RecordRead::Absent) => return None,
-            Some(_) | None => self.budget.made.as_ref()?,
+            Some(_) | None => self.quota.made.as_ref()?,
         };
-        churn(self.budget.limits.per_request, made, self.now)
+        churn(self.quota.limits.per_request, made, self.now)
     }
 
     /// A record that nobody has read may hold an order to go on with: it comes first.
     fn held_back(&self, withheld: Withheld) -> Step {
-        if self.budget.made.is_some() && self.order.record.is_none() {
+        if self.quota.made.is_some() && self.order.record.is_none() {
             return Step::ReadRecord;
         }
         Step::Rest(Rest::Withheld(withheld))

@@ -5,33 +5,33 @@ use std::sync::Arc;
 
 use kube::ResourceExt as _;
 
-use super::Context;
-use super::accounts::{Account, IssuerNow};
-use super::budgets::{Allowance, Spent};
-use super::cluster::ErrorKind;
-use super::kill_point::kill_point;
-use super::secret;
 use crate::api::CertificateRequest;
 use crate::ca::{self, Disposition, Order, Parameters, Permit, Phase, Progress, Submitted};
+use crate::controller::Context;
+use crate::controller::cluster::ErrorKind;
+use crate::controller::cluster::secret;
+use crate::controller::issuer::accounts::{Account, IssuerNow};
+use crate::controller::issuer::quota::{Allowance, Spent};
+use crate::controller::process::failpoint::failpoint;
 use crate::issuance::{
     self, Delivery, Key, KeyPlan, Observation, Obtained, Outcome, Read, Trouble,
 };
 use crate::pki::{KeyKind, Names, PrivateKey, csr};
 
 /// Reads the target Secret.
-pub(super) async fn read_target(context: &Context, seen: &Observation) -> Outcome {
+pub(in crate::controller) async fn read_target(context: &Context, seen: &Observation) -> Outcome {
     let request = &seen.request;
     let read = match context.cluster.secret(&request.namespace, &request.secret_name).await {
         Read::Present(secret) => Read::Present(secret::target(&secret)),
         Read::Absent => Read::Absent,
         Read::Unreadable(why) => Read::Unreadable(why),
     };
-    kill_point("after-read-target");
+    failpoint("after-read-target");
     Outcome::TargetRead(read)
 }
 
 /// Opens the account at the CA, and reads the credentials that the request brings itself.
-pub(super) async fn open_account(
+pub(in crate::controller) async fn open_account(
     context: &Context,
     seen: &Observation,
     issuer: &IssuerNow<'_>,
@@ -75,7 +75,7 @@ pub(super) async fn open_account(
 }
 
 /// Reads the CSR that the request brings.
-pub(super) async fn read_csr(context: &Context, seen: &Observation) -> Outcome {
+pub(in crate::controller) async fn read_csr(context: &Context, seen: &Observation) -> Outcome {
     let Some(reference) = &seen.request.csr else {
         return Outcome::Abandoned;
     };
@@ -86,7 +86,7 @@ pub(super) async fn read_csr(context: &Context, seen: &Observation) -> Outcome {
 }
 
 /// Makes or takes the key, and submits.
-pub(super) async fn submit(
+pub(in crate::controller) async fn submit(
     context: &Context,
     seen: &Observation,
     issuer: &IssuerNow<'_>,
@@ -118,14 +118,14 @@ pub(super) async fn submit(
     if let Some(error) = context.accounts.blamed(issuer).filter(|_| trial.is_some()) {
         return Outcome::Failed(Trouble { counts: false, ..error.into() });
     }
-    let Some(grant) = allowance.take(seen.budget.limits, context.clock.now()) else {
+    let Some(grant) = allowance.take(seen.quota.limits, context.clock.now()) else {
         return Outcome::Lapsed;
     };
-    kill_point("before-submit");
+    failpoint("before-submit");
     let parameters = Parameters::OnlineCa { credentials };
     let order = Order::unnamed(&csr_der, &parameters);
     let submitted = timed(context, &account, issuer, &order, grant.spend()).await;
-    kill_point("after-submit");
+    failpoint("after-submit");
     match submitted {
         Submitted::Accepted(Progress { phase: Phase::Issued(candidates), .. }) => {
             if let Some(trial) = &trial {
@@ -170,7 +170,7 @@ async fn timed(
 
 /// Refused credentials of the issuer are the issuer's trouble: all its requests wait, and nothing
 /// is asked of the CA, until they change.
-pub(super) fn refused(
+pub(in crate::controller) fn refused(
     context: &Context,
     seen: &Observation,
     issuer: &IssuerNow<'_>,
@@ -185,7 +185,7 @@ pub(super) fn refused(
 }
 
 /// The key, the CSR to submit, and the names in it where the request brought it.
-pub(super) async fn csr(
+pub(in crate::controller) async fn csr(
     context: &Context,
     seen: &Observation,
     plan: KeyPlan,
@@ -209,7 +209,7 @@ async fn generate(context: &Context, kind: KeyKind) -> Result<Arc<PrivateKey>, T
     context.keys.generate(kind).await.map_err(|error| key_trouble(&error))
 }
 
-pub(super) fn key_trouble(error: &dyn std::fmt::Display) -> Trouble {
+pub(in crate::controller) fn key_trouble(error: &dyn std::fmt::Display) -> Trouble {
     Trouble {
         disposition: Disposition::Internal,
         reason: "KeyFailed",
@@ -219,7 +219,10 @@ pub(super) fn key_trouble(error: &dyn std::fmt::Display) -> Trouble {
 }
 
 /// Asks the CA for the certificates it serves.
-pub(super) async fn read_served_roots(context: &Context, issuer: &IssuerNow<'_>) -> Outcome {
+pub(in crate::controller) async fn read_served_roots(
+    context: &Context,
+    issuer: &IssuerNow<'_>,
+) -> Outcome {
     let account = match context.accounts.open(&context.cluster, issuer).await {
         Ok(account) => account,
         Err(error) => return Outcome::Failed(Trouble { counts: false, ..error.into() }),
@@ -232,13 +235,17 @@ pub(super) async fn read_served_roots(context: &Context, issuer: &IssuerNow<'_>)
 }
 
 /// Writes the target Secret: creates it, or changes exactly the version that was read.
-pub(super) async fn deliver(context: &Context, seen: &Observation, delivery: &Delivery) -> Outcome {
+pub(in crate::controller) async fn deliver(
+    context: &Context,
+    seen: &Observation,
+    delivery: &Delivery,
+) -> Outcome {
     let request = &seen.request;
     let (namespace, name) = (&request.namespace, &request.secret_name);
     if !is_still_wanted(context, seen) {
         return Outcome::Abandoned;
     }
-    kill_point("before-deliver");
+    failpoint("before-deliver");
     let written = match &delivery.base {
         None => {
             let secret = secret::created(namespace, name, delivery);
@@ -249,7 +256,7 @@ pub(super) async fn deliver(context: &Context, seen: &Observation, delivery: &De
             context.cluster.patch_secret(namespace, name, &patch).await
         }
     };
-    kill_point("after-deliver");
+    failpoint("after-deliver");
     match written {
         Ok(secret) => Outcome::Delivered {
             target: secret::target(&secret),

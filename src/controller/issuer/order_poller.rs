@@ -1,4 +1,4 @@
-//! The board: how the open orders of each account stand, by the CA's latest word.
+//! The order poller: how the open orders of each account stand, by the CA's latest word.
 //!
 //! One task per account asks the CA, for many orders in few calls, and wakes the reconciles of those
 //! that moved. It writes nothing and holds no keys: the reconciler alone acts.
@@ -17,10 +17,10 @@ use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
-use super::Context;
-use super::accounts::IssuerKey;
-use super::certificate_request::FoundIssuer;
 use crate::ca::{Disposition, OpenOrder, Phase, Progress};
+use crate::controller::Context;
+use crate::controller::certificate_request::FoundIssuer;
+use crate::controller::issuer::accounts::IssuerKey;
 use crate::mutant::{self, Mutant};
 
 const SHORTEST: Duration = Duration::from_secs(2);
@@ -30,7 +30,7 @@ const LONGEST: Duration = Duration::from_secs(300);
 const ENDED: Duration = Duration::from_secs(600);
 
 #[derive(Default)]
-pub(super) struct Board(Mutex<BTreeMap<IssuerKey, Polled>>);
+pub(in crate::controller) struct OrderPoller(Mutex<BTreeMap<IssuerKey, Polled>>);
 
 /// The open orders of one account, and the task that asks about them.
 struct Polled {
@@ -78,14 +78,18 @@ enum Unanswered {
     NotAsked,
 }
 
-impl Board {
+impl OrderPoller {
     /// The CA's latest word on an order.
-    pub(super) fn progress(&self, issuer: &IssuerKey, reference: &str) -> Option<Progress> {
+    pub(in crate::controller) fn progress(
+        &self,
+        issuer: &IssuerKey,
+        reference: &str,
+    ) -> Option<Progress> {
         self.accounts().get(issuer)?.orders.get(reference)?.progress.clone()
     }
 
     /// Has the CA asked about `open` until [`Self::forget`]; `progress` is what was learned otherwise.
-    pub(super) fn follow(
+    pub(in crate::controller) fn follow(
         &self,
         context: &Arc<Context>,
         issuer: &IssuerKey,
@@ -143,7 +147,7 @@ impl Board {
     }
 
     /// Asks no more about an order.
-    pub(super) fn forget(&self, reference: &str) {
+    pub(in crate::controller) fn forget(&self, reference: &str) {
         for polled in self.accounts().values_mut() {
             polled.orders.remove(reference);
         }
@@ -160,7 +164,7 @@ impl Board {
     }
 
     /// Ends all tasks.
-    pub(super) fn stop(&self) {
+    pub(in crate::controller) fn stop(&self) {
         for polled in std::mem::take(&mut *self.accounts()).into_values() {
             polled.task.iter().for_each(AbortHandle::abort);
         }
@@ -237,7 +241,7 @@ fn interval(open: &OpenOrder, now: Timestamp) -> Duration {
 
 /// Asks about the orders of one account for as long as there are some.
 async fn ask(context: &Context, issuer: &IssuerKey, changed: &Notify) {
-    while let Some(due) = context.board.due(issuer) {
+    while let Some(due) = context.order_poller.due(issuer) {
         match due {
             Err(at) => {
                 tokio::select! {
@@ -248,7 +252,7 @@ async fn ask(context: &Context, issuer: &IssuerKey, changed: &Notify) {
             }
             Ok(_) if context.is_stopping() => return,
             Ok(orders) => {
-                context.board.forget_gone(context, issuer);
+                context.order_poller.forget_gone(context, issuer);
                 ask_once(context, issuer, &orders).await;
             }
         }
@@ -270,7 +274,7 @@ async fn ask_once(context: &Context, issuer: &IssuerKey, orders: &[OpenOrder]) {
         let start = tokio::time::Instant::now();
         let at_account: Vec<OpenOrder> = orders
             .iter()
-            .filter(|order| context.board.is_at(issuer, &order.reference, &account.name))
+            .filter(|order| context.order_poller.is_at(issuer, &order.reference, &account.name))
             .cloned()
             .collect();
         let answers =
@@ -302,7 +306,9 @@ async fn ask_once(context: &Context, issuer: &IssuerKey, orders: &[OpenOrder]) {
             })),
             None => Err(Unanswered::NotAsked),
         };
-        if let Some((namespace, name)) = context.board.note(issuer, &order.reference, answer, now) {
+        if let Some((namespace, name)) =
+            context.order_poller.note(issuer, &order.reference, answer, now)
+        {
             context.wake.request(&namespace, &name);
         }
     }
@@ -337,10 +343,10 @@ mod tests {
         }
     }
 
-    fn board() -> Board {
+    fn poller() -> OrderPoller {
         let orders = ORDERS.into_iter().map(|name| (name.to_owned(), entry(name))).collect();
         let polled = Polled { orders, changed: Arc::default(), task: None };
-        Board(Mutex::new([(issuer(), polled)].into()))
+        OrderPoller(Mutex::new([(issuer(), polled)].into()))
     }
 
     fn pending(open: &OpenOrder) -> Progress {
@@ -391,11 +397,11 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn an_order_at_which_polls_end_does_not_keep_the_others_from_being_asked_about() {
-        let board = board();
+        let poller = poller();
         let mut answered = std::collections::BTreeSet::new();
         for _ in 0..2 {
             tokio::time::advance(LONGEST).await;
-            let Some(Ok(due)) = board.due(&issuer()) else { panic!("all are due") };
+            let Some(Ok(due)) = poller.due(&issuer()) else { panic!("all are due") };
             assert_eq!(due.len(), ORDERS.len());
             let asked = due.iter().position(|open| open.reference == "bad").expect("it is due");
             for (at, open) in due.iter().enumerate() {
@@ -407,7 +413,7 @@ mod tests {
                 if answer.is_ok() {
                     answered.insert(open.reference.clone());
                 }
-                board.note(&issuer(), &open.reference, answer, Timestamp::UNIX_EPOCH);
+                poller.note(&issuer(), &open.reference, answer, Timestamp::UNIX_EPOCH);
             }
         }
         assert_eq!(answered.into_iter().collect::<Vec<_>>(), ["a", "b", "c", "d"]);
