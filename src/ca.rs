@@ -1,5 +1,4 @@
-//! Certificate authorities outside the cluster: the trait they all implement, and the errors they
-//! answer with.
+//! Certificate authorities outside the cluster: the trait they all implement.
 //!
 //! A CA client translates; it never sleeps, retries, stores or decides. Each CA is one folder here,
 //! and [`registry`] is the one place that knows them all.
@@ -9,15 +8,12 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use crate::mutant::{self, Mutant};
+use crate::outside::{Error, credentials};
 use crate::pki::{Certificate, KeyKind, Names};
 
-pub mod credentials;
 pub mod online_ca;
-pub mod pace;
 pub mod registry;
-pub mod remote_text;
 pub mod swisssign;
-pub mod transport;
 
 /// One account at one CA. Never sleeps, retries or stores; at most one request that makes a
 /// certificate per call.
@@ -382,50 +378,4 @@ impl Actor {
             Self::Unknown => "somebody at the CA",
         }
     }
-}
-
-/// What happens after an error: the only thing the rest of the system needs to know of it.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Disposition {
-    /// It passes by itself: try again, not before `after` where the CA said so.
-    Retry {
-        /// The CA's own word on when to come back.
-        after: Option<Duration>,
-    },
-    /// The credentials are at fault: whoever owns them must change them first.
-    BlameCredentials,
-    /// The Issuer is at fault (address, trust): it must change first.
-    BlameIssuer,
-    /// The CA refuses this request: it must change first.
-    Reject,
-    /// The answer makes no sense: a fault of the CA or of ours. Tried again, slowly.
-    Internal,
-}
-
-impl Disposition {
-    /// The word for metrics and logs.
-    #[must_use]
-    pub fn label(self) -> &'static str {
-        match self {
-            Self::BlameCredentials => "blame_credentials",
-            Self::BlameIssuer => "blame_issuer",
-            Self::Internal => "internal",
-            Self::Reject => "reject",
-            Self::Retry { .. } => "retry",
-        }
-    }
-}
-
-/// An answer of a CA, or the lack of one, in words for a condition.
-///
-/// The message is already bounded and scrubbed; it never holds credentials or key material.
-#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
-#[error("{message}")]
-pub struct Error {
-    /// What happens next.
-    pub disposition: Disposition,
-    /// One word in camel case, for the condition's reason.
-    pub reason: &'static str,
-    /// What was tried and what came of it.
-    pub message: String,
 }

@@ -14,10 +14,10 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::api;
-use crate::ca::transport::Network;
 use crate::clock::Clock;
 use crate::controller::{self, Generator, Operator, Process};
 use crate::metrics::Metrics;
+use crate::outside::transport::Network;
 use crate::server::{self, Readiness};
 
 /// Obtains X.509 certificates from certificate authorities outside the cluster and keeps them

@@ -35,9 +35,9 @@ pub use self::process::keys::{Generator, KeySource};
 use self::process::lease::{Candidate, Leadership};
 pub use self::process::{Process, Within};
 use crate::api::{ClusterIssuer, Issuer};
-use crate::ca::transport::Connector;
 use crate::clock::Clock;
 use crate::metrics::Metrics;
+use crate::outside::transport::Connector;
 
 /// What the operator is started with.
 pub struct Operator {

@@ -7,9 +7,9 @@
 //!                       values     one Step   effect
 //! ```
 //!
-//! Dependencies point one way: `api ← issuance ← controller`, `pki ← ca ← controller`. The core in
-//! [`issuance`] decides and knows neither Kubernetes client nor clock; [`controller`] acts and
-//! decides nothing.
+//! Dependencies point one way: `api ← issuance ← controller`, `pki ← outside ← ca ← controller`.
+//! The core in [`issuance`] decides and knows neither Kubernetes client nor clock; [`controller`]
+//! acts and decides nothing.
 
 pub mod api;
 pub mod ca;
@@ -19,6 +19,7 @@ pub mod controller;
 pub mod issuance;
 pub mod metrics;
 pub mod mutant;
+pub mod outside;
 pub mod pki;
 pub mod server;
 #[cfg(feature = "simulator")]

@@ -146,8 +146,19 @@ fn keys_and_certificates_know_nothing_of_kubernetes_or_the_network() {
     assert_none(&mentions(&pki, &CLOCKS));
     let now = |source: &Source| source.lines.iter().any(|(_, line)| line.contains("::now("));
     assert!(!pki.iter().any(now), "pki is given the time");
-    let others = ["crate::api", "crate::ca", "crate::controller", "crate::issuance"];
+    let others =
+        ["crate::api", "crate::ca", "crate::controller", "crate::issuance", "crate::outside"];
     assert_none(&mentions(&pki, &others));
+}
+
+#[test]
+fn what_clients_of_outside_systems_share_knows_none_of_them() {
+    let mut outside = sources("src/outside");
+    outside.extend(sources("src/outside.rs"));
+    assert!(outside.len() >= 5, "all of outside was read");
+    let others = ["crate::api", "crate::ca", "crate::controller", "crate::issuance"];
+    assert_none(&mentions(&outside, &others));
+    assert_none(&mentions(&outside, &["kube::", "k8s_openapi"]));
 }
 
 #[test]
@@ -160,9 +171,9 @@ fn certificate_authorities_know_nothing_of_kubernetes_clients_and_of_the_core() 
 #[test]
 fn only_the_transport_knows_reqwest() {
     let all = sources("src");
-    let transport = sources("src/ca/transport.rs");
+    let transport = sources("src/outside/transport.rs");
     assert!(!mentions(&transport, &["reqwest"]).is_empty(), "the transport has moved");
-    assert_none(&mentions(&without(all, &["src/ca/transport.rs"]), &["reqwest"]));
+    assert_none(&mentions(&without(all, &["src/outside/transport.rs"]), &["reqwest"]));
 }
 
 #[test]

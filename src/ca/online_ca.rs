@@ -21,13 +21,13 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use self::client::Client;
-use super::credentials::Basic;
-use super::transport::Transport;
 use super::{
-    AccountReport, Capabilities, CertificateAuthority, Disposition, Error, Order, Parameters,
-    Permit, Submitted,
+    AccountReport, Capabilities, CertificateAuthority, Order, Parameters, Permit, Submitted,
 };
 use crate::api::{BasicSplit, KeyAlgorithm, OnlineCa as Settings};
+use crate::outside::credentials::Basic;
+use crate::outside::transport::Transport;
+use crate::outside::{Disposition, Error};
 use crate::pki::{Certificate, KeyKind};
 
 /// One Online CA, with the credentials of the Issuer where it has some.

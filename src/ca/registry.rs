@@ -3,15 +3,16 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::credentials::Basic;
+use super::CertificateAuthority;
 use super::online_ca::OnlineCa;
 use super::swisssign::SwissSign;
-use super::transport::Transport;
-use super::{CertificateAuthority, Disposition, Error};
 use crate::api::{
     IssuerSpec, OnlineCa as OnlineCaSettings, SecretReference, SwissSign as SwissSignSettings,
 };
 use crate::clock::Clock;
+use crate::outside::credentials::Basic;
+use crate::outside::transport::Transport;
+use crate::outside::{Disposition, Error};
 
 /// The kind of CA an issuer names, from its flat spec.
 #[derive(Clone, Copy, Debug)]

@@ -41,16 +41,16 @@ use self::follow::{Follower, Memory};
 use self::products::ChosenBy;
 use self::search::{Likeness, Ours};
 use self::wire::{CLIENT, IssueRequest, NAME_TAG, Overrides, SearchOrders};
-use super::credentials::Basic;
-use super::transport::Transport;
 use super::{
-    AccountReport, Capabilities, CertificateAuthority, Disposition, Error, Found, KeyEvidence,
-    Lookup, OpenOrder, Order, Orders, Parameters, Permit, Phase, Progress, RequestBlock, Submitted,
-    Wanted,
+    AccountReport, Capabilities, CertificateAuthority, Found, KeyEvidence, Lookup, OpenOrder,
+    Order, Orders, Parameters, Permit, Phase, Progress, RequestBlock, Submitted, Wanted,
 };
 use crate::api::{SwissSign as Settings, SwissSignProduct, SwissSignSubmission};
 use crate::clock::Clock;
 use crate::mutant::{self, Mutant};
+use crate::outside::credentials::Basic;
+use crate::outside::transport::Transport;
+use crate::outside::{Disposition, Error};
 use crate::pki::{self, Certificate, KeyKind, Names};
 
 /// So often the search by name is tried, until it has found an order; twelve tries take an hour.

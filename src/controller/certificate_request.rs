@@ -24,13 +24,14 @@ use crate::api::condition::{self, ISSUING, READY};
 use crate::api::{
     CertificateRequest, CertificateRequestStatus, IssuerKind, IssuerSpec, IssuerStatus, annotation,
 };
-use crate::ca::{Disposition, OpenOrder, RequestBlock};
+use crate::ca::{OpenOrder, RequestBlock};
 use crate::issuance::{
     CachedTarget, CsrReference, Description, IssuerState, Notice, Observation, OrderSeen, Outcome,
     Previous, QuotaSeen, RenewBefore, Request, Requeue, Rest, Step, Template, Trouble, Withheld,
     decide, describe, record_name,
 };
 use crate::mutant::{self, Mutant};
+use crate::outside::Disposition;
 
 /// One run for one request.
 pub(super) async fn reconcile(

@@ -21,9 +21,9 @@ use super::cluster::watches::Guarded;
 use super::issuer::accounts::{IssuerKey, IssuerNow};
 use super::{Context, Never};
 use crate::api::{ClusterIssuer, Issuer, IssuerKind, IssuerSpec, IssuerStatus};
-use crate::ca::Error;
 use crate::issuance::Requeue;
 use crate::issuance::issuer::{Checked, IssuerObservation, IssuerStep, decide, describe};
+use crate::outside::Error;
 
 /// What `Issuer` and `ClusterIssuer` have in common.
 pub(super) trait IssuerObject:

@@ -14,8 +14,9 @@ use super::order::record::{Mark, OrderDraft};
 use super::order::{self, Hold};
 use super::quota::{self, Withheld};
 use crate::api::RotationPolicy;
-use crate::ca::{Capabilities, Disposition};
+use crate::ca::Capabilities;
 use crate::mutant::{self, Mutant};
+use crate::outside::Disposition;
 use crate::pki::chain::{self, Expected, Unfit, VerifiedChain};
 use crate::pki::{Certificate, KeyKind, Names, PrivateKey, csr};
 

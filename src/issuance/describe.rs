@@ -12,7 +12,7 @@ use super::order::status;
 use super::quota::Withheld;
 use crate::api::condition::{self, ISSUING, READY, STALLED, Verdict};
 use crate::api::{CertificateRequestStatus, DeliveredCertificate, OrderPhase};
-use crate::ca::Disposition;
+use crate::outside::Disposition;
 
 /// What a run leaves behind.
 #[derive(Clone, Debug)]

@@ -5,7 +5,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::describe::{Notice, Requeue};
 use crate::api::IssuerStatus;
 use crate::api::condition::{self, READY, STALLED, Verdict};
-use crate::ca::{Disposition, Error};
+use crate::outside::{Disposition, Error};
 
 /// An account that works is checked so often.
 pub const CHECK_INTERVAL: SignedDuration = SignedDuration::from_mins(10);

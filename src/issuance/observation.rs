@@ -17,8 +17,9 @@ use crate::api::{
     AttemptInputs, CertificateRequestStatus, DeliveredCertificate, OrderStatus, RotationPolicy,
     condition,
 };
-use crate::ca::credentials::Basic;
-use crate::ca::{self, Capabilities, Disposition, Lookup, Progress, RequestBlock};
+use crate::ca::{Capabilities, Lookup, Progress, RequestBlock};
+use crate::outside::credentials::Basic;
+use crate::outside::{Disposition, Error};
 use crate::pki::{Certificate, KeyKind, Names, PrivateKey};
 
 /// Everything [`super::decide`] looks at.
@@ -283,8 +284,8 @@ impl From<&CertificateRequestStatus> for Previous {
     }
 }
 
-impl From<ca::Error> for Trouble {
-    fn from(error: ca::Error) -> Self {
+impl From<Error> for Trouble {
+    fn from(error: Error) -> Self {
         Self {
             disposition: error.disposition,
             reason: error.reason,

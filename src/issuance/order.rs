@@ -43,8 +43,9 @@ use super::order::record::{
 };
 use super::quota;
 use crate::api::{DeliveredCertificate, OrderPhase};
-use crate::ca::{Disposition, FailedKind, Found, KeyEvidence, Lookup, Phase, Progress};
+use crate::ca::{FailedKind, Found, KeyEvidence, Lookup, Phase, Progress};
 use crate::mutant::{self, Mutant};
+use crate::outside::Disposition;
 use crate::pki::chain::Unfit;
 use crate::pki::{Certificate, Names};
 

@@ -24,7 +24,7 @@ use super::observation::{
 };
 use crate::api::condition::{self, READY};
 use crate::api::{CertificateRequestStatus, annotation};
-use crate::ca::Disposition;
+use crate::outside::Disposition;
 use crate::pki::chain::{self, Expected};
 use crate::pki::{Certificate, KeyKind, Names, PrivateKey};
 

@@ -5,10 +5,10 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use chancery::api::{self, BasicSplit, IssuerSpec};
-use chancery::ca::credentials::Basic;
 use chancery::ca::registry;
-use chancery::ca::transport::Transport;
 use chancery::ca::{CertificateAuthority, Order, Parameters, Permit, Submitted};
+use chancery::outside::credentials::Basic;
+use chancery::outside::transport::Transport;
 use chancery::pki::{Certificate, KeyKind, Names, PrivateKey, csr, parse_pem};
 use chancery::simulator::online_ca::{Flavour, Operation, Site, SiteSettings};
 use chancery::simulator::{Fault, KeyAlgorithm, Kind, Settings, Simulator};

@@ -5,14 +5,14 @@ use std::sync::Arc;
 
 use chancery::api::condition::{self, ISSUING, READY, STALLED};
 use chancery::api::{self, BasicSplit, CertificateRequestStatus, IssuerSpec, RotationPolicy};
-use chancery::ca::credentials::Basic;
 use chancery::ca::registry;
-use chancery::ca::transport::{Failure, Transport};
 use chancery::ca::{Order, Parameters, Permit, Phase, Progress, Submitted};
 use chancery::issuance::{
     self, CachedTarget, IssuerState, KeyPlan, Observation, Obtained, Outcome, Previous, Read,
     RenewBefore, Request, Requeue, Step, Target, Template, Trouble, decide, describe,
 };
+use chancery::outside::credentials::Basic;
+use chancery::outside::transport::{Failure, Transport};
 use chancery::pki::{Certificate, KeyKind, Names, csr};
 use chancery::simulator::Kind;
 use chancery::simulator::online_ca::{Chain, Flavour};

@@ -6,7 +6,8 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use chancery::ca::{CertificateAuthority, Error, Order, Parameters, Permit, Submitted};
+use chancery::ca::{CertificateAuthority, Order, Parameters, Permit, Submitted};
+use chancery::outside::Error;
 use chancery::pki::{KeyKind, PrivateKey};
 
 use crate::bench::{csr_der, key};

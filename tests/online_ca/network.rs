@@ -8,8 +8,11 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use chancery::api::OnlineCa;
-use chancery::ca::transport::{Call, Connector as _, Failure, Network, TlsSettings, Transport};
-use chancery::ca::{CertificateAuthority, Disposition, Error, Submitted};
+use chancery::ca::{CertificateAuthority, Submitted};
+use chancery::outside::transport::{
+    Call, Connector as _, Failure, Network, TlsSettings, Transport,
+};
+use chancery::outside::{Disposition, Error};
 use chancery::pki::Certificate;
 use chancery::simulator::online_ca::Operation;
 use chancery::simulator::{Fault, Kind, server};

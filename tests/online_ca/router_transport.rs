@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use axum::Router;
 use axum::body::Body;
 use bytes::{Bytes, BytesMut};
-use chancery::ca::transport::{Call, Failure, Transport};
+use chancery::outside::transport::{Call, Failure, Transport};
 use chancery::simulator::Disconnect;
 use futures::StreamExt as _;
 use http::{Request, Response};

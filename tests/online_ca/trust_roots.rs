@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use chancery::ca::Disposition;
+use chancery::outside::Disposition;
 use chancery::pki::Certificate;
 use chancery::simulator::online_ca::{Flavour, Manifest, TrustRoots};
 use http::Response;
@@ -164,7 +164,7 @@ async fn hostile_names_are_not_repeated_and_their_files_not_taken() {
 
 async fn canned(
     body: impl Into<Bytes>,
-) -> Result<(Vec<Certificate>, Vec<String>), chancery::ca::Error> {
+) -> Result<(Vec<Certificate>, Vec<String>), chancery::outside::Error> {
     let canned = Canned(Ok(Response::new(body.into())));
     let spec = spec("https://a.example/certificate/", "https://a.example/trustroots/");
     let ca = open(spec, None, std::sync::Arc::new(canned));

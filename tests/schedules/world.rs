@@ -12,10 +12,10 @@ use std::time::Duration;
 use async_trait::async_trait;
 use axum::Router;
 use bytes::Bytes;
-use chancery::ca::transport::{Call, Connector, Failure, TlsSettings, Transport};
 use chancery::clock::Clock;
 use chancery::controller::{self, KeySource, Operator, Process};
 use chancery::metrics::Metrics;
+use chancery::outside::transport::{Call, Connector, Failure, TlsSettings, Transport};
 use chancery::pki::{KeyError, KeyKind, PrivateKey};
 use chancery::simulator::swisssign::{
     Action, Client as RaClient, Product, Site, SiteSettings, Step,

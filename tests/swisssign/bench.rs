@@ -13,14 +13,14 @@ use chancery::api::{
     IssuerSpec, SecretReference, SwissSign, SwissSignAuthentication, SwissSignClient,
     SwissSignProduct, SwissSignSubmission,
 };
-use chancery::ca::credentials::Basic;
 use chancery::ca::registry;
-use chancery::ca::transport::{Call, Failure, Transport};
 use chancery::ca::{
     CertificateAuthority, Claim, Lookup, OpenOrder, Order, Parameters, Permit, Phase, Progress,
     Submitted, Wanted,
 };
 use chancery::clock::Clock;
+use chancery::outside::credentials::Basic;
+use chancery::outside::transport::{Call, Failure, Transport};
 use chancery::pki::{KeyKind, Names, PrivateKey, csr};
 use chancery::simulator::swisssign::{
     Action, Client, Operation, Product, Site, SiteSettings, Step,

@@ -2,7 +2,8 @@
 
 use chancery::api::{SwissSign, SwissSignClient, SwissSignOrder, SwissSignProduct};
 use chancery::ca::registry::Kind as IssuerKind;
-use chancery::ca::{Disposition, RequestBlock, Wanted};
+use chancery::ca::{RequestBlock, Wanted};
+use chancery::outside::Disposition;
 use chancery::pki::Names;
 use chancery::simulator::Kind;
 use chancery::simulator::swisssign::{Client, Operation, Product, ProductValidity, SiteSettings};
@@ -226,7 +227,8 @@ async fn an_order_is_prepared_with_ids_a_lifetime_and_who_chose() {
 fn the_account_is_told_in_one_line_without_secrets() {
     let bench = Bench::new();
     let spec = bench.spec();
-    let basic = chancery::ca::credentials::Basic::new("U".to_owned(), "secret".to_owned().into());
+    let basic =
+        chancery::outside::credentials::Basic::new("U".to_owned(), "secret".to_owned().into());
     let kind = IssuerKind::SwissSign(&spec);
     let line =
         "https://ca.example/swisssign/demo as U, client cli-00000000-0000-4000-8000-000000000001";

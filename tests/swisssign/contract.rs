@@ -1,9 +1,8 @@
 //! What a submit is told for, whatever happens to it, and that it is found again where its answer
 //! was lost.
 
-use chancery::ca::{
-    Claim, Disposition, Error, KeyEvidence, Lookup, Parameters, Permit, Phase, Submitted,
-};
+use chancery::ca::{Claim, KeyEvidence, Lookup, Parameters, Permit, Phase, Submitted};
+use chancery::outside::{Disposition, Error};
 use chancery::simulator::Kind;
 use chancery::simulator::swisssign::Operation;
 

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use chancery::api::SwissSignSubmission;
-use chancery::ca::{CertificateAuthority, Disposition, KeyEvidence, Lookup, Phase, Submitted};
+use chancery::ca::{CertificateAuthority, KeyEvidence, Lookup, Phase, Submitted};
+use chancery::outside::Disposition;
 use chancery::pki::{KeyKind, PrivateKey};
 use chancery::simulator::Kind;
 use chancery::simulator::swisssign::{Action, Operation, SiteSettings};

@@ -1,8 +1,7 @@
 //! How open orders stand, and how many calls that costs.
 
-use chancery::ca::{
-    Actor, CertificateAuthority, Disposition, FailedKind, OpenOrder, Phase, Progress,
-};
+use chancery::ca::{Actor, CertificateAuthority, FailedKind, OpenOrder, Phase, Progress};
+use chancery::outside::Disposition;
 use chancery::simulator::swisssign::{Action, Operation, Step};
 use chancery::simulator::{Fault, Kind};
 

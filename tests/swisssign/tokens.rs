@@ -1,7 +1,8 @@
 //! Tokens: obtained once, replaced before they lapse, and once when they are refused.
 
 use chancery::api::SwissSignAuthentication;
-use chancery::ca::{Disposition, Submitted};
+use chancery::ca::Submitted;
+use chancery::outside::Disposition;
 use chancery::simulator::swisssign::Operation;
 use chancery::simulator::{Fault, Kind};
 
@@ -165,8 +166,12 @@ fn no_debug_text_of_a_call_shows_its_body() {
         .body(bytes::Bytes::from_static(b"userSecret=Tr0ub4dor"))
         .unwrap();
     let deadline = std::time::Duration::from_secs(1);
-    let call =
-        chancery::ca::transport::Call { request, deadline, body_limit: 1, fresh_connection: false };
+    let call = chancery::outside::transport::Call {
+        request,
+        deadline,
+        body_limit: 1,
+        fresh_connection: false,
+    };
     let told = format!("{call:?} {call:#?}");
     assert!(told.contains("ca.example") && !told.contains("Tr0ub4dor"), "{told}");
 }

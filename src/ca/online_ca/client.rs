@@ -8,9 +8,10 @@ use http::{HeaderMap, Method, StatusCode, header};
 
 use super::wire::{self, TrustRoots};
 use crate::api::OnlineCa as Settings;
-use crate::ca::credentials::Basic;
-use crate::ca::transport::{Call, Failure, Transport};
-use crate::ca::{Disposition, Error, Phase, Progress, Submitted, remote_text};
+use crate::ca::{Phase, Progress, Submitted};
+use crate::outside::credentials::Basic;
+use crate::outside::transport::{Call, Failure, Transport};
+use crate::outside::{Disposition, Error, remote_text};
 
 /// A leaf and a few CA certificates; grid chains stay far below.
 const CERTIFICATE_LIMIT: usize = 1024 * 1024;

@@ -21,10 +21,10 @@ use super::errors::{Certainty, EXCHANGE, Problem};
 use super::token::{self, Token, Tokens};
 use super::wire::{self, CLIENT, IssueRequest, ORDER, PRODUCT, Page, SearchOrders};
 use crate::api::{SwissSign as Settings, SwissSignAuthentication};
-use crate::ca::credentials::Basic;
-use crate::ca::transport::{Call, Transport};
-use crate::ca::{Disposition, Error, remote_text};
 use crate::clock::Clock;
+use crate::outside::credentials::Basic;
+use crate::outside::transport::{Call, Transport};
+use crate::outside::{Disposition, Error, remote_text};
 use crate::pki::{self, Certificate};
 
 /// A page of orders, each with its certificate; a client with all its products.

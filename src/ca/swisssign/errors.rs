@@ -10,8 +10,8 @@ use bytes::Bytes;
 use http::{HeaderMap, Response, StatusCode, header};
 
 use super::wire::ApiError;
-use crate::ca::transport::Failure;
-use crate::ca::{Disposition, Error, remote_text};
+use crate::outside::transport::Failure;
+use crate::outside::{Disposition, Error, remote_text};
 
 /// The last group of an error code `module.section.error`.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

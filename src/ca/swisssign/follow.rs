@@ -15,9 +15,8 @@ use super::client::{Client, PAGES};
 use super::errors::Problem;
 use super::states::{self, OPEN, Stage};
 use super::wire::{ORDER, Order, SearchOrders, is_id};
-use crate::ca::{
-    Actor, Disposition, Error, Failed, FailedKind, OpenOrder, Phase, Progress, Waiting,
-};
+use crate::ca::{Actor, Failed, FailedKind, OpenOrder, Phase, Progress, Waiting};
+use crate::outside::{Disposition, Error};
 
 /// A new order may take so long to show.
 const NEW: SignedDuration = SignedDuration::from_mins(10);

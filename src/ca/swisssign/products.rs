@@ -4,7 +4,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::wire::{self, CLIENT, Client, PRODUCT, Product, Validity};
 use crate::api::{SwissSignClient, SwissSignProduct};
-use crate::ca::{Disposition, Error};
+use crate::outside::{Disposition, Error};
 
 /// So long before a product ends a remark says so.
 const NEAR: SignedDuration = SignedDuration::from_hours(30 * 24);

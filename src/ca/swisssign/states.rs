@@ -3,7 +3,8 @@
 //! The official meanings are in a handbook that is not public; these are read from the names.
 
 use super::wire::Task;
-use crate::ca::{Actor, FailedKind, remote_text};
+use crate::ca::{Actor, FailedKind};
+use crate::outside::remote_text;
 
 /// What a state means for an order.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

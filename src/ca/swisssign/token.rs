@@ -15,9 +15,9 @@ use secrecy::{ExposeSecret as _, SecretString};
 use serde::{Deserialize, Serialize};
 
 use super::errors::Problem;
-use crate::ca::credentials::Basic;
-use crate::ca::{Disposition, Error};
 use crate::clock::Clock;
+use crate::outside::credentials::Basic;
+use crate::outside::{Disposition, Error};
 
 /// What is used where a token does not say when it ends: the vendor's README gives 8 hours.
 const USUAL_LIFETIME: SignedDuration = SignedDuration::from_hours(8);

@@ -11,7 +11,7 @@ use secrecy::ExposeSecret as _;
 use serde_json::json;
 
 use crate::api::{CertificateRequest, annotation};
-use crate::ca::{Claim, Disposition, Lookup, Order, Parameters, Permit, Submitted, Wanted};
+use crate::ca::{Claim, Lookup, Order, Parameters, Permit, Submitted, Wanted};
 use crate::controller::Context;
 use crate::controller::certificate_request::perform::{csr, key_trouble, refused};
 use crate::controller::cluster::secret::without_conditions;
@@ -24,6 +24,7 @@ use crate::issuance::{
     RecordRead, Request, Sent, Slot, Trouble, order, record,
 };
 use crate::mutant::{self, Mutant};
+use crate::outside::Disposition;
 use crate::pki::KeyKind;
 
 /// Reads the record.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use kube::ResourceExt as _;
 
 use crate::api::CertificateRequest;
-use crate::ca::{self, Disposition, Order, Parameters, Permit, Phase, Progress, Submitted};
+use crate::ca::{Order, Parameters, Permit, Phase, Progress, Submitted};
 use crate::controller::Context;
 use crate::controller::cluster::ErrorKind;
 use crate::controller::cluster::secret;
@@ -16,6 +16,7 @@ use crate::controller::process::failpoint::failpoint;
 use crate::issuance::{
     self, Delivery, Key, KeyPlan, Observation, Obtained, Outcome, Read, Trouble,
 };
+use crate::outside::{Disposition, Error};
 use crate::pki::{KeyKind, Names, PrivateKey, csr};
 
 /// Reads the target Secret.
@@ -174,7 +175,7 @@ pub(in crate::controller) fn refused(
     context: &Context,
     seen: &Observation,
     issuer: &IssuerNow<'_>,
-    error: ca::Error,
+    error: Error,
 ) -> Trouble {
     if error.disposition == Disposition::BlameCredentials && seen.request.credentials.is_none() {
         context.accounts.blame(issuer, error.clone());

@@ -11,11 +11,11 @@ use secrecy::ExposeSecret as _;
 use serde_json::json;
 
 use crate::api::{CertificateBundle, annotation};
-use crate::ca::credentials::Basic;
-use crate::ca::{Disposition, Error};
 use crate::controller::cluster::Cluster;
 use crate::issuance::{BroughtCsr, CsrReference, Delivery, Key, Read, Target, Template};
 use crate::mutant::{self, Mutant};
+use crate::outside::credentials::Basic;
+use crate::outside::{Disposition, Error};
 use crate::pki::csr::Csr;
 use crate::pki::{self, Certificate, PrivateKey};
 

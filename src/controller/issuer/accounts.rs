@@ -13,14 +13,15 @@ use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 use crate::api::{CertificateBundle, IssuerKind, IssuerSpec};
-use crate::ca::pace::{Pace, Paced};
 use crate::ca::registry::Kind;
-use crate::ca::transport::{Connector, Failure, TlsSettings, Transport};
-use crate::ca::{CertificateAuthority, Disposition, Error, Order, Permit, Submitted};
+use crate::ca::{CertificateAuthority, Order, Permit, Submitted};
 use crate::clock::Clock;
 use crate::controller::cluster::Cluster;
 use crate::controller::cluster::secret;
 use crate::controller::issuer::quota::Spent;
+use crate::outside::pace::{Pace, Paced};
+use crate::outside::transport::{Connector, Failure, TlsSettings, Transport};
+use crate::outside::{Disposition, Error};
 use crate::pki::{self, Certificate};
 
 /// Bundles in ConfigMaps and Secrets change without telling anybody: they are read again after

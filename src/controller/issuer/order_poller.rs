@@ -17,11 +17,12 @@ use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
-use crate::ca::{Disposition, OpenOrder, Phase, Progress};
+use crate::ca::{OpenOrder, Phase, Progress};
 use crate::controller::Context;
 use crate::controller::certificate_request::FoundIssuer;
 use crate::controller::issuer::accounts::IssuerKey;
 use crate::mutant::{self, Mutant};
+use crate::outside::Disposition;
 
 const SHORTEST: Duration = Duration::from_secs(2);
 const LONGEST: Duration = Duration::from_secs(300);

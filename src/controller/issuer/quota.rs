@@ -19,7 +19,6 @@ use crate::api::condition::{self, ISSUING};
 use crate::api::{
     CertificateRequest, ClusterIssuer, DayBudget, Issuer, IssuerKind, IssuerSpec, annotation,
 };
-use crate::ca::Disposition;
 use crate::ca::registry::Kind;
 use crate::controller::Context;
 use crate::controller::cluster::watches::Stores;
@@ -32,6 +31,7 @@ use crate::issuance::quota::{self, Draw, Reserved};
 use crate::issuance::{Limits, Outcome, Read, Trouble, Withheld};
 use crate::metrics::LimitFigures;
 use crate::mutant::{self, Mutant};
+use crate::outside::Disposition;
 
 /// So often a reservation may lose to another writer before the run ends.
 const CONFLICTS: usize = 8;

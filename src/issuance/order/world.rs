@@ -17,8 +17,7 @@ use super::{OrderSeen, Prepared, Sent, Sought};
 use crate::api::condition::{self, READY};
 use crate::api::{CertificateRequestStatus, annotation};
 use crate::ca::{
-    Actor, Disposition, Failed, FailedKind, Found, KeyEvidence, Lookup, Orders, Phase, Progress,
-    Waiting,
+    Actor, Failed, FailedKind, Found, KeyEvidence, Lookup, Orders, Phase, Progress, Waiting,
 };
 use crate::issuance::certificate::delivery::Delivery;
 use crate::issuance::decide::{KeyPlan, Rest, Step, decide};
@@ -34,6 +33,7 @@ use crate::issuance::order::record::{
 };
 use crate::issuance::quota::{Limits, QuotaSeen};
 use crate::mutant::{self, Mutant};
+use crate::outside::Disposition;
 use crate::pki::chain::{self, Expected};
 use crate::pki::{Certificate, KeyKind, Names, PrivateKey};
 

@@ -1,4 +1,4 @@
-//! The one way out: every CA client sends its requests through a [`Transport`].
+//! The one way out: every client of an outside system sends its requests through a [`Transport`].
 //!
 //! Owns body caps, deadlines, TLS roots and the difference between "was not sent" and "nobody
 //! knows". The only module that knows reqwest, and the seam where a simulator plugs in without

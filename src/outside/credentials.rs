@@ -29,7 +29,7 @@ impl Basic {
     }
 
     /// The password, or the API key, for a CA that takes it in another way than by HTTP Basic.
-    pub(super) fn password(&self) -> &str {
+    pub(crate) fn password(&self) -> &str {
         self.password.expose_secret()
     }
 

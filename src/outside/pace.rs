@@ -1,5 +1,5 @@
-//! The pace of an issuer's calls to its CA: so many in a second on the average, with one second's
-//! worth at once.
+//! The pace of the calls to an outside system: so many in a second on the average, with one
+//! second's worth at once.
 //!
 //! A call waits for its turn before its deadline begins. A submit is paid for before it is decided
 //! upon for good ([`Pace::turn`]), and then made without a wait ([`Pace::paid`]): between the last

@@ -1,4 +1,4 @@
-//! Text from a CA, made fit for a condition: bounded, on one line, without mark-up and without
+//! Text from an outside system, made fit for a condition: bounded, on one line, without mark-up and without
 //! anything that might be a secret.
 
 /// Longest excerpt, in characters.

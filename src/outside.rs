@@ -1,0 +1,59 @@
+//! What the clients of outside systems share: certificate authorities, and whatever else is called
+//! beyond the cluster.
+//!
+//! [`transport`] sends requests, [`pace`] spaces them out, [`credentials`] sign them,
+//! [`remote_text`] makes what comes back fit for a condition, and an [`Error`] says what happens
+//! next. Nothing here knows what the other side is for.
+
+use std::time::Duration;
+
+pub mod credentials;
+pub mod pace;
+pub mod remote_text;
+pub mod transport;
+
+/// What happens after an error: the only thing the rest of the system needs to know of it.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Disposition {
+    /// It passes by itself: try again, not before `after` where the other side said so.
+    Retry {
+        /// The other side's own word on when to come back.
+        after: Option<Duration>,
+    },
+    /// The credentials are at fault: whoever owns them must change them first.
+    BlameCredentials,
+    /// The Issuer is at fault (address, trust): it must change first.
+    BlameIssuer,
+    /// The other side refuses this request: it must change first.
+    Reject,
+    /// The answer makes no sense: a fault of the other side or of ours. Tried again, slowly.
+    Internal,
+}
+
+impl Disposition {
+    /// The word for metrics and logs.
+    #[must_use]
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::BlameCredentials => "blame_credentials",
+            Self::BlameIssuer => "blame_issuer",
+            Self::Internal => "internal",
+            Self::Reject => "reject",
+            Self::Retry { .. } => "retry",
+        }
+    }
+}
+
+/// A refusal or a failure of an outside system, in words for a condition.
+///
+/// The message is already bounded and scrubbed; it never holds credentials or key material.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+#[error("{message}")]
+pub struct Error {
+    /// What happens next.
+    pub disposition: Disposition,
+    /// One word in camel case, for the condition's reason.
+    pub reason: &'static str,
+    /// What was tried and what came of it.
+    pub message: String,
+}
