@@ -1,6 +1,6 @@
 //! The safeguards that keep an order from being made twice, its key from being lost and a target from
 //! being spoilt, each of which a test can take away: what nobody notices the absence of is either no
-//! safeguard or not tested. ORDERS.md lists them by name, each with the rule it is.
+//! safeguard or not tested. docs/proof.md lists them by name, each with the rule it is.
 //!
 //! All are in place unless built with the feature `mutants`, which the operator's image never is:
 //! without it the answer is a constant, and nothing of the switches is compiled.
@@ -18,7 +18,7 @@ macro_rules! mutants {
             /// All of them.
             pub const ALL: &[Self] = &[$(Self::$variant,)*];
 
-            /// Its name in ORDERS.md and in reports, such as `write-ahead`.
+            /// Its name in docs/proof.md and in reports, such as `write-ahead`.
             #[must_use]
             pub fn name(self) -> &'static str {
                 match self {
@@ -172,8 +172,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn orders_md_lists_them_all_and_no_others() {
-        let text = include_str!("../ORDERS.md");
+    fn the_proof_lists_them_all_and_no_others() {
+        let text = include_str!("../docs/proof.md");
         let table = text.split_once("\n## The safeguards\n").expect("a section").1;
         let rows = table.lines().filter_map(|line| line.strip_prefix("| `")?.split_once('`'));
         let names: Vec<&str> = rows.map(|(name, _)| name).collect();

@@ -1,6 +1,9 @@
 //! Dependencies point one way, and each outside thing is named in one place. Checked on the text of
 //! the sources, for that is what a reader goes by.
 
+#[path = "docs.rs"]
+mod docs;
+
 use std::path::{Path, PathBuf};
 
 /// A file as the rules see it: without comments and without what only tests compile.

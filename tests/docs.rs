@@ -1,0 +1,178 @@
+//! The documents keep their form, and name nothing that is gone.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+/// As for code, so that two of them fit side by side.
+const WIDTH: usize = 100;
+
+struct Document {
+    path: PathBuf,
+    text: String,
+}
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn documents() -> Vec<Document> {
+    let mut paths = Vec::new();
+    for folder in [root().to_owned(), root().join("docs")] {
+        let entries = std::fs::read_dir(folder).expect("a folder");
+        paths.extend(entries.map(|entry| entry.expect("an entry").path()));
+    }
+    paths.retain(|path| path.extension().is_some_and(|extension| extension == "md"));
+    paths.sort();
+    assert!(paths.len() >= 8, "the documents were found: {paths:?}");
+    let read = |path: PathBuf| {
+        let text = std::fs::read_to_string(&path).expect("text");
+        Document { path: path.strip_prefix(root()).expect("below the root").to_owned(), text }
+    };
+    paths.into_iter().map(read).collect()
+}
+
+/// Tables cannot wrap, and neither can a single word such as an address.
+fn is_too_long(line: &str) -> bool {
+    let can_wrap = line.trim_start_matches(['-', '*', ' ']).contains(' ');
+    line.chars().count() > WIDTH && can_wrap && !line.starts_with('|')
+}
+
+#[test]
+fn lines_wrap() {
+    let mut long = Vec::new();
+    for document in documents() {
+        let lines = document.text.lines().enumerate().filter(|(_, line)| is_too_long(line));
+        long.extend(lines.map(|(at, _)| format!("{}:{}", document.path.display(), at + 1)));
+    }
+    assert!(long.is_empty(), "longer than {WIDTH}: {long:#?}");
+}
+
+/// Targets of the links in a text, without those to other hosts.
+fn links(text: &str) -> impl Iterator<Item = &str> {
+    let targets = text.split("](").skip(1).filter_map(|rest| rest.split(')').next());
+    targets.filter(|target| !target.contains("://"))
+}
+
+/// The anchors that GitHub gives to the headings of a text.
+fn anchors(text: &str) -> BTreeSet<String> {
+    let headings = text.lines().filter(|line| line.starts_with('#'));
+    let anchor = |heading: &str| {
+        let words = heading.trim_start_matches('#').trim().to_lowercase().replace(' ', "-");
+        words.chars().filter(|c| c.is_alphanumeric() || *c == '-' || *c == '_').collect()
+    };
+    headings.map(anchor).collect()
+}
+
+#[test]
+fn links_lead_somewhere() {
+    let mut dead = Vec::new();
+    let mut count = 0;
+    for document in documents() {
+        for link in links(&document.text) {
+            count += 1;
+            let (file, anchor) = link.split_once('#').unwrap_or((link, ""));
+            let folder = document.path.parent().expect("a folder");
+            let target = if file.is_empty() { document.path.clone() } else { folder.join(file) };
+            let place = root().join(target);
+            let text = std::fs::read_to_string(&place).unwrap_or_default();
+            if !place.exists() || !anchor.is_empty() && !anchors(&text).contains(anchor) {
+                dead.push(format!("{}: {link}", document.path.display()));
+            }
+        }
+    }
+    assert!(count >= 20, "{count} links were found");
+    assert!(dead.is_empty(), "dead links: {dead:#?}");
+}
+
+/// What stands between backticks on one line.
+fn quoted(text: &str) -> impl Iterator<Item = &str> {
+    text.lines().flat_map(|line| line.split('`').skip(1).step_by(2))
+}
+
+#[test]
+fn paths_exist() {
+    const PLACES: [&str; 7] =
+        ["src/", "tests/", "docs/", "deploy/", "benches/", "crds/", "charts/"];
+    let mut gone = Vec::new();
+    let mut count = 0;
+    for document in documents() {
+        let is_path = |words: &&str| {
+            PLACES.iter().any(|place| words.starts_with(place))
+                && !words.contains(['*', '<', ' ', '…'])
+        };
+        for path in quoted(&document.text).filter(is_path) {
+            count += 1;
+            if !root().join(path).exists() {
+                gone.push(format!("{}: {path}", document.path.display()));
+            }
+        }
+    }
+    assert!(count >= 40, "{count} paths were found");
+    assert!(gone.is_empty(), "named and not there: {gone:#?}");
+}
+
+/// All sources below `place`, as one text.
+fn sources(place: &str) -> String {
+    let mut text = String::new();
+    let mut folders = vec![root().join(place)];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(&folder).expect("a folder") {
+            let path = entry.expect("an entry").path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                text.push_str(&std::fs::read_to_string(&path).expect("text"));
+            }
+        }
+    }
+    text
+}
+
+#[test]
+fn tests_that_the_proof_names_exist() {
+    let proof = std::fs::read_to_string(root().join("docs/proof.md")).expect("the proof");
+    let table = proof.split("## What goes wrong").nth(1).expect("its table");
+    let table = table.split("\n## ").next().expect("a section");
+    let is_name = |words: &&str| words.matches('_').count() >= 3 && !words.contains('/');
+    let names: BTreeSet<&str> = quoted(table).filter(is_name).collect();
+    assert!(names.len() >= 40, "{} names were found", names.len());
+    let tests = sources("tests") + &sources("src");
+    let gone: Vec<&str> =
+        names.into_iter().filter(|name| !tests.contains(&format!("fn {name}("))).collect();
+    assert!(gone.is_empty(), "no such tests: {gone:#?}");
+}
+
+/// Words in quotation marks that begin with `prefix` and are the reason of something.
+fn reasons(code: &str, prefix: &str) -> BTreeSet<String> {
+    let words = code.lines().flat_map(|line| line.split('"').skip(1).step_by(2));
+    let is_reason = |word: &&str| {
+        word.starts_with(prefix)
+            && word.len() > prefix.len()
+            && word.chars().all(|letter| letter.is_ascii_alphabetic())
+            && word.chars().skip(1).any(|letter| letter.is_ascii_uppercase())
+    };
+    words.filter(is_reason).map(str::to_owned).collect()
+}
+
+#[test]
+fn the_runbook_knows_every_reason_that_speaks_of_an_order() {
+    let runbook = std::fs::read_to_string(root().join("ORDERS.md")).expect("the runbook");
+    let reasons = reasons(&(sources("src/issuance") + &sources("src/controller")), "Order");
+    assert!(reasons.len() >= 15, "the reasons were found: {reasons:?}");
+    let unknown: Vec<&String> =
+        reasons.iter().filter(|reason| !runbook.contains(&format!("`{reason}`"))).collect();
+    assert!(unknown.is_empty(), "ORDERS.md says nothing of {unknown:?}");
+}
+
+#[test]
+fn these_rules_can_fail() {
+    let word = "x".repeat(WIDTH);
+    assert!(is_too_long(&format!("a {word}")) && !is_too_long(&format!("- {word}x")));
+    assert!(!is_too_long(&format!("| a | {word} |")) && !is_too_long("ü".repeat(99).as_str()));
+    let text = "# A `b` c, d!\n[x](y.md#z) and [q](https://example.org) `src/a.rs`\n";
+    assert_eq!(links(text).collect::<Vec<_>>(), ["y.md#z"]);
+    assert!(anchors(text).contains("a-b-c-d"));
+    assert_eq!(quoted(text).collect::<Vec<_>>(), ["b", "src/a.rs"]);
+    let code = "reason: \"OrderLost\", \"Order\", \"Ordered\", \"OrderX y\"";
+    assert_eq!(reasons(code, "Order"), BTreeSet::from(["OrderLost".to_owned()]));
+}
