@@ -21,9 +21,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use self::client::Client;
-use super::{
-    AccountReport, Capabilities, CertificateAuthority, Order, Parameters, Permit, Submitted,
-};
+use super::{AccountReport, Capabilities, CertificateAuthority, Order, Permit, Submitted};
 use crate::api::{BasicSplit, KeyAlgorithm, OnlineCa as Settings};
 use crate::outside::credentials::Basic;
 use crate::outside::transport::Transport;
@@ -59,9 +57,10 @@ impl OnlineCa {
                 key_kinds: key_kinds(&settings.key_algorithms),
                 key_kinds_field: Some("spec.onlineCa.keyAlgorithms"),
                 names: false,
-                orders: None,
+                instead_of_names: Some("spec.onlineCa: {}"),
                 usages: false,
                 duration: false,
+                ..Capabilities::default()
             },
             credentials,
             split: settings.basic_split,
@@ -117,17 +116,7 @@ impl CertificateAuthority for OnlineCa {
     }
 
     async fn submit(&self, order: &Order<'_>, _: Permit) -> Submitted {
-        let own = match order.parameters {
-            Parameters::OnlineCa { credentials } => credentials,
-            Parameters::Prepared(_) => {
-                return Submitted::Refused(Error {
-                    disposition: Disposition::Internal,
-                    reason: "OrderUnusable",
-                    message: "an Online CA takes no orders: it issues at once".to_owned(),
-                });
-            }
-        };
-        let Some(credentials) = own.as_ref().or(self.credentials.as_ref()) else {
+        let Some(credentials) = order.credentials.or(self.credentials.as_ref()) else {
             return Submitted::Refused(Error {
                 disposition: Disposition::Reject,
                 reason: "CredentialsMissing",

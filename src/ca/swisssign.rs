@@ -43,9 +43,9 @@ use self::search::{Likeness, Ours};
 use self::wire::{CLIENT, IssueRequest, NAME_TAG, Overrides, SearchOrders};
 use super::{
     AccountReport, Capabilities, CertificateAuthority, Found, KeyEvidence, Lookup, OpenOrder,
-    Order, Orders, Parameters, Permit, Phase, Progress, RequestBlock, Submitted, Wanted,
+    Order, Permit, Phase, Progress, Submitted, Wanted,
 };
-use crate::api::{SwissSign as Settings, SwissSignProduct, SwissSignSubmission};
+use crate::api::{SwissSign as Settings, SwissSignOrder, SwissSignProduct, SwissSignSubmission};
 use crate::clock::Clock;
 use crate::mutant::{self, Mutant};
 use crate::outside::credentials::Basic;
@@ -53,6 +53,8 @@ use crate::outside::transport::Transport;
 use crate::outside::{Disposition, Error};
 use crate::pki::{self, Certificate, KeyKind, Names};
 
+/// Its block in the spec of an Issuer, and in that of a request.
+const FIELD: &str = "swissSign";
 /// So often the search by name is tried, until it has found an order; twelve tries take an hour.
 const SEARCH_TRIES: u32 = 12;
 /// Issued orders whose certificate has to be fetched to tell whether they are ours.
@@ -131,14 +133,11 @@ impl SwissSign {
                     KeyKind::EcdsaP384,
                     KeyKind::EcdsaP521,
                 ],
-                key_kinds_field: None,
-                names: true,
-                usages: true,
-                duration: true,
-                orders: Some(Orders {
-                    searchable: settings.submission == SwissSignSubmission::Named,
-                    settle_window,
-                }),
+                billable: true,
+                asynchronous: true,
+                searchable: settings.submission == SwissSignSubmission::Named,
+                settle_window,
+                ..Capabilities::default()
             },
             settings: settings.clone(),
             account: Mutex::default(),
@@ -426,10 +425,10 @@ impl CertificateAuthority for SwissSign {
     }
 
     async fn prepare(&self, wanted: &Wanted<'_>) -> Result<serde_json::Value, Error> {
-        let own = wanted.block.and_then(|RequestBlock::SwissSign(block)| block.product.as_ref());
+        let own = wanted.blocks.read::<SwissSignOrder>(FIELD).and_then(|block| block.product);
+        let own = own.as_ref().map(|one| (one, ChosenBy::Request));
         let issuers = || self.settings.product.as_ref().map(|one| (one, ChosenBy::Issuer));
-        let Some((product, chosen_by)) = own.map(|one| (one, ChosenBy::Request)).or_else(issuers)
-        else {
+        let Some((product, chosen_by)) = own.or_else(issuers) else {
             return Err(reject(
                 "ProductMissing",
                 "neither the request nor its issuer names a product of SwissSign: set spec.swissSign.product in one of them",
@@ -604,10 +603,7 @@ fn is_ours_by_id(one: &wire::Order, ours: &Ours<'_>, prepared: &Prepared) -> Res
 }
 
 fn prepared(order: &Order<'_>) -> Result<Prepared, Error> {
-    let Parameters::Prepared(value) = order.parameters else {
-        return Err(ours("the order was not prepared for SwissSign"));
-    };
-    let prepared = Prepared::deserialize(value)
+    let prepared = Prepared::deserialize(order.parameters)
         .map_err(|_| ours("what was stored with the order cannot be read"))?;
     let are_ids =
         wire::is_id(CLIENT, &prepared.client) && wire::is_id(wire::PRODUCT, &prepared.product);

@@ -24,7 +24,7 @@ use crate::api::condition::{self, ISSUING, READY};
 use crate::api::{
     CertificateRequest, CertificateRequestStatus, IssuerKind, IssuerSpec, IssuerStatus, annotation,
 };
-use crate::ca::{OpenOrder, RequestBlock};
+use crate::ca::{Blocks, OpenOrder};
 use crate::issuance::{
     CachedTarget, CsrReference, Description, IssuerState, Notice, Observation, OrderSeen, Outcome,
     Previous, QuotaSeen, RenewBefore, Request, Requeue, Rest, Step, Template, Trouble, Withheld,
@@ -572,7 +572,10 @@ fn values(context: &Context, request: &CertificateRequest) -> Request {
         template: Template { labels: template.labels, annotations: template.annotations },
         suspended: spec.suspend.unwrap_or(false),
         renew: request.annotations().get(annotation::RENEW).cloned(),
-        block: spec.swiss_sign.clone().map(RequestBlock::SwissSign),
+        blocks: match &spec.swiss_sign {
+            Some(block) => Blocks::default().with("swissSign", block),
+            None => Blocks::default(),
+        },
         release: request.annotations().get(annotation::RELEASE).cloned(),
         credentials_version: credentials
             .as_deref()

@@ -240,9 +240,7 @@ fn issue(seen: &Observation, standing: &Standing, reissue: Reissue) -> Step {
     };
     match examined(seen, standing, account) {
         Err(step) => step,
-        Ok(_) if account.capabilities.orders.is_some() => {
-            order::step(seen, standing, Some(reissue))
-        }
+        Ok(_) if account.capabilities.has_records() => order::step(seen, standing, Some(reissue)),
         Ok(plan) => Step::Submit(plan),
     }
 }
@@ -297,9 +295,12 @@ fn refusal(request: &Request, account: &Account) -> Option<String> {
     let can = &account.capabilities;
     if !can.names && !request.names.is_empty() {
         return Some(format!(
-            "{} issues to a user and ignores names: remove {} and write spec.onlineCa: {{}} instead",
+            "{} issues to a user and ignores names: remove {}{}",
             can.name,
-            request.name_fields().join(" and ")
+            request.name_fields().join(" and "),
+            can.instead_of_names
+                .map(|instead| format!(" and write {instead} instead"))
+                .unwrap_or_default()
         ));
     }
     if !can.usages && !request.names.usages.is_empty() {

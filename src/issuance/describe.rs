@@ -562,10 +562,10 @@ const ON_PURPOSE: [&str; 4] = ["AwaitingApproval", "AwaitingOwner", Withheld::OP
 
 /// The id of an order that was just taken, and that a CA which finds orders by name will not find.
 fn nameless(seen: &Observation) -> Option<&str> {
-    let orders = seen.account.as_ref()?.capabilities.orders.as_ref()?;
+    let can = &seen.account.as_ref()?.capabilities;
     let progress = seen.order.progress.as_ref().filter(|progress| !progress.named)?;
     let is_news = seen.previous.order.as_ref().is_none_or(|hint| hint.id.is_none());
-    progress.id.as_deref().filter(|_| orders.searchable && is_news)
+    progress.id.as_deref().filter(|_| can.searchable && is_news)
 }
 
 fn notices(

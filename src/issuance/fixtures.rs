@@ -20,7 +20,7 @@ use super::observation::{
 };
 use super::{Description, RenewBefore, describe};
 use crate::api::{CertificateRequestStatus, RotationPolicy};
-use crate::ca::Capabilities;
+use crate::ca::{Blocks, Capabilities};
 use crate::pki::{Certificate, KeyKind, Names, PrivateKey};
 
 /// Reads a time as tests write it.
@@ -164,7 +164,7 @@ pub(super) fn request() -> Request {
         },
         suspended: false,
         renew: None,
-        block: None,
+        blocks: Blocks::default(),
         release: None,
         credentials: None,
         credentials_version: None,
@@ -184,11 +184,9 @@ pub(super) fn account() -> Account {
         capabilities: Capabilities {
             name: "House CA",
             key_kinds: vec![KeyKind::EcdsaP256, KeyKind::EcdsaP384],
-            names: true,
-            usages: true,
-            duration: true,
             key_kinds_field: Some("spec.houseCa.keyAlgorithms"),
-            orders: None,
+            instead_of_names: Some("spec.houseCa: {}"),
+            ..Capabilities::default()
         },
         anchors: vec![pki().root.certificate()],
         add_served_roots: false,

@@ -17,7 +17,7 @@ use crate::api::{
     AttemptInputs, CertificateRequestStatus, DeliveredCertificate, OrderStatus, RotationPolicy,
     condition,
 };
-use crate::ca::{Capabilities, Lookup, Progress, RequestBlock};
+use crate::ca::{Blocks, Capabilities, Lookup, Progress};
 use crate::outside::credentials::Basic;
 use crate::outside::{Disposition, Error};
 use crate::pki::{Certificate, KeyKind, Names, PrivateKey};
@@ -112,7 +112,7 @@ pub struct Request {
     /// Renewal nonce.
     pub renew: Option<String>,
     /// What it says to one kind of CA only.
-    pub block: Option<RequestBlock>,
+    pub blocks: Blocks,
     /// Reference of an order that somebody gave up.
     pub release: Option<String>,
     /// Secret with the request's own credentials.
@@ -396,7 +396,9 @@ impl Observation {
             .with(Requested::RENEW, request.renew.clone())
             .with(
                 Requested::CA_BLOCK,
-                request.block.as_ref().and_then(|block| serde_json::to_value(block).ok()),
+                Some(&request.blocks)
+                    .filter(|blocks| !blocks.is_empty())
+                    .and_then(|blocks| serde_json::to_value(blocks).ok()),
             );
         let csr = request.csr.as_ref();
         wanted =

@@ -448,7 +448,7 @@ fn deliver_again(
             Some(Step::Deliver(Box::new(delivery)))
         }
         Some(Err(trouble)) => Some(Step::Rest(Rest::Failed(trouble.clone()))),
-        Some(Ok(Lookup::Absent { .. } | Lookup::Unsupported)) => None,
+        Some(Ok(Lookup::Absent { .. } | Lookup::Unchanged | Lookup::Unsupported)) => None,
     }
 }
 
@@ -491,9 +491,10 @@ fn start(
             Err(step) => return again(seen, Some(due), step),
         };
         // The order before was at another issuer; this one issues at once.
-        let step = match account.capabilities.orders {
-            Some(_) => Step::Prepare(plan),
-            None => Step::Submit(plan),
+        let step = if account.capabilities.has_records() {
+            Step::Prepare(plan)
+        } else {
+            Step::Submit(plan)
         };
         return again(seen, Some(due), step);
     };
@@ -567,16 +568,12 @@ fn open(
 }
 
 fn window(account: &Account) -> SignedDuration {
-    account
-        .capabilities
-        .orders
-        .as_ref()
-        .and_then(|orders| orders.settle_window.try_into().ok())
-        .unwrap_or(SignedDuration::from_mins(15))
+    let window = account.capabilities.settle_window.try_into();
+    window.unwrap_or(SignedDuration::from_mins(15))
 }
 
 fn is_searchable(account: &Account) -> bool {
-    account.capabilities.orders.as_ref().is_some_and(|orders| orders.searchable)
+    account.capabilities.has_records() && account.capabilities.searchable
 }
 
 /// The claim is ours and unused: announce, look once more, submit.
@@ -600,15 +597,20 @@ fn submit(
         // An earlier run announced it and then did not submit: what held it up is looked at before
         // the status is written again, or the two would take turns for ever.
         None if is_told && !seen.order.announced && finds_first => again(seen, due, Step::Find),
-        None | Some(Ok(Lookup::Unsupported | Lookup::Absent { complete: true, .. }))
-            if !seen.order.announced =>
-        {
+        None
+        | Some(Ok(
+            Lookup::Unsupported | Lookup::Unchanged | Lookup::Absent { complete: true, .. },
+        )) if !seen.order.announced => {
             // Somebody may be about to take the order for lost: whoever writes first has it.
             let is_old = seen.order.is_claim_old;
             again(seen, due, if is_old { Step::Claim } else { Step::Announce })
         }
         None if finds_first => Step::Find,
-        None | Some(Ok(Lookup::Unsupported | Lookup::Absent { complete: true, .. })) => Step::Order,
+        // One that follows another is claimed again only where provably nothing was sent.
+        None
+        | Some(Ok(
+            Lookup::Unsupported | Lookup::Unchanged | Lookup::Absent { complete: true, .. },
+        )) => Step::Order,
         // Nothing was sent under the first claim: the search is tried again.
         Some(Ok(Lookup::Absent { complete: false, doubt })) if is_untouched => {
             Step::Rest(Rest::Failed(Trouble {
@@ -679,6 +681,11 @@ fn lost(
             hold(Hold::OutcomeUnknown(doubted(doubt.as_deref())))
         }
         Some(Ok(Lookup::Absent { complete: false, doubt })) => later(doubt.clone()),
+        // What the CA shows may lag behind, so that this proves nothing, however often it is said.
+        Some(Ok(Lookup::Unchanged)) if is_over => hold(Hold::OutcomeUnknown(format!(
+            "for {window:#} the CA shows the certificate that was to be replaced, which may be the state before the order"
+        ))),
+        Some(Ok(Lookup::Unchanged)) => later(None),
         Some(Ok(Lookup::Absent { complete: true, .. })) if !sought.is_settled(window) => {
             later(None)
         }

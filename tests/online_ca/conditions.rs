@@ -6,7 +6,7 @@ use std::sync::Arc;
 use chancery::api::condition::{self, ISSUING, READY, STALLED};
 use chancery::api::{self, BasicSplit, CertificateRequestStatus, IssuerSpec, RotationPolicy};
 use chancery::ca::registry;
-use chancery::ca::{Order, Parameters, Permit, Phase, Progress, Submitted};
+use chancery::ca::{Order, Permit, Phase, Progress, Submitted};
 use chancery::issuance::{
     self, CachedTarget, IssuerState, KeyPlan, Observation, Obtained, Outcome, Previous, Read,
     RenewBefore, Request, Requeue, Step, Target, Template, Trouble, decide, describe,
@@ -139,8 +139,10 @@ impl World {
             KeyPlan::Brought(_) => unreachable!("this request brings no CSR"),
         };
         let csr_der = csr::build(&key, &self.names).unwrap();
-        let parameters = Parameters::OnlineCa { credentials: self.credentials.clone() };
-        let order = Order::unnamed(&csr_der, &parameters);
+        let order = Order {
+            credentials: self.credentials.as_ref(),
+            ..Order::unnamed(&csr_der, &serde_json::Value::Null)
+        };
         match self.ca().submit(&order, Permit::Free).await {
             Submitted::Accepted(Progress { phase: Phase::Issued(candidates), .. }) => {
                 Outcome::Issued(Obtained { key: key.into(), csr_names: None, candidates })
@@ -198,7 +200,7 @@ impl World {
             template: Template::default(),
             suspended: false,
             renew: None,
-            block: None,
+            blocks: chancery::ca::Blocks::default(),
             release: None,
             credentials: Some("mine".to_owned()),
             credentials_version: Some(self.credentials_version.to_string()),

@@ -6,8 +6,9 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use chancery::ca::{CertificateAuthority, Order, Parameters, Permit, Submitted};
+use chancery::ca::{CertificateAuthority, Order, Permit, Submitted};
 use chancery::outside::Error;
+use chancery::outside::credentials::Basic;
 use chancery::pki::{KeyKind, PrivateKey};
 
 use crate::bench::{csr_der, key};
@@ -16,8 +17,8 @@ use crate::bench::{csr_der, key};
 pub(crate) trait Fixture {
     /// The client under test.
     fn ca(&self) -> Arc<dyn CertificateAuthority>;
-    /// What an order needs beside its CSR.
-    fn parameters(&self) -> Parameters;
+    /// The request's own credentials, where it brings some.
+    fn credentials(&self) -> Option<Basic>;
     /// Requests that could have made a certificate, as the other side counted them.
     fn minting_requests(&self) -> u64;
     /// Certificates the other side made.
@@ -206,7 +207,11 @@ fn is_fit_for_a_condition(fixture: &impl Fixture, error: &Error, trouble: Troubl
 }
 
 async fn submit(fixture: &impl Fixture, key: &PrivateKey) -> Submitted {
-    let parameters = fixture.parameters();
+    let credentials = fixture.credentials();
     let csr_der = csr_der(key);
-    fixture.ca().submit(&Order::unnamed(&csr_der, &parameters), Permit::Free).await
+    let order = Order {
+        credentials: credentials.as_ref(),
+        ..Order::unnamed(&csr_der, &serde_json::Value::Null)
+    };
+    fixture.ca().submit(&order, Permit::Free).await
 }

@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use chancery::ca::{CertificateAuthority, Parameters};
+use chancery::ca::CertificateAuthority;
+use chancery::outside::credentials::Basic;
 use chancery::pki::KeyKind;
 use chancery::simulator::online_ca::{self, Flavour};
 use chancery::simulator::{Fault, Kind};
@@ -32,8 +33,8 @@ impl Fixture for OnlineCa {
         Arc::clone(&self.ca)
     }
 
-    fn parameters(&self) -> Parameters {
-        Parameters::OnlineCa { credentials: self.own_credentials.then(|| basic(USER, PASSWORD)) }
+    fn credentials(&self) -> Option<Basic> {
+        self.own_credentials.then(|| basic(USER, PASSWORD))
     }
 
     fn minting_requests(&self) -> u64 {

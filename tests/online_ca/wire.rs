@@ -3,7 +3,7 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use chancery::ca::{CertificateAuthority, Order, Parameters, Permit};
+use chancery::ca::{CertificateAuthority, Order, Permit};
 use chancery::pki::KeyKind;
 use chancery::simulator::Kind;
 use http::{Method, Request, header};
@@ -50,11 +50,11 @@ async fn get_certificate_is_one_post_with_credentials_and_a_form() {
 async fn the_form_survives_plus_signs_and_line_ends() {
     let bench = Bench::new();
     let (recorder, ca) = recorded(&bench);
-    let parameters = Parameters::OnlineCa { credentials: None };
     // Bytes that are nothing but + and / in base64, over several lines.
     let mut csr_der = vec![0xfb; 150];
     csr_der.extend([0xff; 61]);
-    ca.submit(&Order::unnamed(&csr_der, &parameters), Permit::Free).await;
+    let order = Order::unnamed(&csr_der, &serde_json::Value::Null);
+    ca.submit(&order, Permit::Free).await;
     let [call] = &recorder.requests()[..] else { panic!("one request") };
     let body = std::str::from_utf8(call.request.body()).unwrap();
     assert!(body.bytes().all(|b| b.is_ascii_graphic()), "{body}");
@@ -138,9 +138,11 @@ async fn credentials_of_the_request_take_the_place_of_the_issuers() {
         site.users.insert("jdoe".to_owned(), "own".to_owned());
     });
     let (recorder, ca) = recorded(&bench);
-    let parameters = Parameters::OnlineCa { credentials: Some(basic("jdoe", "own")) };
+    let own = basic("jdoe", "own");
     let csr_der = csr_der(&key(KeyKind::Rsa2048));
-    let submitted = ca.submit(&Order::unnamed(&csr_der, &parameters), Permit::Free).await;
+    let order =
+        Order { credentials: Some(&own), ..Order::unnamed(&csr_der, &serde_json::Value::Null) };
+    let submitted = ca.submit(&order, Permit::Free).await;
     assert!(submitted.issued().is_some());
     let header = recorder.requests()[0].request.headers()[header::AUTHORIZATION].clone();
     assert_eq!(header, format!("Basic {}", STANDARD.encode("jdoe:own")));
@@ -149,7 +151,11 @@ async fn credentials_of_the_request_take_the_place_of_the_issuers() {
 
 #[test]
 fn no_debug_text_shows_a_password() {
-    let parameters = Parameters::OnlineCa { credentials: Some(basic(USER, PASSWORD)) };
-    let told = format!("{parameters:?} {parameters:#?} {:?}", basic(USER, PASSWORD));
+    let credentials = basic(USER, PASSWORD);
+    let order = Order {
+        credentials: Some(&credentials),
+        ..Order::unnamed(b"CSR", &serde_json::Value::Null)
+    };
+    let told = format!("{order:?} {order:#?} {credentials:?}");
     assert!(told.contains(USER) && !told.contains(PASSWORD), "{told}");
 }

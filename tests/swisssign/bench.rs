@@ -15,8 +15,8 @@ use chancery::api::{
 };
 use chancery::ca::registry;
 use chancery::ca::{
-    CertificateAuthority, Claim, Lookup, OpenOrder, Order, Parameters, Permit, Phase, Progress,
-    Submitted, Wanted,
+    Blocks, CertificateAuthority, Claim, Lookup, OpenOrder, Order, OrderKind, Permit, Phase,
+    Progress, Submitted, Wanted,
 };
 use chancery::clock::Clock;
 use chancery::outside::credentials::Basic;
@@ -247,7 +247,7 @@ pub(crate) fn quick() -> SiteSettings {
 pub(crate) struct Stored {
     pub(crate) reference: String,
     pub(crate) csr_der: Vec<u8>,
-    pub(crate) parameters: Parameters,
+    pub(crate) parameters: serde_json::Value,
     pub(crate) since: Timestamp,
     pub(crate) id: Option<String>,
     pub(crate) may_exist: bool,
@@ -268,7 +268,7 @@ impl Stored {
         Self {
             reference: reference.to_owned(),
             csr_der: csr::build(key, &names).unwrap(),
-            parameters: Parameters::Prepared(prepared),
+            parameters: prepared,
             since: now(),
             id: None,
             may_exist: false,
@@ -278,11 +278,10 @@ impl Stored {
     pub(crate) fn order(&self) -> Order<'_> {
         Order {
             reference: &self.reference,
-            csr_der: &self.csr_der,
-            parameters: &self.parameters,
             since: Some(self.since),
             id: self.id.as_deref(),
             may_exist: self.may_exist,
+            ..Order::unnamed(&self.csr_der, &self.parameters)
         }
     }
 
@@ -309,7 +308,13 @@ pub(crate) fn names() -> Names {
 }
 
 pub(crate) fn wanted(names: &Names) -> Wanted<'_> {
-    Wanted { names, key_kind: KeyKind::EcdsaP256, duration: None, block: None }
+    Wanted {
+        names,
+        key_kind: KeyKind::EcdsaP256,
+        duration: None,
+        kind: &OrderKind::New,
+        blocks: Blocks::none(),
+    }
 }
 
 /// One key for all tests.

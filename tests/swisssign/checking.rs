@@ -2,7 +2,7 @@
 
 use chancery::api::{SwissSign, SwissSignClient, SwissSignOrder, SwissSignProduct};
 use chancery::ca::registry::Kind as IssuerKind;
-use chancery::ca::{RequestBlock, Wanted};
+use chancery::ca::{Blocks, Wanted};
 use chancery::outside::Disposition;
 use chancery::pki::Names;
 use chancery::simulator::Kind;
@@ -192,25 +192,21 @@ async fn an_order_is_prepared_with_ids_a_lifetime_and_who_chose() {
     assert_eq!(prepared, expected);
 
     let product = Some(SwissSignProduct { id: None, name: Some("Other".to_owned()) });
-    let block = RequestBlock::SwissSign(SwissSignOrder { product });
+    let blocks = Blocks::default().with("swissSign", &SwissSignOrder { product });
     let days = |days: i64| Some(SignedDuration::from_hours(24 * days));
-    let other = Wanted { block: Some(&block), duration: days(30), ..wanted(&names) };
+    let other = Wanted { blocks: &blocks, duration: days(30), ..wanted(&names) };
     let prepared = ca.prepare(&other).await.unwrap();
     assert_eq!((&prepared["chosenBy"], &prepared["validity"]), (&"Request".into(), &30.into()));
     let unasked = ca.prepare(&Wanted { duration: days(198), ..other }).await.unwrap();
     assert_eq!(unasked.get("validity"), None, "it is what comes unasked");
 
     let nameless = Names::default();
-    let none = RequestBlock::SwissSign(SwissSignOrder {
-        product: Some(SwissSignProduct { id: None, name: Some("None".to_owned()) }),
-    });
+    let product = Some(SwissSignProduct { id: None, name: Some("None".to_owned()) });
+    let none = Blocks::default().with("swissSign", &SwissSignOrder { product });
     let refused = [
         (Wanted { duration: days(31), ..other }, "gives 30, 198 days, and not 31"),
         (wanted(&nameless), "SwissSign issues for names"),
-        (
-            Wanted { block: Some(&none), ..wanted(&names) },
-            "check spec.swissSign.product of the request",
-        ),
+        (Wanted { blocks: &none, ..wanted(&names) }, "check spec.swissSign.product of the request"),
     ];
     for (wanted, says) in refused {
         let error = ca.prepare(&wanted).await.unwrap_err();

@@ -22,6 +22,7 @@ fn came_to(lookup: &Lookup) -> String {
                 all.iter().map(|one| format!("{:?}", one.evidence)).collect();
             format!("found {}", evidence.join(" "))
         }
+        Lookup::Unchanged => "unchanged".to_owned(),
         Lookup::Unsupported => "unsupported".to_owned(),
     }
 }

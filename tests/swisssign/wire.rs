@@ -77,7 +77,7 @@ async fn a_lifetime_is_asked_for_in_the_unit_of_the_product() {
     let prepared = ca.prepare(&Wanted { duration, ..wanted(&names) }).await.unwrap();
     assert_eq!(prepared["validity"], 90);
     let mut stored = Stored::new(&*ca, REFERENCE).await;
-    stored.parameters = chancery::ca::Parameters::Prepared(prepared);
+    stored.parameters = prepared;
     bench.requests();
     stored.submit(&*ca).await;
     assert_eq!(bench.requests()[0].json()["overrides"], json!({"validity": 90}));
@@ -90,7 +90,7 @@ async fn a_bare_csr_is_plain_text_and_carries_no_name() {
     let mut spec = bench.spec();
     spec.submission = SwissSignSubmission::CsrOnly;
     let ca = bench.open_with(spec);
-    assert!(!ca.capabilities().orders.as_ref().unwrap().searchable);
+    assert!(!ca.capabilities().searchable);
     let stored = Stored::new(&*ca, REFERENCE).await;
     ca.preflight(&stored.order()).await.unwrap();
     let Submitted::Accepted(progress) = stored.submit(&*ca).await else { panic!("refused") };

@@ -227,7 +227,13 @@ impl Follower<'_> {
                 };
                 let message = joined(words, &reason);
                 let actor = told.unwrap_or(actor);
-                Ok(Phase::Pending(Waiting { state, actor, message, retry_after: None }))
+                Ok(Phase::Pending(Waiting {
+                    state,
+                    actor,
+                    message,
+                    retry_after: None,
+                    challenges: Vec::new(),
+                }))
             }
             Stage::Issued => self.issued(id, state).await,
             Stage::Failed(kind, words) => {
@@ -249,7 +255,13 @@ impl Follower<'_> {
         };
         if chain.is_empty() {
             let message = "issued; the chain is not served yet".to_owned();
-            let waiting = Waiting { state, actor: Actor::Ca, message, retry_after: None };
+            let waiting = Waiting {
+                state,
+                actor: Actor::Ca,
+                message,
+                retry_after: None,
+                challenges: Vec::new(),
+            };
             return Ok(Phase::Pending(waiting));
         }
         self.memory.forget(id);
@@ -305,7 +317,13 @@ impl Follower<'_> {
                 )
             };
             let state = ABSENT.to_owned();
-            Phase::Pending(Waiting { state, actor: Actor::Ca, message, retry_after: None })
+            Phase::Pending(Waiting {
+                state,
+                actor: Actor::Ca,
+                message,
+                retry_after: None,
+                challenges: Vec::new(),
+            })
         };
         Progress { id: Some(open.id.clone()), named: self.are_named, phase }
     }
@@ -318,7 +336,13 @@ const ABSENT: &str = "not found";
 pub(super) fn plain_phase(status: Option<&str>) -> Phase {
     let (state, stage) = states::read(status.unwrap_or_default());
     let pending = |state, actor, message: &str| {
-        Phase::Pending(Waiting { state, actor, message: message.to_owned(), retry_after: None })
+        Phase::Pending(Waiting {
+            state,
+            actor,
+            message: message.to_owned(),
+            retry_after: None,
+            challenges: Vec::new(),
+        })
     };
     match stage {
         Stage::Open { actor, words, .. } => pending(state, actor, words),

@@ -11,9 +11,11 @@ use secrecy::ExposeSecret as _;
 use serde_json::json;
 
 use crate::api::{CertificateRequest, annotation};
-use crate::ca::{Claim, Lookup, Order, Parameters, Permit, Submitted, Wanted};
+use crate::ca::{Claim, Lookup, Order, Permit, Submitted};
 use crate::controller::Context;
-use crate::controller::certificate_request::perform::{csr, key_trouble, refused};
+use crate::controller::certificate_request::perform::{
+    csr, disclosed, examine, key_trouble, refused,
+};
 use crate::controller::cluster::secret::without_conditions;
 use crate::controller::cluster::{Error, ErrorKind};
 use crate::controller::issuer::accounts::{Account, IssuerNow};
@@ -25,6 +27,7 @@ use crate::issuance::{
 };
 use crate::mutant::{self, Mutant};
 use crate::outside::Disposition;
+use crate::outside::credentials::Basic;
 use crate::pki::KeyKind;
 
 /// Reads the record.
@@ -86,21 +89,13 @@ pub(in crate::controller) async fn prepare(
         return Outcome::Abandoned;
     }
     let _permit = account.permits.acquire().await;
-    let wanted = Wanted {
-        names: &names,
-        key_kind,
-        duration: seen.request.duration,
-        block: seen.request.block.as_ref(),
+    let order = Order {
+        key: disclosed(account.ca.capabilities(), key.private()),
+        credentials: own_credentials(seen),
+        ..Order::unnamed(&csr_der, &serde_json::Value::Null)
     };
     let start = tokio::time::Instant::now();
-    let examined = match account.ca.prepare(&wanted).await {
-        Err(error) => Err(error),
-        Ok(parameters) => {
-            let prepared = Parameters::Prepared(parameters.clone());
-            let order = Order::unnamed(&csr_der, &prepared);
-            account.ca.preflight(&order).await.map(|()| parameters)
-        }
-    };
+    let examined = examine(&account, seen, (&names, key_kind), &order).await;
     let disposition = examined.as_ref().map_or_else(|error| error.disposition.label(), |_| "ok");
     context.metrics.ca_request(&issuer.key.name, "prepare", disposition, start.elapsed());
     failpoint("after-prepare");
@@ -108,6 +103,10 @@ pub(in crate::controller) async fn prepare(
         Ok(parameters) => Outcome::Prepared(Prepared { key, names, csr_der, parameters }),
         Err(error) => Outcome::Failed(refused(context, seen, issuer, error)),
     }
+}
+
+fn own_credentials(seen: &Observation) -> Option<&Basic> {
+    seen.account.as_ref().and_then(|account| account.credentials.as_ref())
 }
 
 /// Something was meant for another account than this one.
@@ -349,8 +348,8 @@ async fn put_with_another_key(
 fn claimed(context: &Context, seen: &Observation, record: Box<Record>) -> Outcome {
     let request = &seen.request;
     let claim = Claim::won(record.next.order.reference.clone());
-    let orders = seen.account.as_ref().and_then(|account| account.capabilities.orders.as_ref());
-    let window = orders.map(|orders| orders.settle_window).unwrap_or_default();
+    let window = seen.account.as_ref().map(|account| account.capabilities.settle_window);
+    let window = window.unwrap_or_default();
     context.memory.claims.keep(&request.namespace, &request.name, claim, window);
     if !mutant::is_removed(Mutant::SearchPerClaim) {
         context.memory.searches.forget(&request.uid);
@@ -440,6 +439,22 @@ pub(in crate::controller) enum Which {
     Before,
 }
 
+/// The order as it is stored, which makes it the same each time.
+fn stored_order<'a>(
+    seen: &'a Observation,
+    account: &Account,
+    slot: &'a Slot,
+    csr_der: &'a [u8],
+) -> Order<'a> {
+    Order {
+        reference: &slot.order.reference,
+        key: disclosed(account.ca.capabilities(), slot.private.as_ref()),
+        credentials: own_credentials(seen),
+        since: Some(slot.order.since),
+        ..Order::unnamed(csr_der, &slot.order.parameters)
+    }
+}
+
 /// Searches the CA for an order in the record.
 pub(in crate::controller) async fn find(
     context: &Context,
@@ -465,15 +480,11 @@ pub(in crate::controller) async fn find(
     // Whoever has just won the first claim knows that nothing was submitted.
     let has_claim = matches!(which, Which::Next) && seen.has_unused_claim(record);
     let csr_der = slot.order.csr_der();
-    let parameters = Parameters::Prepared(slot.order.parameters.clone());
     let id = seen.order_id();
     let order = Order {
-        reference: &slot.order.reference,
-        csr_der: &csr_der,
-        parameters: &parameters,
-        since: Some(slot.order.since),
         id: id.as_deref().filter(|_| matches!(which, Which::Next)),
         may_exist: !has_claim || record.mark.attempt > 1,
+        ..stored_order(seen, &account, slot, &csr_der)
     };
     let _permit = account.permits.acquire().await;
     let start = tokio::time::Instant::now();
@@ -481,6 +492,7 @@ pub(in crate::controller) async fn find(
     let disposition = match &answer {
         Ok(Lookup::Absent { .. }) => "absent",
         Ok(Lookup::Found(_)) => "found",
+        Ok(Lookup::Unchanged) => "unchanged",
         Ok(Lookup::Unsupported) => "unsupported",
         Err(error) => error.disposition.label(),
     };
@@ -509,12 +521,11 @@ pub(in crate::controller) async fn find(
     if matches!(which, Which::Before) {
         return Outcome::SearchedBefore(answer);
     }
-    let sought = match &account.ca.capabilities().orders {
-        Some(orders) if !has_claim => {
-            let (uid, window) = (&seen.request.uid, orders.settle_window);
-            context.memory.searches.note(uid, &record.claim_id(), window, is_absent)
-        }
-        Some(_) | None => seen.order.sought.clone(),
+    let sought = if has_claim {
+        seen.order.sought.clone()
+    } else {
+        let (uid, window) = (&seen.request.uid, account.ca.capabilities().settle_window);
+        context.memory.searches.note(uid, &record.claim_id(), window, is_absent)
     };
     Outcome::Searched(answer, sought)
 }
@@ -535,14 +546,9 @@ pub(in crate::controller) async fn submit(
     };
     let stored = &record.next.order;
     let csr_der = stored.csr_der();
-    let parameters = Parameters::Prepared(stored.parameters.clone());
     let order = Order {
-        reference: &stored.reference,
-        csr_der: &csr_der,
-        parameters: &parameters,
-        since: Some(stored.since),
-        id: None,
         may_exist: record.mark.attempt > 1,
+        ..stored_order(seen, &account, &record.next, &csr_der)
     };
     let _permit = account.permits.acquire().await;
     account.turn().await;

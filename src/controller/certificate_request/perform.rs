@@ -6,7 +6,7 @@ use std::sync::Arc;
 use kube::ResourceExt as _;
 
 use crate::api::CertificateRequest;
-use crate::ca::{Order, Parameters, Permit, Phase, Progress, Submitted};
+use crate::ca::{Capabilities, Order, OrderKind, Permit, Phase, Progress, Submitted, Wanted};
 use crate::controller::Context;
 use crate::controller::cluster::ErrorKind;
 use crate::controller::cluster::secret;
@@ -111,20 +111,38 @@ pub(in crate::controller) async fn submit(
     };
     // A semaphore that nobody closes always grants in the end.
     let _permit = account.permits.acquire().await;
+    let blamed = || context.accounts.blamed(issuer).filter(|_| trial.is_some());
+    if let Some(error) = blamed() {
+        return Outcome::Failed(Trouble { counts: false, ..error.into() });
+    }
+    let kind = OrderKind::New;
+    let order = Order {
+        kind: &kind,
+        key: disclosed(account.ca.capabilities(), key.private()),
+        credentials: credentials.as_ref(),
+        ..Order::unnamed(&csr_der, &serde_json::Value::Null)
+    };
+    let names = csr_names.as_ref().unwrap_or(&seen.request.names);
+    let Some(key_kind) = KeyKind::of_spki(key.spki_der()) else {
+        return Outcome::Failed(key_trouble(&"its kind is not known"));
+    };
+    let parameters = match examine(&account, seen, (names, key_kind), &order).await {
+        Ok(parameters) => parameters,
+        Err(error) => return Outcome::Failed(refused(context, seen, issuer, error)),
+    };
+    let order = Order { parameters: &parameters, ..order };
     account.turn().await;
     // Much may have happened while this request waited.
     if context.is_stopping() || !is_still_wanted(context, seen) {
         return Outcome::Abandoned;
     }
-    if let Some(error) = context.accounts.blamed(issuer).filter(|_| trial.is_some()) {
+    if let Some(error) = blamed() {
         return Outcome::Failed(Trouble { counts: false, ..error.into() });
     }
     let Some(grant) = allowance.take(seen.quota.limits, context.clock.now()) else {
         return Outcome::Lapsed;
     };
     failpoint("before-submit");
-    let parameters = Parameters::OnlineCa { credentials };
-    let order = Order::unnamed(&csr_der, &parameters);
     let submitted = timed(context, &account, issuer, &order, grant.spend()).await;
     failpoint("after-submit");
     match submitted {
@@ -139,6 +157,34 @@ pub(in crate::controller) async fn submit(
             Outcome::Failed(refused(context, seen, issuer, error))
         }
     }
+}
+
+/// Has the CA translate what is wanted into what `order` has to say, and examine the order with
+/// that. Costs nothing.
+pub(in crate::controller) async fn examine(
+    account: &Account,
+    seen: &Observation,
+    (names, key_kind): (&Names, KeyKind),
+    order: &Order<'_>,
+) -> Result<serde_json::Value, Error> {
+    let wanted = Wanted {
+        kind: order.kind,
+        names,
+        key_kind,
+        duration: seen.request.duration,
+        blocks: &seen.request.blocks,
+    };
+    let parameters = account.ca.prepare(&wanted).await?;
+    account.ca.preflight(&Order { parameters: &parameters, ..*order }).await?;
+    Ok(parameters)
+}
+
+/// The private key, where the CA is one that needs it: no other client ever sees it.
+pub(in crate::controller) fn disclosed<'a>(
+    can: &Capabilities,
+    key: Option<&'a Arc<PrivateKey>>,
+) -> Option<&'a PrivateKey> {
+    key.filter(|_| can.needs_private_key).map(Arc::as_ref)
 }
 
 /// A CA without orders issues at once or not at all.

@@ -359,6 +359,7 @@ mod tests {
                 actor: Actor::Ca,
                 message: String::new(),
                 retry_after: None,
+                challenges: Vec::new(),
             }),
         }
     }

@@ -510,7 +510,7 @@ fn what_the_ca_would_refuse_is_not_submitted() {
     assert_eq!((named.disposition, named.counts), (Disposition::Reject, true));
     assert_eq!(
         named.message,
-        "House CA issues to a user and ignores names: remove spec.commonName and spec.dnsNames and write spec.onlineCa: {} instead"
+        "House CA issues to a user and ignores names: remove spec.commonName and spec.dnsNames and write spec.houseCa: {} instead"
     );
     let kind = refused(&nameless(|seen| seen.request.key_kind = Some(KeyKind::Rsa2048)));
     assert_eq!(

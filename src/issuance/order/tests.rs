@@ -1,7 +1,6 @@
 //! What is decided of an order, as tables: one base per state, one field changed per row.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use proptest::prelude::*;
@@ -9,7 +8,7 @@ use secrecy::ExposeSecret as _;
 
 use super::*;
 use crate::api::{CertificateRequestStatus, OrderStatus, annotation};
-use crate::ca::{Actor, Failed, Orders, Waiting};
+use crate::ca::{Actor, Failed, Waiting};
 use crate::issuance::decide::decide;
 use crate::issuance::describe::{Requeue, describe};
 use crate::issuance::fixtures::{
@@ -61,8 +60,9 @@ fn check(rows: impl IntoIterator<Item = Row>) {
 
 fn paid() -> Account {
     let mut account = account();
-    account.capabilities.orders =
-        Some(Orders { searchable: true, settle_window: Duration::from_secs(900) });
+    account.capabilities.billable = true;
+    account.capabilities.asynchronous = true;
+    account.capabilities.searchable = true;
     account
 }
 
@@ -159,6 +159,7 @@ fn waiting() -> Phase {
         actor: Actor::Approver,
         message: "the certificate manager has to approve it".to_owned(),
         retry_after: None,
+        challenges: Vec::new(),
     })
 }
 
@@ -442,7 +443,7 @@ fn a_lost_order_is_looked_for_before_it_is_made_again() {
             "a CA that cannot be searched by name: an issued one may be found by its key",
             with(lost_order(), |seen| {
                 let account = seen.account.as_mut().expect("an account");
-                account.capabilities.orders.as_mut().expect("orders").searchable = false;
+                account.capabilities.searchable = false;
             }),
             "Find",
         ),
@@ -450,7 +451,7 @@ fn a_lost_order_is_looked_for_before_it_is_made_again() {
             "it was not: nobody knows",
             with(lost_order(), |seen| {
                 let account = seen.account.as_mut().expect("an account");
-                account.capabilities.orders.as_mut().expect("orders").searchable = false;
+                account.capabilities.searchable = false;
                 seen.order.lookup = Some(Ok(Lookup::Unsupported));
             }),
             "Held(OrderOutcomeUnknown)",
@@ -1217,6 +1218,7 @@ fn what_happens_to_each_order_is_no_event() {
         actor: Actor::Ca,
         message: String::new(),
         retry_after: None,
+        challenges: Vec::new(),
     });
     assert_eq!(events(&claimed(), &Rest::Submitting), []);
     assert_eq!(events(&progressed(plain), &Rest::Ordered), []);

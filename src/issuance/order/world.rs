@@ -16,9 +16,7 @@ use secrecy::ExposeSecret as _;
 use super::{OrderSeen, Prepared, Sent, Sought};
 use crate::api::condition::{self, READY};
 use crate::api::{CertificateRequestStatus, annotation};
-use crate::ca::{
-    Actor, Failed, FailedKind, Found, KeyEvidence, Lookup, Orders, Phase, Progress, Waiting,
-};
+use crate::ca::{Actor, Failed, FailedKind, Found, KeyEvidence, Lookup, Phase, Progress, Waiting};
 use crate::issuance::certificate::delivery::Delivery;
 use crate::issuance::decide::{KeyPlan, Rest, Step, decide};
 use crate::issuance::describe::{Description, Requeue, describe};
@@ -278,7 +276,10 @@ fn orders_account(number: usize, trusts_all: bool) -> Account {
     static ACCOUNT: LazyLock<[Account; 2]> = LazyLock::new(|| {
         let mut account = account();
         let settle_window = Duration::from_secs(15 * 60);
-        account.capabilities.orders = Some(Orders { searchable: true, settle_window });
+        account.capabilities.billable = true;
+        account.capabilities.asynchronous = true;
+        account.capabilities.searchable = true;
+        account.capabilities.settle_window = settle_window;
         let mut trusting = account.clone();
         trusting.anchors.push(pki().stranger.certificate());
         [account, trusting]
@@ -1693,6 +1694,7 @@ fn pending() -> Phase {
         actor: Actor::Approver,
         message: "somebody has to approve it".to_owned(),
         retry_after: None,
+        challenges: Vec::new(),
     })
 }
 

@@ -222,10 +222,9 @@ fn day_spent() -> Withheld {
 fn about_to_order() -> Observation {
     with(absent(), |seen| {
         let mut account = account();
-        account.capabilities.orders = Some(crate::ca::Orders {
-            searchable: true,
-            settle_window: std::time::Duration::from_secs(900),
-        });
+        account.capabilities.billable = true;
+        account.capabilities.asynchronous = true;
+        account.capabilities.searchable = true;
         seen.account = Some(account);
         seen.order.incarnation = "me".to_owned();
         seen.quota.limits = Limits { per_request: Some(2), ..per_day() };
@@ -364,6 +363,7 @@ fn nothing_that_leads_to_a_submit_happens_without_a_grant() {
                         actor: crate::ca::Actor::Ca,
                         message: String::new(),
                         retry_after: None,
+                        challenges: Vec::new(),
                     }),
                 });
             }),

@@ -1,0 +1,237 @@
+//! What is asked of a CA: an order, what it is made from, and the right to submit it.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use crate::outside::credentials::Basic;
+use crate::pki::{Certificate, KeyKind, Names, PrivateKey};
+
+/// What is asked of a CA.
+#[derive(Clone, Copy, Debug)]
+pub struct Order<'a> {
+    /// The order's name at the CA: `chancery-<uid>-<number>`, lower case, at most 64 characters.
+    /// Empty where orders have no names.
+    pub reference: &'a str,
+    /// Whether it is a first order, or follows one.
+    pub kind: &'a OrderKind,
+    /// PKCS #10 request, DER.
+    pub csr_der: &'a [u8],
+    /// What the CA's own [`prepare`](super::CertificateAuthority::prepare) made.
+    pub parameters: &'a Value,
+    /// The private key of the CSR, where the CA [needs it](super::Capabilities::needs_private_key)
+    /// and it is at hand. Whoever prints it prints its kind.
+    pub key: Option<&'a PrivateKey>,
+    /// The request's own credentials, in place of those of the account.
+    pub credentials: Option<&'a Basic>,
+    /// When the order was first prepared; nothing of it can be older at the CA.
+    pub since: Option<jiff::Timestamp>,
+    /// The order's id at the CA, where it is known.
+    pub id: Option<&'a str>,
+    /// The answer to a submit of this order may have been lost: what is not found has to be looked
+    /// for in every other way too, before it counts as absent.
+    pub may_exist: bool,
+}
+
+impl<'a> Order<'a> {
+    /// A first order at a CA that issues at once: it has no name and leaves no trace.
+    #[must_use]
+    pub fn unnamed(csr_der: &'a [u8], parameters: &'a Value) -> Self {
+        Self {
+            reference: "",
+            kind: &OrderKind::New,
+            csr_der,
+            parameters,
+            key: None,
+            credentials: None,
+            since: None,
+            id: None,
+            may_exist: false,
+        }
+    }
+}
+
+/// Whether an order is the first, or follows one whose certificate is still there.
+///
+/// All but the first exist within one tenant only: an old key, and the id of an old order, go back to
+/// whoever certified it and to nobody else.
+#[derive(Clone, Debug, Default)]
+pub enum OrderKind {
+    /// A certificate of its own.
+    #[default]
+    New,
+    /// The order before goes on for another term; its names stay.
+    Renew(Arc<Previous>),
+    /// Another certificate within the term of the order before, which may end the certificate it had.
+    Reissue(Arc<Previous>),
+    /// The certificate before proves who asks: the order is signed with its key.
+    UpdateKey(Arc<Previous>),
+}
+
+impl OrderKind {
+    /// Its word in records, logs and metrics.
+    #[must_use]
+    pub fn word(&self) -> &'static str {
+        match self {
+            Self::New => "new",
+            Self::Reissue(_) => "reissue",
+            Self::Renew(_) => "renew",
+            Self::UpdateKey(_) => "updateKey",
+        }
+    }
+
+    /// What it follows.
+    #[must_use]
+    pub fn previous(&self) -> Option<&Arc<Previous>> {
+        match self {
+            Self::New => None,
+            Self::Reissue(previous) | Self::Renew(previous) | Self::UpdateKey(previous) => {
+                Some(previous)
+            }
+        }
+    }
+}
+
+/// A certificate that the CA issued, with what is known of its order.
+#[derive(Clone, Debug)]
+pub struct Previous {
+    /// The order's id at the CA, exactly as received, where it is known.
+    pub id: Option<String>,
+    /// The certificate.
+    pub certificate: Certificate,
+    /// Its private key, where the CA may have it: for [`OrderKind::UpdateKey`] alone.
+    pub key: Option<Arc<PrivateKey>>,
+}
+
+impl Previous {
+    /// Serial number of the certificate, hexadecimal.
+    #[must_use]
+    pub fn serial(&self) -> &str {
+        self.certificate.serial_number()
+    }
+}
+
+/// What is wanted, in the request's own terms; a CA translates it into its own.
+#[derive(Clone, Copy, Debug)]
+pub struct Wanted<'a> {
+    /// Whether it is a first order, or follows one.
+    pub kind: &'a OrderKind,
+    /// Names for the certificate.
+    pub names: &'a Names,
+    /// Kind of key.
+    pub key_kind: KeyKind,
+    /// Lifetime asked for.
+    pub duration: Option<jiff::SignedDuration>,
+    /// What the request says to one kind of CA only.
+    pub blocks: &'a Blocks,
+}
+
+/// The parts of a request that are each for one kind of CA only, by their field in its spec. Nobody
+/// but that CA's client knows what is in them.
+#[derive(Clone, Debug, Default, Eq, PartialEq, serde::Serialize)]
+#[serde(transparent)]
+pub struct Blocks(BTreeMap<&'static str, Value>);
+
+impl Blocks {
+    /// What a request says that says nothing to any kind of CA.
+    #[must_use]
+    pub fn none() -> &'static Self {
+        static NONE: Blocks = Blocks(BTreeMap::new());
+        &NONE
+    }
+
+    /// The same with one more.
+    #[must_use]
+    pub fn with(mut self, field: &'static str, block: &impl serde::Serialize) -> Self {
+        // What came as JSON goes back into it.
+        self.0.extend(serde_json::to_value(block).ok().map(|value| (field, value)));
+        self
+    }
+
+    /// Whether the request says nothing to any kind of CA.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// What it says in this field; `None` where it says nothing there.
+    #[must_use]
+    pub fn read<T: DeserializeOwned>(&self, field: &str) -> Option<T> {
+        serde_json::from_value(self.0.get(field)?.clone()).ok()
+    }
+}
+
+/// An order to ask about; no keys in here.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct OpenOrder {
+    /// Its reference.
+    pub reference: String,
+    /// Its id at the CA.
+    pub id: String,
+    /// When the order was taken.
+    pub since: jiff::Timestamp,
+}
+
+/// The right to submit one order once.
+#[derive(Debug)]
+pub enum Permit {
+    /// The CA is free: a second certificate costs nothing.
+    Free,
+    /// The claim on the order was won.
+    Claimed(Claim),
+}
+
+/// A claim that was won by a compare-and-swap on the order's record, in this incarnation of the
+/// process, and has not been used. Not `Clone`: a submit consumes it.
+#[derive(Debug)]
+pub struct Claim {
+    reference: String,
+}
+
+impl Claim {
+    /// To be called with the answer of the API server to the write that won the claim, and nowhere
+    /// else.
+    pub(crate) fn won(reference: String) -> Self {
+        Self { reference }
+    }
+
+    /// For tests of a CA's client, which have no record to win one on.
+    #[cfg(feature = "simulator")]
+    #[must_use]
+    pub fn of_a_test(reference: &str) -> Self {
+        Self::won(reference.to_owned())
+    }
+
+    /// The order it is for.
+    #[must_use]
+    pub fn reference(&self) -> &str {
+        &self.reference
+    }
+}
+
+/// What a CA that waits for it is told of a certificate.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Verdict {
+    /// It is stored and fits.
+    Accepted,
+    /// It does not fit, and nobody will use it.
+    Rejected,
+}
+
+/// Why a certificate is revoked, of the reasons of RFC 5280 section 5.3.1 those that a subscriber may
+/// give.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum RevocationReason {
+    /// The names no longer belong together.
+    AffiliationChanged,
+    /// What it was for has ended.
+    CessationOfOperation,
+    /// The private key is known to others.
+    KeyCompromise,
+    /// Another certificate has taken its place.
+    Superseded,
+    /// None is given.
+    Unspecified,
+}
