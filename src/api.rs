@@ -13,19 +13,27 @@ mod crd;
 mod issuer;
 #[expect(unreachable_pub, reason = "KubeSchema repeats each struct where nobody can reach it")]
 mod names;
+#[expect(unreachable_pub, reason = "KubeSchema repeats each struct where nobody can reach it")]
+mod online_ca;
+#[expect(unreachable_pub, reason = "KubeSchema repeats each struct where nobody can reach it")]
+mod swiss_sign;
 
 pub use self::certificate_request::{
     AttemptInputs, CertificateRequest, CertificateRequestSpec, CertificateRequestStatus,
-    CsrSecretReference, DeliveredCertificate, IssuerReference, KeyAlgorithm, OnlineCaIdentity,
-    OrderPhase, OrderStatus, PrivateKeySpec, RotationPolicy, SecretTemplate, SwissSignOrder,
+    CsrSecretReference, DeliveredCertificate, IssuerReference, KeyAlgorithm, OrderPhase,
+    OrderStatus, PrivateKeySpec, RotationPolicy, SecretTemplate,
 };
 pub use self::crd::all as crds;
 pub use self::issuer::{
-    BasicSplit, CertificateBundle, ClusterIssuer, ClusterIssuerSpec, DayBudget, Issuer, IssuerKind,
-    IssuerSpec, IssuerStatus, KeyReference, Limits, OnlineCa, SecretReference, SwissSign,
-    SwissSignAuthentication, SwissSignClient, SwissSignProduct, SwissSignSubmission, Tls, Trust,
+    CertificateBundle, ClusterIssuer, ClusterIssuerSpec, DayBudget, Issuer, IssuerKind, IssuerSpec,
+    IssuerStatus, KeyReference, Limits, SecretReference, Tls, Trust,
 };
 pub use self::names::{KeyUsage, Subject};
+pub use self::online_ca::{BasicSplit, OnlineCa, OnlineCaIdentity};
+pub use self::swiss_sign::{
+    SwissSign, SwissSignAuthentication, SwissSignClient, SwissSignOrder, SwissSignProduct,
+    SwissSignSubmission,
+};
 
 /// API group of all kinds.
 pub const GROUP: &str = "chancery.dev";

@@ -10,6 +10,7 @@ use crate::pki::Certificate;
 
 mod answer;
 mod capabilities;
+pub mod kind;
 pub mod online_ca;
 mod order;
 pub mod registry;

@@ -208,6 +208,75 @@ fn only_the_account_submits() {
     assert_eq!(submits(&without(controller, &["src/controller/issuer/accounts.rs"])), 0);
 }
 
+/// The folders of `src/ca`: one for each kind of CA.
+fn kinds_of_ca() -> Vec<String> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/ca");
+    let entries = std::fs::read_dir(folder).expect("the CAs").map(|entry| entry.expect("an entry"));
+    let folders = entries.filter(|entry| entry.path().is_dir());
+    let mut kinds: Vec<String> =
+        folders.map(|folder| folder.file_name().to_string_lossy().into_owned()).collect();
+    kinds.sort();
+    assert!(kinds.len() >= 2, "{kinds:?}");
+    kinds
+}
+
+/// Whether text holds the name of a kind of CA, however it is written: `house_ca`, `houseCa`,
+/// `HouseCa`, `house-ca` or `House CA`.
+fn names_kind(text: &str, kind: &str) -> bool {
+    let text = text.to_lowercase();
+    let (joined, apart) = (kind.replace('_', ""), kind.replace('_', " "));
+    let is_end = |at: usize| !text[at..].starts_with(|next: char| next.is_ascii_alphabetic());
+    text.replace(['_', '-'], "").contains(&joined)
+        || text.match_indices(&apart).any(|(at, _)| is_end(at + apart.len()))
+}
+
+/// A new CA is one folder, one block in the API and one line in the registry.
+#[test]
+fn a_ca_is_named_in_its_folder_in_the_api_and_in_the_registry_alone() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut files = Vec::new();
+    collect(&root.join("src"), &mut files);
+    let mut elsewhere = Vec::new();
+    let mut listed = Vec::new();
+    for kind in kinds_of_ca() {
+        let own = [format!("src/ca/{kind}/"), format!("src/ca/{kind}.rs")];
+        let lines = [
+            ("src/ca.rs", format!("pub mod {kind};")),
+            ("src/ca/registry.rs", format!("    super::{kind}::KIND,")),
+        ];
+        for file in &files {
+            let path = file.strip_prefix(root).expect("a file of the crate").display().to_string();
+            // The simulator plays them, and is no part of the operator.
+            let is_free = ["src/api.rs", "src/api/", "src/simulator", "src/bin/"];
+            let mut is_free = is_free.iter().copied().chain(own.iter().map(String::as_str));
+            if is_free.any(|free| path.starts_with(free)) {
+                continue;
+            }
+            // Comments and tests too: what they say of one CA is not true of the next.
+            let text = std::fs::read_to_string(file).expect(&path);
+            for (number, line) in text.lines().enumerate() {
+                if lines.iter().any(|(place, said)| path == *place && line == said) {
+                    listed.push(format!("{path} lists {kind}"));
+                } else if names_kind(line, &kind) {
+                    elsewhere.push(format!("{path}:{} names {kind}: {line}", number + 1));
+                }
+            }
+        }
+    }
+    assert_none(&elsewhere);
+    assert_eq!(listed.len(), 2 * kinds_of_ca().len(), "{listed:#?}");
+}
+
+#[test]
+fn a_name_is_seen_however_it_is_written() {
+    for text in ["house_ca", "spec.houseCa:", "HouseCaKind", "a House CA.", "/house-ca/"] {
+        assert!(names_kind(text, "house_ca"), "{text}");
+    }
+    for text in ["the house can", "houses", "a CA of the house"] {
+        assert!(!names_kind(text, "house_ca"), "{text}");
+    }
+}
+
 #[test]
 fn test_modules_are_declared_as_such() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));

@@ -8,8 +8,10 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::issuer::{IssuerKind, SecretReference, SwissSignProduct};
+use super::issuer::IssuerKind;
 use super::names::{KeyUsage, Subject};
+use super::online_ca::OnlineCaIdentity;
+use super::swiss_sign::SwissSignOrder;
 
 /// The certificate a workload wants: from whom, for whom, with which key, into which Secret.
 #[expect(clippy::duplicated_attributes, reason = "columns of a table look alike")]
@@ -200,28 +202,6 @@ pub struct CsrSecretReference {
 
 fn tls_csr() -> String {
     "tls.csr".to_owned()
-}
-
-/// The user an Online CA issues the certificate to.
-#[derive(KubeSchema, Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct OnlineCaIdentity {
-    /// Secret in the namespace of the request with the keys `username` and `password`, used in
-    /// place of the credentials of the Issuer, so that one Issuer serves many users. It must carry
-    /// the label `chancery.dev/credentials: "true"` and list the CA's host in the annotation
-    /// `chancery.dev/hosts`. It is read when a certificate is asked for: another user in it shows
-    /// with the next renewal, or at once with the annotation `chancery.dev/renew`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub credentials_secret_ref: Option<SecretReference>,
-}
-
-/// What an order at SwissSign says beside the names.
-#[derive(KubeSchema, Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct SwissSignOrder {
-    /// The product, in place of the one the Issuer names.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub product: Option<SwissSignProduct>,
 }
 
 /// The private key of a certificate.

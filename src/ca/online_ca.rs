@@ -13,6 +13,7 @@
 //! - A submit whose outcome is unknown costs at most one more free certificate.
 
 mod client;
+mod kind;
 mod wire;
 
 use std::sync::Arc;
@@ -21,12 +22,18 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use self::client::Client;
+pub(super) use self::kind::KIND;
 use super::{AccountReport, Capabilities, CertificateAuthority, Order, Permit, Submitted};
 use crate::api::{BasicSplit, KeyAlgorithm, OnlineCa as Settings};
 use crate::outside::credentials::Basic;
 use crate::outside::transport::Transport;
 use crate::outside::{Disposition, Error};
 use crate::pki::{Certificate, KeyKind};
+
+/// Its block in the spec of an Issuer, and in that of a request.
+const FIELD: &str = "onlineCa";
+/// What it is called in messages.
+const NAME: &str = "Online CA";
 
 /// One Online CA, with the credentials of the Issuer where it has some.
 pub struct OnlineCa {
@@ -53,7 +60,7 @@ impl OnlineCa {
         Ok(Self {
             client: Client::new(settings, transport, deadline)?,
             capabilities: Capabilities {
-                name: "Online CA",
+                name: NAME,
                 key_kinds: key_kinds(&settings.key_algorithms),
                 key_kinds_field: Some("spec.onlineCa.keyAlgorithms"),
                 names: false,

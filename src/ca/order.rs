@@ -142,11 +142,10 @@ impl Blocks {
         &NONE
     }
 
-    /// The same with one more.
+    /// The same with one more, as JSON.
     #[must_use]
-    pub fn with(mut self, field: &'static str, block: &impl serde::Serialize) -> Self {
-        // What came as JSON goes back into it.
-        self.0.extend(serde_json::to_value(block).ok().map(|value| (field, value)));
+    pub fn with(mut self, field: &'static str, block: Value) -> Self {
+        self.0.insert(field, block);
         self
     }
 
@@ -156,7 +155,7 @@ impl Blocks {
         self.0.is_empty()
     }
 
-    /// What it says in this field; `None` where it says nothing there.
+    /// What it says in this field; `None` where it says nothing there that could be `T`.
     #[must_use]
     pub fn read<T: DeserializeOwned>(&self, field: &str) -> Option<T> {
         serde_json::from_value(self.0.get(field)?.clone()).ok()

@@ -22,6 +22,7 @@
 mod client;
 mod errors;
 mod follow;
+mod kind;
 mod products;
 mod search;
 mod states;
@@ -38,6 +39,7 @@ use serde::{Deserialize, Serialize};
 use self::client::{Client, Orders as Listed, PAGES};
 use self::errors::{Certainty, Problem};
 use self::follow::{Follower, Memory};
+pub(super) use self::kind::KIND;
 use self::products::ChosenBy;
 use self::search::{Likeness, Ours};
 use self::wire::{CLIENT, IssueRequest, NAME_TAG, Overrides, SearchOrders};
@@ -55,6 +57,8 @@ use crate::pki::{self, Certificate, KeyKind, Names};
 
 /// Its block in the spec of an Issuer, and in that of a request.
 const FIELD: &str = "swissSign";
+/// What it is called in messages.
+const NAME: &str = "SwissSign";
 /// So often the search by name is tried, until it has found an order; twelve tries take an hour.
 const SEARCH_TRIES: u32 = 12;
 /// Issued orders whose certificate has to be fetched to tell whether they are ours.
@@ -122,7 +126,7 @@ impl SwissSign {
         Ok(Self {
             client: Client::new(settings, credentials, transport, deadline, clock)?,
             capabilities: Capabilities {
-                name: "SwissSign",
+                name: NAME,
                 // Whether the keyType of a product constrains the keys of CSRs is stated nowhere:
                 // what the API knows and is usual for servers; the CA refuses the rest.
                 key_kinds: vec![

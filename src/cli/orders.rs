@@ -341,7 +341,7 @@ mod tests {
 apiVersion: chancery.dev/v1alpha1
 kind: CertificateRequest
 metadata: {name: shop, namespace: web}
-spec: {issuerRef: {name: swisssign}, secretName: shop-tls, dnsNames: [shop.example.ch]}
+spec: {issuerRef: {name: house}, secretName: shop-tls, dnsNames: [shop.example.ch]}
 status:
   observedGeneration: 1
   conditions:
@@ -372,7 +372,7 @@ status:
 apiVersion: chancery.dev/v1alpha1
 kind: CertificateRequest
 metadata: {name: quiet, namespace: web}
-spec: {issuerRef: {name: swisssign}, secretName: quiet-tls, dnsNames: [shop.example.ch]}
+spec: {issuerRef: {name: house}, secretName: quiet-tls, dnsNames: [shop.example.ch]}
 ",
         );
         let records = [record("shop.order"), record("quiet.order"), record("gone.order")];

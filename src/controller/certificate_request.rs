@@ -24,7 +24,7 @@ use crate::api::condition::{self, ISSUING, READY};
 use crate::api::{
     CertificateRequest, CertificateRequestStatus, IssuerKind, IssuerSpec, IssuerStatus, annotation,
 };
-use crate::ca::{Blocks, OpenOrder};
+use crate::ca::{OpenOrder, registry};
 use crate::issuance::{
     CachedTarget, CsrReference, Description, IssuerState, Notice, Observation, OrderSeen, Outcome,
     Previous, QuotaSeen, RenewBefore, Request, Requeue, Rest, Step, Template, Trouble, Withheld,
@@ -547,10 +547,7 @@ fn rival(context: &Context, request: &CertificateRequest) -> Option<String> {
 fn values(context: &Context, request: &CertificateRequest) -> Request {
     let spec = &request.spec;
     let namespace = request.namespace().unwrap_or_default();
-    let identity = spec.online_ca.as_ref();
-    let credentials = identity
-        .and_then(|identity| identity.credentials_secret_ref.as_ref())
-        .map(|reference| reference.name.clone());
+    let credentials = registry::own_credentials(spec);
     let template = spec.secret_template.clone().unwrap_or_default();
     Request {
         name: request.name_any(),
@@ -572,15 +569,11 @@ fn values(context: &Context, request: &CertificateRequest) -> Request {
         template: Template { labels: template.labels, annotations: template.annotations },
         suspended: spec.suspend.unwrap_or(false),
         renew: request.annotations().get(annotation::RENEW).cloned(),
-        blocks: match &spec.swiss_sign {
-            Some(block) => Blocks::default().with("swissSign", block),
-            None => Blocks::default(),
-        },
+        blocks: registry::blocks(spec),
         release: request.annotations().get(annotation::RELEASE).cloned(),
         credentials_version: credentials
-            .as_deref()
             .and_then(|name| context.stores.credentials_version(&namespace, name)),
-        credentials,
+        credentials: credentials.map(str::to_owned),
         namespace,
     }
 }

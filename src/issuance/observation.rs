@@ -91,7 +91,7 @@ pub struct Request {
     pub deleting: bool,
     /// Name of the target Secret.
     pub secret_name: String,
-    /// Issuer in words, such as `Issuer swisssign`.
+    /// Issuer in words, such as `Issuer house`.
     pub issuer: String,
     /// Names for the certificate, and what its key is for.
     pub names: Names,

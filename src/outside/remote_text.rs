@@ -161,8 +161,8 @@ mod tests {
             ),
             (
                 "so does the last line of a key",
-                "x qLoMNdvMrbrzPvQq9/VTjpWQ= y, detail=\"InvalidRequest\" at /online-ca/certificate/",
-                Some("x […] y, detail=\"InvalidRequest\" at /online-ca/certificate/"),
+                "x qLoMNdvMrbrzPvQq9/VTjpWQ= y, detail=\"InvalidRequest\" at /house-ca/certificate/",
+                Some("x […] y, detail=\"InvalidRequest\" at /house-ca/certificate/"),
             ),
             (
                 "a key without a beginning takes what is before it",

@@ -5,8 +5,10 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use chancery::api::{self, BasicSplit, IssuerSpec};
+use chancery::ca::kind::Opening;
 use chancery::ca::registry;
 use chancery::ca::{CertificateAuthority, Order, Permit, Submitted};
+
 use chancery::outside::credentials::Basic;
 use chancery::outside::transport::Transport;
 use chancery::pki::{Certificate, KeyKind, Names, PrivateKey, csr, parse_pem};
@@ -128,17 +130,12 @@ pub(crate) fn open(
     credentials: Option<Basic>,
     transport: Arc<dyn Transport>,
 ) -> Arc<dyn CertificateAuthority> {
-    let spec = IssuerSpec {
-        online_ca: Some(spec),
-        swiss_sign: None,
-        tls: None,
-        trust: None,
-        limits: None,
-    };
-    registry::Kind::of(&spec)
-        .unwrap()
-        .open(credentials, transport, DEADLINE, chancery::clock::Clock::system())
-        .unwrap()
+    let spec = IssuerSpec { online_ca: Some(spec), ..IssuerSpec::default() };
+    registry::account(&spec).unwrap().open(opening(credentials, transport)).unwrap()
+}
+
+pub(crate) fn opening(credentials: Option<Basic>, transport: Arc<dyn Transport>) -> Opening {
+    Opening { credentials, transport, deadline: DEADLINE, clock: chancery::clock::Clock::system() }
 }
 
 pub(crate) fn basic(user: &str, password: &str) -> Basic {

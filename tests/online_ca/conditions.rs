@@ -4,8 +4,8 @@
 use std::sync::Arc;
 
 use chancery::api::condition::{self, ISSUING, READY, STALLED};
-use chancery::api::{self, BasicSplit, CertificateRequestStatus, IssuerSpec, RotationPolicy};
-use chancery::ca::registry;
+use chancery::api::{self, BasicSplit, CertificateRequestStatus, RotationPolicy};
+use chancery::ca::kind::AccountSettings as _;
 use chancery::ca::{Order, Permit, Phase, Progress, Submitted};
 use chancery::issuance::{
     self, CachedTarget, IssuerState, KeyPlan, Observation, Obtained, Outcome, Previous, Read,
@@ -17,7 +17,7 @@ use chancery::pki::{Certificate, KeyKind, Names, csr};
 use chancery::simulator::Kind;
 use chancery::simulator::online_ca::{Chain, Flavour};
 
-use crate::bench::{Bench, DEADLINE, PASSWORD, USER, basic, key, settings};
+use crate::bench::{Bench, PASSWORD, USER, basic, key, opening, settings};
 use crate::router_transport::Canned;
 
 /// A request with credentials of its own, its issuer, its target and its status.
@@ -110,16 +110,7 @@ impl World {
     }
 
     fn open_account(&self) -> Outcome {
-        let spec = IssuerSpec {
-            online_ca: Some(self.spec.clone()),
-            swiss_sign: None,
-            tls: None,
-            trust: None,
-            limits: None,
-        };
-        let kind = registry::Kind::of(&spec).unwrap();
-        let ca = match kind.open(None, self.transport(), DEADLINE, chancery::clock::Clock::system())
-        {
+        let ca = match self.spec.open(opening(None, self.transport())) {
             Ok(ca) => ca,
             Err(error) => return Outcome::Failed(Trouble { counts: false, ..error.into() }),
         };

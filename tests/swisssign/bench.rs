@@ -13,6 +13,7 @@ use chancery::api::{
     IssuerSpec, SecretReference, SwissSign, SwissSignAuthentication, SwissSignClient,
     SwissSignProduct, SwissSignSubmission,
 };
+use chancery::ca::kind::Opening;
 use chancery::ca::registry;
 use chancery::ca::{
     Blocks, CertificateAuthority, Claim, Lookup, OpenOrder, Order, OrderKind, Permit, Phase,
@@ -177,16 +178,14 @@ impl Bench {
     }
 
     pub(crate) fn open_as(&self, spec: SwissSign, api_key: &str) -> Arc<dyn CertificateAuthority> {
-        let spec = IssuerSpec {
-            online_ca: None,
-            swiss_sign: Some(spec),
-            tls: None,
-            trust: None,
-            limits: None,
+        let spec = IssuerSpec { swiss_sign: Some(spec), ..IssuerSpec::default() };
+        let opening = Opening {
+            credentials: Some(Basic::new(USER.to_owned(), api_key.to_owned().into())),
+            transport: Arc::new(self.wire.clone()),
+            deadline: DEADLINE,
+            clock: Clock::new(now),
         };
-        let kind = registry::Kind::of(&spec).unwrap();
-        let credentials = Some(Basic::new(USER.to_owned(), api_key.to_owned().into()));
-        kind.open(credentials, Arc::new(self.wire.clone()), DEADLINE, Clock::new(now)).unwrap()
+        registry::account(&spec).unwrap().open(opening).unwrap()
     }
 
     /// Requests since this was last asked.

@@ -1,7 +1,7 @@
 //! What a check finds out about an account, and what an order is prepared with.
 
 use chancery::api::{SwissSign, SwissSignClient, SwissSignOrder, SwissSignProduct};
-use chancery::ca::registry::Kind as IssuerKind;
+use chancery::ca::kind::{AccountSettings as _, CredentialsForm};
 use chancery::ca::{Blocks, Wanted};
 use chancery::outside::Disposition;
 use chancery::pki::Names;
@@ -192,7 +192,8 @@ async fn an_order_is_prepared_with_ids_a_lifetime_and_who_chose() {
     assert_eq!(prepared, expected);
 
     let product = Some(SwissSignProduct { id: None, name: Some("Other".to_owned()) });
-    let blocks = Blocks::default().with("swissSign", &SwissSignOrder { product });
+    let blocks = Blocks::default()
+        .with("swissSign", serde_json::to_value(SwissSignOrder { product }).unwrap());
     let days = |days: i64| Some(SignedDuration::from_hours(24 * days));
     let other = Wanted { blocks: &blocks, duration: days(30), ..wanted(&names) };
     let prepared = ca.prepare(&other).await.unwrap();
@@ -202,7 +203,8 @@ async fn an_order_is_prepared_with_ids_a_lifetime_and_who_chose() {
 
     let nameless = Names::default();
     let product = Some(SwissSignProduct { id: None, name: Some("None".to_owned()) });
-    let none = Blocks::default().with("swissSign", &SwissSignOrder { product });
+    let none = Blocks::default()
+        .with("swissSign", serde_json::to_value(SwissSignOrder { product }).unwrap());
     let refused = [
         (Wanted { duration: days(31), ..other }, "gives 30, 198 days, and not 31"),
         (wanted(&nameless), "SwissSign issues for names"),
@@ -225,12 +227,12 @@ fn the_account_is_told_in_one_line_without_secrets() {
     let spec = bench.spec();
     let basic =
         chancery::outside::credentials::Basic::new("U".to_owned(), "secret".to_owned().into());
-    let kind = IssuerKind::SwissSign(&spec);
     let line =
         "https://ca.example/swisssign/demo as U, client cli-00000000-0000-4000-8000-000000000001";
-    assert_eq!(kind.account(Some(&basic)), line);
-    assert_eq!((kind.host().as_str(), kind.secret_key()), ("ca.example", "apiKey"));
-    assert_eq!(kind.credentials().map(|one| one.name.as_str()), Some("swisssign"));
+    assert_eq!(spec.tenant(Some(&basic)), line);
+    assert_eq!(spec.hosts(), ["ca.example"]);
+    assert_eq!(spec.credentials_form(), CredentialsForm::UserWith { secret: "apiKey" });
+    assert_eq!(spec.secrets(), ["swisssign"]);
 }
 
 #[tokio::test]

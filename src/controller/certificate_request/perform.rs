@@ -59,8 +59,9 @@ pub(in crate::controller) async fn open_account(
     let credentials = match &seen.request.credentials {
         None => None,
         Some(name) => {
-            let namespace = &seen.request.namespace;
-            match secret::credentials(&context.cluster, namespace, name, &account.host).await {
+            let place = (seen.request.namespace.as_str(), name.as_str());
+            let form = account.credentials_form;
+            match secret::credentials(&context.cluster, place, form, &account.hosts).await {
                 Ok(basic) => Some(basic),
                 Err(error) => return Outcome::Failed(error.into()),
             }

@@ -11,6 +11,7 @@ use secrecy::ExposeSecret as _;
 use serde_json::json;
 
 use crate::api::{CertificateBundle, annotation};
+use crate::ca::kind::CredentialsForm;
 use crate::controller::cluster::Cluster;
 use crate::issuance::{BroughtCsr, CsrReference, Delivery, Key, Read, Target, Template};
 use crate::mutant::{self, Mutant};
@@ -112,23 +113,14 @@ pub(in crate::controller) fn without_conditions(patch: &mut serde_json::Value) {
     }
 }
 
-/// User name and password from a Secret that opted in.
+/// Credentials from the Secret of this namespace and name, if it opted in to their use at all `hosts`.
 pub(in crate::controller) async fn credentials(
     cluster: &Cluster,
-    namespace: &str,
-    name: &str,
-    host: &str,
-) -> Result<Basic, Error> {
-    user_with(cluster, (namespace, name), "password", host).await
-}
-
-/// User name, and what `key` holds, from the Secret of this namespace and name, if it opted in.
-pub(in crate::controller) async fn user_with(
-    cluster: &Cluster,
     (namespace, name): (&str, &str),
-    key: &str,
-    host: &str,
+    form: CredentialsForm,
+    hosts: &[String],
 ) -> Result<Basic, Error> {
+    let CredentialsForm::UserWith { secret: key } = form;
     let secret = match cluster.secret(namespace, name).await {
         Read::Present(secret) => secret,
         Read::Absent => {
@@ -138,7 +130,9 @@ pub(in crate::controller) async fn user_with(
         }
         Read::Unreadable(why) => return Err(unreadable("CredentialsUnreadable", why)),
     };
-    opted_in(&secret, namespace, name, host)?;
+    for host in hosts {
+        opted_in(&secret, namespace, name, host)?;
+    }
     let text = |key: &str| {
         let value = secret.data.as_ref().and_then(|data| data.get(key));
         value.and_then(|value| std::str::from_utf8(&value.0).ok()).map(without_line_end).ok_or_else(

@@ -23,7 +23,7 @@ use tokio::task::JoinSet;
 
 use crate::api::condition::{self, ISSUING};
 use crate::api::{CertificateRequest, ClusterIssuer, Issuer, IssuerKind, IssuerSpec, annotation};
-use crate::ca::registry::Kind;
+use crate::ca::registry;
 use crate::controller::issuer::accounts::IssuerKey;
 use crate::controller::memory::expectations::number;
 use crate::controller::process::Process;
@@ -502,9 +502,7 @@ impl Routes {
             return;
         };
         let refers = |spec: &IssuerSpec| {
-            Kind::of(spec).is_ok_and(|kind| {
-                kind.credentials().is_some_and(|reference| reference.name == name)
-            })
+            registry::account(spec).is_ok_and(|account| account.secrets().contains(&name.as_str()))
         };
         for issuer in in_order(self.stores.issuers.state()) {
             let is_near = issuer.meta().namespace.as_deref() == Some(&namespace);
@@ -519,9 +517,7 @@ impl Routes {
             }
         }
         self.wake_where(Some(&namespace), |request| {
-            let identity = request.spec.online_ca.as_ref();
-            let own = identity.and_then(|identity| identity.credentials_secret_ref.as_ref());
-            own.is_some_and(|reference| reference.name == name)
+            registry::own_credentials(&request.spec) == Some(&name)
                 || request.spec.csr_secret_ref.as_ref().is_some_and(|csr| csr.name == name)
         });
     }

@@ -13,7 +13,8 @@ use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 use crate::api::{CertificateBundle, IssuerKind, IssuerSpec};
-use crate::ca::registry::Kind;
+use crate::ca::kind::{AccountSettings, CredentialsForm, Opening};
+use crate::ca::registry;
 use crate::ca::{CertificateAuthority, Order, Permit, Submitted};
 use crate::clock::Clock;
 use crate::controller::cluster::Cluster;
@@ -50,7 +51,7 @@ pub(in crate::controller) struct IssuerNow<'a> {
     pub(in crate::controller) version: String,
     /// Namespace in which its references resolve.
     pub(in crate::controller) namespace: String,
-    /// resourceVersion of its credentials Secret, from the watch.
+    /// resourceVersion of each Secret it refers to, from the watch.
     pub(in crate::controller) credentials_version: Option<String>,
 }
 
@@ -59,8 +60,10 @@ pub(in crate::controller) struct Account {
     pub(in crate::controller) ca: Arc<dyn CertificateAuthority>,
     /// In one line, without secrets.
     pub(in crate::controller) name: String,
-    /// Host of the CA: where credentials may be sent.
-    pub(in crate::controller) host: String,
+    /// How credentials lie in their Secret, those of a request too.
+    pub(in crate::controller) credentials_form: CredentialsForm,
+    /// Hosts of the CA: where credentials are sent.
+    pub(in crate::controller) hosts: Vec<String>,
     pub(in crate::controller) anchors: Vec<Certificate>,
     pub(in crate::controller) add_served_roots: bool,
     /// Permits for requests to the CA.
@@ -284,8 +287,9 @@ impl Accounts {
         before: Option<&Account>,
     ) -> Result<Account, Error> {
         let spec = issuer.spec;
-        let kind = Kind::of(spec)?;
-        let host = kind.host();
+        let settings = registry::account(spec)?;
+        let hosts = settings.hosts();
+        let credentials_form = settings.credentials_form();
         let tls = match &spec.tls {
             None => TlsSettings::SystemRoots,
             Some(tls) => TlsSettings::Bundle(
@@ -293,15 +297,14 @@ impl Accounts {
                     .await?,
             ),
         };
-        let credentials = match kind.credentials() {
+        let credentials = match settings.credentials_secret() {
             None => None,
-            Some(reference) => {
-                let key = kind.secret_key();
-                let place = (issuer.namespace.as_str(), reference.name.as_str());
-                Some(secret::user_with(cluster, place, key, &host).await?)
+            Some(name) => {
+                let place = (issuer.namespace.as_str(), name);
+                Some(secret::credentials(cluster, place, credentials_form, &hosts).await?)
             }
         };
-        let name = kind.account(credentials.as_ref());
+        let name = settings.tenant(credentials.as_ref());
         let pace = self.pace(issuer);
         let trust = spec.trust.clone().unwrap_or_default();
         let (ca, permits) = match before.filter(|before| before.tls == tls) {
@@ -313,14 +316,20 @@ impl Accounts {
                     Some(pace) => Arc::new(Paced { inner, pace }),
                     None => inner,
                 };
-                let ca = kind.open(credentials, transport, self.deadline, self.clock.clone())?;
+                let ca = settings.open(Opening {
+                    credentials,
+                    transport,
+                    deadline: self.deadline,
+                    clock: self.clock.clone(),
+                })?;
                 (ca, Arc::new(Semaphore::new(PARALLEL)))
             }
         };
         Ok(Account {
             name,
             ca,
-            host,
+            credentials_form,
+            hosts,
             anchors: anchors(cluster, &issuer.namespace, trust.bundle.as_ref(), trust.system_roots)
                 .await?,
             add_served_roots: trust.add_served_roots.unwrap_or(false),
@@ -333,19 +342,18 @@ impl Accounts {
 }
 
 impl<'a> IssuerNow<'a> {
-    /// With what `credentials_version` says of the Secret it refers to.
+    /// With what `credentials_version` says of the Secrets it refers to.
     pub(in crate::controller) fn new(
         key: IssuerKey,
         version: String,
         spec: &'a IssuerSpec,
         operator_namespace: &str,
-        credentials_version: impl FnOnce(&str, &str) -> Option<String>,
+        credentials_version: impl Fn(&str, &str) -> Option<String>,
     ) -> Self {
         let namespace = key.namespace.clone().unwrap_or_else(|| operator_namespace.to_owned());
-        let credentials_version = Kind::of(spec)
-            .ok()
-            .and_then(Kind::credentials)
-            .and_then(|reference| credentials_version(&namespace, &reference.name));
+        let secrets = registry::account(spec).map(AccountSettings::secrets).unwrap_or_default();
+        let versions = secrets.iter().map(|name| credentials_version(&namespace, name));
+        let credentials_version = joined(versions.collect());
         Self { key, version, spec, namespace, credentials_version }
     }
 
@@ -355,6 +363,16 @@ impl<'a> IssuerNow<'a> {
             credentials_version: self.credentials_version.clone(),
         }
     }
+}
+
+/// The versions of several Secrets as one: it is another where any of them is. That of a single one
+/// is what it is.
+fn joined(versions: Vec<Option<String>>) -> Option<String> {
+    if versions.iter().all(Option::is_none) {
+        return None;
+    }
+    let versions: Vec<String> = versions.into_iter().map(Option::unwrap_or_default).collect();
+    Some(versions.join(","))
 }
 
 /// What chains must end at: the given bundle, the system roots, or both. System roots alone where
@@ -397,4 +415,24 @@ fn no_transport(failure: &Failure) -> Error {
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::joined;
+
+    #[test]
+    fn a_change_of_any_secret_is_a_change() {
+        let version = |text: &str| Some(text.to_owned());
+        let cases = [
+            ("none", vec![], None),
+            ("one that the watch does not know", vec![None], None),
+            ("one", vec![version("7")], Some("7")),
+            ("two", vec![version("7"), version("8")], Some("7,8")),
+            ("the second of two", vec![None, version("8")], Some(",8")),
+        ];
+        for (name, versions, expected) in cases {
+            assert_eq!(joined(versions).as_deref(), expected, "{name}");
+        }
+    }
 }

@@ -19,7 +19,8 @@ use crate::api::condition::{self, ISSUING};
 use crate::api::{
     CertificateRequest, ClusterIssuer, DayBudget, Issuer, IssuerKind, IssuerSpec, annotation,
 };
-use crate::ca::registry::Kind;
+use crate::ca::kind::AccountSettings;
+use crate::ca::registry;
 use crate::controller::Context;
 use crate::controller::cluster::watches::Stores;
 use crate::controller::cluster::{Error, ErrorKind};
@@ -509,7 +510,11 @@ fn is_of(key: &IssuerKey, request: &CertificateRequest) -> bool {
 
 /// The limits that bear on the requests of an issuer.
 pub(in crate::controller) fn limits_of(spec: &IssuerSpec) -> Limits {
-    Limits::of(spec.limits.as_ref(), Kind::of(spec).is_ok_and(Kind::has_orders))
+    Limits::of(spec.limits.as_ref(), has_records(spec))
+}
+
+fn has_records(spec: &IssuerSpec) -> bool {
+    registry::account(spec).is_ok_and(AccountSettings::has_records)
 }
 
 /// The limits of all issuers and what is used of them, as the caches tell.
@@ -551,8 +556,7 @@ fn figures_of<K: IssuerObject>(stores: &Stores, issuer: &K, now: Timestamp) -> L
         .filter_map(|(field, limit)| Some((field, limit?)))
         .collect(),
         reserved: reserved.map(|reserved| reserved.reserved),
-        open: Kind::of(issuer.spec())
-            .is_ok_and(Kind::has_orders)
+        open: has_records(issuer.spec())
             .then(|| open_orders(stores, &key, None, &mut BTreeMap::new())),
         withheld: withheld.into_iter().collect(),
         kind: K::KIND.to_string(),

@@ -1,0 +1,103 @@
+//! What the operator knows of a kind of CA before it has opened an account there.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::Value;
+
+use super::CertificateAuthority;
+use crate::api::{CertificateRequestSpec, IssuerSpec};
+use crate::clock::Clock;
+use crate::outside::Error;
+use crate::outside::credentials::Basic;
+use crate::outside::transport::Transport;
+
+/// One kind of CA. Each has one in its folder, and [`registry`](super::registry) lists them.
+pub trait Kind: Sync {
+    /// Its field in the spec of an Issuer, and in that of a request, such as `houseCa`.
+    fn field(&self) -> &'static str;
+
+    /// What it is called in messages, such as `House CA`.
+    fn name(&self) -> &'static str;
+
+    /// The account that an Issuer of this kind describes; `None` for Issuers of other kinds.
+    fn account<'a>(&self, spec: &'a IssuerSpec) -> Option<&'a dyn AccountSettings>;
+
+    /// What a request says to this kind of CA only.
+    fn asked<'a>(&self, spec: &'a CertificateRequestSpec) -> Asked<'a> {
+        let _ = spec;
+        Asked::default()
+    }
+}
+
+/// What a request says to one kind of CA only.
+#[derive(Debug, Default)]
+pub struct Asked<'a> {
+    /// What goes into the order, as the CA's [`prepare`](CertificateAuthority::prepare) reads it. The
+    /// certificate is issued anew where it changes.
+    pub block: Option<Value>,
+    /// Secret with the request's own credentials, in place of those of the Issuer.
+    pub credentials: Option<&'a str>,
+}
+
+/// The block of an Issuer for its kind of CA: one account.
+pub trait AccountSettings: Sync {
+    /// How credentials lie in their Secret, those of the account and those of a request.
+    fn credentials_form(&self) -> CredentialsForm;
+
+    /// Secret with the credentials of the account.
+    fn credentials_secret(&self) -> Option<&str>;
+
+    /// Every Secret the block refers to, each with the label of credentials. When one of them
+    /// changes, the account is opened anew.
+    fn secrets(&self) -> Vec<&str> {
+        self.credentials_secret().into_iter().collect()
+    }
+
+    /// The hosts to which credentials are sent, in lower case.
+    fn hosts(&self) -> Vec<String>;
+
+    /// The tenant in one line, without secrets. Where it is another, so is the certificate: what this
+    /// returns for the same account must never change.
+    fn tenant(&self, credentials: Option<&Basic>) -> String;
+
+    /// Whether orders are recorded, as
+    /// [`Capabilities::has_records`](super::Capabilities::has_records) says of the open account. Limits
+    /// on open orders and on orders for one request have a meaning there alone.
+    fn has_records(&self) -> bool;
+
+    /// The client of the account.
+    ///
+    /// # Errors
+    /// When settings or credentials cannot work.
+    fn open(&self, with: Opening) -> Result<Arc<dyn CertificateAuthority>, Error>;
+}
+
+/// How credentials lie in their Secret.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum CredentialsForm {
+    /// A user's name under `username`, and what must be kept secret under this key.
+    UserWith {
+        /// The key, such as `password`.
+        secret: &'static str,
+    },
+}
+
+/// What an account is opened with.
+pub struct Opening {
+    /// Its credentials.
+    pub credentials: Option<Basic>,
+    /// The way to the CA.
+    pub transport: Arc<dyn Transport>,
+    /// How long the CA has for an answer.
+    pub deadline: Duration,
+    /// The wall clock, for tokens that lapse.
+    pub clock: Clock,
+}
+
+/// The host of an address, in lower case; empty where it has none, which no Secret lists.
+#[must_use]
+pub fn host_of(url: &str) -> String {
+    let parsed = url.parse::<http::Uri>().ok();
+    parsed.as_ref().and_then(http::Uri::host).unwrap_or_default().to_ascii_lowercase()
+}

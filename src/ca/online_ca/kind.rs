@@ -1,0 +1,94 @@
+//! The Online CA, as the registry lists it.
+
+use std::sync::Arc;
+
+use super::{FIELD, NAME, OnlineCa};
+use crate::api::{CertificateRequestSpec, IssuerSpec, OnlineCa as Settings};
+use crate::ca::CertificateAuthority;
+use crate::ca::kind::{AccountSettings, Asked, CredentialsForm, Kind, Opening, host_of};
+use crate::outside::Error;
+use crate::outside::credentials::Basic;
+
+/// The Online CA as a kind of CA.
+pub(in crate::ca) const KIND: &dyn Kind = &OnlineCaKind;
+
+struct OnlineCaKind;
+
+impl Kind for OnlineCaKind {
+    fn field(&self) -> &'static str {
+        FIELD
+    }
+
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn account<'a>(&self, spec: &'a IssuerSpec) -> Option<&'a dyn AccountSettings> {
+        spec.online_ca.as_ref().map(|settings| settings as &dyn AccountSettings)
+    }
+
+    /// The block holds credentials and nothing that goes into an order.
+    fn asked<'a>(&self, spec: &'a CertificateRequestSpec) -> Asked<'a> {
+        let identity = spec.online_ca.as_ref();
+        let own = identity.and_then(|identity| identity.credentials_secret_ref.as_ref());
+        Asked { block: None, credentials: own.map(|reference| reference.name.as_str()) }
+    }
+}
+
+impl AccountSettings for Settings {
+    fn credentials_form(&self) -> CredentialsForm {
+        CredentialsForm::UserWith { secret: "password" }
+    }
+
+    fn credentials_secret(&self) -> Option<&str> {
+        self.credentials_secret_ref.as_ref().map(|reference| reference.name.as_str())
+    }
+
+    /// "Get trust roots" is asked for without credentials.
+    fn hosts(&self) -> Vec<String> {
+        vec![host_of(&self.certificate_url)]
+    }
+
+    /// The user is whom the certificate is for.
+    fn tenant(&self, credentials: Option<&Basic>) -> String {
+        match credentials {
+            Some(basic) => format!("{} as {}", self.certificate_url, basic.username()),
+            None => self.certificate_url.clone(),
+        }
+    }
+
+    fn has_records(&self) -> bool {
+        false
+    }
+
+    fn open(&self, with: Opening) -> Result<Arc<dyn CertificateAuthority>, Error> {
+        Ok(Arc::new(OnlineCa::new(self, with.credentials, with.transport, with.deadline)?))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn asked(block: serde_json::Value) -> CertificateRequestSpec {
+        serde_json::from_value(json!({
+            "issuerRef": { "name": "ca" }, "secretName": "tls", FIELD: block,
+        }))
+        .unwrap()
+    }
+
+    /// What goes into an order is stored with each certificate: other words would issue all anew.
+    #[test]
+    fn a_request_brings_credentials_and_nothing_else() {
+        let own = asked(json!({ "credentialsSecretRef": { "name": "jdoe" } }));
+        let empty = asked(json!({}));
+        for (name, spec, credentials) in
+            [("credentials", own, Some("jdoe")), ("an empty block", empty, None)]
+        {
+            let Asked { block, credentials: found } = KIND.asked(&spec);
+            assert_eq!((block, found), (None, credentials), "{name}");
+        }
+    }
+}

@@ -1,0 +1,88 @@
+//! SwissSign, as the registry lists it.
+
+use std::sync::Arc;
+
+use super::{FIELD, NAME, SwissSign};
+use crate::api::{CertificateRequestSpec, IssuerSpec, SwissSign as Settings};
+use crate::ca::CertificateAuthority;
+use crate::ca::kind::{AccountSettings, Asked, CredentialsForm, Kind, Opening, host_of};
+use crate::outside::Error;
+use crate::outside::credentials::Basic;
+
+/// SwissSign as a kind of CA.
+pub(in crate::ca) const KIND: &dyn Kind = &SwissSignKind;
+
+struct SwissSignKind;
+
+impl Kind for SwissSignKind {
+    fn field(&self) -> &'static str {
+        FIELD
+    }
+
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn account<'a>(&self, spec: &'a IssuerSpec) -> Option<&'a dyn AccountSettings> {
+        spec.swiss_sign.as_ref().map(|settings| settings as &dyn AccountSettings)
+    }
+
+    fn asked<'a>(&self, spec: &'a CertificateRequestSpec) -> Asked<'a> {
+        let block = spec.swiss_sign.as_ref().and_then(|block| serde_json::to_value(block).ok());
+        Asked { block, credentials: None }
+    }
+}
+
+impl AccountSettings for Settings {
+    fn credentials_form(&self) -> CredentialsForm {
+        CredentialsForm::UserWith { secret: "apiKey" }
+    }
+
+    fn credentials_secret(&self) -> Option<&str> {
+        Some(&self.credentials_secret_ref.name)
+    }
+
+    fn hosts(&self) -> Vec<String> {
+        vec![host_of(&self.url)]
+    }
+
+    fn tenant(&self, credentials: Option<&Basic>) -> String {
+        let user = credentials.map_or("nobody", Basic::username);
+        let client = self.client.id.as_ref().or(self.client.name.as_ref());
+        let client = client.map_or("none", String::as_str);
+        format!("{} as {user}, client {client}", self.url)
+    }
+
+    fn has_records(&self) -> bool {
+        true
+    }
+
+    fn open(&self, with: Opening) -> Result<Arc<dyn CertificateAuthority>, Error> {
+        let Opening { credentials, transport, deadline, clock } = with;
+        Ok(Arc::new(SwissSign::new(self, credentials, transport, deadline, clock)?))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn asked(block: serde_json::Value) -> CertificateRequestSpec {
+        serde_json::from_value(json!({
+            "issuerRef": { "name": "ca" }, "secretName": "tls", FIELD: block,
+        }))
+        .unwrap()
+    }
+
+    /// What goes into an order is stored with each certificate: other words would issue all anew.
+    #[test]
+    fn what_a_request_says_is_stored_in_the_same_words() {
+        for block in [json!({}), json!({ "product": { "name": "DV" } })] {
+            let spec = asked(block.clone());
+            let Asked { block: stored, credentials } = KIND.asked(&spec);
+            assert_eq!((stored, credentials), (Some(block), None));
+        }
+    }
+}
