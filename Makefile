@@ -22,16 +22,45 @@ demo: tools ## Bring up control plane, simulator and operator, and watch certifi
 	$(CARGO) build --all-features --bins --example demo
 	$(CARGO) run --quiet --all-features --example demo
 
+.PHONY: check
+check: tools ## Check format and lints, and run all tests that need no API server: two minutes
+	@$(MAKE) --no-print-directory lint
+	$(CARGO) test --all-features --no-run $(foreach name,$(QUICK),--test $(name)) --lib
+	@$(MAKE) --no-print-directory --output-sync=target --jobs=2 $(addprefix suite-,lib $(QUICK))
+
 .PHONY: test
 test: tools ## Run all tests, those on a real API server included
 	@tests/controlplane/build > /dev/null
-	$(CARGO) test --all-features
-	$(SCHEDULES)
-	$(SCHEDULES) -- random 1 2000
-	$(SCHEDULES) -- mutants
+	$(CARGO) test --all-features --no-run
+	@$(MAKE) --no-print-directory --output-sync=target --jobs=4 $(addprefix suite-,$(SLOW) lib doc $(QUICK))
 
-# With optimisation: there are thousands of schedules.
-SCHEDULES := $(CARGO) test --profile schedules --all-features --test schedules
+# The slowest first: four run at once, and most of the time of the first two is spent waiting.
+SLOW := lifecycle kubernetes exhaustion random mutants
+QUICK := architecture contract online_ca pki_openssl simulator simulator_swisssign swisssign
+
+# What a suite prints comes in one piece, when it has ended, and with the time that it took.
+SUITE = @begun=$$SECONDS; echo "== $(@:suite-%=%)"; $(1); echo "== $(@:suite-%=%): $$((SECONDS - begun)) s"
+
+.PHONY: $(addprefix suite-,lib doc $(QUICK) $(SLOW))
+suite-lib:
+	$(call SUITE,$(CARGO) test --quiet --all-features --lib --bins)
+suite-doc:
+	$(call SUITE,$(CARGO) test --quiet --all-features --doc)
+$(addprefix suite-,$(QUICK)): suite-%:
+	$(call SUITE,$(CARGO) test --quiet --all-features --test $*)
+suite-lifecycle:
+	$(call SUITE,$(CARGO) test --all-features --test lifecycle -- --test-threads=4)
+suite-kubernetes:
+	$(call SUITE,$(CARGO) test --all-features --test kubernetes -- --test-threads=4)
+# These work and never wait: the others come first.
+suite-exhaustion:
+	$(call SUITE,nice $(SCHEDULES))
+suite-random:
+	$(call SUITE,nice $(SCHEDULES) -- random 1 2000)
+suite-mutants:
+	$(call SUITE,nice $(SCHEDULES) -- mutants)
+
+SCHEDULES := $(CARGO) test --quiet --all-features --test schedules
 N ?= 1000
 FROM ?= 1
 SEED ?=

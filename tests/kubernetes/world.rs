@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use crate::support::control_plane::ControlPlane;
 use crate::support::operator::{self, Operator};
 use crate::support::simulator::{Simulator, Site};
+use crate::support::watch;
 
 /// The shared world.
 pub struct World {
@@ -289,18 +290,11 @@ impl Test {
         wish: &str,
         is_so: impl Fn(&CertificateRequest) -> bool,
     ) -> CertificateRequest {
-        let until = Instant::now() + PATIENCE;
-        loop {
-            let found = self.requests().get_opt(name).await.expect("an answer");
-            if let Some(request) = found.as_ref().filter(|request| is_so(request)) {
-                return request.clone();
-            }
-            if Instant::now() > until {
-                let status = found.map(|found| serde_json::to_string_pretty(&found.status));
-                panic!("{name} never was {wish}: {status:#?}\n{}", self.operator_log());
-            }
-            tokio::time::sleep(BETWEEN_LOOKS).await;
-        }
+        let found = watch::until(self.requests(), name, PATIENCE, is_so).await;
+        found.unwrap_or_else(|last| {
+            let status = last.map(|last| serde_json::to_string_pretty(&last.status));
+            panic!("{name} never was {wish}: {status:#?}\n{}", self.operator_log());
+        })
     }
 
     /// Waits until the request is Ready, in a status that speaks of its present spec.
@@ -348,21 +342,20 @@ impl Test {
         is_so: impl Fn(&str, &str, &str) -> bool,
     ) -> String {
         let issuers: Api<Issuer> = Api::namespaced(self.client.clone(), &self.namespace);
-        let until = Instant::now() + PATIENCE;
-        loop {
-            let issuer = issuers.get(name).await.expect("the issuer");
-            let status = issuer.status.unwrap_or_default();
-            if issuer.metadata.generation == Some(status.observed_generation)
-                && let Some(ready) = condition::find(&status.conditions, "Ready")
-                && is_so(&ready.status, &ready.reason, &ready.message)
-            {
-                return ready.message.clone();
-            }
-            if Instant::now() > until {
-                panic!("the issuer never was as wished: {status:#?}\n{}", self.operator_log());
-            }
-            tokio::time::sleep(BETWEEN_LOOKS).await;
-        }
+        let ready = |issuer: &Issuer| {
+            let status = issuer.status.clone().unwrap_or_default();
+            let is_current = issuer.metadata.generation == Some(status.observed_generation);
+            condition::find(&status.conditions, "Ready").filter(|_| is_current).cloned()
+        };
+        let is_as_wished = |issuer: &Issuer| {
+            ready(issuer).is_some_and(|one| is_so(&one.status, &one.reason, &one.message))
+        };
+        let found = watch::until(issuers, name, PATIENCE, is_as_wished).await;
+        let found = found.unwrap_or_else(|last| {
+            let status = last.map(|last| last.status);
+            panic!("the issuer never was as wished: {status:#?}\n{}", self.operator_log());
+        });
+        ready(&found).map(|one| one.message).unwrap_or_default()
     }
 
     /// Events about an object, by reason.

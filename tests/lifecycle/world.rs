@@ -2,20 +2,22 @@
 
 use std::collections::HashSet;
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use chancery::api::{CertificateRequest, Issuer, condition};
+use k8s_openapi::api::authorization::v1::SubjectAccessReview;
 use k8s_openapi::api::core::v1::Secret;
 use kube::Api;
-use kube::api::ListParams;
+use kube::api::{ListParams, Patch, PatchParams};
 use kube::core::DynamicObject;
 use serde_json::{Value, json};
-use tokio::sync::{Mutex, MutexGuard};
+use tokio::sync::{Semaphore, SemaphorePermit};
 
 use crate::support::control_plane::ControlPlane;
 use crate::support::operator::{self, Operator};
-use crate::support::program;
 use crate::support::simulator::{Simulator, Site};
+use crate::support::{program, watch};
 
 /// The shared world.
 pub struct World {
@@ -32,9 +34,40 @@ pub const OPERATOR: &str = "system:serviceaccount:chancery:chancery";
 /// How long the lease of these operators lasts: many are killed, and the next waits for its end.
 pub const LEASE_SECONDS: u64 = 2;
 
-fn world() -> &'static World {
-    static WORLD: OnceLock<World> = OnceLock::new();
-    WORLD.get_or_init(|| {
+/// So many tests at once, each with a world to itself: they wait more than they work.
+const WORLDS: usize = 4;
+static WORLD: [OnceLock<World>; WORLDS] = [const { OnceLock::new() }; WORLDS];
+static TURNS: Semaphore = Semaphore::const_new(WORLDS);
+static FREE: std::sync::Mutex<[bool; WORLDS]> = std::sync::Mutex::new([true; WORLDS]);
+
+/// The turn of a test: one of the worlds is its own, or would be.
+pub struct Turn {
+    world: usize,
+    _permit: SemaphorePermit<'static>,
+}
+
+impl Turn {
+    async fn next() -> Self {
+        let permit = TURNS.acquire().await.expect("it is never closed");
+        let mut free = FREE.lock().expect("nobody failed with it");
+        let world = free.iter().position(|is_free| *is_free).expect("as many as permits");
+        free[world] = false;
+        Self { world, _permit: permit }
+    }
+
+    fn world(&self) -> &'static World {
+        WORLD[self.world].get_or_init(World::new)
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        FREE.lock().expect("nobody failed with it")[self.world] = true;
+    }
+}
+
+impl World {
+    fn new() -> Self {
         let plane = ControlPlane::start();
         let simulator = Simulator::start(plane.dir());
         plane.kubectl(["apply", "-f", "deploy/rbac.yaml"]).expect("the shipped RBAC");
@@ -42,20 +75,14 @@ fn world() -> &'static World {
         let code = early.process.wait(Duration::from_secs(20));
         let without_definitions = (code, early.process.log());
         operator::install(&plane);
-        // What is established is not served in the same moment.
-        for plural in ["certificaterequests", "issuers", "clusterissuers"] {
-            let path = format!("/apis/chancery.dev/v1alpha1/{plural}");
-            until("the API server serves them", || plane.kubectl(["get", "--raw", &path]).is_ok());
-        }
-        World { plane, simulator, without_definitions }
-    })
+        Self { plane, simulator, without_definitions }
+    }
 }
 
-static TURN: Mutex<()> = Mutex::const_new(());
-
-/// The turn of a test that needs the machine, and nothing of the shared world.
-pub fn turn() -> MutexGuard<'static, ()> {
-    TURN.blocking_lock()
+/// The turn of a test that needs the machine, and no world.
+pub fn turn() -> Turn {
+    let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+    runtime.block_on(Turn::next())
 }
 
 /// One test: its turn, a namespace and a CA.
@@ -64,8 +91,10 @@ pub struct Test {
     pub namespace: String,
     pub site: Site<'static>,
     pub client: kube::Client,
+    /// The operator was left without some right.
+    is_forbidden: AtomicBool,
     // Let go last.
-    _turn: MutexGuard<'static, ()>,
+    _turn: Turn,
 }
 
 /// A call of the operator to the API server.
@@ -96,8 +125,8 @@ impl Test {
     /// Waits for its turn; then a namespace with `name`, and a CA that takes and makes ECDSA keys
     /// and that nobody else uses.
     pub async fn new(name: &str) -> Self {
-        let turn = TURN.lock().await;
-        let world = world();
+        let turn = Turn::next().await;
+        let world = turn.world();
         // What an earlier test left behind would be work for the operators of this one.
         let client = world.plane.client().await;
         let left: Api<CertificateRequest> = Api::all(client.clone());
@@ -106,7 +135,8 @@ impl Test {
         world.plane.kubectl(["create", "namespace", name]).expect("a new namespace");
         let site = world.simulator.online_ca(name);
         site.configure(json!({"minKeyBits": 256, "keyAlgorithm": "ECDSA"})).await;
-        Self { world, namespace: name.to_owned(), site, client, _turn: turn }
+        let is_forbidden = AtomicBool::new(false);
+        Self { world, namespace: name.to_owned(), site, client, is_forbidden, _turn: turn }
     }
 
     /// An operator that acts.
@@ -152,15 +182,12 @@ impl Test {
             },
         }));
         let issuers: Api<Issuer> = Api::namespaced(self.client.clone(), &self.namespace);
-        let until = Instant::now() + PATIENCE;
-        loop {
-            let status = issuers.get("ca").await.expect("the issuer").status.unwrap_or_default();
-            if condition::is_true(&status.conditions, "Ready") {
-                return;
-            }
-            assert!(Instant::now() < until, "the issuer never was ready: {status:#?}");
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
+        let is_so = |issuer: &Issuer| {
+            let status = issuer.status.clone().unwrap_or_default();
+            condition::is_true(&status.conditions, "Ready")
+        };
+        let found = watch::until(issuers, "ca", PATIENCE, is_so).await;
+        found.unwrap_or_else(|last| panic!("the issuer never was ready: {last:#?}"));
     }
 
     /// A request for an ECDSA key, delivered to `<name>-tls`.
@@ -183,9 +210,9 @@ impl Test {
         })
     }
 
-    /// Applies an object as users do.
+    /// Applies an object: what it says is so afterwards, the rest stays.
     pub fn apply(&self, object: Value) {
-        self.world.plane.apply(&object.to_string()).expect("the object is taken");
+        self.world.plane.put(object).expect("the object is taken");
     }
 
     /// Creates many requests, faster than kubectl does.
@@ -226,19 +253,11 @@ impl Test {
         wish: &str,
         is_so: impl Fn(&CertificateRequest) -> bool,
     ) -> CertificateRequest {
-        let until = Instant::now() + PATIENCE;
-        loop {
-            // The API server itself may just be on its way back.
-            let found = self.requests().get(name).await;
-            if let Some(request) = found.as_ref().ok().filter(|request| is_so(request)) {
-                return request.clone();
-            }
-            if Instant::now() > until {
-                let status = found.map(|found| serde_json::to_string_pretty(&found.status));
-                panic!("{name} never was {wish}: {status:#?}\n{}", operator.process.log());
-            }
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
+        let found = watch::until(self.requests(), name, PATIENCE, is_so).await;
+        found.unwrap_or_else(|last| {
+            let status = last.map(|last| serde_json::to_string_pretty(&last.status));
+            panic!("{name} never was {wish}: {status:#?}\n{}", operator.process.log());
+        })
     }
 
     /// Waits until the request is Ready.
@@ -360,34 +379,64 @@ impl Test {
     }
 
     pub fn until_allowed(&self, verb: &str, resource: &str, is_allowed: bool) {
-        let who = format!("--as={OPERATOR}");
+        if !is_allowed {
+            self.is_forbidden.store(true, Ordering::Relaxed);
+        }
+        let (resource, subresource) = resource.split_once('/').unwrap_or((resource, ""));
+        let (plural, group) = resource.split_once('.').unwrap_or((resource, ""));
+        let review: SubjectAccessReview = serde_json::from_value(json!({
+            "metadata": {},
+            "spec": {
+                "user": OPERATOR,
+                "groups": ["system:serviceaccounts", "system:serviceaccounts:chancery", "system:authenticated"],
+                "resourceAttributes": {
+                    "verb": verb, "group": group, "resource": plural, "subresource": subresource,
+                    "namespace": self.namespace,
+                },
+            },
+        }))
+        .expect("a review");
         until(&format!("{verb} {resource} is allowed: {is_allowed}"), || {
-            // A "no" is a failure for kubectl.
-            let (resource, subresource) = resource.split_once('/').unwrap_or((resource, ""));
-            let sub = format!("--subresource={subresource}");
-            let args = ["auth", "can-i", verb, resource, "-n", &self.namespace, &who, &sub];
-            self.world.plane.kubectl(args).is_ok() == is_allowed
+            let review = review.clone();
+            let answer = self.world.plane.ask(async move |client| {
+                Api::<SubjectAccessReview>::all(client).create(&Default::default(), &review).await
+            });
+            let status = answer.expect("an answer").status;
+            status.is_some_and(|status| status.allowed) == is_allowed
         });
     }
 }
 
 impl Drop for Test {
     fn drop(&mut self) {
-        let plane = &self.world.plane;
-        let records =
-            ["annotate", "secret", "-l", "chancery.dev/order=true", "-n", &self.namespace];
-        let _ = plane.kubectl(records.into_iter().chain(["chancery.dev/release=the-test-is-over"]));
-        // A test that failed may have left the operator without rights.
-        let _ = plane.kubectl(["apply", "-f", "deploy/rbac.yaml"]);
-        // Faster than to wait for the end of the namespace.
-        for collection in [
-            "apis/chancery.dev/v1alpha1/namespaces/{}/certificaterequests",
-            "apis/chancery.dev/v1alpha1/namespaces/{}/issuers",
-            "api/v1/namespaces/{}/secrets",
-        ] {
-            let path = format!("/{}", collection.replace("{}", &self.namespace));
-            let _ = plane.kubectl(["delete", "--raw", &path]);
+        let namespace = self.namespace.clone();
+        self.world.plane.ask(async move |client| clear(&client, &namespace).await);
+        // A test may have left the operator without rights.
+        if self.is_forbidden.load(Ordering::Relaxed) {
+            let _ = self.world.plane.kubectl(["apply", "-f", "deploy/rbac.yaml"]);
         }
+    }
+}
+
+/// Takes away what the operators of later tests would work on, faster than to wait for the end of the
+/// namespace.
+async fn clear(client: &kube::Client, namespace: &str) {
+    let secrets: Api<Secret> = Api::namespaced(client.clone(), namespace);
+    let orders = ListParams::default().labels("chancery.dev/order=true");
+    let release =
+        json!({"metadata": {"annotations": {"chancery.dev/release": "the-test-is-over"}}});
+    for record in secrets.list_metadata(&orders).await.map(|list| list.items).unwrap_or_default() {
+        let name = record.metadata.name.unwrap_or_default();
+        let _ = secrets.patch(&name, &PatchParams::default(), &Patch::Merge(&release)).await;
+    }
+    for collection in [
+        "apis/chancery.dev/v1alpha1/namespaces/{}/certificaterequests",
+        "apis/chancery.dev/v1alpha1/namespaces/{}/issuers",
+        "api/v1/namespaces/{}/secrets",
+    ] {
+        let path = format!("/{}", collection.replace("{}", namespace));
+        let request = http::Request::delete(path).body(Vec::new()).expect("a request");
+        let _ = client.request_text(request).await;
     }
 }
 

@@ -8,6 +8,10 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
+use k8s_openapi::api::authentication::v1::{TokenRequest, TokenRequestSpec};
+use k8s_openapi::api::core::v1::ServiceAccount;
+use kube::Api;
+use kube::api::PostParams;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use secrecy::ExposeSecret as _;
 use tempfile::TempDir;
@@ -29,6 +33,16 @@ pub struct ControlPlane {
 }
 
 const ADMIN_TOKEN: &str = "admin-of-a-test";
+/// Far longer than an API server needs to start, also on a machine that builds something else.
+const PATIENCE: Duration = Duration::from_secs(180);
+const BETWEEN_LOOKS: Duration = Duration::from_millis(50);
+/// Where our kinds and what they need are listed.
+const OURS: [&str; 4] = [
+    "/apis/chancery.dev/v1alpha1/certificaterequests",
+    "/apis/chancery.dev/v1alpha1/clusterissuers",
+    "/apis/chancery.dev/v1alpha1/issuers",
+    "/api/v1/secrets",
+];
 
 impl ControlPlane {
     /// Builds what is missing (with a progress line, once), and starts everything.
@@ -102,6 +116,30 @@ impl ControlPlane {
         if output.status.success() { Ok(text(&output.stdout)) } else { Err(text(&output.stderr)) }
     }
 
+    /// Applies one object as controllers do: what it says is so afterwards, the rest stays.
+    pub fn put(&self, object: serde_json::Value) -> Result<(), String> {
+        self.ask(async move |client| {
+            let at = |name: &str| object["metadata"][name].as_str().unwrap_or_default().to_owned();
+            let (version, kind) = (&object["apiVersion"], &object["kind"]);
+            let version = version.as_str().unwrap_or_default();
+            let root = if version.contains('/') { "apis" } else { "api" };
+            let plural = format!("{}s", kind.as_str().unwrap_or_default().to_lowercase());
+            let place = match at("namespace") {
+                none if none.is_empty() => String::new(),
+                namespace => format!("namespaces/{namespace}/"),
+            };
+            let path = format!(
+                "/{root}/{version}/{place}{plural}/{}?fieldManager=test&force=true",
+                at("name")
+            );
+            let request = http::Request::patch(path)
+                .header("content-type", "application/apply-patch+yaml")
+                .body(object.to_string().into_bytes())
+                .expect("a request");
+            client.request_text(request).await.map(drop).map_err(|error| error.to_string())
+        })
+    }
+
     /// Applies YAML as users do.
     pub fn apply(&self, yaml: &str) -> Result<String, String> {
         self.kubectl_stdin(&["apply", "-f", "-"], yaml)
@@ -126,13 +164,44 @@ impl ControlPlane {
 
     /// A kubeconfig that speaks as a ServiceAccount, with a token of the real token API.
     pub fn kubeconfig_of(&self, namespace: &str, service_account: &str) -> PathBuf {
-        let token = self
-            .kubectl(["create", "token", "-n", namespace, service_account, "--duration=12h"])
-            .unwrap_or_else(|error| panic!("no token for {service_account}: {error}"));
-        let path = self.dir().join(format!("{namespace}-{service_account}.kubeconfig"));
-        let text = kubeconfig_for(self.dir(), &self.url, token.trim(), service_account);
+        let wanted = TokenRequest {
+            spec: TokenRequestSpec { expiration_seconds: Some(43_200), ..Default::default() },
+            ..Default::default()
+        };
+        let (name, namespace) = (service_account.to_owned(), namespace.to_owned());
+        let path = self.dir().join(format!("{namespace}-{name}.kubeconfig"));
+        let answer = self.ask(async move |client| {
+            let accounts: Api<ServiceAccount> = Api::namespaced(client, &namespace);
+            accounts.create_token_request(&name, &PostParams::default(), &wanted).await
+        });
+        let status = answer.expect("a token").status.expect("a token");
+        let text = kubeconfig_for(self.dir(), &self.url, &status.token, service_account);
         std::fs::write(&path, text).expect("writes");
         path
+    }
+
+    /// Asks the API server as the administrator, from where nothing can be awaited. A tenth of what
+    /// starting `kubectl` costs.
+    pub fn ask<T: Send + 'static, F: Future<Output = T>>(
+        &self,
+        question: impl FnOnce(kube::Client) -> F + Send + 'static,
+    ) -> T {
+        let kubeconfig = self.kubeconfig();
+        let asker = std::thread::spawn(move || {
+            let runtime =
+                tokio::runtime::Builder::new_current_thread().enable_all().build().expect("one");
+            runtime.block_on(async { question(client(&kubeconfig).await).await })
+        });
+        asker.join().expect("an answer")
+    }
+
+    /// Whether `path` is answered, and not with an error.
+    fn serves(&self, path: &str) -> Result<(), String> {
+        let request = http::Request::get(path).body(Vec::new()).expect("a request");
+        self.ask(async move |client| match client.request_text(request).await {
+            Ok(_) => Ok(()),
+            Err(error) => Err(error.to_string()),
+        })
     }
 
     /// A client as the administrator.
@@ -207,27 +276,28 @@ impl ControlPlane {
         assert!(copied.expect("cp starts").success(), "the store is copied");
     }
 
-    fn wait_until_it_serves(&self) {
+    /// Waits until it serves our kinds.
+    pub fn wait_until_it_serves(&self) {
         self.wait_until_ready();
         // Ready or not, it turns lists of custom resources away while it fills its own caches.
-        for _ in 0..300 {
-            if self.kubectl(["get", "chancery,secrets", "--all-namespaces"]).is_ok() {
-                return;
+        let until = Instant::now() + PATIENCE;
+        for path in OURS {
+            while let Err(error) = self.serves(path) {
+                assert!(Instant::now() < until, "the API server does not serve {path}: {error}");
+                std::thread::sleep(BETWEEN_LOOKS);
             }
-            std::thread::sleep(Duration::from_millis(100));
         }
-        panic!("the API server does not serve our kinds");
     }
 
     fn wait_until_ready(&self) {
-        let until = Instant::now() + Duration::from_secs(90);
+        let until = Instant::now() + PATIENCE;
         let mut last = String::new();
         while Instant::now() < until {
-            match self.kubectl(["get", "--raw", "/readyz"]) {
-                Ok(_) => return,
+            match self.serves("/readyz") {
+                Ok(()) => return,
                 Err(error) => last = error,
             }
-            std::thread::sleep(Duration::from_millis(100));
+            std::thread::sleep(BETWEEN_LOOKS);
         }
         panic!(
             "the API server did not become ready: {last}\n{}\n{}",

@@ -16,6 +16,7 @@ pub mod control_plane;
 pub mod operator;
 pub mod process;
 pub mod simulator;
+pub mod watch;
 
 use std::path::{Path, PathBuf};
 

@@ -23,6 +23,8 @@ pub fn install(plane: &ControlPlane) {
             "crds/clusterissuers.yaml",
         ])
         .expect("the definitions are established");
+    // What is established is not served in the same moment.
+    plane.wait_until_it_serves();
 }
 
 /// A running operator.
