@@ -20,8 +20,8 @@ mod swiss_sign;
 
 pub use self::certificate_request::{
     AttemptInputs, CertificateRequest, CertificateRequestSpec, CertificateRequestStatus,
-    CsrSecretReference, DeliveredCertificate, IssuerReference, KeyAlgorithm, OrderPhase,
-    OrderStatus, PrivateKeySpec, RotationPolicy, SecretTemplate,
+    CsrSecretReference, DeliveredCertificate, IssuerReference, KeyAlgorithm, OrderActor,
+    OrderPhase, OrderStatus, PrivateKeySpec, RotationPolicy, SecretTemplate, Wait, WaitsFor,
 };
 pub use self::crd::all as crds;
 pub use self::issuer::{

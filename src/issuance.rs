@@ -28,6 +28,7 @@ mod decide;
 mod describe;
 #[cfg(test)]
 mod fixtures;
+mod former;
 pub mod issuer;
 mod observation;
 pub mod order;
@@ -45,7 +46,7 @@ pub use self::decide::{KeyPlan, Rest, Step, decide, repair_pause};
 pub use self::describe::{Description, Notice, Requeue, describe};
 pub use self::observation::{
     Account, CachedTarget, IssuerState, Observation, Obtained, Outcome, Previous, Read, Request,
-    Target, Template, Trouble,
+    Target, Template, Trouble, waits_for,
 };
 pub use self::order::record;
 pub use self::order::record::{

@@ -21,6 +21,7 @@ pub mod metrics;
 pub mod mutant;
 pub mod outside;
 pub mod pki;
+pub mod reason;
 pub mod server;
 #[cfg(feature = "simulator")]
 pub mod simulator;

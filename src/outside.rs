@@ -5,6 +5,7 @@
 //! [`remote_text`] makes what comes back fit for a condition, and an [`Error`] says what happens
 //! next. Nothing here knows what the other side is for.
 
+use crate::reason::Reason;
 use std::time::Duration;
 
 pub mod credentials;
@@ -53,7 +54,7 @@ pub struct Error {
     /// What happens next.
     pub disposition: Disposition,
     /// One word in camel case, for the condition's reason.
-    pub reason: &'static str,
+    pub reason: Reason,
     /// What was tried and what came of it.
     pub message: String,
 }

@@ -312,6 +312,53 @@ pub struct CertificateRequestStatus {
     /// at once.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_attempt: Option<AttemptInputs>,
+    /// What the request waits for, as the next look has to know it; the conditions say it in words.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wait: Option<Wait>,
+}
+
+/// What a request waits for.
+#[derive(KubeSchema, Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Wait {
+    /// What for.
+    #[serde(rename = "for")]
+    pub on: WaitsFor,
+    /// A person must act first.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub needs_person: bool,
+}
+
+/// What is waited for.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
+pub enum WaitsFor {
+    /// The next attempt: what came of the last one stands until then.
+    Attempt,
+    /// An order whose answer may have been lost: it is looked for.
+    Search,
+    /// The target Secret, which is somebody else's, or into which nothing can be put.
+    Secret,
+    /// A person.
+    Person,
+    /// `ordersPerDay` of the issuer: another day.
+    OrdersPerDay,
+    /// `openOrders` of the issuer: the end of another order.
+    OpenOrders,
+    /// `ordersPerRequestPerDay` of the issuer.
+    OrdersPerRequestPerDay,
+}
+
+impl WaitsFor {
+    /// The field of the issuer's `spec.limits` that is waited for, where it is one.
+    #[must_use]
+    pub fn limit(self) -> Option<&'static str> {
+        match self {
+            Self::OrdersPerDay => Some("ordersPerDay"),
+            Self::OpenOrders => Some("openOrders"),
+            Self::OrdersPerRequestPerDay => Some("ordersPerRequestPerDay"),
+            Self::Attempt | Self::Person | Self::Search | Self::Secret => None,
+        }
+    }
 }
 
 /// The delivered certificate, as read from the certificate itself.
@@ -359,6 +406,9 @@ pub struct OrderStatus {
     /// Who must act next.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub waiting_for: Option<String>,
+    /// The same in one word: `Ca`, `Approver` or `Owner`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub actor: Option<OrderActor>,
     /// What the CA says of it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,
@@ -375,6 +425,17 @@ pub struct OrderStatus {
     /// The process that submitted it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub claimed_by: Option<String>,
+}
+
+/// Who must act next for an order to move.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
+pub enum OrderActor {
+    /// The CA works on it.
+    Ca,
+    /// A person at the CA or the registration authority.
+    Approver,
+    /// The owner of a domain or a mailbox.
+    Owner,
 }
 
 /// Where an order stands.

@@ -1,10 +1,15 @@
 //! Condition types, reasons and the one rule by which conditions change.
 //!
+//! Conditions are for people and for tools that wait: nothing here reads one back to go on from it.
+//! What a later run needs is a field of its own in the status.
+//!
 //! Types and polarity follow the kstatus conventions, reasons use cert-manager's words where it
 //! has one. A transition time moves only when a condition's status flips.
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+
+use crate::reason::Word;
 
 /// A valid certificate is delivered (requests), or requests can be submitted (issuers).
 pub const READY: &str = "Ready";
@@ -24,7 +29,7 @@ pub struct Verdict {
     /// True or False.
     pub holds: bool,
     /// One word in camel case.
-    pub reason: &'static str,
+    pub reason: Word,
     /// Sentences for a person.
     pub message: String,
 }
@@ -32,8 +37,8 @@ pub struct Verdict {
 impl Verdict {
     /// A condition with everything it needs.
     #[must_use]
-    pub fn new(kind: &'static str, holds: bool, reason: &'static str, message: String) -> Self {
-        Self { kind, holds, reason, message }
+    pub fn new(kind: &'static str, holds: bool, reason: impl Into<Word>, message: String) -> Self {
+        Self { kind, holds, reason: reason.into(), message }
     }
 }
 
@@ -58,7 +63,7 @@ pub fn merge(
                 last_transition_time,
                 message: truncated(verdict.message),
                 observed_generation: Some(generation),
-                reason: verdict.reason.to_owned(),
+                reason: verdict.reason.into_owned(),
                 status: status.to_owned(),
                 type_: verdict.kind.to_owned(),
             }

@@ -1,6 +1,6 @@
 //! `Issuer` and `ClusterIssuer`: one account at one certificate authority outside the cluster.
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -213,6 +213,9 @@ pub struct IssuerStatus {
     /// resourceVersion of the credentials Secret that this status speaks of.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub credentials_resource_version: Option<String>,
+    /// When the CA refused the credentials; absent where it has not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub credentials_refused_at: Option<Time>,
     /// What is reserved of `limits.ordersPerDay`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub budget: Option<DayBudget>,

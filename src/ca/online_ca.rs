@@ -29,6 +29,7 @@ use crate::outside::credentials::Basic;
 use crate::outside::transport::Transport;
 use crate::outside::{Disposition, Error};
 use crate::pki::{Certificate, KeyKind};
+use crate::reason::Reason;
 
 /// Its block in the spec of an Issuer, and in that of a request.
 const FIELD: &str = "onlineCa";
@@ -106,7 +107,7 @@ fn check_credentials(credentials: &Basic, split: BasicSplit) -> Result<(), Error
     };
     Err(Error {
         disposition: Disposition::BlameCredentials,
-        reason: "CredentialsUnusable",
+        reason: Reason::CredentialsUnusable,
         message: fault.to_owned(),
     })
 }
@@ -126,7 +127,7 @@ impl CertificateAuthority for OnlineCa {
         let Some(credentials) = order.credentials.or(self.credentials.as_ref()) else {
             return Submitted::Refused(Error {
                 disposition: Disposition::Reject,
-                reason: "CredentialsMissing",
+                reason: Reason::CredentialsMissing,
                 message: "neither the request nor its issuer names credentials: set spec.onlineCa.credentialsSecretRef in one of them".to_owned(),
             });
         };

@@ -4,6 +4,7 @@ use super::Blocks;
 use super::kind::{AccountSettings, Kind};
 use crate::api::{CertificateRequestSpec, IssuerSpec};
 use crate::outside::{Disposition, Error};
+use crate::reason::Reason;
 
 /// All of them.
 #[rustfmt::skip] // One line each.
@@ -22,7 +23,7 @@ pub fn account(spec: &IssuerSpec) -> Result<&dyn AccountSettings, Error> {
             KINDS.iter().map(|kind| format!("spec.{}", kind.field())).collect();
         Error {
             disposition: Disposition::BlameIssuer,
-            reason: "KindUnknown",
+            reason: Reason::KindUnknown,
             message: format!(
                 "spec names no kind of CA that this version knows: set {}",
                 fields.join(" or ")
@@ -77,7 +78,7 @@ mod tests {
     #[test]
     fn an_issuer_without_a_kind_is_told_what_to_set() {
         let error = account(&serde_json::from_value(json!({})).unwrap()).err().unwrap();
-        assert_eq!(error.reason, "KindUnknown");
+        assert_eq!(error.reason, Reason::KindUnknown);
         for kind in KINDS {
             assert!(error.message.contains(&format!("spec.{}", kind.field())), "{error}");
         }

@@ -54,6 +54,7 @@ use crate::outside::credentials::Basic;
 use crate::outside::transport::Transport;
 use crate::outside::{Disposition, Error};
 use crate::pki::{self, Certificate, KeyKind, Names};
+use crate::reason::Reason;
 
 /// Its block in the spec of an Issuer, and in that of a request.
 const FIELD: &str = "swissSign";
@@ -111,14 +112,14 @@ impl SwissSign {
         let credentials = credentials.filter(|basic| !basic.password().trim().is_empty());
         let credentials = credentials.ok_or_else(|| Error {
             disposition: Disposition::BlameCredentials,
-            reason: "CredentialsUnusable",
+            reason: Reason::CredentialsUnusable,
             message: "the Secret of spec.swissSign.credentialsSecretRef holds no apiKey: write the API key of the account into it".to_owned(),
         })?;
         let window: Option<jiff::SignedDuration> = settings.settle_window.parse().ok();
         let window = window.and_then(|window| Duration::try_from(window).ok());
         let settle_window = window.ok_or_else(|| Error {
             disposition: Disposition::BlameIssuer,
-            reason: "SettingsInvalid",
+            reason: Reason::SettingsInvalid,
             message: "spec.swissSign.settleWindow is no duration such as 15m".to_owned(),
         })?;
         // A submit may take as long as a call may before the CA commits it, and so may the search.
@@ -379,7 +380,7 @@ impl SwissSign {
         let unclear = |message: String| {
             Submitted::Unknown(Error {
                 disposition: Disposition::Internal,
-                reason: "UnexpectedAnswer",
+                reason: Reason::UnexpectedAnswer,
                 message,
             })
         };
@@ -434,14 +435,14 @@ impl CertificateAuthority for SwissSign {
         let issuers = || self.settings.product.as_ref().map(|one| (one, ChosenBy::Issuer));
         let Some((product, chosen_by)) = own.or_else(issuers) else {
             return Err(reject(
-                "ProductMissing",
+                Reason::ProductMissing,
                 "neither the request nor its issuer names a product of SwissSign: set spec.swissSign.product in one of them",
             ));
         };
         // The CSR carries the names: the API has overrides for them, and they are not needed.
         if *wanted.names == Names::default() {
             return Err(reject(
-                "NamesMissing",
+                Reason::NamesMissing,
                 "SwissSign issues for names: set commonName or dnsNames",
             ));
         }
@@ -566,7 +567,7 @@ fn product_of(
         (None, Some(id)) => Ok(wire::Product { uuid: Some(id.clone()), ..Default::default() }),
         (None, None) => Err(Error {
             disposition: chosen_by.disposition(),
-            reason: "ProductNotFound",
+            reason: Reason::ProductNotFound,
             message: format!(
                 "the API lists no products for client {}: give the id instead of the name in {}",
                 resolved.client,
@@ -630,7 +631,7 @@ fn csr_and_tag(order: &Order<'_>) -> Result<(String, String), Error> {
 /// A product that will not do is the fault of whoever chose it.
 fn blamed(problem: Problem, chosen_by: ChosenBy) -> Error {
     let error = problem.error;
-    if error.reason != "ProductInvalid" {
+    if error.reason != Reason::ProductInvalid {
         return error;
     }
     Error { disposition: chosen_by.disposition(), ..error }
@@ -639,21 +640,21 @@ fn blamed(problem: Problem, chosen_by: ChosenBy) -> Error {
 fn no_client(wanted: &str) -> Error {
     Error {
         disposition: Disposition::BlameIssuer,
-        reason: "ClientNotFound",
+        reason: Reason::ClientNotFound,
         message: format!(
             "SwissSign shows the account no client {wanted}: check spec.swissSign.client"
         ),
     }
 }
 
-fn reject(reason: &'static str, message: &str) -> Error {
+fn reject(reason: Reason, message: &str) -> Error {
     Error { disposition: Disposition::Reject, reason, message: message.to_owned() }
 }
 
 fn ours(why: &str) -> Error {
     Error {
         disposition: Disposition::Internal,
-        reason: "OrderUnusable",
+        reason: Reason::OrderUnusable,
         message: format!("nothing was sent to SwissSign: {why}"),
     }
 }

@@ -27,11 +27,12 @@ use crate::api::{
 use crate::ca::{OpenOrder, registry};
 use crate::issuance::{
     CachedTarget, CsrReference, Description, IssuerState, Notice, Observation, OrderSeen, Outcome,
-    Previous, QuotaSeen, RenewBefore, Request, Requeue, Rest, Step, Template, Trouble, Withheld,
-    decide, describe, record_name,
+    Previous, QuotaSeen, RenewBefore, Request, Requeue, Rest, Step, Template, Trouble, decide,
+    describe, record_name,
 };
 use crate::mutant::{self, Mutant};
 use crate::outside::Disposition;
+use crate::reason::Reason;
 
 /// One run for one request.
 pub(super) async fn reconcile(
@@ -102,7 +103,7 @@ async fn run(context: &Arc<Context>, request: &CertificateRequest) -> Action {
         context.memory.repairs.note(&seen);
     }
     // Where the chain does not verify, the bundle may have been mended without a word.
-    if matches!(&rest, Rest::Failed(trouble) if trouble.reason == "ChainNotTrusted") {
+    if matches!(&rest, Rest::Failed(trouble) if trouble.reason == Reason::ChainNotTrusted) {
         issuer.now(context).iter().for_each(|issuer| context.accounts.reopen(&issuer.key));
     }
     let known = if seen.order.announced { written.status.clone() } else { known };
@@ -169,7 +170,7 @@ async fn announce(
     let before = request.status.clone().unwrap_or_default();
     let status = describe(seen, &before.conditions, &Rest::Submitting).status;
     if mutant::is_removed(Mutant::Announcement) {
-        return Outcome::Announced;
+        return Outcome::Announced(Box::new(status));
     }
     failpoint("before-announce");
     let written = put_status(context, request, status).await;
@@ -178,16 +179,17 @@ async fn announce(
         Ok(object) => {
             let version = object.resource_version();
             context.memory.expectations.expect(&seen.request.uid, version.as_deref(), None);
+            let status = object.status.clone().unwrap_or_default();
             *request = object;
             context.memory.unwritten.forget(&seen.request.uid);
-            Outcome::Announced
+            Outcome::Announced(Box::new(status))
         }
         Err(error) if matches!(error.kind, ErrorKind::Conflict | ErrorKind::NotFound) => {
             Outcome::Abandoned
         }
         Err(error) => Outcome::Failed(Trouble {
             disposition: Disposition::Retry { after: None },
-            reason: "OrderNotAnnounced",
+            reason: Reason::OrderNotAnnounced,
             message: format!("nothing was ordered, for it could not be announced: {error}"),
             counts: true,
         }),
@@ -215,7 +217,10 @@ fn follow(context: &Arc<Context>, issuer: &FoundIssuer, seen: &Observation, rest
             let request = (seen.request.namespace.clone(), seen.request.name.clone());
             context.order_poller.follow(context, key, open, request, seen.order.progress.clone());
         }
-        _ if matches!(rest, Rest::IssuerNotReady(_) | Rest::IssuerMissing | Rest::Deleted) => {}
+        _ if matches!(
+            rest,
+            Rest::IssuerNotReady(_) | Rest::IssuerMissing | Rest::Deleted | Rest::Abandoned
+        ) => {}
         _ => context.order_poller.forget(&reference),
     }
 }
@@ -240,7 +245,7 @@ async fn finish(
     seen: &Observation,
     rest: &Rest,
 ) -> Result<Action, Action> {
-    if *rest == Rest::Deleted {
+    if matches!(rest, Rest::Deleted | Rest::Abandoned) {
         return Ok(Action::await_change());
     }
     let Description { status, notices, requeue } = describe(seen, &before.conditions, rest);
@@ -402,7 +407,7 @@ impl FoundIssuer {
                 match ready {
                     Some(ready)
                         if status.observed_generation == *generation
-                            && (ready.status == "True" || request.needs_not(&ready.reason)) =>
+                            && (ready.status == "True" || request.needs_not(status)) =>
                     {
                         IssuerState::Ready {
                             version: format!("{uid}/{generation}"),
@@ -501,9 +506,9 @@ fn quota_seen(
     issuer: &Limited<'_>,
     now: jiff::Timestamp,
 ) -> QuotaSeen {
-    let has_waited = Withheld::is_told(previous.issuing.as_ref());
-    let withheld =
-        has_waited.then(|| context.quotas.withheld(&context.stores, issuer, request, now));
+    let withheld = previous
+        .waits_for_limit()
+        .then(|| context.quotas.withheld(&context.stores, issuer, request, now));
     let record = record_name(&request.name_any());
     let record = ObjectRef::new(&record).within(&request.namespace().unwrap_or_default());
     let made = context.stores.records.get(&record).map(|record| {

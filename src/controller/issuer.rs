@@ -219,7 +219,7 @@ async fn finish<K: IssuerObject>(
 ) -> Action {
     let failures = if result.is_ok() { 0 } else { seen.failures.saturating_add(1) };
     if let Err(error) = &result {
-        tracing::warn!(reason = error.reason, "{error}");
+        tracing::warn!(reason = error.reason.word(), "{error}");
     }
     let (status, notices, Requeue::At(next)) = describe(seen, result) else {
         return Action::await_change();

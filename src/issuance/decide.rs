@@ -19,6 +19,7 @@ use crate::mutant::{self, Mutant};
 use crate::outside::Disposition;
 use crate::pki::chain::{self, Expected, Unfit, VerifiedChain};
 use crate::pki::{Certificate, KeyKind, Names, PrivateKey, csr};
+use crate::reason::Reason;
 
 /// A Secret that somebody else keeps changing back is repaired after this time at the earliest; each
 /// repair in a row doubles it, up to [`LONGEST_REPAIR_PAUSE`].
@@ -82,6 +83,8 @@ pub enum KeyPlan {
 pub enum Rest {
     /// The request is gone or going.
     Deleted,
+    /// The run was given up: nothing is told, and another follows.
+    Abandoned,
     /// A fitting certificate is delivered.
     Kept,
     /// Something would be issued, and `suspend` is set.
@@ -154,6 +157,9 @@ pub fn decide(seen: &Observation) -> Step {
 fn next(seen: &Observation) -> Step {
     if seen.request.deleting {
         return Step::Rest(Rest::Deleted);
+    }
+    if seen.abandoned {
+        return Step::Rest(Rest::Abandoned);
     }
     if let Some(trouble) = &seen.trouble {
         return Step::Rest(Rest::Failed(trouble.clone()));
@@ -257,12 +263,12 @@ pub(super) fn examined(
         Step::Rest(Rest::Failed(Trouble { disposition, reason, message, counts: true }))
     };
     if let Some(message) = refusal(&seen.request, account) {
-        return Err(reject("NotSupportedByCa", message));
+        return Err(reject(Reason::NotSupportedByCa, message));
     }
     if let Some(reference) = &seen.request.csr {
         let Some(csr) = &seen.csr else { return Err(Step::ReadCsr) };
         if let Some(message) = csr_refusal(csr, reference, account) {
-            return Err(reject("NotSupportedByCa", message));
+            return Err(reject(Reason::NotSupportedByCa, message));
         }
         return match seen.no_room(&csr.key) {
             Some(rest) => Err(Step::Rest(rest)),
@@ -270,7 +276,9 @@ pub(super) fn examined(
         };
     }
     match csr::check(&seen.request.names) {
-        Err(unfit) => Err(reject("NamesUnfit", format!("nothing is asked of the CA: {unfit}"))),
+        Err(unfit) => {
+            Err(reject(Reason::NamesUnfit, format!("nothing is asked of the CA: {unfit}")))
+        }
         Ok(()) => Ok(key_plan(seen, standing, account)),
     }
 }
@@ -389,7 +397,7 @@ fn deliver(seen: &Observation, obtained: &Obtained, account: &Account) -> Step {
 pub(super) fn contended(seen: &Observation) -> Option<Trouble> {
     (seen.conflicts > CONFLICTS).then(|| Trouble {
         disposition: Disposition::Retry { after: None },
-        reason: "SecretContended",
+        reason: Reason::SecretContended,
         message: format!(
             "Secret {} was changed by somebody else {} times while it was written: find out who writes it",
             seen.request.secret_name, seen.conflicts
@@ -401,7 +409,7 @@ pub(super) fn contended(seen: &Observation) -> Option<Trouble> {
 fn unfit(message: String) -> Trouble {
     Trouble {
         disposition: Disposition::Internal,
-        reason: "CertificateUnfit",
+        reason: Reason::CertificateUnfit,
         message,
         counts: true,
     }
@@ -414,14 +422,14 @@ pub(super) fn unfit_trouble(unfit: &Unfit) -> Trouble {
         | Unfit::NoPath { .. }
         | Unfit::Refused { .. } => (
             Disposition::BlameIssuer,
-            "ChainNotTrusted",
+            Reason::ChainNotTrusted,
             " (pins go into spec.trust.bundle of the issuer)",
         ),
         Unfit::Expired { .. }
         | Unfit::LeafIsCa { .. }
         | Unfit::NamesMissing(_)
         | Unfit::NoLeaf { .. }
-        | Unfit::NotYetValid { .. } => (Disposition::Internal, "CertificateUnfit", ""),
+        | Unfit::NotYetValid { .. } => (Disposition::Internal, Reason::CertificateUnfit, ""),
     };
     Trouble {
         disposition,

@@ -1,11 +1,14 @@
 //! The pure core for issuers: when an account is checked, and what its status says.
 
 use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::describe::{Notice, Requeue};
+use super::former;
 use crate::api::IssuerStatus;
 use crate::api::condition::{self, READY, STALLED, Verdict};
 use crate::outside::{Disposition, Error};
+use crate::reason::Reason;
 
 /// An account that works is checked so often.
 pub const CHECK_INTERVAL: SignedDuration = SignedDuration::from_mins(10);
@@ -46,6 +49,13 @@ impl IssuerObservation {
     }
 }
 
+/// When the CA refused the credentials, by the status of the issuer.
+#[must_use]
+pub fn credentials_refused(status: &IssuerStatus) -> Option<Timestamp> {
+    let refused = status.credentials_refused_at.as_ref().map(|time| time.0);
+    refused.or_else(|| former::credentials_refused(status))
+}
+
 /// What to do.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum IssuerStep {
@@ -73,11 +83,8 @@ pub fn decide(seen: &IssuerObservation) -> IssuerStep {
     let is_current = status.observed_generation == seen.generation
         && status.credentials_resource_version == seen.credentials_version;
     let ready = condition::find(&status.conditions, READY);
-    if let Some(refused) = ready.filter(|ready| is_current && ready.reason == "CredentialsRefused")
-    {
-        // The transition may be older than the refusal: not ready for another reason before.
-        let pardon =
-            seen.next_check.unwrap_or_else(|| plus(refused.last_transition_time.0, PARDON));
+    if let Some(refused) = credentials_refused(status).filter(|_| is_current) {
+        let pardon = seen.next_check.unwrap_or_else(|| plus(refused, PARDON));
         return if seen.now < pardon { IssuerStep::Rest(pardon) } else { IssuerStep::Forgive };
     }
     if seen.blamed.is_some() {
@@ -106,6 +113,9 @@ pub fn describe(
         Err(error) => pause_after(error.disposition, seen.failures),
     };
     let next = plus(seen.now, pause);
+    let is_refused = matches!(&result, Err(error) if error.reason == Reason::CredentialsRefused);
+    // The first time counts: a refusal that stands changes nothing.
+    let refused_at = credentials_refused(&seen.status).unwrap_or(seen.now);
     let (account, verdicts) = match result {
         Ok(checked) => {
             let mut message = format!("{} answers", checked.account);
@@ -113,7 +123,7 @@ pub fn describe(
                 message.push_str("; note: ");
                 message.push_str(remark);
             }
-            (Some(checked.account), vec![Verdict::new(READY, true, "Checked", message)])
+            (Some(checked.account), vec![Verdict::new(READY, true, Reason::Checked, message)])
         }
         Err(error) => (seen.status.account.clone(), failed(&error, pause)),
     };
@@ -124,6 +134,7 @@ pub fn describe(
         account,
         order_found_at: seen.status.order_found_at.clone(),
         credentials_resource_version: seen.credentials_version.clone(),
+        credentials_refused_at: is_refused.then_some(Time(refused_at)),
         budget: seen.status.budget.clone(),
     };
     (status, notices, Requeue::At(next))
@@ -166,7 +177,7 @@ fn notices(before: &IssuerStatus, verdicts: &[Verdict]) -> Vec<Notice> {
         .filter(|verdict| old.is_none_or(|old| old.reason != verdict.reason))
         .map(|verdict| Notice {
             warning: !verdict.holds,
-            reason: verdict.reason,
+            reason: verdict.reason.clone(),
             message: verdict.message.clone(),
         })
         .collect()
@@ -205,7 +216,7 @@ mod tests {
     fn refused() -> Error {
         Error {
             disposition: Disposition::BlameCredentials,
-            reason: "CredentialsRefused",
+            reason: Reason::CredentialsRefused,
             message: "401".to_owned(),
         }
     }
@@ -213,7 +224,7 @@ mod tests {
     fn unreachable() -> Error {
         Error {
             disposition: Disposition::Retry { after: None },
-            reason: "Unreachable",
+            reason: Reason::Unreachable,
             message: "no route".to_owned(),
         }
     }

@@ -8,19 +8,19 @@ use jiff::{SignedDuration, Timestamp};
 use super::certificate::key::{BroughtCsr, CsrReference, Key};
 use super::certificate::renewal::RenewBefore;
 use super::certificate::requested::Requested;
-use super::decide::Rest;
 use super::order::record::{Record, RecordRead};
-use super::order::status;
 use super::order::{self, OrderSeen, Prepared, Sent, Sought};
 use super::quota::{QuotaSeen, Withheld};
+use super::{former, issuer};
 use crate::api::{
-    AttemptInputs, CertificateRequestStatus, DeliveredCertificate, OrderStatus, RotationPolicy,
-    condition,
+    AttemptInputs, CertificateRequestStatus, DeliveredCertificate, IssuerStatus, OrderStatus,
+    RotationPolicy, Wait, condition,
 };
 use crate::ca::{Blocks, Capabilities, Lookup, Progress};
 use crate::outside::credentials::Basic;
 use crate::outside::{Disposition, Error};
 use crate::pki::{Certificate, KeyKind, Names, PrivateKey};
+use crate::reason::Reason;
 
 /// Everything [`super::decide`] looks at.
 #[derive(Clone, Debug)]
@@ -57,6 +57,8 @@ pub struct Observation {
     pub conflicts: u8,
     /// Why this run cannot go on.
     pub trouble: Option<Trouble>,
+    /// This run was given up: what it goes by has moved, and another run follows.
+    pub abandoned: bool,
     /// When this process last put the target in order, and how often in a row.
     pub repaired: Option<(Timestamp, u32)>,
     /// The order of the request, at a CA where certificates are ordered.
@@ -140,10 +142,10 @@ impl Request {
     }
 
     /// Whether what makes an issuer not ready is of no matter for this request: with credentials of
-    /// its own it needs none of the issuer's.
+    /// its own it needs none of the issuer's, which the CA refused.
     #[must_use]
-    pub fn needs_not(&self, reason: &str) -> bool {
-        reason == "CredentialsRefused" && self.credentials.is_some()
+    pub fn needs_not(&self, status: &IssuerStatus) -> bool {
+        self.credentials.is_some() && issuer::credentials_refused(status).is_some()
     }
 }
 
@@ -187,14 +189,26 @@ pub struct Previous {
     pub next_attempt: Option<Timestamp>,
     /// What the last failed attempt was made with.
     pub last_attempt: Option<AttemptInputs>,
-    /// Reason and message of the last failure, as in the condition `Issuing`.
-    pub issuing: Option<(String, String)>,
-    /// The condition `Stalled` was there.
-    pub stalled: bool,
+    /// What is waited for.
+    pub wait: Option<Wait>,
+    /// Reason and message of the condition `Issuing`: to be said again, and not to be looked into.
+    pub said: Option<(String, String)>,
+    /// When the certificate will be renewed.
+    pub renewal: Option<Timestamp>,
+    /// The certificate was there at the last look.
+    pub has_certificate: bool,
     /// The order that was open.
     pub order: Option<OrderStatus>,
     /// Number of the order made last.
     pub orders: i64,
+}
+
+impl Previous {
+    /// A limit of the issuer was reached.
+    #[must_use]
+    pub fn waits_for_limit(&self) -> bool {
+        self.wait.is_some_and(|wait| wait.on.limit().is_some())
+    }
 }
 
 /// Metadata of the target from the watch.
@@ -259,16 +273,26 @@ pub struct Trouble {
     /// What happens next.
     pub disposition: Disposition,
     /// One word in camel case.
-    pub reason: &'static str,
+    pub reason: Reason,
     /// What was tried and what came of it.
     pub message: String,
     /// Counts as a failed attempt: the next one waits longer.
     pub counts: bool,
 }
 
+/// What a request waits for, by its status.
+#[must_use]
+pub fn waits_for(status: &CertificateRequestStatus) -> Option<Wait> {
+    status.wait.or_else(|| former::wait(status))
+}
+
 impl From<&CertificateRequestStatus> for Previous {
     fn from(status: &CertificateRequestStatus) -> Self {
         let issuing = condition::find(&status.conditions, condition::ISSUING);
+        let order = status.order.clone().map(|order| OrderStatus {
+            actor: order.actor.or_else(|| former::actor(&order)),
+            ..order
+        });
         Self {
             revision: status.revision.unwrap_or_default(),
             certificate: status.certificate.clone(),
@@ -276,9 +300,11 @@ impl From<&CertificateRequestStatus> for Previous {
             last_failure: status.last_failure_time.as_ref().map(|time| time.0),
             next_attempt: status.next_attempt_time.as_ref().map(|time| time.0),
             last_attempt: status.last_attempt.clone(),
-            issuing: issuing.map(|found| (found.reason.clone(), found.message.clone())),
-            stalled: condition::is_true(&status.conditions, condition::STALLED),
-            order: status.order.clone(),
+            wait: waits_for(status),
+            said: issuing.map(|found| (found.reason.clone(), found.message.clone())),
+            renewal: status.renewal_time.as_ref().map(|time| time.0),
+            has_certificate: status.renewal_time.is_some() || former::has_certificate(status),
+            order,
             orders: status.orders.unwrap_or_default(),
         }
     }
@@ -329,8 +355,8 @@ pub enum Outcome {
     Marked(Box<Record>),
     /// Somebody else wrote the record in between.
     RecordConflict,
-    /// The status says who submits what.
-    Announced,
+    /// The status says who submits what: as it was written.
+    Announced(Box<CertificateRequestStatus>),
     /// The CA was searched for the order.
     Searched(Result<Lookup, Trouble>, Sought),
     /// The CA was searched for the order before.
@@ -345,7 +371,8 @@ pub enum Outcome {
     Withheld(Withheld),
     /// The grant was for a day that has ended meanwhile.
     Lapsed,
-    /// Nothing was done and nothing is to be told: the request is gone, or the process is ending.
+    /// Nothing was done and nothing is to be told: the request has moved or is gone, or the process is
+    /// ending.
     Abandoned,
     /// The effect failed.
     Failed(Trouble),
@@ -378,6 +405,7 @@ impl Observation {
             renewed: false,
             conflicts: 0,
             trouble: None,
+            abandoned: false,
             repaired: None,
             order: OrderSeen::default(),
             quota: QuotaSeen::default(),
@@ -519,12 +547,13 @@ impl Observation {
                 self.order.base = None;
                 self.order.conflicts += 1;
             }
-            Outcome::Announced => {
+            Outcome::Announced(status) => {
+                let told = Previous::from(&*status);
                 self.order.announced = true;
-                self.previous.order = status::of(&self, &Rest::Submitting);
-                self.previous.orders = status::count(&self).unwrap_or_default();
-                self.previous.issuing = None;
-                self.previous.stalled = false;
+                self.previous.order = told.order;
+                self.previous.orders = told.orders;
+                self.previous.wait = told.wait;
+                self.previous.said = told.said;
             }
             Outcome::Searched(answer, sought) => {
                 if let Ok(Lookup::Found(found)) = &answer {
@@ -552,7 +581,7 @@ impl Observation {
             }
             Outcome::Withheld(withheld) => self.quota.withheld = Some(withheld),
             Outcome::Lapsed => self.quota.granted = false,
-            Outcome::Abandoned => self.request.deleting = true,
+            Outcome::Abandoned => self.abandoned = true,
             Outcome::Failed(trouble) => self.trouble = Some(trouble),
         }
         self

@@ -27,7 +27,6 @@
 //! - *A failure that buys again*: what came to nothing is [`Hold`], until what is wanted differs.
 
 pub mod record;
-pub(super) mod status;
 
 use jiff::{SignedDuration, Timestamp};
 
@@ -48,6 +47,7 @@ use crate::mutant::{self, Mutant};
 use crate::outside::Disposition;
 use crate::pki::chain::Unfit;
 use crate::pki::{Certificate, Names};
+use crate::reason::Reason;
 
 /// What is known of the request's order in this run.
 #[derive(Clone, Debug, Default)]
@@ -195,20 +195,20 @@ pub enum Hold {
 impl Hold {
     /// The reason in a condition.
     #[must_use]
-    pub fn reason(&self) -> &'static str {
+    pub fn reason(&self) -> Reason {
         match self {
-            Self::AccountSwitched { .. } => "OrderAccountSwitched",
-            Self::Ended(OrderState::Forgotten, _) => "OrderForgotten",
-            Self::Ended(OrderState::Rejected, _) => "OrderRejected",
-            Self::Ended(OrderState::Revoked, _) => "OrderRevoked",
-            Self::Ended(_, _) => "OrderFailed",
-            Self::ForeignKey { .. } => "OrderForForeignKey",
-            Self::OutcomeUnknown(_) => "OrderOutcomeUnknown",
-            Self::RecordEdited(_) => "OrderRecordEdited",
-            Self::RecordForeign => "OrderRecordForeign",
-            Self::RecordLost => "OrderRecordLost",
-            Self::RecordNewer => "OrderRecordNewer",
-            Self::Unusable(_) => "CertificateUnusable",
+            Self::AccountSwitched { .. } => Reason::OrderAccountSwitched,
+            Self::Ended(OrderState::Forgotten, _) => Reason::OrderForgotten,
+            Self::Ended(OrderState::Rejected, _) => Reason::OrderRejected,
+            Self::Ended(OrderState::Revoked, _) => Reason::OrderRevoked,
+            Self::Ended(_, _) => Reason::OrderFailed,
+            Self::ForeignKey { .. } => Reason::OrderForForeignKey,
+            Self::OutcomeUnknown(_) => Reason::OrderOutcomeUnknown,
+            Self::RecordEdited(_) => Reason::OrderRecordEdited,
+            Self::RecordForeign => Reason::OrderRecordForeign,
+            Self::RecordLost => Reason::OrderRecordLost,
+            Self::RecordNewer => Reason::OrderRecordNewer,
+            Self::Unusable(_) => Reason::CertificateUnusable,
         }
     }
 
@@ -266,7 +266,7 @@ pub(super) fn step(seen: &Observation, standing: &Standing, due: Option<Reissue>
 fn contended_record(seen: &Observation) -> Trouble {
     Trouble {
         disposition: Disposition::Retry { after: None },
-        reason: "OrderRecordContended",
+        reason: Reason::OrderRecordContended,
         message: format!(
             "Secret {} was changed by somebody else {} times while it was written: find out who writes it",
             seen.record_name(),
@@ -308,7 +308,7 @@ fn unread(
     let is_taken = hint.id.is_some()
         && hint.phase == OrderPhase::Pending
         // What a person has to mend is looked at, or it would be told of by turns.
-        && !previous.stalled
+        && !previous.wait.is_some_and(|wait| wait.needs_person)
         && !due.as_ref().is_some_and(Reissue::is_repair);
     match &seen.order.progress {
         None if is_taken => Step::Rest(Rest::Ordered),
@@ -615,7 +615,7 @@ fn submit(
         Some(Ok(Lookup::Absent { complete: false, doubt })) if is_untouched => {
             Step::Rest(Rest::Failed(Trouble {
                 disposition: Disposition::Retry { after: None },
-                reason: "SearchIncomplete",
+                reason: Reason::SearchIncomplete,
                 message: format!("nothing was ordered yet: {}", doubted(doubt.as_deref())),
                 counts: true,
             }))
@@ -813,7 +813,7 @@ fn issued(
         Err(unfit @ Unfit::NotYetValid { .. }) => {
             return Step::Rest(Rest::Failed(Trouble {
                 disposition: Disposition::Retry { after: None },
-                reason: "CertificateNotYetValid",
+                reason: Reason::CertificateNotYetValid,
                 message: format!("the certificate was issued and is delivered later: {unfit}"),
                 counts: true,
             }));
@@ -902,6 +902,13 @@ impl Observation {
             Some(hint) => Some(hint.reference.clone()),
             None => (previous.orders > 0).then(|| reference(&self.request.uid, previous.orders)),
         }
+    }
+
+    /// The reference of the order made last: the one in the record, or the one the status knows.
+    pub(super) fn hinted_or_stored(&self) -> Option<String> {
+        let record = self.record().filter(|record| !self.is_older(record));
+        let stored = record.map(|record| record.next.order.reference.clone());
+        stored.or_else(|| self.hinted())
     }
 
     /// What the release annotation has to name: the order, or the uid of the record where nothing else

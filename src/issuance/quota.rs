@@ -18,6 +18,7 @@ use super::observation::Observation;
 use super::order::record::{OrderState, Record, RecordRead};
 use crate::api::{DayBudget, Limits as LimitsSpec, OrderPhase, OrderStatus};
 use crate::mutant::{self, Mutant};
+use crate::reason::Reason;
 
 /// So many orders a request may have in a day, where they cost money and the issuer says nothing.
 const ORDERS_PER_REQUEST: u32 = 10;
@@ -109,29 +110,13 @@ pub enum Withheld {
 }
 
 impl Withheld {
-    /// The reason where the end of another order is waited for.
-    pub const OPEN: &str = "OpenOrdersLimitReached";
-    /// Reasons in a condition, each with the field that it is about.
-    pub const REASONS: [(&'static str, &'static str); 3] = [
-        ("OrderBudgetSpent", "ordersPerDay"),
-        (Self::OPEN, "openOrders"),
-        ("ChurnLimitReached", "ordersPerRequestPerDay"),
-    ];
-
-    /// The condition `Issuing`, by its reason, tells of a limit.
-    #[must_use]
-    pub fn is_told<T>(issuing: Option<&(String, T)>) -> bool {
-        issuing.is_some_and(|(reason, _)| Self::REASONS.iter().any(|(known, _)| known == reason))
-    }
-
     /// The reason in a condition.
     #[must_use]
-    pub fn reason(&self) -> &'static str {
-        let [day, open, churn] = Self::REASONS;
+    pub fn reason(&self) -> Reason {
         match self {
-            Self::Day { .. } => day.0,
-            Self::Open { .. } => open.0,
-            Self::Churn { .. } => churn.0,
+            Self::Day { .. } => Reason::OrderBudgetSpent,
+            Self::Open { .. } => Reason::OpenOrdersLimitReached,
+            Self::Churn { .. } => Reason::ChurnLimitReached,
         }
     }
 
@@ -307,7 +292,7 @@ pub(super) fn gate(seen: &Observation, step: Step) -> Step {
     // What was looked for long enough, and would be made again: until the limit admits that, it is
     // told of the limit, and not of both by turns.
     if matches!(step, Step::Rest(Rest::LookedFor { .. }))
-        && Withheld::is_told(seen.previous.issuing.as_ref())
+        && seen.previous.waits_for_limit()
         && let Some(withheld) = seen.churn().or_else(|| seen.quota.withheld.clone())
     {
         return Step::Rest(Rest::Withheld(withheld));

@@ -27,6 +27,7 @@ use crate::api::{CertificateRequestStatus, annotation};
 use crate::outside::Disposition;
 use crate::pki::chain::{self, Expected};
 use crate::pki::{Certificate, KeyKind, Names, PrivateKey};
+use crate::reason::Reason;
 
 /// No run needs more steps, conflicts included.
 const MOST_STEPS: usize = 20;
@@ -212,7 +213,7 @@ impl World {
     }
 
     fn finish(&mut self, seen: &Observation, rest: &Rest) {
-        if *rest == Rest::Deleted {
+        if matches!(rest, Rest::Deleted | Rest::Abandoned) {
             return;
         }
         let Description { status, notices, requeue } =
@@ -260,8 +261,8 @@ impl World {
             Step::ReadCsr => {
                 self.note(tape, "csr");
                 match tape.choose("read the CSR", 8) {
-                    6 => refused(Disposition::BlameCredentials, "CsrUnusable"),
-                    7 => refused(Disposition::Retry { after: None }, "CsrUnreadable"),
+                    6 => refused(Disposition::BlameCredentials, Reason::CsrUnusable),
+                    7 => refused(Disposition::Retry { after: None }, Reason::CsrUnreadable),
                     _ => {
                         let key = public(self.csr.expect("a CSR"));
                         let names = Names::default();
@@ -331,16 +332,16 @@ impl World {
             6 => self
                 .issue(key, |key, at| vec![pki().stranger.leaf(key, &names(), at, at + days(30))]),
             7 => self.issue(key, |key, at| issued(key, at).into_iter().take(1).collect()),
-            8 => refused(retry(None), "Unreachable"),
-            9 => refused(retry(Some(Duration::from_secs(900))), "TooManyRequests"),
-            10 => refused(Disposition::BlameIssuer, "AddressUnknown"),
-            11 => refused(Disposition::Internal, "UnexpectedAnswer"),
-            12 => refused(Disposition::Reject, "Refused"),
+            8 => refused(retry(None), Reason::Unreachable),
+            9 => refused(retry(Some(Duration::from_secs(900))), Reason::TooManyRequests),
+            10 => refused(Disposition::BlameIssuer, Reason::AddressUnknown),
+            11 => refused(Disposition::Internal, Reason::UnexpectedAnswer),
+            12 => refused(Disposition::Reject, Reason::Refused),
             // The shell holds it against the issuer: nothing is sent before the credentials change.
             _ => {
                 let trouble = Trouble {
                     counts: false,
-                    ..trouble(Disposition::BlameCredentials, "CredentialsRefused")
+                    ..trouble(Disposition::BlameCredentials, Reason::CredentialsRefused)
                 };
                 self.closed = Some(trouble.clone());
                 Outcome::Failed(trouble)
@@ -379,7 +380,7 @@ impl World {
         let fault = tape.choose("write", 12);
         if self.is_unwritable || fault == 8 {
             self.is_unwritable = true;
-            return refused(Disposition::Retry { after: None }, "SecretNotWritten");
+            return refused(Disposition::Retry { after: None }, Reason::SecretNotWritten);
         }
         match fault {
             9 => self.edit(tape),
@@ -499,7 +500,7 @@ impl World {
             14 => self.rival = Some("elder".to_owned()).filter(|_| self.rival.is_none()),
             15 => {
                 let counts = tape.choose("counts", 2) == 1;
-                let closed = trouble(Disposition::BlameCredentials, "CredentialsUnusable");
+                let closed = trouble(Disposition::BlameCredentials, Reason::CredentialsUnusable);
                 self.closed = Some(Trouble { counts, ..closed });
             }
             16 => self.is_unwritable = !self.is_unwritable,
@@ -571,11 +572,11 @@ fn public(n: usize) -> Key {
     Key::Public(key(n).spki_der().into())
 }
 
-fn trouble(disposition: Disposition, reason: &'static str) -> Trouble {
+fn trouble(disposition: Disposition, reason: Reason) -> Trouble {
     Trouble { disposition, reason, message: format!("the CA says {reason}"), counts: true }
 }
 
-fn refused(disposition: Disposition, reason: &'static str) -> Outcome {
+fn refused(disposition: Disposition, reason: Reason) -> Outcome {
     Outcome::Failed(trouble(disposition, reason))
 }
 
@@ -645,7 +646,7 @@ proptest! {
         let mut world = if brings_csr { World::with_csr() } else { World::new() };
         while !tape.is_over() {
             let end = world.run(&mut tape);
-            if !matches!(end, End::Crashed | End::Rested(Rest::Deleted)) {
+            if !matches!(end, End::Crashed | End::Rested(Rest::Deleted | Rest::Abandoned)) {
                 world.assert_quiet();
             }
             world.happen(&mut tape);

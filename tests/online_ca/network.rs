@@ -430,7 +430,10 @@ async fn servers_that_are_not_trusted_see_no_credentials_and_the_advice_fits() {
     let served = Served::start().await;
     let stranger = Identity::good().root;
     let error = told(submit(&*served.open(&stranger)).await);
-    assert_eq!((error.reason, error.disposition), ("ServerNotTrusted", Disposition::BlameIssuer));
+    assert_eq!(
+        (error.reason.word(), error.disposition),
+        ("ServerNotTrusted", Disposition::BlameIssuer)
+    );
     assert!(error.message.contains("spec.tls.caBundle of the issuer"), "{error}");
     let check = served.open(&stranger).check().await.unwrap_err();
     assert_eq!(check.reason, "ServerNotTrusted");

@@ -155,7 +155,10 @@ async fn hostile_names_are_not_repeated_and_their_files_not_taken() {
     let ca = bench.open();
     // Nothing but files with such names: that is not what this operation answers with.
     let error = ca.check().await.unwrap_err();
-    assert_eq!((error.reason, error.disposition), ("UnexpectedAnswer", Disposition::BlameIssuer));
+    assert_eq!(
+        (error.reason.word(), error.disposition),
+        ("UnexpectedAnswer", Disposition::BlameIssuer)
+    );
     bench.set(|site| site.trust_roots.intermediate = true);
     assert_eq!(names(&ca.trust_anchors().await.unwrap()), ["demo Issuing CA"]);
     let remarks = ca.check().await.unwrap().remarks;

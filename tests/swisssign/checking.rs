@@ -218,7 +218,7 @@ async fn an_order_is_prepared_with_ids_a_lifetime_and_who_chose() {
     let mut spec = bench.spec();
     spec.product = None;
     let error = bench.open_with(spec).prepare(&wanted(&names)).await.unwrap_err();
-    assert_eq!((error.reason, error.disposition), ("ProductMissing", Disposition::Reject));
+    assert_eq!((error.reason.word(), error.disposition), ("ProductMissing", Disposition::Reject));
 }
 
 #[test]

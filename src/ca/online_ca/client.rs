@@ -12,6 +12,7 @@ use crate::ca::{Phase, Progress, Submitted};
 use crate::outside::credentials::Basic;
 use crate::outside::transport::{Call, Failure, Transport};
 use crate::outside::{Disposition, Error, remote_text};
+use crate::reason::Reason;
 
 /// A leaf and a few CA certificates; grid chains stay far below.
 const CERTIFICATE_LIMIT: usize = 1024 * 1024;
@@ -34,7 +35,7 @@ impl Client {
         let parse = |field: &str, url: &str| {
             url.parse::<http::Uri>().map_err(|error| Error {
                 disposition: Disposition::BlameIssuer,
-                reason: "AddressInvalid",
+                reason: Reason::AddressInvalid,
                 message: format!("spec.onlineCa.{field} is not a URL: {error}"),
             })
         };
@@ -51,7 +52,7 @@ impl Client {
         let Ok(authorization) = credentials.header() else {
             return Submitted::Refused(Error {
                 disposition: Disposition::BlameCredentials,
-                reason: "CredentialsUnusable",
+                reason: Reason::CredentialsUnusable,
                 message: "the credentials hold characters that no HTTP header can carry".to_owned(),
             });
         };
@@ -95,7 +96,7 @@ impl Client {
         }
         wire::trust_roots(response.body()).ok_or_else(|| Error {
             disposition: Disposition::BlameIssuer,
-            reason: "UnexpectedAnswer",
+            reason: Reason::UnexpectedAnswer,
             message: format!(
                 "{} did not answer with trust roots (lines of name=base64){}: check spec.onlineCa.trustRootsUrl",
                 self.trust_roots_url,
@@ -118,7 +119,7 @@ impl Client {
 fn unreachable(url: &http::Uri, why: &str) -> Error {
     Error {
         disposition: Disposition::Retry { after: None },
-        reason: "Unreachable",
+        reason: Reason::Unreachable,
         message: format!("{} could not be reached: {why}", host(url)),
     }
 }
@@ -126,7 +127,7 @@ fn unreachable(url: &http::Uri, why: &str) -> Error {
 fn untrusted(url: &http::Uri, why: &str) -> Error {
     Error {
         disposition: Disposition::BlameIssuer,
-        reason: "ServerNotTrusted",
+        reason: Reason::ServerNotTrusted,
         message: format!("{}: {why}", host(url)),
     }
 }
@@ -134,7 +135,7 @@ fn untrusted(url: &http::Uri, why: &str) -> Error {
 fn unanswered(url: &http::Uri, why: &str) -> Error {
     Error {
         disposition: Disposition::Retry { after: None },
-        reason: "NoAnswer",
+        reason: Reason::NoAnswer,
         message: format!("{} was asked, and {why}", host(url)),
     }
 }
@@ -167,7 +168,7 @@ fn read_certificate(
         }),
         Err(why) => Submitted::Unknown(Error {
             disposition: Disposition::Internal,
-            reason: "UnexpectedAnswer",
+            reason: Reason::UnexpectedAnswer,
             message: format!(
                 "{url} answered 200 OK, but {why}{}",
                 quoted(response.body(), Some(credentials))
@@ -182,19 +183,19 @@ fn answered(response: &http::Response<Bytes>, url: &http::Uri, sent: Option<&Bas
     let disposition = disposition(status, response.headers());
     let (reason, advice) = match status.as_u16() {
         300..=399 => (
-            "Redirected",
+            Reason::Redirected,
             "redirects are not followed: write the final address into spec.onlineCa of the issuer",
         ),
-        401 | 403 => ("CredentialsRefused", "check username and password"),
+        401 | 403 => (Reason::CredentialsRefused, "check username and password"),
         404 | 410 => (
-            "AddressUnknown",
+            Reason::AddressUnknown,
             "check the addresses in spec.onlineCa of the issuer; the trailing slash counts",
         ),
-        408 | 425 => ("NoAnswer", "asked again later"),
-        429 => ("TooManyRequests", "asked again later"),
-        500..=599 => ("ServerError", "asked again later"),
-        400..=499 => ("Refused", "the CA does not take this request"),
-        _ => ("UnexpectedAnswer", "the service answers 200, or says why not"),
+        408 | 425 => (Reason::NoAnswer, "asked again later"),
+        429 => (Reason::TooManyRequests, "asked again later"),
+        500..=599 => (Reason::ServerError, "asked again later"),
+        400..=499 => (Reason::Refused, "the CA does not take this request"),
+        _ => (Reason::UnexpectedAnswer, "the service answers 200, or says why not"),
     };
     Error {
         disposition,

@@ -26,6 +26,7 @@ use crate::outside::credentials::Basic;
 use crate::outside::transport::{Call, Transport};
 use crate::outside::{Disposition, Error, remote_text};
 use crate::pki::{self, Certificate};
+use crate::reason::Reason;
 
 /// A page of orders, each with its certificate; a client with all its products.
 const LIST_LIMIT: usize = 8 * 1024 * 1024;
@@ -107,13 +108,13 @@ impl Client {
         if matches!(credentials.username(), "" | "." | "..") {
             return Err(Error {
                 disposition: Disposition::BlameCredentials,
-                reason: "CredentialsUnusable",
+                reason: Reason::CredentialsUnusable,
                 message: "username is not the name of an account: write one such as MPKI0000001.AutoRAO into the Secret of spec.swissSign.credentialsSecretRef".to_owned(),
             });
         }
         let invalid = |why: String| Error {
             disposition: Disposition::BlameIssuer,
-            reason: "AddressInvalid",
+            reason: Reason::AddressInvalid,
             message: format!("spec.swissSign.url is not a URL: {why}"),
         };
         let base: url::Url =
@@ -407,7 +408,7 @@ impl Client {
         wire::token(response.body()).map(|token| token.to_owned().into()).ok_or_else(|| {
             Problem::before_sending(Error {
                 disposition: Disposition::Internal,
-                reason: "NoToken",
+                reason: Reason::NoToken,
                 message: format!(
                     "{}{EXCHANGE} answered {}, but its body is no token: check spec.swissSign.url",
                     self.host,
@@ -467,7 +468,7 @@ fn checked<'a>(prefix: &str, id: &'a str) -> Result<&'a str, Problem> {
 fn ours(why: &str) -> Problem {
     Problem::before_sending(Error {
         disposition: Disposition::Internal,
-        reason: "RequestNotMade",
+        reason: Reason::RequestNotMade,
         message: format!("the request to SwissSign could not be made: {why}"),
     })
 }

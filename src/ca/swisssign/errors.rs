@@ -12,6 +12,7 @@ use http::{HeaderMap, Response, StatusCode, header};
 use super::wire::ApiError;
 use crate::outside::transport::Failure;
 use crate::outside::{Disposition, Error, remote_text};
+use crate::reason::Reason;
 
 /// The last group of an error code `module.section.error`.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -118,19 +119,19 @@ impl Problem {
             Failure::NotSent(why) => (
                 Certainty::NothingDone,
                 retry,
-                "Unreachable",
+                Reason::Unreachable,
                 format!("{host} could not be reached: {why}"),
             ),
             Failure::Untrusted(why) => (
                 Certainty::NothingDone,
                 Disposition::BlameIssuer,
-                "ServerNotTrusted",
+                Reason::ServerNotTrusted,
                 format!("{host}: {why}"),
             ),
             Failure::Unknown(why) => (
                 Certainty::Unknown,
                 retry,
-                "NoAnswer",
+                Reason::NoAnswer,
                 format!("{host}{path} was asked, and {why}"),
             ),
         };
@@ -184,7 +185,7 @@ impl Problem {
             Some(number) => meaning_of_code(number, after),
             // An account that the API does not know is no address that it does not know.
             None if path == EXCHANGE && code.is_some() && matches!(status.as_u16(), 400 | 404) => {
-                (Disposition::BlameCredentials, "CredentialsRefused", CREDENTIALS_ADVICE)
+                (Disposition::BlameCredentials, Reason::CredentialsRefused, CREDENTIALS_ADVICE)
             }
             None => meaning_of_status(status, code.is_some(), after),
         };
@@ -229,7 +230,7 @@ impl Problem {
     }
 }
 
-const UNEXPECTED: &str = "UnexpectedAnswer";
+const UNEXPECTED: Reason = Reason::UnexpectedAnswer;
 
 /// Codes that are found out before an order is made.
 fn is_definitive(code: u16) -> bool {
@@ -261,17 +262,17 @@ fn certainty(status: StatusCode, code: Option<Code>) -> Certainty {
     if is_refusal { Certainty::NothingDone } else { Certainty::Unknown }
 }
 
-type Meaning = (Disposition, &'static str, &'static str);
+type Meaning = (Disposition, Reason, &'static str);
 
 fn meaning_of_code(number: u16, after: Option<Duration>) -> Meaning {
     use Disposition::{BlameCredentials, BlameIssuer, Reject, Retry};
     match number {
-        223 | 228 => (BlameCredentials, "CredentialsRefused", CREDENTIALS_ADVICE),
-        224 => (BlameIssuer, "AccessDenied", ACCESS_ADVICE),
-        225 | 227 | 239 => (Retry { after }, "ServerError", "asked again later"),
-        231 => (BlameIssuer, "ClientInvalid", "check spec.swissSign.client of the issuer"),
-        234 | 243..=248 => (BlameIssuer, "ProductInvalid", "check spec.swissSign.product"),
-        _ => (Reject, "Refused", "the order is refused as it is; change the request"),
+        223 | 228 => (BlameCredentials, Reason::CredentialsRefused, CREDENTIALS_ADVICE),
+        224 => (BlameIssuer, Reason::AccessDenied, ACCESS_ADVICE),
+        225 | 227 | 239 => (Retry { after }, Reason::ServerError, "asked again later"),
+        231 => (BlameIssuer, Reason::ClientInvalid, "check spec.swissSign.client of the issuer"),
+        234 | 243..=248 => (BlameIssuer, Reason::ProductInvalid, "check spec.swissSign.product"),
+        _ => (Reject, Reason::Refused, "the order is refused as it is; change the request"),
     }
 }
 
@@ -283,20 +284,20 @@ fn meaning_of_status(status: StatusCode, is_from_api: bool, after: Option<Durati
     match status.as_u16() {
         300..=399 => (
             BlameIssuer,
-            "Redirected",
+            Reason::Redirected,
             "redirects are not followed: write the final address into spec.swissSign.url",
         ),
-        401 => (BlameCredentials, "CredentialsRefused", CREDENTIALS_ADVICE),
-        403 => (BlameIssuer, "AccessDenied", ACCESS_ADVICE),
+        401 => (BlameCredentials, Reason::CredentialsRefused, CREDENTIALS_ADVICE),
+        403 => (BlameIssuer, Reason::AccessDenied, ACCESS_ADVICE),
         404 | 405 | 410 if !is_from_api => (
             BlameIssuer,
-            "AddressUnknown",
+            Reason::AddressUnknown,
             "check spec.swissSign.url, which is the address without /v2",
         ),
-        408 | 425 => (Retry { after }, "NoAnswer", "asked again later"),
-        429 => (Retry { after }, "TooManyRequests", "asked again later"),
-        500..=599 => (Retry { after }, "ServerError", "asked again later"),
-        400..=499 => (Internal, "Refused", "the API does not take this request"),
+        408 | 425 => (Retry { after }, Reason::NoAnswer, "asked again later"),
+        429 => (Retry { after }, Reason::TooManyRequests, "asked again later"),
+        500..=599 => (Retry { after }, Reason::ServerError, "asked again later"),
+        400..=499 => (Internal, Reason::Refused, "the API does not take this request"),
         _ => (Internal, UNEXPECTED, "the API answers 200, or says why not"),
     }
 }

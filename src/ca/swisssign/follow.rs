@@ -17,6 +17,7 @@ use super::states::{self, OPEN, Stage};
 use super::wire::{ORDER, Order, SearchOrders, is_id};
 use crate::ca::{Actor, Failed, FailedKind, OpenOrder, Phase, Progress, Waiting};
 use crate::outside::{Disposition, Error};
+use crate::reason::Reason;
 
 /// A new order may take so long to show.
 const NEW: SignedDuration = SignedDuration::from_mins(10);
@@ -358,5 +359,5 @@ fn joined(words: &str, reason: &str) -> String {
 }
 
 fn internal(message: String) -> Error {
-    Error { disposition: Disposition::Internal, reason: "UnexpectedAnswer", message }
+    Error { disposition: Disposition::Internal, reason: Reason::UnexpectedAnswer, message }
 }

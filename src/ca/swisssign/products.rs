@@ -5,6 +5,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::wire::{self, CLIENT, Client, PRODUCT, Product, Validity};
 use crate::api::{SwissSignClient, SwissSignProduct};
 use crate::outside::{Disposition, Error};
+use crate::reason::Reason;
 
 /// So long before a product ends a remark says so.
 const NEAR: SignedDuration = SignedDuration::from_hours(30 * 24);
@@ -56,7 +57,7 @@ pub(super) fn client_named<'a>(clients: &'a [Client], name: &str) -> Result<&'a 
             listed(found.iter().map(|client| (None, client.uuid.as_deref())))
         ),
     };
-    Err(Error { disposition: Disposition::BlameIssuer, reason: "ClientNotFound", message })
+    Err(Error { disposition: Disposition::BlameIssuer, reason: Reason::ClientNotFound, message })
 }
 
 /// What a client is called in messages.
@@ -101,7 +102,7 @@ pub(super) fn product<'a>(
             listed(found.iter().map(|one| (None, one.uuid.as_deref())))
         ),
     };
-    Err(Error { disposition: chosen_by.disposition(), reason: "ProductNotFound", message })
+    Err(Error { disposition: chosen_by.disposition(), reason: Reason::ProductNotFound, message })
 }
 
 /// Refuses a product that no CSR of ours can be ordered with.
@@ -113,7 +114,7 @@ pub(super) fn is_orderable(
     let refuse = |why: String| {
         Err(Error {
             disposition: chosen_by.disposition(),
-            reason: "ProductUnusable",
+            reason: Reason::ProductUnusable,
             message: format!(
                 "product {} {why}: choose another in {}",
                 product_words(product),
@@ -197,7 +198,7 @@ pub(super) fn validity(product: &Product, duration: SignedDuration) -> Result<Op
     let refuse = |why: String| {
         Err(Error {
             disposition: Disposition::Reject,
-            reason: "DurationRefused",
+            reason: Reason::DurationRefused,
             message: format!(
                 "product {} {why}: change the duration of the request, or leave it out",
                 product_words(product)

@@ -18,6 +18,7 @@ use super::errors::Problem;
 use crate::clock::Clock;
 use crate::outside::credentials::Basic;
 use crate::outside::{Disposition, Error};
+use crate::reason::Reason;
 
 /// What is used where a token does not say when it ends: the vendor's README gives 8 hours.
 const USUAL_LIFETIME: SignedDuration = SignedDuration::from_hours(8);
@@ -173,7 +174,7 @@ pub(super) fn self_signed(credentials: &Basic, now: Timestamp) -> Result<SecretS
         Ok(token) => Ok(token.into()),
         Err(_) => Err(Problem::before_sending(Error {
             disposition: Disposition::BlameCredentials,
-            reason: "CredentialsUnusable",
+            reason: Reason::CredentialsUnusable,
             message: "the API key cannot sign a token: check apiKey in the Secret of spec.swissSign.credentialsSecretRef, or set spec.swissSign.authentication to Exchange".to_owned(),
         })),
     }

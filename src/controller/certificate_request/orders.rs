@@ -29,6 +29,7 @@ use crate::mutant::{self, Mutant};
 use crate::outside::Disposition;
 use crate::outside::credentials::Basic;
 use crate::pki::KeyKind;
+use crate::reason::Reason;
 
 /// Reads the record.
 pub(in crate::controller) async fn read_record(context: &Context, seen: &Observation) -> Outcome {
@@ -236,7 +237,7 @@ async fn stored_request(context: &Context, request: &Request) -> Read<Certificat
 fn not_written(message: String) -> Trouble {
     Trouble {
         disposition: Disposition::Retry { after: None },
-        reason: "OrderRecordNotWritten",
+        reason: Reason::OrderRecordNotWritten,
         message,
         counts: true,
     }

@@ -18,6 +18,7 @@ use crate::issuance::{
 };
 use crate::outside::{Disposition, Error};
 use crate::pki::{KeyKind, Names, PrivateKey, csr};
+use crate::reason::Reason;
 
 /// Reads the target Secret.
 pub(in crate::controller) async fn read_target(context: &Context, seen: &Observation) -> Outcome {
@@ -192,7 +193,7 @@ pub(in crate::controller) fn disclosed<'a>(
 fn not_at_once() -> Trouble {
     Trouble {
         disposition: Disposition::Internal,
-        reason: "UnexpectedAnswer",
+        reason: Reason::UnexpectedAnswer,
         message: "the CA took the request and issued nothing".to_owned(),
         counts: true,
     }
@@ -260,7 +261,7 @@ async fn generate(context: &Context, kind: KeyKind) -> Result<Arc<PrivateKey>, T
 pub(in crate::controller) fn key_trouble(error: &dyn std::fmt::Display) -> Trouble {
     Trouble {
         disposition: Disposition::Internal,
-        reason: "KeyFailed",
+        reason: Reason::KeyFailed,
         message: format!("the key or its signing request could not be made: {error}"),
         counts: true,
     }
@@ -317,7 +318,7 @@ pub(in crate::controller) async fn deliver(
         }
         Err(error) => Outcome::Failed(Trouble {
             disposition: Disposition::Retry { after: None },
-            reason: "SecretNotWritten",
+            reason: Reason::SecretNotWritten,
             message: error.to_string(),
             counts: true,
         }),

@@ -59,7 +59,7 @@ async fn publish(client: Client, mut notices: Receiver<(ObjectReference, Notice)
         let recorder = Recorder::new(client.clone(), reporter.clone());
         let event = Event {
             type_: if notice.warning { EventType::Warning } else { EventType::Normal },
-            reason: notice.reason.to_owned(),
+            reason: notice.reason.into_owned(),
             note: Some(truncated(notice.message)),
             action: "Issuing".to_owned(),
             secondary: None,

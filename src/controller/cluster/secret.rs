@@ -19,6 +19,7 @@ use crate::outside::credentials::Basic;
 use crate::outside::{Disposition, Error};
 use crate::pki::csr::Csr;
 use crate::pki::{self, Certificate, PrivateKey};
+use crate::reason::Reason;
 
 /// The target as the core sees it.
 pub(in crate::controller) fn target(secret: &Secret) -> Target {
@@ -128,7 +129,7 @@ pub(in crate::controller) async fn credentials(
                 "Secret {namespace}/{name} does not exist: create it with the keys username and {key}"
             )));
         }
-        Read::Unreadable(why) => return Err(unreadable("CredentialsUnreadable", why)),
+        Read::Unreadable(why) => return Err(unreadable(Reason::CredentialsUnreadable, why)),
     };
     for host in hosts {
         opted_in(&secret, namespace, name, host)?;
@@ -160,7 +161,7 @@ pub(in crate::controller) async fn csr(
                 "Secret {namespace}/{name} (spec.csrSecretRef) does not exist: create it with the CSR under the key {entry}"
             )));
         }
-        Read::Unreadable(why) => return Err(unreadable("CsrUnreadable", why)),
+        Read::Unreadable(why) => return Err(unreadable(Reason::CsrUnreadable, why)),
     };
     labelled(&secret, namespace, name, "for a CSR").map_err(csr_fault)?;
     let held = |key: &str| secret.data.as_ref().and_then(|data| data.get(key));
@@ -264,24 +265,28 @@ fn taken<T>(
             take(object).ok_or_else(|| bundle_fault(format!("{place} does not exist: add it")))
         }
         Read::Absent => Err(bundle_fault(format!("{place} does not exist: create it"))),
-        Read::Unreadable(why) => Err(unreadable("BundleUnreadable", why)),
+        Read::Unreadable(why) => Err(unreadable(Reason::BundleUnreadable, why)),
     }
 }
 
 fn unusable(message: String) -> Error {
-    Error { disposition: Disposition::BlameCredentials, reason: "CredentialsUnusable", message }
+    Error {
+        disposition: Disposition::BlameCredentials,
+        reason: Reason::CredentialsUnusable,
+        message,
+    }
 }
 
 /// Whoever brought the CSR must act, as for credentials; it is looked at again now and then, because
 /// nobody tells of a Secret without the label.
 fn csr_fault(message: String) -> Error {
-    Error { disposition: Disposition::BlameCredentials, reason: "CsrUnusable", message }
+    Error { disposition: Disposition::BlameCredentials, reason: Reason::CsrUnusable, message }
 }
 
-fn unreadable(reason: &'static str, message: String) -> Error {
+fn unreadable(reason: Reason, message: String) -> Error {
     Error { disposition: Disposition::Retry { after: None }, reason, message }
 }
 
 fn bundle_fault(message: String) -> Error {
-    Error { disposition: Disposition::BlameIssuer, reason: "BundleUnusable", message }
+    Error { disposition: Disposition::BlameIssuer, reason: Reason::BundleUnusable, message }
 }

@@ -21,15 +21,16 @@ use serde::de::DeserializeOwned;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::task::JoinSet;
 
-use crate::api::condition::{self, ISSUING};
-use crate::api::{CertificateRequest, ClusterIssuer, Issuer, IssuerKind, IssuerSpec, annotation};
+use crate::api::{
+    CertificateRequest, ClusterIssuer, Issuer, IssuerKind, IssuerSpec, WaitsFor, annotation,
+};
 use crate::ca::registry;
 use crate::controller::issuer::accounts::IssuerKey;
 use crate::controller::memory::expectations::number;
 use crate::controller::process::Process;
-use crate::issuance::Withheld;
 use crate::issuance::record::request_of;
 use crate::issuance::renewal::jitter;
+use crate::issuance::waits_for;
 
 /// An object that may have been written for another version of its type: it must not stop a watch.
 pub(in crate::controller) type Guarded<K> = DeserializeGuard<K>;
@@ -458,10 +459,9 @@ impl Routes {
             IssuerKind::ClusterIssuer => None,
         };
         self.wake_where(namespace, |other| {
-            let conditions = other.status.as_ref().map_or(&[][..], |status| &status.conditions);
+            let wait = other.status.as_ref().and_then(waits_for);
             other.spec.issuer_ref == *issuer
-                && condition::find(conditions, ISSUING)
-                    .is_some_and(|issuing| issuing.reason == Withheld::OPEN)
+                && wait.is_some_and(|wait| wait.on == WaitsFor::OpenOrders)
         });
     }
 

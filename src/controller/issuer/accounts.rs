@@ -24,6 +24,7 @@ use crate::outside::pace::{Pace, Paced};
 use crate::outside::transport::{Connector, Failure, TlsSettings, Transport};
 use crate::outside::{Disposition, Error};
 use crate::pki::{self, Certificate};
+use crate::reason::Reason;
 
 /// Bundles in ConfigMaps and Secrets change without telling anybody: they are read again after
 /// this time. The client stays where they have not, with its token and with what it has learned of
@@ -393,7 +394,7 @@ async fn anchors(
             Err(error) if anchors.is_empty() => {
                 return Err(Error {
                     disposition: Disposition::BlameIssuer,
-                    reason: "BundleUnusable",
+                    reason: Reason::BundleUnusable,
                     message: format!("{error}; or pin the CA's root in spec.trust.bundle"),
                 });
             }
@@ -406,7 +407,7 @@ async fn anchors(
 fn no_transport(failure: &Failure) -> Error {
     Error {
         disposition: Disposition::BlameIssuer,
-        reason: "ServerNotTrusted",
+        reason: Reason::ServerNotTrusted,
         message: format!(
             "{failure}; or put the CA's TLS root into spec.tls.caBundle of the issuer"
         ),

@@ -15,7 +15,6 @@ use jiff::civil::Date;
 use kube::ResourceExt as _;
 use kube::runtime::reflector::ObjectRef;
 
-use crate::api::condition::{self, ISSUING};
 use crate::api::{
     CertificateRequest, ClusterIssuer, DayBudget, Issuer, IssuerKind, IssuerSpec, annotation,
 };
@@ -29,10 +28,11 @@ use crate::controller::issuer::accounts::IssuerKey;
 use crate::controller::memory::expectations::number;
 use crate::controller::process::failpoint::failpoint;
 use crate::issuance::quota::{self, Draw, Reserved};
-use crate::issuance::{Limits, Outcome, Read, Trouble, Withheld};
+use crate::issuance::{Limits, Outcome, Read, Trouble, Withheld, waits_for};
 use crate::metrics::LimitFigures;
 use crate::mutant::{self, Mutant};
 use crate::outside::Disposition;
+use crate::reason::Reason;
 
 /// So often a reservation may lose to another writer before the run ends.
 const CONFLICTS: usize = 8;
@@ -375,7 +375,7 @@ enum Unreserved {
 fn not_reserved(why: String) -> Trouble {
     Trouble {
         disposition: Disposition::Retry { after: None },
-        reason: "OrderBudgetNotReserved",
+        reason: Reason::OrderBudgetNotReserved,
         message: format!("nothing was ordered, for no part of the day's orders is reserved: {why}"),
         counts: true,
     }
@@ -538,11 +538,10 @@ fn figures_of<K: IssuerObject>(stores: &Stores, issuer: &K, now: Timestamp) -> L
     let mut withheld = BTreeMap::new();
     for guarded in stores.requests.state() {
         let Ok(request) = &guarded.0 else { continue };
-        let conditions = request.status.as_ref().map_or(&[][..], |status| &status.conditions);
-        let reason = condition::find(conditions, ISSUING).map(|issuing| issuing.reason.as_str());
-        let limit = Withheld::REASONS.iter().find(|(known, _)| Some(*known) == reason);
-        if let Some((_, field)) = limit.filter(|_| is_of(&key, request)) {
-            *withheld.entry(*field).or_default() += 1;
+        let wait = request.status.as_ref().and_then(waits_for);
+        let limit = wait.and_then(|wait| wait.on.limit());
+        if let Some(field) = limit.filter(|_| is_of(&key, request)) {
+            *withheld.entry(field).or_default() += 1;
         }
     }
     LimitFigures {

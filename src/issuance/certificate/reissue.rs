@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use crate::issuance::certificate::requested::Requested;
 use crate::issuance::certificate::standing::{Held, Standing};
 use crate::issuance::observation::Observation;
+use crate::reason::Reason;
 
 /// Why a certificate is obtained.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -35,17 +36,17 @@ pub enum Reissue {
 impl Reissue {
     /// The reason in a condition.
     #[must_use]
-    pub fn reason(&self) -> &'static str {
+    pub fn reason(&self) -> Reason {
         match self {
-            Self::AccountChanged => "AccountChanged",
-            Self::InputsDiffer(_) => "InputsDiffer",
-            Self::IssuerChanged => "IssuerChanged",
-            Self::KeyKindChanged => "KeyKindChanged",
-            Self::NearingExpiry => "NearingExpiry",
-            Self::NeverIssued => "NeverIssued",
-            Self::RenewalRequested => "RenewalRequested",
-            Self::SecretAltered(_) => "SecretAltered",
-            Self::SecretMissing => "SecretMissing",
+            Self::AccountChanged => Reason::AccountChanged,
+            Self::InputsDiffer(_) => Reason::InputsDiffer,
+            Self::IssuerChanged => Reason::IssuerChanged,
+            Self::KeyKindChanged => Reason::KeyKindChanged,
+            Self::NearingExpiry => Reason::NearingExpiry,
+            Self::NeverIssued => Reason::NeverIssued,
+            Self::RenewalRequested => Reason::RenewalRequested,
+            Self::SecretAltered(_) => Reason::SecretAltered,
+            Self::SecretMissing => Reason::SecretMissing,
         }
     }
 

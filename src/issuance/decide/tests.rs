@@ -42,7 +42,7 @@ fn delivery(seen: &Observation) -> Delivery {
 fn trouble() -> Trouble {
     Trouble {
         disposition: Disposition::Internal,
-        reason: "UnexpectedAnswer",
+        reason: Reason::UnexpectedAnswer,
         message: "what was that".to_owned(),
         counts: true,
     }
@@ -83,7 +83,7 @@ fn a_first_certificate_goes_one_step_at_a_time() {
         (
             "a certificate for a request that went is not delivered",
             obtained().after(Outcome::Abandoned),
-            "Deleted",
+            "Abandoned",
         ),
         (
             "trouble ends the run",

@@ -2,10 +2,12 @@
 
 use std::time::Duration;
 
+use jiff::{SignedDuration, Timestamp};
 use proptest::prelude::*;
 
 use super::*;
-use crate::api::{AttemptInputs, CertificateRequestStatus};
+use crate::api::condition::READY;
+use crate::api::{AttemptInputs, CertificateRequestStatus, WaitsFor};
 use crate::issuance::Reissue;
 use crate::issuance::certificate::renewal::RenewBefore;
 use crate::issuance::decide::{Step, decide};
@@ -13,8 +15,10 @@ use crate::issuance::fixtures::{
     account, altered, at, cached, days, delivered_target, described, fresh, kept, now, obtained,
     opened, previous, stored, with,
 };
-use crate::issuance::observation::{IssuerState, Outcome, Read};
+use crate::issuance::observation::{IssuerState, Outcome, Read, Trouble};
 use crate::issuance::quota::Withheld;
+use crate::outside::Disposition;
+use crate::reason::Reason;
 
 const READY_MESSAGE: &str = "CN=a.example.org from CN=Issuing, valid until 2026-07-01T12:00:00Z, renews at 2026-06-20T04:49:33Z";
 
@@ -27,7 +31,7 @@ fn lines(conditions: &[Condition]) -> Vec<String> {
 fn trouble(disposition: Disposition) -> Trouble {
     Trouble {
         disposition,
-        reason: "UnexpectedAnswer",
+        reason: Reason::UnexpectedAnswer,
         message: "what was that".to_owned(),
         counts: true,
     }
@@ -53,9 +57,8 @@ fn every_rest_says_what_holds_and_who_moves_next() {
     let ready = format!("Ready True Issued: {READY_MESSAGE}");
     let failed_before = with(kept(), |seen| {
         seen.previous.next_attempt = Some(until);
-        seen.previous.stalled = true;
-        seen.previous.issuing =
-            Some(("ServerError".to_owned(), "500 (failed attempt 1)".to_owned()));
+        seen.previous.wait = Some(Wait { on: WaitsFor::Attempt, needs_person: true });
+        seen.previous.said = Some(("ServerError".to_owned(), "500 (failed attempt 1)".to_owned()));
     });
     let cases: [(Rest, Observation, &[&str], Requeue); 16] = [
         (Rest::Kept, kept(), &["Issuing False Issued: the certificate is delivered"], renewal),
@@ -119,9 +122,8 @@ fn every_rest_says_what_holds_and_who_moves_next() {
         (
             Rest::BackingOff { until, reissue: None },
             with(failed_before, |seen| {
-                seen.previous.stalled = false;
-                seen.previous.issuing =
-                    Some(("IssuerNotReady".to_owned(), "no longer so".to_owned()));
+                seen.previous.wait = None;
+                seen.previous.said = Some(("IssuerNotReady".to_owned(), "no longer so".to_owned()));
             }),
             &[
                 "Issuing True Pending: the last attempt failed; the next is at 2026-06-11T12:05:00Z, or when something changes",
@@ -298,13 +300,13 @@ fn what_cannot_be_looked_at_is_as_it_was() {
     assert_eq!(status.certificate, seen.previous.certificate, "only what is known for sure");
     assert_ne!(description.requeue, Requeue::AwaitChange, "it will end all the same");
 
-    let was_not_ready = described(&opened_failed()).status.conditions;
-    let description = describe(&seen, &was_not_ready, &super::super::fixtures::rest(&seen));
-    assert!(!condition::is_true(&description.status.conditions, READY), "nor does it get better");
-}
+    assert_eq!(status.renewal_time.map(|time| time.0), seen.previous.renewal);
+    assert!(seen.previous.renewal.is_some());
 
-fn opened_failed() -> Observation {
-    opened().after(Outcome::Failed(trouble(Disposition::Internal)))
+    let was_not_there = with(seen, |seen| seen.previous.has_certificate = false);
+    let rest = super::super::fixtures::rest(&was_not_there);
+    let description = describe(&was_not_there, &ready_before(), &rest);
+    assert!(!condition::is_true(&description.status.conditions, READY), "nor does it get better");
 }
 
 #[test]
@@ -508,8 +510,8 @@ fn the_version_that_saves_the_read_is_kept_only_where_all_was_looked_at() {
 fn notices_tell_of_transitions_only() {
     let reasons = |seen: &Observation, before: &[Condition], rest: &Rest| {
         let notices = describe(seen, before, rest).notices;
-        let reason = |notice: &Notice| (notice.reason, notice.warning);
-        notices.iter().map(reason).collect::<Vec<_>>()
+        let reason = |notice: Notice| (notice.reason.into_owned(), notice.warning);
+        notices.into_iter().map(reason).collect::<Vec<_>>()
     };
     let ready = ready_before();
     let failed = Rest::Failed(trouble(Disposition::Internal));
@@ -517,7 +519,8 @@ fn notices_tell_of_transitions_only() {
     let repaired = with(altered(|_| ()), |seen| seen.delivered = Some(vec![]));
     let waiting = Rest::BackingOff { until: now() + days(11), reissue: None };
     let remembering = with(kept(), |seen| {
-        seen.previous.issuing = Some(("UnexpectedAnswer".to_owned(), "what was that".to_owned()));
+        seen.previous.wait = Some(Wait { on: WaitsFor::Attempt, needs_person: false });
+        seen.previous.said = Some(("UnexpectedAnswer".to_owned(), "what was that".to_owned()));
         seen.previous.next_attempt = Some(now() + days(11));
     });
     let cases = [
@@ -558,6 +561,10 @@ fn notices_tell_of_transitions_only() {
         ),
     ];
     for (name, seen, before, rest, expected) in cases {
+        let expected: Vec<_> = expected
+            .into_iter()
+            .map(|(reason, is_warning)| (reason.to_owned(), is_warning))
+            .collect();
         assert_eq!(reasons(&seen, &before, &rest), expected, "{name}");
     }
     let first = describe(&delivered_now(&["CN=Stranger"], false), &[], &Rest::Kept).notices;
@@ -594,7 +601,8 @@ fn transition_times_move_with_the_status_only() {
     assert_eq!(time(&first, READY), Some(now()), "since the delivery");
     assert_eq!(time(&first, ISSUING), Some(now() + days(10)));
     let later = with(kept(), |seen| seen.now = now() + days(11));
-    let other = Rest::Failed(Trouble { reason: "NoAnswer", ..trouble(Disposition::BlameIssuer) });
+    let other =
+        Rest::Failed(Trouble { reason: Reason::NoAnswer, ..trouble(Disposition::BlameIssuer) });
     let second = describe(&later, &first, &other).status.conditions;
     for kind in [READY, ISSUING, STALLED] {
         assert_eq!(time(&second, kind), time(&first, kind), "{kind}");
@@ -602,49 +610,6 @@ fn transition_times_move_with_the_status_only() {
     let third = describe(&later, &second, &Rest::Kept).status.conditions;
     assert_eq!(time(&third, ISSUING), Some(now() + days(11)));
     assert_eq!(time(&third, STALLED), None, "what does not hold is not there");
-}
-
-#[test]
-fn every_reason_an_attempt_can_fail_for_is_remembered() {
-    assert!(REASONS.is_sorted());
-    let mut found = Vec::new();
-    for file in ["src/ca", "src/controller", "src/issuance/decide.rs"] {
-        read_reasons(&std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(file), &mut found);
-    }
-    assert!(found.len() > 15, "reasons were found: {found:?}");
-    for (file, reason) in found {
-        // `Unreachable` in a test of the other core and the like do no harm.
-        assert!(REASONS.contains(&reason.as_str()), "{reason} of {file} would be forgotten");
-    }
-}
-
-fn read_reasons(path: &std::path::Path, found: &mut Vec<(String, String)>) {
-    if path.is_dir() {
-        let entries = std::fs::read_dir(path).expect("a directory");
-        entries.for_each(|entry| read_reasons(&entry.expect("an entry").path(), found));
-        return;
-    }
-    let text = std::fs::read_to_string(path).expect("a source file");
-    let code = text.split("#[cfg(test)]").next().unwrap_or_default();
-    let quoted = |line: &str| line.split('"').nth(1).map(str::to_owned);
-    let answered = code.split("fn answered").nth(1).and_then(|rest| rest.split("\n}\n").next());
-    // In that function the reason is the first of a pair.
-    let pairs = answered.unwrap_or_default().lines().filter(|line| {
-        let line = line.trim_start();
-        line.starts_with('"') || line.contains("=> (\"")
-    });
-    let meanings = code.lines().filter(|line| {
-        line.contains("=> (Blame") || line.contains("=> (Retry") || line.contains("=> (Internal")
-    });
-    let named = code.lines().filter(|line| line.contains("reason: \"")).chain(meanings);
-    let blames = code.split("BlameIssuer,\n").skip(1).filter_map(|rest| rest.lines().next());
-    let reasons = pairs.chain(named).chain(blames).filter_map(quoted);
-    let is_reason = |word: &String| {
-        word.starts_with(|first: char| first.is_ascii_uppercase())
-            && word.chars().all(|letter| letter.is_ascii_alphabetic())
-    };
-    let file = path.display().to_string();
-    found.extend(reasons.filter(is_reason).map(|reason| (file.clone(), reason)));
 }
 
 /// States to describe, reachable or not.
@@ -682,7 +647,8 @@ fn any_observation() -> impl Strategy<Value = Observation> {
                         _ => AttemptInputs::default(),
                     });
                     let told = ("NoAnswer".to_owned(), "no answer within 30 s".to_owned());
-                    seen.previous.issuing = Some(told);
+                    seen.previous.wait = Some(Wait { on: WaitsFor::Attempt, needs_person: false });
+                    seen.previous.said = Some(told);
                 }
             })
         },
@@ -726,6 +692,7 @@ fn rest_after(rest: &Rest, status: &CertificateRequestStatus) -> Rest {
             None => Rest::AwaitingChange,
         },
         Rest::Failed(_)
+        | Rest::Abandoned
         | Rest::AwaitingChange
         | Rest::BackingOff { .. }
         | Rest::Deleted

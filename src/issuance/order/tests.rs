@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use secrecy::ExposeSecret as _;
 
 use super::*;
-use crate::api::{CertificateRequestStatus, OrderStatus, annotation};
+use crate::api::{CertificateRequestStatus, OrderStatus, Wait, WaitsFor, annotation};
 use crate::ca::{Actor, Failed, Waiting};
 use crate::issuance::decide::decide;
 use crate::issuance::describe::{Requeue, describe};
@@ -131,6 +131,12 @@ fn claimed() -> Observation {
     })
 }
 
+/// The status that says who submits what was written.
+fn announced(seen: Observation) -> Observation {
+    let status = describe(&seen, &[], &Rest::Submitting).status;
+    seen.after(Outcome::Announced(Box::new(status)))
+}
+
 /// Another process has the claim on order 1, or this one has used it.
 fn lost_order() -> Observation {
     with(fresh_order(), |seen| {
@@ -212,7 +218,7 @@ fn a_first_order_goes_one_step_at_a_time() {
             });
         })
     };
-    let announced = || claimed().after(Outcome::Announced);
+    let announced = || announced(claimed());
     let searched = |answer| announced().after(Outcome::Searched(answer, Sought::default()));
     check([
         ("nothing was ordered: the CA translates and examines", fresh_order(), "Prepare"),
@@ -278,7 +284,7 @@ fn a_first_order_goes_one_step_at_a_time() {
 }
 
 fn trouble(disposition: Disposition) -> Trouble {
-    Trouble { disposition, reason: "NoAnswer", message: "no answer".to_owned(), counts: true }
+    Trouble { disposition, reason: Reason::NoAnswer, message: "no answer".to_owned(), counts: true }
 }
 
 fn not_ordered(sent: Sent) -> Outcome {
@@ -480,7 +486,9 @@ fn a_lost_order_is_looked_for_before_it_is_made_again() {
         ("the CA has it without its name: is its id written down?", unnamed(false), "ReadRecord"),
         (
             "the CA has it, and a person had to look at it: is the record mended?",
-            with(unnamed(true), |seen| seen.previous.stalled = true),
+            with(unnamed(true), |seen| {
+                seen.previous.wait = Some(Wait { on: WaitsFor::Person, needs_person: true });
+            }),
             "ReadRecord",
         ),
         ("it is there, and for our key", found(KeyEvidence::Ours), "Ordered"),
@@ -1151,7 +1159,7 @@ fn a_hold_names_the_order_and_the_next_move() {
         let issuing =
             told.status.conditions.iter().find(|one| one.type_ == "Issuing").expect("Issuing");
         let message = &issuing.message;
-        assert_eq!(issuing.reason, hold.reason());
+        assert_eq!(issuing.reason, hold.reason().word());
         assert!(message.contains(words), "{hold:?}: {message}");
         let is_of_the_secret = matches!(hold, Hold::RecordForeign | Hold::RecordNewer);
         if is_of_the_secret {
@@ -1195,7 +1203,7 @@ fn an_order_is_shown_as_the_ca_tells() {
     assert!(issuing.message.contains("the certificate manager has to approve it"));
     assert_eq!(told.status.orders, Some(1));
 
-    let submitted = claimed().after(Outcome::Announced).after(Outcome::Ordered(at_ca(waiting())));
+    let submitted = announced(claimed()).after(Outcome::Ordered(at_ca(waiting())));
     let told = describe(&submitted, &[], &Rest::Ordered).status.order.expect("an order");
     assert!(told.submitted_at.is_some(), "the time of the submit stays");
     let older = with(lost_order(), |seen| {
@@ -1222,9 +1230,12 @@ fn what_happens_to_each_order_is_no_event() {
     });
     assert_eq!(events(&claimed(), &Rest::Submitting), []);
     assert_eq!(events(&progressed(plain), &Rest::Ordered), []);
-    assert_eq!(events(&progressed(waiting()), &Rest::Ordered), [("AwaitingApproval", false)]);
+    assert_eq!(
+        events(&progressed(waiting()), &Rest::Ordered),
+        [(Reason::AwaitingApproval.into(), false)]
+    );
     let looked_for = Rest::LookedFor { until: now(), why: None };
-    assert_eq!(events(&lost_order(), &looked_for), [("OrderLookedFor", true)]);
+    assert_eq!(events(&lost_order(), &looked_for), [(Reason::OrderLookedFor.into(), true)]);
 }
 
 #[test]

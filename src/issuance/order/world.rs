@@ -34,6 +34,7 @@ use crate::mutant::{self, Mutant};
 use crate::outside::Disposition;
 use crate::pki::chain::{self, Expected};
 use crate::pki::{Certificate, KeyKind, Names, PrivateKey};
+use crate::reason::Reason;
 
 /// No run needs more steps, conflicts included.
 const MOST_STEPS: usize = 60;
@@ -501,7 +502,7 @@ impl World {
     }
 
     fn finish(&mut self, tape: &mut Tape, run: &Run, rest: &Rest) -> End {
-        if *rest == Rest::Deleted {
+        if matches!(rest, Rest::Deleted | Rest::Abandoned) {
             return End::Rested(Rest::Deleted);
         }
         let seen = &run.seen;
@@ -668,7 +669,7 @@ impl World {
             }),
             Step::OpenAccount if is_lost => Outcome::Failed(Trouble {
                 counts: false,
-                ..trouble(Disposition::Retry { after: None }, "Unreachable")
+                ..trouble(Disposition::Retry { after: None }, Reason::Unreachable)
             }),
             Step::OpenAccount => Outcome::Opened(orders_account(run.account, self.trusts_all)),
             Step::ReadServedRoots => {
@@ -689,9 +690,11 @@ impl World {
                     Outcome::RecordRead(RecordRead::parse(raw), Some(base))
                 }
             },
-            Step::Prepare(_) if is_lost => failed(Disposition::Retry { after: None }, "NoAnswer"),
+            Step::Prepare(_) if is_lost => {
+                failed(Disposition::Retry { after: None }, Reason::NoAnswer)
+            }
             Step::Prepare(_) if fault == Some(Fault::Conflict) => {
-                failed(Disposition::Internal, "UnexpectedAnswer")
+                failed(Disposition::Internal, Reason::UnexpectedAnswer)
             }
             Step::Prepare(plan) => self.prepare(run, plan),
             Step::WriteRecord(draft) => self.write_record(run, &draft, fault),
@@ -760,7 +763,7 @@ impl World {
         }
         let record = self.store(draft, &mark);
         if fault == Some(Fault::Lost) && self.is_unreadable {
-            return failed(Disposition::Retry { after: None }, "OrderRecordNotWritten");
+            return failed(Disposition::Retry { after: None }, Reason::OrderRecordNotWritten);
         }
         self.claimed(run, record)
     }
@@ -911,7 +914,7 @@ impl World {
             panic!("what was written reads back");
         };
         if fault == Some(Fault::Lost) {
-            return Err(failed(Disposition::Retry { after: None }, "OrderRecordNotWritten"));
+            return Err(failed(Disposition::Retry { after: None }, Reason::OrderRecordNotWritten));
         }
         Ok(record)
     }
@@ -963,23 +966,25 @@ impl World {
     fn announce(&mut self, run: &mut Run, fault: Option<Fault>) -> Outcome {
         if mutant::is_removed(Mutant::Announcement) {
             run.announced_at = Some(self.elapsed);
-            return Outcome::Announced;
         }
         let before = run.object.status.clone();
         let status = stored(&describe(&run.seen, &before.conditions, &Rest::Submitting).status);
+        if mutant::is_removed(Mutant::Announcement) {
+            return Outcome::Announced(Box::new(status));
+        }
         if fault == Some(Fault::Conflict) {
             self.touch();
         }
         let version = self.put_status(&run.object, status.clone());
         if fault == Some(Fault::Lost) {
-            return failed(Disposition::Retry { after: None }, "OrderNotAnnounced");
+            return failed(Disposition::Retry { after: None }, Reason::OrderNotAnnounced);
         }
         let Some(version) = version else { return Outcome::Abandoned };
         run.object.status = status;
         run.object.version = version;
         run.announced_at = Some(self.elapsed);
         self.processes[run.process].unwritten = None;
-        Outcome::Announced
+        Outcome::Announced(Box::new(run.object.status.clone()))
     }
 
     fn find(
@@ -998,7 +1003,7 @@ impl World {
         let may_exist = !has_claim || record.mark.attempt > 1;
         let id = run.seen.order_id().filter(|_| !is_before);
         let answer = match fault {
-            Some(Fault::Lost) => Err(trouble(Disposition::Retry { after: None }, "NoAnswer")),
+            Some(Fault::Lost) => Err(trouble(Disposition::Retry { after: None }, Reason::NoAnswer)),
             Some(Fault::Conflict) => Ok(Lookup::Absent {
                 complete: false,
                 doubt: Some("the last page was not there".to_owned()),
@@ -1145,11 +1150,11 @@ impl World {
         let answer = tape.choose("answer", 16);
         match (fault, answer) {
             (Some(Fault::Lost | Fault::CrashAfter), _) | (_, 9..=11) => {}
-            (_, 8) => return sent(unknown, retry, "NoAnswer"),
+            (_, 8) => return sent(unknown, retry, Reason::NoAnswer),
             (Some(Fault::Conflict), _) | (_, 12) => {
-                return sent(Sent::Refused, retry, "TooManyRequests");
+                return sent(Sent::Refused, retry, Reason::TooManyRequests);
             }
-            (_, 13) => return sent(Sent::Refused, Disposition::Reject, "Refused"),
+            (_, 13) => return sent(Sent::Refused, Disposition::Reject, Reason::Refused),
             _ => {}
         }
         let lag = match tape.choose("lag", 4) {
@@ -1181,7 +1186,7 @@ impl World {
         }
         self.check_orders(&order.reference, copies);
         if fault == Some(Fault::Lost) || matches!(answer, 9..=11) {
-            return sent(unknown, retry, "NoAnswer");
+            return sent(unknown, retry, Reason::NoAnswer);
         }
         Outcome::Ordered(self.orders.last().expect("an order").progress())
     }
@@ -1286,7 +1291,7 @@ impl World {
             known.delivered = true;
         }
         if fault == Some(Fault::Lost) {
-            return failed(Disposition::Retry { after: None }, "SecretNotWritten");
+            return failed(Disposition::Retry { after: None }, Reason::SecretNotWritten);
         }
         Outcome::Delivered {
             target,
@@ -1729,15 +1734,15 @@ fn label(step: &Step) -> &'static str {
     }
 }
 
-fn trouble(disposition: Disposition, reason: &'static str) -> Trouble {
+fn trouble(disposition: Disposition, reason: Reason) -> Trouble {
     Trouble { disposition, reason, message: format!("the CA says {reason}"), counts: true }
 }
 
-fn failed(disposition: Disposition, reason: &'static str) -> Outcome {
+fn failed(disposition: Disposition, reason: Reason) -> Outcome {
     Outcome::Failed(trouble(disposition, reason))
 }
 
-fn sent(sent: Sent, disposition: Disposition, reason: &'static str) -> Outcome {
+fn sent(sent: Sent, disposition: Disposition, reason: Reason) -> Outcome {
     Outcome::NotOrdered(sent, trouble(disposition, reason))
 }
 

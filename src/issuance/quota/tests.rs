@@ -4,6 +4,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::api::condition::{self, ISSUING, READY, STALLED};
+use crate::api::{Wait, WaitsFor};
 use crate::ca::Lookup;
 use crate::issuance::decide::decide;
 use crate::issuance::describe::{Requeue, describe};
@@ -380,7 +381,8 @@ fn nothing_that_leads_to_a_submit_happens_without_a_grant() {
             "who was told of a limit is not told of the search by turns",
             with(with(about_to_order(), of_record(full())), |seen| {
                 seen.previous.orders = 1;
-                seen.previous.issuing = Some(("ChurnLimitReached".to_owned(), String::new()));
+                let on = WaitsFor::OrdersPerRequestPerDay;
+                seen.previous.wait = Some(Wait { on, needs_person: false });
                 seen.order.sought = crate::issuance::order::Sought {
                     of: record(full()).claim_id(),
                     elapsed: Some(SignedDuration::from_hours(1)),
@@ -435,7 +437,8 @@ fn what_is_held_says_by_what_and_until_when() {
         let rest = Rest::Withheld(withheld.clone());
         let told = describe(&about_to_order(), &[], &rest);
         let ready = condition::find(&told.status.conditions, READY).expect("Ready");
-        assert_eq!((ready.status.as_str(), ready.reason.as_str()), ("False", withheld.reason()));
+        let reason = withheld.reason().word();
+        assert_eq!((ready.status.as_str(), ready.reason.as_str()), ("False", reason));
         for part in parts {
             assert!(ready.message.contains(part), "\"{part}\" is not in {}", ready.message);
         }

@@ -2,15 +2,16 @@
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
-use crate::api::{OrderPhase, OrderStatus, annotation};
+use crate::api::{OrderActor, OrderPhase, OrderStatus, annotation};
 use crate::ca::{Actor, Phase};
 use crate::issuance::decide::Rest;
 use crate::issuance::observation::Observation;
 use crate::issuance::order::Hold;
 use crate::issuance::order::record::OrderState;
+use crate::reason::Reason;
 
 /// The order as the status shows it; `None` where none is open and none has to be looked at.
-pub(in crate::issuance) fn of(seen: &Observation, rest: &Rest) -> Option<OrderStatus> {
+pub(super) fn of(seen: &Observation, rest: &Rest) -> Option<OrderStatus> {
     let hint = seen.previous.order.clone();
     // What was delivered is no open order, whatever comes next has to wait for.
     let is_delivered = |reference: &str| {
@@ -52,7 +53,8 @@ pub(in crate::issuance) fn of(seen: &Observation, rest: &Rest) -> Option<OrderSt
         Rest::Held(Hold::Ended(..)) => OrderPhase::Failed,
         Rest::Ordered if order.phase != OrderPhase::Issued => OrderPhase::Pending,
         // What is said of it otherwise does not move it.
-        Rest::AwaitingChange
+        Rest::Abandoned
+        | Rest::AwaitingChange
         | Rest::BackingOff { .. }
         | Rest::Deleted
         | Rest::Failed(_)
@@ -73,18 +75,21 @@ pub(in crate::issuance) fn of(seen: &Observation, rest: &Rest) -> Option<OrderSt
             order.phase = OrderPhase::Pending;
             order.state = Some(waiting.state.clone());
             order.waiting_for = Some(waiting.actor.words().to_owned());
+            order.actor = actor(waiting.actor);
             order.message = Some(waiting.message.clone()).filter(|text| !text.is_empty());
         }
         Some(Phase::Issued(_)) => {
             order.phase = OrderPhase::Issued;
             order.state = None;
             order.waiting_for = None;
+            order.actor = None;
             order.message = None;
         }
         Some(Phase::Failed(failed)) => {
             order.phase = OrderPhase::Failed;
             order.state = Some(failed.state.clone());
             order.waiting_for = None;
+            order.actor = None;
             order.message = Some(failed.message.clone());
         }
         None => {}
@@ -92,29 +97,37 @@ pub(in crate::issuance) fn of(seen: &Observation, rest: &Rest) -> Option<OrderSt
     Some(order)
 }
 
+fn actor(actor: Actor) -> Option<OrderActor> {
+    match actor {
+        Actor::Approver => Some(OrderActor::Approver),
+        Actor::Ca => Some(OrderActor::Ca),
+        Actor::Owner => Some(OrderActor::Owner),
+        Actor::Unknown => None,
+    }
+}
+
 /// Number of the order made last.
-pub(in crate::issuance) fn count(seen: &Observation) -> Option<i64> {
+pub(super) fn count(seen: &Observation) -> Option<i64> {
     let stored = seen.record().map_or(0, |record| record.next.order.number);
     let number = stored.max(seen.previous.orders);
     (number > 0).then_some(number)
 }
 
 /// Reason and message while the CA has the order.
-pub(in crate::issuance) fn waiting(order: Option<&OrderStatus>) -> (&'static str, String) {
+pub(super) fn waiting(order: Option<&OrderStatus>) -> (Reason, String) {
     let Some(order) = order else {
-        return ("OrderPending", "the CA has the order".to_owned());
+        return (Reason::OrderPending, "the CA has the order".to_owned());
     };
-    let waits_for = order.waiting_for.as_deref();
-    let reason = match waits_for {
-        Some(who) if who == Actor::Approver.words() => "AwaitingApproval",
-        Some(who) if who == Actor::Owner.words() => "AwaitingOwner",
-        Some(_) | None => "OrderPending",
+    let reason = match order.actor {
+        Some(OrderActor::Approver) => Reason::AwaitingApproval,
+        Some(OrderActor::Owner) => Reason::AwaitingOwner,
+        Some(OrderActor::Ca) | None => Reason::OrderPending,
     };
     let mut message = format!("order {} is with the CA", named(order));
     if let Some(state) = &order.state {
         message.push_str(&format!(" in state {state}"));
     }
-    if let Some(who) = waits_for {
+    if let Some(who) = &order.waiting_for {
         message.push_str(&format!(" and waits for {who}"));
     }
     if let Some(words) = &order.message {
@@ -134,7 +147,7 @@ fn named(order: &OrderStatus) -> String {
 }
 
 /// Why an order waits for a person, what to look at, and how to go on.
-pub(in crate::issuance) fn held(seen: &Observation, hold: &Hold) -> String {
+pub(super) fn held(seen: &Observation, hold: &Hold) -> String {
     let reference = seen.hinted_or_stored().unwrap_or_default();
     let id = seen.order_id().map(|id| format!(" ({id} at the CA)")).unwrap_or_default();
     let order = format!("order {reference}{id}");
@@ -192,13 +205,4 @@ pub(in crate::issuance) fn held(seen: &Observation, hold: &Hold) -> String {
         seen.request.name,
         annotation::RELEASE
     )
-}
-
-impl Observation {
-    /// The reference of the order made last: the one in the record, or the one the status knows.
-    pub(in crate::issuance) fn hinted_or_stored(&self) -> Option<String> {
-        let record = self.record().filter(|record| !self.is_older(record));
-        let stored = record.map(|record| record.next.order.reference.clone());
-        stored.or_else(|| self.hinted())
-    }
 }

@@ -1,0 +1,201 @@
+//! The condition `Issuing`: whether a certificate is being obtained, and what that waits for.
+
+use jiff::Timestamp;
+
+use super::attempt::NextAttempt;
+use super::order;
+use super::wait::{is_issued, is_looked_for, is_said_again};
+use crate::api::WaitsFor;
+use crate::issuance::certificate::reissue::{Reissue, reissue};
+use crate::issuance::decide::Rest;
+use crate::issuance::observation::{Observation, Trouble};
+use crate::issuance::quota::Withheld;
+use crate::outside::Disposition;
+use crate::reason::{Reason, Word};
+
+/// The condition `Issuing`.
+pub(super) struct Issuing {
+    pub(super) holds: bool,
+    pub(super) reason: Word,
+    pub(super) message: String,
+}
+
+fn say(holds: bool, reason: Reason, message: impl Into<String>) -> Issuing {
+    Issuing { holds, reason: reason.into(), message: message.into() }
+}
+
+/// What the condition says after a run that ended with `rest`.
+pub(super) fn issuing(seen: &Observation, rest: &Rest, next: Option<&NextAttempt>) -> Issuing {
+    match rest {
+        Rest::Abandoned => say(true, Reason::Pending, "the request has moved meanwhile"),
+        Rest::AwaitingChange => said_again(seen, false).unwrap_or_else(refused_before),
+        Rest::BackingOff { until, reissue } if seen.previous.next_attempt != Some(*until) => {
+            repaired_later(seen, *until, reissue.as_ref())
+        }
+        Rest::BackingOff { until, .. } => {
+            said_again(seen, true).unwrap_or_else(|| failed_before(*until))
+        }
+        Rest::Deleted => say(false, Reason::Deleted, "the request is being deleted"),
+        Rest::Failed(trouble) => failed(trouble, next),
+        Rest::Held(hold) => say(true, hold.reason(), order::held(seen, hold)),
+        Rest::IssuerMissing => say(true, Reason::IssuerNotFound, issuer_missing(seen)),
+        Rest::IssuerNotReady(why) => {
+            let issuer = &seen.request.issuer;
+            say(true, Reason::IssuerNotReady, format!("{issuer} is not ready: {why}"))
+        }
+        Rest::Kept => say(false, Reason::Issued, "the certificate is delivered"),
+        Rest::LookedFor { why, .. } => looked_for(seen, why.as_deref()),
+        Rest::Ordered => ordered(seen, rest),
+        Rest::RecordUnreadable(why) => say(
+            true,
+            Reason::OrderRecordUnreadable,
+            format!("{why}; nothing is ordered before it can be read"),
+        ),
+        Rest::SecretNameTaken(rival) => name_taken(seen, rival),
+        Rest::SecretNotOurs(why) => say(false, Reason::SecretNotOurs, why),
+        Rest::Submitting => submitting(seen),
+        Rest::Suspended(reissue) => say(
+            false,
+            Reason::Suspended,
+            format!("{reissue}; nothing is asked of the CA while spec.suspend is true"),
+        ),
+        Rest::TargetUnreadable(why) => say(
+            true,
+            Reason::SecretUnreadable,
+            format!("{why}; nothing is asked of the CA before it can be read"),
+        ),
+        Rest::Withheld(withheld) => say(true, withheld.reason(), held_back(seen, withheld)),
+    }
+}
+
+/// The verdict of the last attempt, in the same words.
+fn said_again(seen: &Observation, holds: bool) -> Option<Issuing> {
+    let (reason, message) = seen.previous.said.clone().filter(|_| is_said_again(seen))?;
+    Some(Issuing { holds, reason: reason.into(), message })
+}
+
+fn refused_before() -> Issuing {
+    say(
+        false,
+        Reason::Pending,
+        "the last attempt was refused and the next would be too: change the request or its issuer",
+    )
+}
+
+fn failed_before(until: Timestamp) -> Issuing {
+    say(
+        true,
+        Reason::Pending,
+        format!("the last attempt failed; the next is at {until}, or when something changes"),
+    )
+}
+
+/// Somebody keeps changing the Secret.
+fn repaired_later(seen: &Observation, until: Timestamp, reissue: Option<&Reissue>) -> Issuing {
+    match reissue {
+        Some(reissue) => say(
+            true,
+            reissue.reason(),
+            format!(
+                "{reissue}, seconds after it was delivered: repaired at {until}; find out who changes it"
+            ),
+        ),
+        None => say(
+            true,
+            Reason::SecretAltered,
+            format!(
+                "Secret {} is changed again, seconds after it was put in order: the next time is at {until}; find out who changes it",
+                seen.request.secret_name
+            ),
+        ),
+    }
+}
+
+fn failed(trouble: &Trouble, next: Option<&NextAttempt>) -> Issuing {
+    let again = match next {
+        Some(NextAttempt { failed, at: Some(at), .. }) => {
+            format!(" (failed attempt {failed}; the next is at {at}, or when something changes)")
+        }
+        Some(NextAttempt { at: None, .. }) => {
+            " (not asked again before the request or its issuer changes)".to_owned()
+        }
+        None => String::new(),
+    };
+    let is_refused = trouble.disposition == Disposition::Reject;
+    say(!is_refused, trouble.reason, format!("{}{again}", trouble.message))
+}
+
+fn issuer_missing(seen: &Observation) -> String {
+    let request = &seen.request;
+    let place = if request.issuer.starts_with("ClusterIssuer") {
+        String::new()
+    } else {
+        format!(" in namespace {}", request.namespace)
+    };
+    format!("{} does not exist{place}: create it, or correct spec.issuerRef", request.issuer)
+}
+
+fn name_taken(seen: &Observation, rival: &str) -> Issuing {
+    say(
+        false,
+        Reason::SecretNameTaken,
+        format!(
+            "CertificateRequest {rival} already has spec.secretName {}: choose another in a new request, or delete one of the two",
+            seen.request.secret_name
+        ),
+    )
+}
+
+fn submitting(seen: &Observation) -> Issuing {
+    say(
+        true,
+        Reason::Submitting,
+        format!(
+            "order {} is being submitted; its key is in Secret {}",
+            seen.record().map_or("", |record| &record.next.order.reference),
+            seen.record_name()
+        ),
+    )
+}
+
+fn ordered(seen: &Observation, rest: &Rest) -> Issuing {
+    if let Some(said) = said_again(seen, true).filter(|_| is_issued(seen)) {
+        let is_in_the_way = seen.previous.wait.is_some_and(|wait| wait.on == WaitsFor::Secret);
+        return Issuing { holds: !is_in_the_way, ..said };
+    }
+    let (reason, message) = order::waiting(order::of(seen, rest).as_ref());
+    say(true, reason, message)
+}
+
+fn looked_for(seen: &Observation, why: Option<&str>) -> Issuing {
+    if let Some(said) = said_again(seen, true).filter(|_| is_looked_for(seen)) {
+        return said;
+    }
+    let lost = match (&seen.order.submitted, why) {
+        (Some((_, trouble)), _) => trouble.message.clone(),
+        (None, Some(why)) => format!("it may have been submitted, and the search says: {why}"),
+        (None, None) => "it may have been submitted by a process that ended".to_owned(),
+    };
+    say(
+        true,
+        Reason::OrderLookedFor,
+        format!(
+            "order {}: {lost}. It is looked for at the CA by this name, and made again, with the same key and CSR, only once it provably is not there",
+            seen.hinted_or_stored().unwrap_or_default()
+        ),
+    )
+}
+
+/// Which limit is reached, and what it is that waits for it.
+fn held_back(seen: &Observation, withheld: &Withheld) -> String {
+    let message = withheld.message(seen);
+    let standing = seen.standing();
+    let valid = standing.held().filter(|held| held.certificate.not_after.0 > seen.now);
+    match (reissue(seen, &standing), valid) {
+        (Some(reissue), Some(held)) => format!(
+            "{reissue}, and the renewal is held; the certificate that is delivered is valid until {}. {message}",
+            held.certificate.not_after.0
+        ),
+        (Some(_) | None, _) => message,
+    }
+}

@@ -1,0 +1,79 @@
+//! The condition `Ready`: whether a valid certificate is delivered.
+
+use super::issuing::Issuing;
+use crate::api::DeliveredCertificate;
+use crate::api::condition::{READY, Verdict};
+use crate::issuance::certificate::standing::Held;
+use crate::issuance::decide::Rest;
+use crate::issuance::observation::Observation;
+use crate::reason::Reason;
+
+/// The certificate that `Ready` speaks of.
+pub(super) fn delivered<'a>(
+    seen: &'a Observation,
+    held: Option<&'a Held>,
+    rest: &Rest,
+) -> Option<&'a DeliveredCertificate> {
+    let is_unclear = matches!(rest, Rest::TargetUnreadable(_));
+    match held {
+        Some(held) => Some(&held.certificate),
+        // What cannot be looked at is as it was: nobody took the certificate away.
+        None if is_unclear && seen.previous.has_certificate => seen.previous.certificate.as_ref(),
+        None => None,
+    }
+}
+
+/// What the condition says.
+pub(super) fn ready(
+    seen: &Observation,
+    held: Option<&Held>,
+    delivered: Option<&DeliveredCertificate>,
+    issuing: &Issuing,
+    rest: &Rest,
+) -> Verdict {
+    let Some(certificate) = delivered else {
+        return Verdict::new(READY, false, issuing.reason.clone(), issuing.message.clone());
+    };
+    if certificate.not_after.0 <= seen.now {
+        let message =
+            format!("the certificate expired at {}; {}", certificate.not_after.0, issuing.message);
+        return Verdict::new(READY, false, Reason::Expired, message);
+    }
+    let mut message = format!(
+        "{} from {}, valid until {}",
+        named(seen, certificate),
+        certificate.issuer,
+        certificate.not_after.0
+    );
+    if let Some(renewal) = held.map(|held| held.renewal(&seen.request)) {
+        message.push_str(&format!(", renews at {}", renewal.time));
+        if renewal.fell_back {
+            message.push_str("; spec.renewBefore is not shorter than the certificate's lifetime: a third of it is used instead");
+        }
+    }
+    if let Rest::Withheld(withheld) = rest {
+        message.push_str(&format!("; the renewal is held ({})", withheld.reason()));
+    }
+    Verdict::new(READY, true, Reason::Issued, message)
+}
+
+/// The subject, or the names that were asked for where it is empty.
+pub(super) fn named(seen: &Observation, certificate: &DeliveredCertificate) -> String {
+    let names = &seen.request.names;
+    let addresses = names.ip_addresses.iter().map(ToString::to_string);
+    let mut all = names
+        .dns_names
+        .iter()
+        .chain(&names.uris)
+        .chain(&names.email_addresses)
+        .cloned()
+        .chain(addresses);
+    match (certificate.subject.as_str(), all.next()) {
+        ("", Some(first)) => match all.count() {
+            0 => first,
+            more => format!("{first} and {more} more"),
+        },
+        ("", None) => "a certificate without a subject".to_owned(),
+        (subject, _) => subject.to_owned(),
+    }
+}
