@@ -9,7 +9,7 @@ use super::CertificateAuthority;
 use crate::api::{CertificateRequestSpec, IssuerSpec};
 use crate::clock::Clock;
 use crate::outside::Error;
-use crate::outside::credentials::Basic;
+use crate::outside::credentials::{self, Credentials};
 use crate::outside::transport::Transport;
 
 /// One kind of CA. Each has one in its folder, and [`registry`](super::registry) lists them.
@@ -42,8 +42,8 @@ pub struct Asked<'a> {
 
 /// The block of an Issuer for its kind of CA: one account.
 pub trait AccountSettings: Sync {
-    /// How credentials lie in their Secret, those of the account and those of a request.
-    fn credentials_form(&self) -> CredentialsForm;
+    /// What its Secrets with credentials hold, those of the account and those of a request.
+    fn credentials_kind(&self) -> credentials::Kind;
 
     /// Secret with the credentials of the account.
     fn credentials_secret(&self) -> Option<&str>;
@@ -59,7 +59,7 @@ pub trait AccountSettings: Sync {
 
     /// The tenant in one line, without secrets. Where it is another, so is the certificate: what this
     /// returns for the same account must never change.
-    fn tenant(&self, credentials: Option<&Basic>) -> String;
+    fn tenant(&self, credentials: Option<&Credentials>) -> String;
 
     /// Whether orders are recorded, as
     /// [`Capabilities::has_records`](super::Capabilities::has_records) says of the open account. Limits
@@ -73,20 +73,10 @@ pub trait AccountSettings: Sync {
     fn open(&self, with: Opening) -> Result<Arc<dyn CertificateAuthority>, Error>;
 }
 
-/// How credentials lie in their Secret.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum CredentialsForm {
-    /// A user's name under `username`, and what must be kept secret under this key.
-    UserWith {
-        /// The key, such as `password`.
-        secret: &'static str,
-    },
-}
-
 /// What an account is opened with.
 pub struct Opening {
     /// Its credentials.
-    pub credentials: Option<Basic>,
+    pub credentials: Option<Credentials>,
     /// The way to the CA.
     pub transport: Arc<dyn Transport>,
     /// How long the CA has for an answer.

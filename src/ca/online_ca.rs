@@ -25,7 +25,7 @@ use self::client::Client;
 pub(super) use self::kind::KIND;
 use super::{AccountReport, Capabilities, CertificateAuthority, Order, Permit, Submitted};
 use crate::api::{BasicSplit, KeyAlgorithm, OnlineCa as Settings};
-use crate::outside::credentials::Basic;
+use crate::outside::credentials::{Basic, Credentials};
 use crate::outside::transport::Transport;
 use crate::outside::{Disposition, Error};
 use crate::pki::{Certificate, KeyKind};
@@ -51,10 +51,11 @@ impl OnlineCa {
     /// When the credentials cannot work with this server, or an address is not a URL.
     pub fn new(
         settings: &Settings,
-        credentials: Option<Basic>,
+        credentials: Option<Credentials>,
         transport: Arc<dyn Transport>,
         deadline: Duration,
     ) -> Result<Self, Error> {
+        let credentials = credentials.as_ref().and_then(Credentials::basic).cloned();
         if let Some(credentials) = &credentials {
             check_credentials(credentials, settings.basic_split)?;
         }
@@ -124,7 +125,8 @@ impl CertificateAuthority for OnlineCa {
     }
 
     async fn submit(&self, order: &Order<'_>, _: Permit) -> Submitted {
-        let Some(credentials) = order.credentials.or(self.credentials.as_ref()) else {
+        let own = order.credentials.and_then(Credentials::basic);
+        let Some(credentials) = own.or(self.credentials.as_ref()) else {
             return Submitted::Refused(Error {
                 disposition: Disposition::Reject,
                 reason: Reason::CredentialsMissing,

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use crate::outside::credentials::Basic;
+use crate::outside::credentials::Credentials;
 use crate::pki::{Certificate, KeyKind, Names, PrivateKey};
 
 /// What is asked of a CA.
@@ -25,7 +25,7 @@ pub struct Order<'a> {
     /// and it is at hand. Whoever prints it prints its kind.
     pub key: Option<&'a PrivateKey>,
     /// The request's own credentials, in place of those of the account.
-    pub credentials: Option<&'a Basic>,
+    pub credentials: Option<&'a Credentials>,
     /// When the order was first prepared; nothing of it can be older at the CA.
     pub since: Option<jiff::Timestamp>,
     /// The order's id at the CA, where it is known.

@@ -50,7 +50,7 @@ use super::{
 use crate::api::{SwissSign as Settings, SwissSignOrder, SwissSignProduct, SwissSignSubmission};
 use crate::clock::Clock;
 use crate::mutant::{self, Mutant};
-use crate::outside::credentials::Basic;
+use crate::outside::credentials::Credentials;
 use crate::outside::transport::Transport;
 use crate::outside::{Disposition, Error};
 use crate::pki::{self, Certificate, KeyKind, Names};
@@ -104,11 +104,12 @@ impl SwissSign {
     /// When there are no credentials, or an address is not a URL.
     pub fn new(
         settings: &Settings,
-        credentials: Option<Basic>,
+        credentials: Option<Credentials>,
         transport: Arc<dyn Transport>,
         deadline: Duration,
         clock: Clock,
     ) -> Result<Self, Error> {
+        let credentials = credentials.as_ref().and_then(Credentials::basic).cloned();
         let credentials = credentials.filter(|basic| !basic.password().trim().is_empty());
         let credentials = credentials.ok_or_else(|| Error {
             disposition: Disposition::BlameCredentials,

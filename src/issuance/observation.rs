@@ -17,7 +17,7 @@ use crate::api::{
     RotationPolicy, Wait, condition,
 };
 use crate::ca::{Blocks, Capabilities, Lookup, Progress};
-use crate::outside::credentials::Basic;
+use crate::outside::credentials::Credentials;
 use crate::outside::{Disposition, Error};
 use crate::pki::{Certificate, KeyKind, Names, PrivateKey};
 use crate::reason::Reason;
@@ -253,7 +253,7 @@ pub struct Account {
     /// The roots the CA serves go into `ca.crt` too.
     pub add_served_roots: bool,
     /// The request's own credentials.
-    pub credentials: Option<Basic>,
+    pub credentials: Option<Credentials>,
 }
 
 /// What the CA issued, not yet verified.

@@ -1,12 +1,12 @@
 //! The one way out: every client of an outside system sends its requests through a [`Transport`].
 //!
-//! Owns body caps, deadlines, TLS roots and the difference between "was not sent" and "nobody
-//! knows". The only module that knows reqwest, and the seam where a simulator plugs in without
+//! Owns body caps, deadlines, TLS in both directions and the difference between "was not sent" and
+//! "nobody knows". The only module that knows reqwest, and the seam where a simulator plugs in without
 //! sockets.
 //!
 //! # Guarantees
 //! - One call is at most one request on the wire: no redirect is followed, nothing is repeated.
-//! - [`Failure::NotSent`] means that no byte of the request left: the peer cannot have acted on it.
+//! - Of the failures, [`Failure::Unknown`] alone leaves open whether the peer acted on the request.
 //! - The answer's body is no longer than the cap of the request, and there within its deadline.
 
 use std::error::Error as _;
@@ -16,7 +16,10 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
 
+use super::credentials::ClientCertificate;
+use super::{Disposition, Error};
 use crate::pki::Certificate;
+use crate::reason::Reason;
 
 /// A request with the bounds of its answer.
 pub struct Call {
@@ -55,15 +58,24 @@ pub trait Transport: Send + Sync {
 
 /// Makes the transport of an account.
 pub trait Connector: Send + Sync {
-    /// A transport that trusts what `tls` says.
+    /// A transport that trusts, and shows, what `tls` says. It shares no connection with another.
     fn connect(&self, tls: &TlsSettings) -> Result<Arc<dyn Transport>, Failure>;
+}
+
+/// Whom the servers are taken for, and as whom we come to them.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct TlsSettings {
+    /// How servers are verified.
+    pub roots: Roots,
+    /// What is shown to servers that demand a certificate.
+    pub identity: Option<ClientCertificate>,
 }
 
 /// How servers are verified.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub enum TlsSettings {
+pub enum Roots {
     /// By the roots of the operating system.
-    SystemRoots,
+    System,
     /// By these certificates and no others.
     Bundle(Vec<Certificate>),
 }
@@ -77,9 +89,45 @@ pub enum Failure {
     /// Nothing was sent, because the server could not be verified or TLS could not be agreed.
     #[error("{0}")]
     Untrusted(String),
+    /// Nothing was acted upon, because the server did not accept the client certificate, or demands
+    /// one where there is none.
+    #[error("{0}")]
+    ClientRefused(String),
     /// Something was sent and no whole answer came back.
     #[error("{0}")]
     Unknown(String),
+}
+
+impl Failure {
+    /// What happens next, in words for a condition. The call was for `path` of `host`; an empty path
+    /// is not mentioned.
+    #[must_use]
+    pub fn told(&self, host: &str, path: &str) -> Error {
+        let retry = Disposition::Retry { after: None };
+        let (disposition, reason, message) = match self {
+            Self::NotSent(why) => {
+                (retry, Reason::Unreachable, format!("{host} could not be reached: {why}"))
+            }
+            Self::Untrusted(why) => {
+                (Disposition::BlameIssuer, Reason::ServerNotTrusted, format!("{host}: {why}"))
+            }
+            Self::ClientRefused(why) => (
+                Disposition::BlameCredentials,
+                Reason::CredentialsRefused,
+                format!("{host}: {why}"),
+            ),
+            Self::Unknown(why) => {
+                (retry, Reason::NoAnswer, format!("{host}{path} was asked, and {why}"))
+            }
+        };
+        Error { disposition, reason, message }
+    }
+
+    /// Whether the other side may have acted on the request.
+    #[must_use]
+    pub fn is_unknown(&self) -> bool {
+        matches!(self, Self::Unknown(_))
+    }
 }
 
 /// The real network.
@@ -88,9 +136,9 @@ pub struct Network;
 
 impl Connector for Network {
     fn connect(&self, tls: &TlsSettings) -> Result<Arc<dyn Transport>, Failure> {
-        let roots = match tls {
-            TlsSettings::Bundle(certificates) => certificates.clone(),
-            TlsSettings::SystemRoots => {
+        let roots = match &tls.roots {
+            Roots::Bundle(certificates) => certificates.clone(),
+            Roots::System => {
                 crate::pki::system_roots().map_err(|error| Failure::Untrusted(error.to_string()))?
             }
         };
@@ -100,12 +148,20 @@ impl Connector for Network {
             .collect::<Result<Vec<_>, _>>()
             .map_err(|error| Failure::Untrusted(innermost(&error)))?;
         let client = |idle: usize| {
-            builder(roots.clone())
-                .pool_max_idle_per_host(idle)
-                .build()
-                .map_err(|error| Failure::Untrusted(innermost(&error)))
+            let mut builder = builder(roots.clone()).pool_max_idle_per_host(idle);
+            if let Some(identity) = &tls.identity {
+                let unusable = |error| {
+                    let why = innermost(&error);
+                    Failure::ClientRefused(format!("the client certificate is unusable: {why}"))
+                };
+                let pem = identity.to_pem();
+                builder = builder
+                    .identity(reqwest::Identity::from_pem(pem.as_bytes()).map_err(unusable)?);
+            }
+            builder.build().map_err(|error| Failure::Untrusted(innermost(&error)))
         };
-        Ok(Arc::new(HttpClient { kept: client(usize::MAX)?, fresh: client(0)? }))
+        let has_identity = tls.identity.is_some();
+        Ok(Arc::new(HttpClient { kept: client(usize::MAX)?, fresh: client(0)?, has_identity }))
     }
 }
 
@@ -128,6 +184,7 @@ struct HttpClient {
     kept: reqwest::Client,
     /// Keeps none, and finds none to use again.
     fresh: reqwest::Client,
+    has_identity: bool,
 }
 
 #[async_trait]
@@ -140,7 +197,12 @@ impl Transport for HttpClient {
         // The time-out lies around the whole exchange: one of the connection's own phases that
         // never ends would otherwise escape it.
         match tokio::time::timeout(deadline, exchange(client, request, call.body_limit)).await {
-            Ok(outcome) => outcome,
+            Ok(Ok(response)) => Ok(response),
+            Ok(Err(Broken::Answer(why))) => Err(Failure::Unknown(why)),
+            Ok(Err(Broken::Request(error))) => {
+                let refusal = refusal(&error, call.fresh_connection, self.has_identity);
+                Err(refusal.unwrap_or_else(|| failure(&error)))
+            }
             Err(_elapsed) => {
                 Err(Failure::Unknown(format!("no whole answer within {} s", deadline.as_secs())))
             }
@@ -148,20 +210,28 @@ impl Transport for HttpClient {
     }
 }
 
+/// Where an exchange broke.
+enum Broken {
+    /// Before the head of an answer was there.
+    Request(reqwest::Error),
+    /// Within the answer, and why.
+    Answer(String),
+}
+
 async fn exchange(
     client: &reqwest::Client,
     request: reqwest::Request,
     body_limit: usize,
-) -> Result<http::Response<Bytes>, Failure> {
-    let mut response = client.execute(request).await.map_err(|error| failure(&error))?;
+) -> Result<http::Response<Bytes>, Broken> {
+    let mut response = client.execute(request).await.map_err(Broken::Request)?;
     let mut body = BytesMut::new();
     while let Some(chunk) = response
         .chunk()
         .await
-        .map_err(|error| Failure::Unknown(format!("the answer broke off: {}", innermost(&error))))?
+        .map_err(|error| Broken::Answer(format!("the answer broke off: {}", innermost(&error))))?
     {
         if body.len() + chunk.len() > body_limit {
-            return Err(Failure::Unknown(format!("the answer is longer than {body_limit} bytes")));
+            return Err(Broken::Answer(format!("the answer is longer than {body_limit} bytes")));
         }
         body.extend_from_slice(&chunk);
     }
@@ -171,11 +241,67 @@ async fn exchange(
     Ok(whole)
 }
 
-/// What happened before there was a connection sent nothing; everything later may have.
+/// Whether the server refused our certificate, or misses one, and provably did nothing else.
+///
+/// In TLS 1.2 it says so while the connection comes about. In TLS 1.3 the client has finished before
+/// the server looks at its certificate, and may have written the request by then; the server acts on
+/// it only after that look (RFC 8446, section 4.4.2.4), so that an alert about the certificate which
+/// is the first thing on a connection ends a handshake. On a connection that had answers before it
+/// proves nothing.
+fn refusal(error: &reqwest::Error, is_first: bool, has_identity: bool) -> Option<Failure> {
+    let Some(rustls::Error::AlertReceived(alert)) = tls_error(error) else { return None };
+    let is_proof = is_first || error.is_connect() || was_taken_back(error);
+    (is_proof && is_about_the_client(*alert)).then(|| {
+        Failure::ClientRefused(if has_identity {
+            format!(
+                "the server did not accept the client certificate ({alert:?}): replace it, or have its issuer trusted there"
+            )
+        } else {
+            format!("the server demands a client certificate ({alert:?}), and there is none")
+        })
+    })
+}
+
+#[expect(clippy::wildcard_enum_match_arm, reason = "the alerts of TLS are open-ended")]
+fn is_about_the_client(alert: rustls::AlertDescription) -> bool {
+    use rustls::AlertDescription as Alert;
+    match alert {
+        Alert::AccessDenied
+        | Alert::BadCertificate
+        | Alert::CertificateExpired
+        | Alert::CertificateRequired
+        | Alert::CertificateRevoked
+        | Alert::CertificateUnknown
+        | Alert::NoCertificate
+        | Alert::UnknownCA
+        | Alert::UnsupportedCertificate => true,
+        _ => false,
+    }
+}
+
+/// Whether the connection ended before it took the request, which the HTTP client then has back
+/// whole. Its error says so by its text alone; a test sees to it that it still does.
+fn was_taken_back(error: &reqwest::Error) -> bool {
+    let mut layer = error.source();
+    while let Some(error) = layer {
+        if error.to_string() == "client error (Canceled)" {
+            return true;
+        }
+        layer = error.source();
+    }
+    false
+}
+
+/// What happened before a connection took the request sent nothing; everything later may have.
 fn failure(error: &reqwest::Error) -> Failure {
     let tls = tls_error(error);
+    if was_taken_back(error) {
+        return Failure::NotSent(format!(
+            "the server ended the connection before it was sent anything ({}); one that demands a client certificate may do so",
+            tls.map_or_else(|| innermost(error), |tls| brief(&tls.to_string()))
+        ));
+    }
     if !error.is_connect() && !error.is_builder() {
-        // Alerts about our own certificate arrive after the request was written.
         return Failure::Unknown(match tls {
             Some(rustls::Error::AlertReceived(alert)) => {
                 format!("the server ended TLS with {alert:?}")

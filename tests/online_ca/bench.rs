@@ -8,8 +8,7 @@ use chancery::api::{self, BasicSplit, IssuerSpec};
 use chancery::ca::kind::Opening;
 use chancery::ca::registry;
 use chancery::ca::{CertificateAuthority, Order, Permit, Submitted};
-
-use chancery::outside::credentials::Basic;
+use chancery::outside::credentials::{Basic, Credentials};
 use chancery::outside::transport::Transport;
 use chancery::pki::{Certificate, KeyKind, Names, PrivateKey, csr, parse_pem};
 use chancery::simulator::online_ca::{Flavour, Operation, Site, SiteSettings};
@@ -127,19 +126,19 @@ pub(crate) fn spec(certificate_url: &str, trust_roots_url: &str) -> api::OnlineC
 /// As the operator does it: through the registry.
 pub(crate) fn open(
     spec: api::OnlineCa,
-    credentials: Option<Basic>,
+    credentials: Option<Credentials>,
     transport: Arc<dyn Transport>,
 ) -> Arc<dyn CertificateAuthority> {
     let spec = IssuerSpec { online_ca: Some(spec), ..IssuerSpec::default() };
     registry::account(&spec).unwrap().open(opening(credentials, transport)).unwrap()
 }
 
-pub(crate) fn opening(credentials: Option<Basic>, transport: Arc<dyn Transport>) -> Opening {
+pub(crate) fn opening(credentials: Option<Credentials>, transport: Arc<dyn Transport>) -> Opening {
     Opening { credentials, transport, deadline: DEADLINE, clock: chancery::clock::Clock::system() }
 }
 
-pub(crate) fn basic(user: &str, password: &str) -> Basic {
-    Basic::new(user.to_owned(), password.to_owned().into())
+pub(crate) fn basic(user: &str, password: &str) -> Credentials {
+    Credentials::Basic(Basic::new(user.to_owned(), password.to_owned().into()))
 }
 
 /// One key of each kind for all tests: RSA takes its time.

@@ -11,7 +11,7 @@ use chancery::issuance::{
     self, CachedTarget, IssuerState, KeyPlan, Observation, Obtained, Outcome, Previous, Read,
     RenewBefore, Request, Requeue, Step, Target, Template, Trouble, decide, describe,
 };
-use chancery::outside::credentials::Basic;
+use chancery::outside::credentials::Credentials;
 use chancery::outside::transport::{Failure, Transport};
 use chancery::pki::{Certificate, KeyKind, Names, csr};
 use chancery::simulator::Kind;
@@ -24,7 +24,7 @@ use crate::router_transport::Canned;
 struct World {
     bench: Bench,
     spec: api::OnlineCa,
-    credentials: Option<Basic>,
+    credentials: Option<Credentials>,
     credentials_version: u32,
     generation: i64,
     names: Names,

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use chancery::ca::{CertificateAuthority, Order, Permit, Submitted};
 use chancery::outside::Error;
-use chancery::outside::credentials::Basic;
+use chancery::outside::credentials::Credentials;
 use chancery::pki::{KeyKind, PrivateKey};
 
 use crate::bench::{csr_der, key};
@@ -18,7 +18,7 @@ pub(crate) trait Fixture {
     /// The client under test.
     fn ca(&self) -> Arc<dyn CertificateAuthority>;
     /// The request's own credentials, where it brings some.
-    fn credentials(&self) -> Option<Basic>;
+    fn credentials(&self) -> Option<Credentials>;
     /// Requests that could have made a certificate, as the other side counted them.
     fn minting_requests(&self) -> u64;
     /// Certificates the other side made.

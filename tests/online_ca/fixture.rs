@@ -5,7 +5,7 @@ use std::sync::Arc;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use chancery::ca::CertificateAuthority;
-use chancery::outside::credentials::Basic;
+use chancery::outside::credentials::Credentials;
 use chancery::pki::KeyKind;
 use chancery::simulator::online_ca::{self, Flavour};
 use chancery::simulator::{Fault, Kind};
@@ -33,7 +33,7 @@ impl Fixture for OnlineCa {
         Arc::clone(&self.ca)
     }
 
-    fn credentials(&self) -> Option<Basic> {
+    fn credentials(&self) -> Option<Credentials> {
         self.own_credentials.then(|| basic(USER, PASSWORD))
     }
 

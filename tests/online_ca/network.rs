@@ -10,7 +10,7 @@ use bytes::Bytes;
 use chancery::api::OnlineCa;
 use chancery::ca::{CertificateAuthority, Submitted};
 use chancery::outside::transport::{
-    Call, Connector as _, Failure, Network, TlsSettings, Transport,
+    Call, Connector as _, Failure, Network, Roots, TlsSettings, Transport,
 };
 use chancery::outside::{Disposition, Error};
 use chancery::pki::Certificate;
@@ -31,7 +31,9 @@ fn network(root: &Certificate) -> Arc<dyn Transport> {
     PROVIDER.call_once(|| {
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     });
-    Network.connect(&TlsSettings::Bundle(vec![root.clone()])).unwrap()
+    Network
+        .connect(&TlsSettings { roots: Roots::Bundle(vec![root.clone()]), identity: None })
+        .unwrap()
 }
 
 fn call(url: &str, deadline: Duration) -> Call {

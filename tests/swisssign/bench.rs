@@ -20,7 +20,7 @@ use chancery::ca::{
     Progress, Submitted, Wanted,
 };
 use chancery::clock::Clock;
-use chancery::outside::credentials::Basic;
+use chancery::outside::credentials::{Basic, Credentials};
 use chancery::outside::transport::{Call, Failure, Transport};
 use chancery::pki::{KeyKind, Names, PrivateKey, csr};
 use chancery::simulator::swisssign::{
@@ -180,7 +180,10 @@ impl Bench {
     pub(crate) fn open_as(&self, spec: SwissSign, api_key: &str) -> Arc<dyn CertificateAuthority> {
         let spec = IssuerSpec { swiss_sign: Some(spec), ..IssuerSpec::default() };
         let opening = Opening {
-            credentials: Some(Basic::new(USER.to_owned(), api_key.to_owned().into())),
+            credentials: Some(Credentials::Basic(Basic::new(
+                USER.to_owned(),
+                api_key.to_owned().into(),
+            ))),
             transport: Arc::new(self.wire.clone()),
             deadline: DEADLINE,
             clock: Clock::new(now),

@@ -1,9 +1,10 @@
 //! What a check finds out about an account, and what an order is prepared with.
 
 use chancery::api::{SwissSign, SwissSignClient, SwissSignOrder, SwissSignProduct};
-use chancery::ca::kind::{AccountSettings as _, CredentialsForm};
+use chancery::ca::kind::AccountSettings as _;
 use chancery::ca::{Blocks, Wanted};
 use chancery::outside::Disposition;
+use chancery::outside::credentials::{Basic, Credentials};
 use chancery::pki::Names;
 use chancery::simulator::Kind;
 use chancery::simulator::swisssign::{Client, Operation, Product, ProductValidity, SiteSettings};
@@ -225,13 +226,12 @@ async fn an_order_is_prepared_with_ids_a_lifetime_and_who_chose() {
 fn the_account_is_told_in_one_line_without_secrets() {
     let bench = Bench::new();
     let spec = bench.spec();
-    let basic =
-        chancery::outside::credentials::Basic::new("U".to_owned(), "secret".to_owned().into());
+    let basic = Basic::new("U".to_owned(), "secret".to_owned().into());
     let line =
         "https://ca.example/swisssign/demo as U, client cli-00000000-0000-4000-8000-000000000001";
-    assert_eq!(spec.tenant(Some(&basic)), line);
+    assert_eq!(spec.tenant(Some(&Credentials::Basic(basic))), line);
     assert_eq!(spec.hosts(), ["ca.example"]);
-    assert_eq!(spec.credentials_form(), CredentialsForm::UserWith { secret: "apiKey" });
+    assert_eq!(spec.credentials_kind().keys(), ["username", "apiKey"]);
     assert_eq!(spec.secrets(), ["swisssign"]);
 }
 

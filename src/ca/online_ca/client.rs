@@ -66,14 +66,13 @@ impl Client {
             .body(Bytes::from(wire::certificate_form(csr_der)));
         match self.send(request, CERTIFICATE_LIMIT).await {
             Ok(response) => read_certificate(&response, &self.certificate_url, credentials),
-            Err(Failure::Unknown(why)) => {
-                Submitted::Unknown(unanswered(&self.certificate_url, &why))
-            }
-            Err(Failure::NotSent(why)) => {
-                Submitted::Refused(unreachable(&self.certificate_url, &why))
-            }
-            Err(Failure::Untrusted(why)) => {
-                Submitted::Refused(untrusted(&self.certificate_url, &why))
+            Err(failure) => {
+                let error = failure.told(host(&self.certificate_url), "");
+                if failure.is_unknown() {
+                    Submitted::Unknown(error)
+                } else {
+                    Submitted::Refused(error)
+                }
             }
         }
     }
@@ -85,12 +84,10 @@ impl Client {
             .uri(&self.trust_roots_url)
             .header(header::ACCEPT, "text/plain")
             .body(Bytes::new());
-        let response = match self.send(request, TRUST_ROOTS_LIMIT).await {
-            Ok(response) => response,
-            Err(Failure::Unknown(why)) => return Err(unanswered(&self.trust_roots_url, &why)),
-            Err(Failure::NotSent(why)) => return Err(unreachable(&self.trust_roots_url, &why)),
-            Err(Failure::Untrusted(why)) => return Err(untrusted(&self.trust_roots_url, &why)),
-        };
+        let response = self
+            .send(request, TRUST_ROOTS_LIMIT)
+            .await
+            .map_err(|failure| failure.told(host(&self.trust_roots_url), ""))?;
         if response.status() != StatusCode::OK {
             return Err(answered(&response, &self.trust_roots_url, None));
         }
@@ -113,30 +110,6 @@ impl Client {
         let request = request.map_err(|error| Failure::NotSent(error.to_string()))?;
         let deadline = self.deadline;
         self.transport.send(Call { request, deadline, body_limit, fresh_connection: false }).await
-    }
-}
-
-fn unreachable(url: &http::Uri, why: &str) -> Error {
-    Error {
-        disposition: Disposition::Retry { after: None },
-        reason: Reason::Unreachable,
-        message: format!("{} could not be reached: {why}", host(url)),
-    }
-}
-
-fn untrusted(url: &http::Uri, why: &str) -> Error {
-    Error {
-        disposition: Disposition::BlameIssuer,
-        reason: Reason::ServerNotTrusted,
-        message: format!("{}: {why}", host(url)),
-    }
-}
-
-fn unanswered(url: &http::Uri, why: &str) -> Error {
-    Error {
-        disposition: Disposition::Retry { after: None },
-        reason: Reason::NoAnswer,
-        message: format!("{} was asked, and {why}", host(url)),
     }
 }
 

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use super::{FIELD, NAME, OnlineCa};
 use crate::api::{CertificateRequestSpec, IssuerSpec, OnlineCa as Settings};
 use crate::ca::CertificateAuthority;
-use crate::ca::kind::{AccountSettings, Asked, CredentialsForm, Kind, Opening, host_of};
+use crate::ca::kind::{AccountSettings, Asked, Kind, Opening, host_of};
 use crate::outside::Error;
-use crate::outside::credentials::Basic;
+use crate::outside::credentials::{self, Credentials};
 
 /// The Online CA as a kind of CA.
 pub(in crate::ca) const KIND: &dyn Kind = &OnlineCaKind;
@@ -36,8 +36,8 @@ impl Kind for OnlineCaKind {
 }
 
 impl AccountSettings for Settings {
-    fn credentials_form(&self) -> CredentialsForm {
-        CredentialsForm::UserWith { secret: "password" }
+    fn credentials_kind(&self) -> credentials::Kind {
+        credentials::Kind::Basic { password: "password" }
     }
 
     fn credentials_secret(&self) -> Option<&str> {
@@ -50,9 +50,9 @@ impl AccountSettings for Settings {
     }
 
     /// The user is whom the certificate is for.
-    fn tenant(&self, credentials: Option<&Basic>) -> String {
-        match credentials {
-            Some(basic) => format!("{} as {}", self.certificate_url, basic.username()),
+    fn tenant(&self, credentials: Option<&Credentials>) -> String {
+        match credentials.and_then(Credentials::name) {
+            Some(user) => format!("{} as {user}", self.certificate_url),
             None => self.certificate_url.clone(),
         }
     }

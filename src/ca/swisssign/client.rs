@@ -363,7 +363,7 @@ impl Client {
     ) -> Result<Response<Bytes>, Problem> {
         let response = match self.transport.send(call).await {
             Ok(response) => response,
-            Err(failure) => return Err(Problem::unanswered(&self.host, path, failure)),
+            Err(failure) => return Err(Problem::unanswered(&self.host, path, &failure)),
         };
         match response.status() {
             StatusCode::OK | StatusCode::NO_CONTENT => Ok(response),

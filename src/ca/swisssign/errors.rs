@@ -113,29 +113,10 @@ impl Problem {
     }
 
     /// No answer, or none that was whole.
-    pub(super) fn unanswered(host: &str, path: &str, failure: Failure) -> Self {
-        let retry = Disposition::Retry { after: None };
-        let (certainty, disposition, reason, message) = match failure {
-            Failure::NotSent(why) => (
-                Certainty::NothingDone,
-                retry,
-                Reason::Unreachable,
-                format!("{host} could not be reached: {why}"),
-            ),
-            Failure::Untrusted(why) => (
-                Certainty::NothingDone,
-                Disposition::BlameIssuer,
-                Reason::ServerNotTrusted,
-                format!("{host}: {why}"),
-            ),
-            Failure::Unknown(why) => (
-                Certainty::Unknown,
-                retry,
-                Reason::NoAnswer,
-                format!("{host}{path} was asked, and {why}"),
-            ),
-        };
-        let error = Error { disposition, reason, message };
+    pub(super) fn unanswered(host: &str, path: &str, failure: &Failure) -> Self {
+        let certainty =
+            if failure.is_unknown() { Certainty::Unknown } else { Certainty::NothingDone };
+        let error = failure.told(host, path);
         Self { error, certainty, status: None, code: None }
     }
 
@@ -436,12 +417,13 @@ mod tests {
     }
 
     #[test]
-    fn only_what_was_not_sent_is_known_to_have_done_nothing() {
-        let problem = |failure| Problem::unanswered("ca.example", "/v2/issue", failure);
+    fn without_an_answer_only_what_was_not_taken_is_known_to_have_done_nothing() {
+        let problem = |failure| Problem::unanswered("ca.example", "/v2/issue", &failure);
         let why = || "because".to_owned();
         let cases = [
             (Failure::NotSent(why()), Certainty::NothingDone, "ca.example could not be reached"),
             (Failure::Untrusted(why()), Certainty::NothingDone, "ca.example: because"),
+            (Failure::ClientRefused(why()), Certainty::NothingDone, "ca.example: because"),
             (Failure::Unknown(why()), Certainty::Unknown, "ca.example/v2/issue was asked"),
         ];
         for (failure, certainty, says) in cases {

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use super::{FIELD, NAME, SwissSign};
 use crate::api::{CertificateRequestSpec, IssuerSpec, SwissSign as Settings};
 use crate::ca::CertificateAuthority;
-use crate::ca::kind::{AccountSettings, Asked, CredentialsForm, Kind, Opening, host_of};
+use crate::ca::kind::{AccountSettings, Asked, Kind, Opening, host_of};
 use crate::outside::Error;
-use crate::outside::credentials::Basic;
+use crate::outside::credentials::{self, Credentials};
 
 /// SwissSign as a kind of CA.
 pub(in crate::ca) const KIND: &dyn Kind = &SwissSignKind;
@@ -34,8 +34,8 @@ impl Kind for SwissSignKind {
 }
 
 impl AccountSettings for Settings {
-    fn credentials_form(&self) -> CredentialsForm {
-        CredentialsForm::UserWith { secret: "apiKey" }
+    fn credentials_kind(&self) -> credentials::Kind {
+        credentials::Kind::Basic { password: "apiKey" }
     }
 
     fn credentials_secret(&self) -> Option<&str> {
@@ -46,8 +46,8 @@ impl AccountSettings for Settings {
         vec![host_of(&self.url)]
     }
 
-    fn tenant(&self, credentials: Option<&Basic>) -> String {
-        let user = credentials.map_or("nobody", Basic::username);
+    fn tenant(&self, credentials: Option<&Credentials>) -> String {
+        let user = credentials.and_then(Credentials::name).unwrap_or("nobody");
         let client = self.client.id.as_ref().or(self.client.name.as_ref());
         let client = client.map_or("none", String::as_str);
         format!("{} as {user}, client {client}", self.url)

@@ -27,7 +27,7 @@ use crate::issuance::{
 };
 use crate::mutant::{self, Mutant};
 use crate::outside::Disposition;
-use crate::outside::credentials::Basic;
+use crate::outside::credentials::Credentials;
 use crate::pki::KeyKind;
 use crate::reason::Reason;
 
@@ -106,7 +106,7 @@ pub(in crate::controller) async fn prepare(
     }
 }
 
-fn own_credentials(seen: &Observation) -> Option<&Basic> {
+fn own_credentials(seen: &Observation) -> Option<&Credentials> {
     seen.account.as_ref().and_then(|account| account.credentials.as_ref())
 }
 

@@ -61,9 +61,9 @@ pub(in crate::controller) async fn open_account(
         None => None,
         Some(name) => {
             let place = (seen.request.namespace.as_str(), name.as_str());
-            let form = account.credentials_form;
-            match secret::credentials(&context.cluster, place, form, &account.hosts).await {
-                Ok(basic) => Some(basic),
+            let kind = account.credentials_kind;
+            match secret::credentials(&context.cluster, place, kind, &account.hosts).await {
+                Ok(credentials) => Some(credentials),
                 Err(error) => return Outcome::Failed(error.into()),
             }
         }

@@ -11,11 +11,10 @@ use secrecy::ExposeSecret as _;
 use serde_json::json;
 
 use crate::api::{CertificateBundle, annotation};
-use crate::ca::kind::CredentialsForm;
 use crate::controller::cluster::Cluster;
 use crate::issuance::{BroughtCsr, CsrReference, Delivery, Key, Read, Target, Template};
 use crate::mutant::{self, Mutant};
-use crate::outside::credentials::Basic;
+use crate::outside::credentials::{self, Credentials};
 use crate::outside::{Disposition, Error};
 use crate::pki::csr::Csr;
 use crate::pki::{self, Certificate, PrivateKey};
@@ -118,15 +117,15 @@ pub(in crate::controller) fn without_conditions(patch: &mut serde_json::Value) {
 pub(in crate::controller) async fn credentials(
     cluster: &Cluster,
     (namespace, name): (&str, &str),
-    form: CredentialsForm,
+    kind: credentials::Kind,
     hosts: &[String],
-) -> Result<Basic, Error> {
-    let CredentialsForm::UserWith { secret: key } = form;
+) -> Result<Credentials, Error> {
     let secret = match cluster.secret(namespace, name).await {
         Read::Present(secret) => secret,
         Read::Absent => {
             return Err(unusable(format!(
-                "Secret {namespace}/{name} does not exist: create it with the keys username and {key}"
+                "Secret {namespace}/{name} does not exist: create it with {}",
+                keys(&kind.keys())
             )));
         }
         Read::Unreadable(why) => return Err(unreadable(Reason::CredentialsUnreadable, why)),
@@ -134,17 +133,15 @@ pub(in crate::controller) async fn credentials(
     for host in hosts {
         opted_in(&secret, namespace, name, host)?;
     }
-    let text = |key: &str| {
-        let value = secret.data.as_ref().and_then(|data| data.get(key));
-        value.and_then(|value| std::str::from_utf8(&value.0).ok()).map(without_line_end).ok_or_else(
-            || {
-                unusable(format!(
-                    "Secret {namespace}/{name} has no key {key} with UTF-8 text: add it"
-                ))
-            },
-        )
-    };
-    Ok(Basic::new(text("username")?.to_owned(), text(key)?.to_owned().into()))
+    let held = |key: &str| secret.data.as_ref()?.get(key).map(|value| value.0.as_slice());
+    kind.read(&format!("{namespace}/{name}"), held)
+}
+
+fn keys(keys: &[&str]) -> String {
+    match keys {
+        [key] => format!("the key {key}"),
+        keys => format!("the keys {}", keys.join(" and ")),
+    }
 }
 
 /// The CSR that a request brings, with its key if that lies beside it, from a Secret that opted in.
@@ -182,11 +179,6 @@ pub(in crate::controller) async fn csr(
         )));
     }
     Ok(BroughtCsr { der: csr.der, key: Key::Pair(Arc::new(key)), names: csr.names })
-}
-
-/// `kubectl create secret --from-file` and editors leave a line end that no password has.
-fn without_line_end(text: &str) -> &str {
-    text.strip_suffix('\n').map_or(text, |text| text.strip_suffix('\r').unwrap_or(text))
 }
 
 /// "May create an Issuer" must not mean "may send any Secret of the namespace anywhere".

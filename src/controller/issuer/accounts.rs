@@ -13,15 +13,16 @@ use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 use crate::api::{CertificateBundle, IssuerKind, IssuerSpec};
-use crate::ca::kind::{AccountSettings, CredentialsForm, Opening};
+use crate::ca::kind::{AccountSettings, Opening};
 use crate::ca::registry;
 use crate::ca::{CertificateAuthority, Order, Permit, Submitted};
 use crate::clock::Clock;
 use crate::controller::cluster::Cluster;
 use crate::controller::cluster::secret;
 use crate::controller::issuer::quota::Spent;
+use crate::outside::credentials::{self, Credentials};
 use crate::outside::pace::{Pace, Paced};
-use crate::outside::transport::{Connector, Failure, TlsSettings, Transport};
+use crate::outside::transport::{Connector, Failure, Roots, TlsSettings, Transport};
 use crate::outside::{Disposition, Error};
 use crate::pki::{self, Certificate};
 use crate::reason::Reason;
@@ -62,7 +63,7 @@ pub(in crate::controller) struct Account {
     /// In one line, without secrets.
     pub(in crate::controller) name: String,
     /// How credentials lie in their Secret, those of a request too.
-    pub(in crate::controller) credentials_form: CredentialsForm,
+    pub(in crate::controller) credentials_kind: credentials::Kind,
     /// Hosts of the CA: where credentials are sent.
     pub(in crate::controller) hosts: Vec<String>,
     pub(in crate::controller) anchors: Vec<Certificate>,
@@ -72,7 +73,7 @@ pub(in crate::controller) struct Account {
     /// Pace of the calls, where the issuer limits it.
     pace: Option<Arc<Pace>>,
     served: tokio::sync::Mutex<Option<Vec<Certificate>>>,
-    /// How the CA's server is verified.
+    /// How the CA's server is verified, and what it is shown.
     tls: TlsSettings,
 }
 
@@ -290,10 +291,10 @@ impl Accounts {
         let spec = issuer.spec;
         let settings = registry::account(spec)?;
         let hosts = settings.hosts();
-        let credentials_form = settings.credentials_form();
-        let tls = match &spec.tls {
-            None => TlsSettings::SystemRoots,
-            Some(tls) => TlsSettings::Bundle(
+        let credentials_kind = settings.credentials_kind();
+        let roots = match &spec.tls {
+            None => Roots::System,
+            Some(tls) => Roots::Bundle(
                 secret::bundle(cluster, &issuer.namespace, "spec.tls.caBundle", &tls.ca_bundle)
                     .await?,
             ),
@@ -302,9 +303,11 @@ impl Accounts {
             None => None,
             Some(name) => {
                 let place = (issuer.namespace.as_str(), name);
-                Some(secret::credentials(cluster, place, credentials_form, &hosts).await?)
+                Some(secret::credentials(cluster, place, credentials_kind, &hosts).await?)
             }
         };
+        let identity = credentials.as_ref().and_then(Credentials::client_certificate).cloned();
+        let tls = TlsSettings { roots, identity };
         let name = settings.tenant(credentials.as_ref());
         let pace = self.pace(issuer);
         let trust = spec.trust.clone().unwrap_or_default();
@@ -329,7 +332,7 @@ impl Accounts {
         Ok(Account {
             name,
             ca,
-            credentials_form,
+            credentials_kind,
             hosts,
             anchors: anchors(cluster, &issuer.namespace, trust.bundle.as_ref(), trust.system_roots)
                 .await?,
@@ -405,13 +408,17 @@ async fn anchors(
 }
 
 fn no_transport(failure: &Failure) -> Error {
-    Error {
-        disposition: Disposition::BlameIssuer,
-        reason: Reason::ServerNotTrusted,
-        message: format!(
-            "{failure}; or put the CA's TLS root into spec.tls.caBundle of the issuer"
+    let (disposition, reason, message) = match failure {
+        Failure::ClientRefused(why) => {
+            (Disposition::BlameCredentials, Reason::CredentialsUnusable, why.clone())
+        }
+        Failure::NotSent(why) | Failure::Unknown(why) | Failure::Untrusted(why) => (
+            Disposition::BlameIssuer,
+            Reason::ServerNotTrusted,
+            format!("{why}; or put the CA's TLS root into spec.tls.caBundle of the issuer"),
         ),
-    }
+    };
+    Error { disposition, reason, message }
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
