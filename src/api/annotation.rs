@@ -34,7 +34,8 @@ pub const ORDER_ATTEMPT: &str = "chancery.dev/order-attempt";
 pub const ORDER_CLAIM: &str = "chancery.dev/order-claim";
 /// Annotation on a record: what became of the order.
 pub const ORDER_STATE: &str = "chancery.dev/order-state";
-/// Annotation on a record: the order's id, where the CA cannot find it by its reference.
+/// Annotation on a record: the order's id, where the CA cannot find it by its reference. On a
+/// delivered Secret: the id of the order its certificate came from, where the next order goes by it.
 pub const ORDER_ID: &str = "chancery.dev/order-id";
 /// Annotation on a record: when orders were made for the request within the last day, for
 /// `limits.ordersPerRequestPerDay`.

@@ -50,6 +50,14 @@ pub struct OrderKinds {
     pub update_key: bool,
 }
 
+impl OrderKinds {
+    /// Whether the id of an order is what the next one goes by.
+    #[must_use]
+    pub fn go_by_id(self) -> bool {
+        self.renew || self.reissue
+    }
+}
+
 impl Capabilities {
     /// Whether an order is recorded before it is made: where making it again would cost money, or
     /// where somebody has to know of it for longer than a run takes.

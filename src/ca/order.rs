@@ -82,6 +82,21 @@ impl OrderKind {
         }
     }
 
+    /// From its word.
+    #[must_use]
+    pub fn parse(word: &str, previous: Previous) -> Option<Self> {
+        let previous = Arc::new(previous);
+        let kinds =
+            [Self::Renew, Self::Reissue, Self::UpdateKey].map(|kind| kind(Arc::clone(&previous)));
+        kinds.into_iter().find(|kind| kind.word() == word)
+    }
+
+    /// Whether it follows another order, which it is found again by.
+    #[must_use]
+    pub fn follows(&self) -> bool {
+        self.previous().is_some()
+    }
+
     /// What it follows.
     #[must_use]
     pub fn previous(&self) -> Option<&Arc<Previous>> {

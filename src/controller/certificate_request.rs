@@ -86,7 +86,7 @@ async fn run(context: &Arc<Context>, request: &CertificateRequest) -> Action {
     let mut written = request.clone();
     let rest = loop {
         let step = decide(&seen);
-        if matches!(step, Step::Submit(_) | Step::Deliver(_)) {
+        if matches!(step, Step::Submit(..) | Step::Deliver(_)) {
             is_repair |= seen.is_repair();
         }
         let outcome = match take(context, &issuer, &seen, &mut written, &mut allowance, step).await
@@ -138,14 +138,16 @@ async fn take(
         Step::ReadTarget => perform::read_target(context, seen).await,
         Step::OpenAccount => perform::open_account(context, seen, &needed()?).await,
         Step::ReadCsr => perform::read_csr(context, seen).await,
-        Step::Submit(plan) => perform::submit(context, seen, &needed()?, plan, allowance).await,
+        Step::Submit(plan, kind) => {
+            perform::submit(context, seen, &needed()?, (plan, kind), allowance).await
+        }
         Step::ReadServedRoots => match issuer.now(context) {
             Some(issuer) => perform::read_served_roots(context, &issuer).await,
             None => Outcome::Served(Vec::new()),
         },
         Step::Deliver(delivery) => perform::deliver(context, seen, &delivery).await,
         Step::ReadRecord => orders::read_record(context, seen).await,
-        Step::Prepare(plan) => orders::prepare(context, seen, &needed()?, plan).await,
+        Step::Prepare(plan, kind) => orders::prepare(context, seen, &needed()?, (plan, kind)).await,
         Step::WriteRecord(draft) => orders::write_record(context, seen, &draft).await,
         Step::Claim => orders::claim(context, seen).await,
         Step::Announce => announce(context, written, seen).await,

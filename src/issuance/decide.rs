@@ -14,7 +14,7 @@ use super::order::record::{Mark, OrderDraft};
 use super::order::{self, Hold};
 use super::quota::{self, Withheld};
 use crate::api::RotationPolicy;
-use crate::ca::Capabilities;
+use crate::ca::{Capabilities, OrderKind};
 use crate::mutant::{self, Mutant};
 use crate::outside::Disposition;
 use crate::pki::chain::{self, Expected, Unfit, VerifiedChain};
@@ -38,7 +38,7 @@ pub enum Step {
     /// Read the CSR that the request brings.
     ReadCsr,
     /// Make or take a key, and submit.
-    Submit(KeyPlan),
+    Submit(KeyPlan, OrderKind),
     /// Ask for the certificates the CA serves.
     ReadServedRoots,
     /// Write the target Secret.
@@ -46,7 +46,7 @@ pub enum Step {
     /// Read the record of the request's order.
     ReadRecord,
     /// Make a key and a CSR, and have the CA translate and examine the order.
-    Prepare(KeyPlan),
+    Prepare(KeyPlan, OrderKind),
     /// Store an order before it is made, and with it the claim.
     WriteRecord(Box<OrderDraft>),
     /// Win the claim on the order that is stored.
@@ -247,7 +247,7 @@ fn issue(seen: &Observation, standing: &Standing, reissue: Reissue) -> Step {
     match examined(seen, standing, account) {
         Err(step) => step,
         Ok(_) if account.capabilities.has_records() => order::step(seen, standing, Some(reissue)),
-        Ok(plan) => Step::Submit(plan),
+        Ok(plan) => Step::Submit(plan, seen.order_kind(standing, &reissue, account)),
     }
 }
 
@@ -332,6 +332,12 @@ fn refusal(request: &Request, account: &Account) -> Option<String> {
 /// The same for the key of a CSR.
 fn csr_refusal(csr: &BroughtCsr, reference: &CsrReference, account: &Account) -> Option<String> {
     let can = &account.capabilities;
+    if can.needs_private_key && csr.key.private().is_none() {
+        return Some(format!(
+            "{} needs the private key to ask for a certificate: add it as tls.key to Secret {}",
+            can.name, reference.secret
+        ));
+    }
     let kind = KeyKind::of_spki(csr.key.spki_der());
     (!kind.is_some_and(|kind| can.key_kinds.contains(&kind))).then(|| {
         format!(
@@ -384,7 +390,7 @@ fn deliver(seen: &Observation, obtained: &Obtained, account: &Account) -> Step {
         }
         Ok(chain) => {
             let key = obtained.key.clone();
-            let new = New { requested: seen.requested_for(&key), order: None };
+            let new = New { requested: seen.requested_for(&key), order: None, id: None };
             Step::Deliver(Box::new(seen.delivery(account, &chain, key, Some(new))))
         }
         // The server may keep the missing intermediate among the roots it serves.

@@ -1,4 +1,4 @@
-//! Orders that cost money: from what is known of one to the next step.
+//! Orders that cost money or take their time: from what is known of one to the next step.
 //!
 //! # The argument
 //! Four things are kept apart: *what* is ordered (the record, written before the CA hears of it),
@@ -26,6 +26,7 @@
 //! - *An order without its key*: 2 precedes 5, and the record outlives the request.
 //! - *A failure that buys again*: what came to nothing is [`Hold`], until what is wanted differs.
 
+mod kind;
 pub mod record;
 
 use jiff::{SignedDuration, Timestamp};
@@ -42,7 +43,7 @@ use super::order::record::{
 };
 use super::quota;
 use crate::api::{DeliveredCertificate, OrderPhase};
-use crate::ca::{FailedKind, Found, KeyEvidence, Lookup, Phase, Progress};
+use crate::ca::{FailedKind, Found, KeyEvidence, Lookup, OrderKind, Phase, Progress};
 use crate::mutant::{self, Mutant};
 use crate::outside::Disposition;
 use crate::pki::chain::Unfit;
@@ -99,6 +100,8 @@ pub enum Sent {
 /// A key with everything an order needs.
 #[derive(Clone, Debug)]
 pub struct Prepared {
+    /// Whether it follows another order.
+    pub kind: OrderKind,
     /// The key.
     pub key: Key,
     /// Names in the CSR.
@@ -339,7 +342,7 @@ fn absent(
     let is_repair = due.as_ref().is_some_and(Reissue::is_repair);
     // The only copy of the key is gone: buying another certificate is for a person to decide.
     let is_lost = seen.previous.order.is_some() || is_repair && seen.previous.orders > 0;
-    match seen.hinted() {
+    match seen.hinted().filter(|_| account.capabilities.billable) {
         Some(last)
             if is_lost && !seen.is_released(&last) && !mutant::is_removed(Mutant::LostRecord) =>
         {
@@ -362,7 +365,8 @@ fn with_record(
         // has it, or the order was given up, nobody needs it.
         let last = seen.hinted();
         let held = standing.held().and_then(|held| held.order.as_ref());
-        if last.as_ref() != held
+        if account.capabilities.billable
+            && last.as_ref() != held
             && !last.is_some_and(|one| seen.is_released(&one))
             && !mutant::is_removed(Mutant::LostRecord)
         {
@@ -431,7 +435,8 @@ fn deliver_again(
     match &seen.order.before {
         None => Some(Step::FindBefore),
         Some(Ok(Lookup::Found(found))) => {
-            let Phase::Issued(candidates) = &adopt(found)?.progress.phase else {
+            let progress = &adopt(found)?.progress;
+            let Phase::Issued(candidates) = &progress.phase else {
                 return None;
             };
             let key = slot.key()?;
@@ -443,6 +448,7 @@ fn deliver_again(
             let new = New {
                 requested: slot.order.requested(),
                 order: Some(slot.order.reference.clone()),
+                id: progress.id.clone().filter(|_| account.capabilities.kinds.go_by_id()),
             };
             let delivery = seen.delivery(account, &chain, key, Some(new));
             Some(Step::Deliver(Box::new(delivery)))
@@ -490,11 +496,12 @@ fn start(
             Ok(plan) => plan,
             Err(step) => return again(seen, Some(due), step),
         };
+        let kind = seen.order_kind(standing, &due, account);
         // The order before was at another issuer; this one issues at once.
         let step = if account.capabilities.has_records() {
-            Step::Prepare(plan)
+            Step::Prepare(plan, kind)
         } else {
-            Step::Submit(plan)
+            Step::Submit(plan, kind)
         };
         return again(seen, Some(due), step);
     };
@@ -512,10 +519,11 @@ fn start(
         names: &prepared.names,
         intent: seen.requested_for(&prepared.key),
         parameters: prepared.parameters.clone(),
+        kind: &prepared.kind,
     });
     Step::WriteRecord(Box::new(OrderDraft {
         base: seen.order.base.clone(),
-        next: Slot { order, private: prepared.key.private().cloned() },
+        next: Slot { order, private: prepared.key.private().cloned(), kind: prepared.kind.clone() },
         displaced: displaced.and_then(|record| worth_keeping(standing, record)),
         made: quota::noted(displaced.map_or(&[], |record| &record.mark.made), seen.now),
     }))
@@ -576,6 +584,11 @@ fn is_searchable(account: &Account) -> bool {
     account.capabilities.has_records() && account.capabilities.searchable
 }
 
+/// One that follows another is looked for by the id of that one.
+fn can_be_found(account: &Account, slot: &Slot) -> bool {
+    is_searchable(account) || slot.kind.follows()
+}
+
 /// The claim is ours and unused: announce, look once more, submit.
 fn submit(
     seen: &Observation,
@@ -592,27 +605,31 @@ fn submit(
     let is_told = seen.previous.order.as_ref().is_some_and(|hint| {
         hint.reference == record.next.order.reference && hint.attempt == record.mark.attempt
     });
-    let finds_first = is_searchable(account) && !mutant::is_removed(Mutant::FindFirst);
+    let finds_first = can_be_found(account, &record.next) && !mutant::is_removed(Mutant::FindFirst);
+    let found_nothing = match &seen.order.lookup {
+        // One that follows another is claimed again only where provably nothing was sent.
+        None
+        | Some(Ok(
+            Lookup::Unsupported | Lookup::Unchanged | Lookup::Absent { complete: true, .. },
+        )) => true,
+        // Two of what costs nothing are no harm.
+        Some(Ok(Lookup::Absent { complete: false, .. })) => !account.capabilities.billable,
+        Some(Ok(Lookup::Found(_)) | Err(_)) => false,
+    };
     match &seen.order.lookup {
         // An earlier run announced it and then did not submit: what held it up is looked at before
         // the status is written again, or the two would take turns for ever.
         None if is_told && !seen.order.announced && finds_first => again(seen, due, Step::Find),
-        None
-        | Some(Ok(
-            Lookup::Unsupported | Lookup::Unchanged | Lookup::Absent { complete: true, .. },
-        )) if !seen.order.announced => {
+        _ if found_nothing && !seen.order.announced => {
             // Somebody may be about to take the order for lost: whoever writes first has it.
             let is_old = seen.order.is_claim_old;
             again(seen, due, if is_old { Step::Claim } else { Step::Announce })
         }
         None if finds_first => Step::Find,
-        // One that follows another is claimed again only where provably nothing was sent.
-        None
-        | Some(Ok(
-            Lookup::Unsupported | Lookup::Unchanged | Lookup::Absent { complete: true, .. },
-        )) => Step::Order,
+        None | Some(Ok(Lookup::Unsupported | Lookup::Unchanged)) => Step::Order,
+        Some(Ok(Lookup::Absent { .. })) if found_nothing => Step::Order,
         // Nothing was sent under the first claim: the search is tried again.
-        Some(Ok(Lookup::Absent { complete: false, doubt })) if is_untouched => {
+        Some(Ok(Lookup::Absent { doubt, .. })) if is_untouched => {
             Step::Rest(Rest::Failed(Trouble {
                 disposition: Disposition::Retry { after: None },
                 reason: Reason::SearchIncomplete,
@@ -620,7 +637,7 @@ fn submit(
                 counts: true,
             }))
         }
-        Some(Ok(Lookup::Absent { complete: false, doubt })) => {
+        Some(Ok(Lookup::Absent { doubt, .. })) => {
             hold(Hold::OutcomeUnknown(doubted(doubt.as_deref())))
         }
         Some(Ok(Lookup::Found(found))) => hold(foreign(found)),
@@ -647,7 +664,8 @@ fn lost(
     if seen.order_id().is_some() {
         return Step::Rest(Rest::Ordered);
     }
-    if !is_searchable(account) {
+    let can = &account.capabilities;
+    if can.billable && !can_be_found(account, &record.next) {
         // An issued one may still be found by its key.
         return match &seen.order.lookup {
             None => Step::Find,
@@ -666,19 +684,29 @@ fn lost(
     let is_over = sought.elapsed.is_some_and(|elapsed| elapsed >= window);
     let later =
         |why: Option<String>| looked_for(seen, sought.wait(window).unwrap_or(SHORTEST_LOOK), why);
+    let follows = record.next.kind.follows();
+    // Two of what costs nothing are no harm; two that follow the same one may be.
+    let unknown = |why: String| {
+        if can.billable || follows {
+            hold(Hold::OutcomeUnknown(why))
+        } else {
+            again(seen, due.clone(), Step::Claim)
+        }
+    };
     match &seen.order.lookup {
         None => match sought.wait(window) {
             Some(wait) => looked_for(seen, wait, None),
             None => Step::Find,
         },
-        Some(Err(trouble)) if is_over => hold(Hold::OutcomeUnknown(trouble.message.clone())),
+        Some(Err(trouble)) if is_over => unknown(trouble.message.clone()),
         Some(Err(trouble)) => later(Some(trouble.message.clone())),
-        Some(Ok(Lookup::Unsupported)) => {
-            hold(Hold::OutcomeUnknown("this account cannot be searched for it".to_owned()))
+        Some(Ok(Lookup::Unsupported)) if can.billable || is_over => {
+            unknown("this account cannot be searched for it".to_owned())
         }
+        Some(Ok(Lookup::Unsupported)) => later(None),
         Some(Ok(Lookup::Found(found))) => hold(foreign(found)),
         Some(Ok(Lookup::Absent { complete: false, doubt })) if is_over => {
-            hold(Hold::OutcomeUnknown(doubted(doubt.as_deref())))
+            unknown(doubted(doubt.as_deref()))
         }
         Some(Ok(Lookup::Absent { complete: false, doubt })) => later(doubt.clone()),
         // What the CA shows may lag behind, so that this proves nothing, however often it is said.
@@ -689,8 +717,13 @@ fn lost(
         Some(Ok(Lookup::Absent { complete: true, .. })) if !sought.is_settled(window) => {
             later(None)
         }
+        Some(Ok(Lookup::Absent { .. })) if follows => hold(Hold::OutcomeUnknown(format!(
+            "for {window:#} the CA shows nothing of the order that was to be followed"
+        ))),
         Some(Ok(Lookup::Absent { .. }))
-            if !seen.order.proven && !mutant::is_removed(Mutant::PositiveControl) =>
+            if can.billable
+                && !seen.order.proven
+                && !mutant::is_removed(Mutant::PositiveControl) =>
         {
             hold(Hold::OutcomeUnknown(format!(
                 "the search found nothing for {window:#}, and it has never found an order of this account, so that this proves nothing"
@@ -853,7 +886,12 @@ fn issued(
             Some(_) | None => {}
         }
     }
-    let new = New { requested: order.requested(), order: Some(order.reference.clone()) };
+    let new = New {
+        requested: order.requested(),
+        order: Some(order.reference.clone()),
+        // What a later order may have to name.
+        id: seen.order_id().filter(|_| account.capabilities.kinds.go_by_id()),
+    };
     Step::Deliver(Box::new(seen.delivery(account, &chain, key, Some(new))))
 }
 

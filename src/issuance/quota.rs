@@ -320,7 +320,7 @@ pub(super) fn early(seen: &Observation) -> Option<Step> {
 /// The step makes an order, or leads to one before anything else is known.
 fn writes_record(seen: &Observation, step: &Step) -> bool {
     match step {
-        Step::Prepare(_) | Step::WriteRecord(_) => true,
+        Step::Prepare(..) | Step::WriteRecord(_) => true,
         // What the CA refused is the same order still.
         Step::Claim => seen.record().is_some_and(|one| {
             one.mark.state != OrderState::Refused && !seen.has_unused_claim(one)
@@ -338,7 +338,7 @@ fn writes_record(seen: &Observation, step: &Step) -> bool {
         | Step::ReadTarget
         | Step::Reserve
         | Step::Rest(_)
-        | Step::Submit(_) => false,
+        | Step::Submit(..) => false,
     }
 }
 
@@ -348,8 +348,8 @@ fn leads_to_submit(seen: &Observation, step: &Step) -> bool {
         Step::Announce
         | Step::Claim
         | Step::Order
-        | Step::Prepare(_)
-        | Step::Submit(_)
+        | Step::Prepare(..)
+        | Step::Submit(..)
         | Step::WriteRecord(_) => true,
         // The look before a submit; one for an order that may be at the CA only follows it.
         Step::Find => {

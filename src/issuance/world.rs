@@ -270,7 +270,7 @@ impl World {
                     }
                 }
             }
-            Step::Submit(plan) => self.submit(tape, seen, plan),
+            Step::Submit(plan, _) => self.submit(tape, seen, plan),
             Step::ReadServedRoots => {
                 self.note(tape, "roots");
                 Outcome::Served(vec![pki().issuing.certificate(), pki().root.certificate()])
@@ -282,7 +282,7 @@ impl World {
             | Step::FindBefore
             | Step::Mark(_)
             | Step::Order
-            | Step::Prepare(_)
+            | Step::Prepare(..)
             | Step::ReadRecord
             | Step::Reserve
             | Step::Rest(_)

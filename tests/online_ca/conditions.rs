@@ -75,7 +75,7 @@ impl World {
                 }
                 Step::OpenAccount => self.open_account(),
                 Step::ReadCsr => unreachable!("this request brings no CSR"),
-                Step::Submit(plan) => self.submit(plan).await,
+                Step::Submit(plan, _) => self.submit(plan).await,
                 Step::ReadServedRoots => {
                     Outcome::Served(self.ca().trust_anchors().await.unwrap_or_default())
                 }
@@ -86,7 +86,7 @@ impl World {
                 | Step::FindBefore
                 | Step::Mark(_)
                 | Step::Order
-                | Step::Prepare(_)
+                | Step::Prepare(..)
                 | Step::ReadRecord
                 | Step::Reserve
                 | Step::WriteRecord(_) => panic!("no effect of a free CA"),

@@ -11,7 +11,7 @@ use secrecy::ExposeSecret as _;
 use serde_json::json;
 
 use crate::api::{CertificateRequest, annotation};
-use crate::ca::{Claim, Lookup, Order, Permit, Submitted};
+use crate::ca::{Claim, Lookup, Order, OrderKind, Permit, Submitted};
 use crate::controller::Context;
 use crate::controller::certificate_request::perform::{
     csr, disclosed, examine, key_trouble, refused,
@@ -71,7 +71,7 @@ pub(in crate::controller) async fn prepare(
     context: &Context,
     seen: &Observation,
     issuer: &IssuerNow<'_>,
-    plan: KeyPlan,
+    (plan, kind): (KeyPlan, OrderKind),
 ) -> Outcome {
     let (key, csr_der, csr_names) = match csr(context, seen, plan).await {
         Ok(csr) => csr,
@@ -91,6 +91,7 @@ pub(in crate::controller) async fn prepare(
     }
     let _permit = account.permits.acquire().await;
     let order = Order {
+        kind: &kind,
         key: disclosed(account.ca.capabilities(), key.private()),
         credentials: own_credentials(seen),
         ..Order::unnamed(&csr_der, &serde_json::Value::Null)
@@ -101,7 +102,7 @@ pub(in crate::controller) async fn prepare(
     context.metrics.ca_request(&issuer.key.name, "prepare", disposition, start.elapsed());
     failpoint("after-prepare");
     match examined {
-        Ok(parameters) => Outcome::Prepared(Prepared { key, names, csr_der, parameters }),
+        Ok(parameters) => Outcome::Prepared(Prepared { kind, key, names, csr_der, parameters }),
         Err(error) => Outcome::Failed(refused(context, seen, issuer, error)),
     }
 }
@@ -337,7 +338,11 @@ async fn put_with_another_key(
     if let Some(private) = &next.private {
         let plan = KeyPlan::Generate(private.kind());
         if let Ok((key, csr_der, _)) = csr(context, seen, plan).await {
-            next = Slot { order: next.order.with_csr(&csr_der), private: key.private().cloned() };
+            next = Slot {
+                order: next.order.with_csr(&csr_der),
+                private: key.private().cloned(),
+                ..next
+            };
         }
     }
     let base = Some((record.uid.clone(), record.resource_version.clone()));
@@ -449,6 +454,7 @@ fn stored_order<'a>(
 ) -> Order<'a> {
     Order {
         reference: &slot.order.reference,
+        kind: &slot.kind,
         key: disclosed(account.ca.capabilities(), slot.private.as_ref()),
         credentials: own_credentials(seen),
         since: Some(slot.order.since),

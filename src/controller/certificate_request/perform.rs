@@ -93,7 +93,7 @@ pub(in crate::controller) async fn submit(
     context: &Context,
     seen: &Observation,
     issuer: &IssuerNow<'_>,
-    plan: KeyPlan,
+    (plan, kind): (KeyPlan, OrderKind),
     allowance: &mut Allowance,
 ) -> Outcome {
     let (key, csr_der, csr_names) = match csr(context, seen, plan).await {
@@ -105,6 +105,11 @@ pub(in crate::controller) async fn submit(
         Ok(account) => account,
         Err(error) => return Outcome::Failed(Trouble { counts: false, ..error.into() }),
     };
+    // An old key goes back to the tenant that certified it, and the issuer may speak for another now.
+    let is_as_seen = seen.account.as_ref().is_some_and(|seen| seen.name == account.name);
+    if kind.follows() && !is_as_seen {
+        return Outcome::Abandoned;
+    }
     let credentials = seen.account.as_ref().and_then(|account| account.credentials.clone());
     let trial = credentials.is_none().then(|| context.accounts.trial(issuer));
     let _turn = match &trial {
@@ -117,7 +122,6 @@ pub(in crate::controller) async fn submit(
     if let Some(error) = blamed() {
         return Outcome::Failed(Trouble { counts: false, ..error.into() });
     }
-    let kind = OrderKind::New;
     let order = Order {
         kind: &kind,
         key: disclosed(account.ca.capabilities(), key.private()),

@@ -38,6 +38,8 @@ pub(in crate::issuance) struct New {
     pub(in crate::issuance) requested: Requested,
     /// Reference of its order, where it was one that costs money.
     pub(in crate::issuance) order: Option<String>,
+    /// Its id at the CA, where later orders go by it.
+    pub(in crate::issuance) id: Option<String>,
 }
 
 impl Observation {
@@ -60,27 +62,34 @@ impl Observation {
         let base = self.live_target();
         let old = base.map(|target| &target.metadata);
         let renewed = new.is_some();
-        let (requested, order) = match new {
-            Some(New { requested, order }) => (requested, order),
-            None => (old.and_then(requested).unwrap_or_else(|| self.wanted()), None),
+        let (requested, order, id) = match new {
+            Some(New { requested, order, id }) => (requested, order, id),
+            None => (old.and_then(requested).unwrap_or_else(|| self.wanted()), None, None),
         };
         let mut metadata =
             self.metadata(&requested.to_annotation(), chain.leaf.fingerprint_sha256());
         metadata
             .annotations
             .extend(order.map(|order| (annotation::ORDER_REFERENCE.to_owned(), order)));
+        metadata.annotations.extend(id.map(|id| (annotation::ORDER_ID.to_owned(), id)));
         let gone = |kind: &str, now: &BTreeMap<String, String>| {
             let mut keys = old.map(|old| template_keys(old, kind)).unwrap_or_default();
             keys.retain(|key| !now.contains_key(key));
             keys
         };
+        let mut removed_annotations = gone("annotations", &metadata.annotations);
+        // The id of the order before is not that of this one.
+        let has_old_id = old.is_some_and(|old| old.annotations.contains_key(annotation::ORDER_ID));
+        if renewed && has_old_id && !metadata.annotations.contains_key(annotation::ORDER_ID) {
+            removed_annotations.push(annotation::ORDER_ID.to_owned());
+        }
         Delivery {
             base: base.map(|target| (target.uid.clone(), target.resource_version.clone())),
             chain: [&chain.leaf].into_iter().chain(&chain.intermediates).cloned().collect(),
             added_roots: added.iter().map(|root| root.subject().to_owned()).collect(),
             anchors: [chain.anchor.clone()].into_iter().chain(added).collect(),
             removed_labels: gone("labels", &metadata.labels),
-            removed_annotations: gone("annotations", &metadata.annotations),
+            removed_annotations,
             metadata,
             key,
             renewed,

@@ -18,9 +18,9 @@ type Row = (&'static str, Observation, &'static str);
 #[expect(clippy::wildcard_enum_match_arm, reason = "the others name themselves")]
 fn step(seen: &Observation) -> String {
     match decide(seen) {
-        Step::Submit(KeyPlan::Generate(kind)) => format!("Submit a new {kind} key"),
-        Step::Submit(KeyPlan::Reuse(_)) => "Submit the old key".to_owned(),
-        Step::Submit(KeyPlan::Brought(_)) => "Submit the CSR".to_owned(),
+        Step::Submit(KeyPlan::Generate(kind), _) => format!("Submit a new {kind} key"),
+        Step::Submit(KeyPlan::Reuse(_), _) => "Submit the old key".to_owned(),
+        Step::Submit(KeyPlan::Brought(_), _) => "Submit the CSR".to_owned(),
         Step::Deliver(_) => "Deliver".to_owned(),
         Step::Rest(Rest::Failed(trouble)) => format!("Failed({})", trouble.reason),
         Step::Rest(rest) => format!("{rest:?}"),
@@ -693,7 +693,7 @@ fn the_key_is_kept_only_on_request_and_only_if_it_is_of_the_right_kind() {
             "Submit a new ECDSA P-256 key",
         ),
     ]);
-    let Step::Submit(KeyPlan::Reuse(old)) =
+    let Step::Submit(KeyPlan::Reuse(old), _) =
         decide(&with(renewing(|_| ()), |seen| seen.request.rotation = never))
     else {
         panic!("the old key was expected");
@@ -1295,6 +1295,15 @@ fn a_csr_that_is_brought_is_read_submitted_and_delivered_without_a_key() {
                 seen.csr = brought(public(0));
                 let account = seen.account.as_mut().expect("an account");
                 account.capabilities.key_kinds = vec![KeyKind::Rsa2048];
+            }),
+            "Failed(NotSupportedByCa)",
+        ),
+        (
+            "nor without its key, where the CA itself signs with it",
+            brings_csr(|seen| {
+                let account = seen.account.as_mut().expect("an account");
+                account.capabilities.needs_private_key = true;
+                seen.csr = brought(public(0));
             }),
             "Failed(NotSupportedByCa)",
         ),

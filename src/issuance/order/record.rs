@@ -14,15 +14,18 @@ use secrecy::{ExposeSecret as _, SecretSlice};
 use serde::{Deserialize, Serialize};
 
 use crate::api::annotation;
+use crate::ca::{OrderKind, Previous};
 use crate::issuance::certificate::key::Key;
 use crate::issuance::certificate::requested::Requested;
 use crate::issuance::quota;
 use crate::mutant::{self, Mutant};
 use crate::pki::csr::Csr;
-use crate::pki::{self, Names, PrivateKey};
+use crate::pki::{self, Certificate, Names, PrivateKey};
 
-/// The format written by this version. A record with a higher one is left alone.
-const FORMAT: u32 = 1;
+/// The highest format that this version reads. A record with a higher one is left alone.
+const FORMAT: u32 = 2;
+/// That of a first order.
+const FORMAT_OF_NEW: u32 = 1;
 
 /// Name of the Secret with the record of a request.
 #[must_use]
@@ -58,6 +61,8 @@ pub struct Slot {
     pub order: StoredOrder,
     /// Its private key; `None` where the request brought the CSR and kept the key.
     pub private: Option<Arc<PrivateKey>>,
+    /// Whether it follows another order, and which.
+    pub kind: OrderKind,
 }
 
 impl Slot {
@@ -95,6 +100,43 @@ pub struct StoredOrder {
     pub intent: BTreeMap<String, serde_json::Value>,
     /// What the CA's client made of the request.
     pub parameters: serde_json::Value,
+    /// What it follows; absent from first orders.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    follows: Option<Follows>,
+}
+
+/// The order that one follows, as it is stored; its key, where that is needed, lies beside.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Follows {
+    /// In what way, by [`OrderKind::word`].
+    kind: String,
+    /// Its id at the CA.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    id: Option<String>,
+    /// Serial number of its certificate, hexadecimal: for people.
+    serial: String,
+    /// Its certificate, base64 of the DER.
+    certificate: String,
+}
+
+impl Follows {
+    fn new(kind: &OrderKind) -> Option<Self> {
+        let previous = kind.previous()?;
+        Some(Self {
+            kind: kind.word().to_owned(),
+            id: previous.id.clone(),
+            serial: previous.serial().to_owned(),
+            certificate: base64::engine::general_purpose::STANDARD
+                .encode(previous.certificate.der()),
+        })
+    }
+
+    fn read(&self, key: Option<Arc<PrivateKey>>) -> Option<OrderKind> {
+        let der = base64::engine::general_purpose::STANDARD.decode(&self.certificate).ok()?;
+        let certificate = Certificate::from_der(&der).ok()?;
+        OrderKind::parse(&self.kind, Previous { id: self.id.clone(), certificate, key })
+    }
 }
 
 /// An order that is about to be stored.
@@ -129,6 +171,8 @@ pub struct NewOrder<'a> {
     pub intent: Requested,
     /// What the CA's client made of the request.
     pub parameters: serde_json::Value,
+    /// Whether it follows another order.
+    pub kind: &'a OrderKind,
 }
 
 impl StoredOrder {
@@ -136,7 +180,8 @@ impl StoredOrder {
     #[must_use]
     pub fn new(new: NewOrder<'_>) -> Self {
         Self {
-            format: FORMAT,
+            // Whoever does not know of them would take it for a first one, and buy another.
+            format: if new.kind.follows() { FORMAT } else { FORMAT_OF_NEW },
             reference: reference(new.uid, new.number),
             number: new.number,
             account: new.account.to_owned(),
@@ -145,6 +190,7 @@ impl StoredOrder {
             names: new.names.clone(),
             intent: new.intent.into_map(),
             parameters: new.parameters,
+            follows: Follows::new(new.kind),
         }
     }
 
@@ -323,11 +369,14 @@ pub struct RawRecord {
 }
 
 /// All keys of a record's data, each with nothing in it: what a new order takes away of the last.
-pub const EMPTY: [(&str, Option<String>); 4] =
-    [(NEXT, None), (NEXT_KEY, None), (ISSUED, None), (ISSUED_KEY, None)];
+pub const EMPTY: [(&str, Option<String>); 5] =
+    [(NEXT, None), (NEXT_KEY, None), (OLD_KEY, None), (ISSUED, None), (ISSUED_KEY, None)];
 
 const NEXT: &str = "next.json";
 const NEXT_KEY: &str = "next.key";
+/// The key of the certificate that the next order follows, where that order is signed with it. One that
+/// has ended is not made again, and needs it no longer.
+const OLD_KEY: &str = "next.old-key";
 const ISSUED: &str = "issued.json";
 const ISSUED_KEY: &str = "issued.key";
 
@@ -352,7 +401,7 @@ enum Fault {
 }
 
 fn read(raw: &RawRecord) -> Result<Record, Fault> {
-    let next = slot(raw, NEXT, NEXT_KEY)?
+    let next = slot(raw, NEXT, NEXT_KEY, Some(OLD_KEY))?
         .ok_or_else(|| Fault::Damaged(format!("its key {NEXT} is missing")))?;
     let digest = raw.annotations.get(annotation::ORDER_DIGEST).map(String::as_str);
     if digest != Some(digest_of(&raw.data).as_str()) && !mutant::is_removed(Mutant::RecordDigest) {
@@ -362,12 +411,17 @@ fn read(raw: &RawRecord) -> Result<Record, Fault> {
         uid: raw.uid.clone(),
         resource_version: raw.resource_version.clone(),
         next,
-        issued: slot(raw, ISSUED, ISSUED_KEY)?,
+        issued: slot(raw, ISSUED, ISSUED_KEY, None)?,
         mark: Mark::parse(&raw.annotations).map_err(Fault::Damaged)?,
     })
 }
 
-fn slot(raw: &RawRecord, order: &str, key: &str) -> Result<Option<Slot>, Fault> {
+fn slot(
+    raw: &RawRecord,
+    order: &str,
+    key: &str,
+    old_key: Option<&str>,
+) -> Result<Option<Slot>, Fault> {
     #[derive(Deserialize)]
     struct Format {
         format: u32,
@@ -381,11 +435,18 @@ fn slot(raw: &RawRecord, order: &str, key: &str) -> Result<Option<Slot>, Fault> 
         return Err(Fault::Newer);
     }
     let stored: StoredOrder = serde_json::from_slice(json).map_err(|_| damaged(order))?;
-    let private = match raw.data.get(key) {
-        None => None,
-        Some(pem) => Some(Arc::new(PrivateKey::from_pem(pem).map_err(|_| damaged(key))?)),
+    let private = |key: &str| {
+        let read = |pem: &Vec<u8>| PrivateKey::from_pem(pem).map_err(|_| damaged(key));
+        raw.data.get(key).map(read).transpose().map(|key| key.map(Arc::new))
     };
-    Ok(Some(Slot { order: stored, private }))
+    let kind = match &stored.follows {
+        None => OrderKind::New,
+        Some(follows) => {
+            let old_key = old_key.map(private).transpose()?.flatten();
+            follows.read(old_key).ok_or_else(|| damaged(order))?
+        }
+    };
+    Ok(Some(Slot { order: stored, private: private(key)?, kind }))
 }
 
 impl OrderDraft {
@@ -393,16 +454,20 @@ impl OrderDraft {
     #[must_use]
     pub fn data(&self) -> BTreeMap<&'static str, SecretSlice<u8>> {
         let mut data = BTreeMap::new();
-        let slots =
-            [(Some(&self.next), NEXT, NEXT_KEY), (self.displaced.as_ref(), ISSUED, ISSUED_KEY)];
-        for (slot, order, key) in slots {
-            let Some(slot) = slot else { continue };
-            let json = serde_json::to_vec(&slot.order).unwrap_or_default();
-            data.insert(order, json.into());
-            if let Some(private) = &slot.private {
-                let pem = private.to_pkcs8_pem();
-                data.insert(key, pem.expose_secret().as_bytes().to_vec().into());
-            }
+        let (next, displaced) = (&self.next, self.displaced.as_ref());
+        for (slot, order) in [(Some(next), NEXT), (displaced, ISSUED)] {
+            let json = slot.map(|slot| serde_json::to_vec(&slot.order).unwrap_or_default());
+            data.extend(json.map(|json| (order, json.into())));
+        }
+        let followed = next.kind.previous().and_then(|previous| previous.key.as_ref());
+        let keys = [
+            (next.private.as_ref(), NEXT_KEY),
+            (followed, OLD_KEY),
+            (displaced.and_then(|slot| slot.private.as_ref()), ISSUED_KEY),
+        ];
+        for (private, key) in keys {
+            let pem = private.map(|private| private.to_pkcs8_pem());
+            data.extend(pem.map(|pem| (key, pem.expose_secret().as_bytes().to_vec().into())));
         }
         data
     }

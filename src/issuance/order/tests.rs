@@ -8,11 +8,12 @@ use secrecy::ExposeSecret as _;
 
 use super::*;
 use crate::api::{CertificateRequestStatus, OrderStatus, Wait, WaitsFor, annotation};
-use crate::ca::{Actor, Failed, Waiting};
+use crate::ca::{Actor, Failed, OrderKind, OrderKinds, Previous, Waiting};
 use crate::issuance::decide::decide;
 use crate::issuance::describe::{Requeue, describe};
 use crate::issuance::fixtures::{
-    absent, account, days, fresh, issued, kept, key, names, now, pki, previous, with,
+    absent, account, cached, days, delivered_target, fresh, issued, kept, key, names, now, pki,
+    previous, with,
 };
 use crate::issuance::observation::{Outcome, Read};
 use crate::issuance::order::record::RawRecord;
@@ -27,7 +28,7 @@ type Row = (&'static str, Observation, &'static str);
 #[expect(clippy::wildcard_enum_match_arm, reason = "the others name themselves")]
 fn step(seen: &Observation) -> String {
     match decide(seen) {
-        Step::Prepare(_) => "Prepare".to_owned(),
+        Step::Prepare(..) => "Prepare".to_owned(),
         Step::WriteRecord(draft) => format!("WriteRecord({})", draft.next.order.number),
         Step::Deliver(delivery) => {
             format!(
@@ -87,8 +88,27 @@ fn slot(number: i64) -> Slot {
         names: &names(),
         intent: seen.wanted(),
         parameters: serde_json::json!({ "product": "gold" }),
+        kind: &OrderKind::New,
     });
-    Slot { order, private: Some(key) }
+    Slot { order, private: Some(key), kind: OrderKind::New }
+}
+
+/// Order `number`, which follows another.
+fn following(number: i64, kind: OrderKind) -> Slot {
+    let seen = fresh_order();
+    let key = key(usize::try_from(number).expect("small"));
+    let order = StoredOrder::new(NewOrder {
+        uid: &seen.request.uid,
+        number,
+        account: &paid().name,
+        since: now() - days(1),
+        csr_der: key.spki_der(),
+        names: &names(),
+        intent: seen.wanted(),
+        parameters: serde_json::Value::Null,
+        kind: &kind,
+    });
+    Slot { order, private: Some(key), kind }
 }
 
 /// The record of order `number`, claimed by this process.
@@ -211,6 +231,7 @@ fn a_first_order_goes_one_step_at_a_time() {
     let prepared = || {
         with(fresh_order(), |seen| {
             seen.order.prepared = Some(Prepared {
+                kind: OrderKind::New,
                 key: key(1).into(),
                 names: names(),
                 csr_der: key(1).spki_der().to_vec(),
@@ -334,7 +355,7 @@ fn what_withdraws_an_order_before_it_is_sent() {
         (
             "the target became immutable: no money for what cannot be delivered",
             with(claimed(), |seen| {
-                let mut target = crate::issuance::fixtures::delivered_target();
+                let mut target = delivered_target();
                 target.immutable = true;
                 target.chain.clear();
                 seen.target = Some(Read::Present(target));
@@ -634,7 +655,7 @@ fn a_delivered_certificate_gives_way_to_a_better_one_only() {
         with(kept(), |seen| {
             seen.now = now() + days(21);
             seen.account = Some(paid());
-            seen.target = Some(Read::Present(crate::issuance::fixtures::delivered_target()));
+            seen.target = Some(Read::Present(delivered_target()));
             seen.order.incarnation = ME.to_owned();
             put(seen, record(1));
             seen.previous.order = Some(hint(1, OrderPhase::Pending, Some("id-1")));
@@ -834,6 +855,7 @@ fn an_order_belongs_to_the_account_it_was_made_at() {
                     names: &names(),
                     intent: seen.wanted(),
                     parameters: serde_json::Value::Null,
+                    kind: &OrderKind::New,
                 });
                 seen.order.claim = Some(reference_of(1));
                 put(seen, record);
@@ -1012,6 +1034,43 @@ fn a_record_reads_back_as_it_was_written() {
 }
 
 #[test]
+fn a_record_keeps_what_its_order_follows() {
+    let previous = Previous {
+        id: Some("id-0".to_owned()),
+        certificate: issued(&key(1), now()).remove(0),
+        key: Some(key(1)),
+    };
+    let kinds = [OrderKind::Renew, OrderKind::Reissue, OrderKind::UpdateKey];
+    for kind in kinds.map(|kind| kind(previous.clone().into())) {
+        let draft = OrderDraft {
+            base: None,
+            next: following(2, kind.clone()),
+            displaced: Some(following(1, kind.clone())),
+            made: Vec::new(),
+        };
+        let mark = Mark { attempt: 1, claim: ME.to_owned(), ..Mark::default() };
+        let mut raw = raw(&draft, &mark);
+        let json: serde_json::Value = serde_json::from_slice(&raw.data["next.json"]).expect("JSON");
+        assert_eq!(json["format"], 2, "an older version must not take it for a first order");
+        assert_eq!(json["follows"]["serial"], previous.serial());
+        let RecordRead::Present(record) = RecordRead::parse(&raw) else { panic!("a record") };
+        let (read, before) = (record.next.kind, record.issued.expect("the one before").kind);
+        assert_eq!((read.word(), before.word()), (kind.word(), kind.word()));
+        let read = read.previous().expect("what it follows");
+        assert_eq!((&read.id, &read.certificate), (&previous.id, &previous.certificate));
+        assert_eq!(read.key.as_ref().expect("the old key").spki_der(), key(1).spki_der());
+        let ended = before.previous().expect("what it followed");
+        assert!(ended.key.is_none(), "one that has ended is not signed again");
+        raw.data.insert("next.old-key".to_owned(), b"x".to_vec());
+        assert!(matches!(RecordRead::parse(&raw), RecordRead::Damaged(_)), "{kind:?}");
+    }
+    // As the version before wrote them, which knew first orders only.
+    let json: serde_json::Value =
+        serde_json::from_slice(&stored().data["next.json"]).expect("JSON");
+    assert_eq!((&json["format"], json.get("follows")), (&1.into(), None));
+}
+
+#[test]
 fn a_record_that_was_cut_edited_or_is_not_ours_says_so() {
     type Change = fn(&mut RawRecord);
     let rows: [(&str, Change, &str); 15] = [
@@ -1047,7 +1106,7 @@ fn a_record_that_was_cut_edited_or_is_not_ours_says_so() {
             "a newer format, whatever else is in it",
             |raw| {
                 drop(
-                    raw.data.insert("next.json".to_owned(), br#"{"format":2,"order":[]}"#.to_vec()),
+                    raw.data.insert("next.json".to_owned(), br#"{"format":3,"order":[]}"#.to_vec()),
                 )
             },
             "Newer",
@@ -1249,4 +1308,240 @@ fn what_came_of_an_issued_order_stands_while_the_ca_is_asked_again() {
     let told = describe(&again, &first.conditions, &Rest::Ordered);
     assert_eq!(told.status, first);
     assert_eq!(told.notices, []);
+}
+
+/// The CA costs money, takes its time, can be searched.
+fn at_ca_that_is(
+    billable: bool,
+    asynchronous: bool,
+    searchable: bool,
+    seen: Observation,
+) -> Observation {
+    with(seen, |seen| {
+        let can = &mut seen.account.as_mut().expect("an account").capabilities;
+        (can.billable, can.asynchronous, can.searchable) = (billable, asynchronous, searchable);
+        seen.order.proven = false;
+    })
+}
+
+#[test]
+fn cost_time_and_search_are_three_things() {
+    let free_at_once = |seen| at_ca_that_is(false, false, false, seen);
+    let free_in_time = |seen| at_ca_that_is(false, true, false, seen);
+    let paid_at_once = |seen| at_ca_that_is(true, false, false, seen);
+    let sent = |progress| announced(claimed()).after(Outcome::Ordered(progress));
+    let unnamed = |phase| Progress { named: false, ..at_ca(phase) };
+    let nothing = Progress { id: None, named: false, phase: fine() };
+    let after = |elapsed: i64, answer| {
+        with(settled(), |seen| {
+            seen.order.sought.elapsed = Some(SignedDuration::from_secs(elapsed));
+            seen.order.lookup = Some(answer);
+        })
+    };
+    let absent = |complete| Ok(Lookup::Absent { complete, doubt: None });
+    let lost_record = || with(lost_order(), |seen| seen.order.record = Some(RecordRead::Absent));
+    check([
+        (
+            "free and at once: no record, no claim",
+            free_at_once(fresh_order()),
+            "Submit(Generate(EcdsaP256), New)",
+        ),
+        ("free and in time: it is recorded first", free_in_time(fresh_order()), "Prepare"),
+        ("its claim is announced like any other", free_in_time(claimed()), "Announce"),
+        ("where it cannot be found, it is sent", free_in_time(announced(claimed())), "Order"),
+        (
+            "where it can, it is looked for",
+            at_ca_that_is(false, true, true, announced(claimed())),
+            "Find",
+        ),
+        (
+            "the CA takes it: its id is all there is",
+            free_in_time(sent(unnamed(waiting()))),
+            r#"Mark(Open, "id-1")"#,
+        ),
+        ("it is issued in time", free_in_time(sent(unnamed(fine()))), "Deliver(1)"),
+        (
+            "its answer is lost: it is waited for, should it show",
+            free_in_time(after(8, Ok(Lookup::Unsupported))),
+            "LookedFor(in 4 s)",
+        ),
+        (
+            "it did not: another is made, for two are no harm",
+            free_in_time(after(900, Ok(Lookup::Unsupported))),
+            "Claim",
+        ),
+        (
+            "it is not there, which a CA that never found one proves to nobody",
+            at_ca_that_is(false, true, true, after(900, absent(true))),
+            "Claim",
+        ),
+        ("nobody can tell", at_ca_that_is(false, true, true, after(900, absent(false))), "Claim"),
+        (
+            "nobody can tell yet",
+            at_ca_that_is(false, true, true, after(8, absent(false))),
+            "LookedFor(in 4 s)",
+        ),
+        ("its record is lost: another is made", free_in_time(lost_record()), "Prepare"),
+        ("paid and at once: it is recorded first", paid_at_once(fresh_order()), "Prepare"),
+        ("it cannot be found before it is sent", paid_at_once(announced(claimed())), "Order"),
+        ("it is issued with the answer, and has no id", paid_at_once(sent(nothing)), "Deliver(1)"),
+        (
+            "its answer is lost: nobody knows, and no second one is bought",
+            paid_at_once(after(900, Ok(Lookup::Unsupported))),
+            "Held(OrderOutcomeUnknown)",
+        ),
+        (
+            "its record is lost: a person is asked",
+            paid_at_once(lost_record()),
+            "Held(OrderRecordLost)",
+        ),
+    ]);
+}
+
+#[test]
+fn an_order_that_follows_another_is_never_made_twice() {
+    let renewal = || {
+        let certificate = issued(&key(2), now()).remove(0);
+        let previous = Previous { id: Some("id-0".to_owned()), certificate, key: None };
+        Record { next: following(1, OrderKind::Renew(previous.into())), ..record(1) }
+    };
+    let claimed = || {
+        announced(with(fresh_order(), |seen| {
+            *seen = seen.clone().after(Outcome::Claimed(Box::new(renewal())));
+        }))
+    };
+    let lost = |elapsed: i64, answer| {
+        with(settled(), |seen| {
+            put(seen, renewal());
+            seen.order.sought.elapsed = Some(SignedDuration::from_secs(elapsed));
+            seen.order.lookup = Some(answer);
+        })
+    };
+    let absent = || Ok(Lookup::Absent { complete: true, doubt: None });
+    let searched = |answer| claimed().after(Outcome::Searched(answer, Sought::default()));
+    let by_name = |is: bool, seen| at_ca_that_is(true, true, is, seen);
+    let found = |progress| {
+        let found = Found { progress, evidence: KeyEvidence::None, created: None };
+        with(fresh_order(), |seen| put(seen, renewal()))
+            .after(Outcome::Searched(Ok(Lookup::Found(vec![found])), Sought::default()))
+    };
+    check([
+        ("before it is sent the one before is looked at", by_name(false, claimed()), "Find"),
+        ("it is as it was: the renewal is sent", searched(Ok(Lookup::Unchanged)), "Order"),
+        (
+            "its answer is lost: by the id of the one before it can be looked for",
+            by_name(
+                false,
+                with(lost(900, absent()), |seen| {
+                    seen.order.sought = Sought::default();
+                    seen.order.lookup = None;
+                }),
+            ),
+            "Find",
+        ),
+        (
+            "the old certificate is still there, which may be what was before",
+            lost(8, Ok(Lookup::Unchanged)),
+            "LookedFor(in 4 s)",
+        ),
+        (
+            "it still is, at the end of the window: that proves nothing",
+            lost(900, Ok(Lookup::Unchanged)),
+            "Held(OrderOutcomeUnknown)",
+        ),
+        (
+            "nothing is there at all, not even the one before",
+            lost(900, absent()),
+            "Held(OrderOutcomeUnknown)",
+        ),
+        (
+            "nor is it made twice where it costs nothing: it may end the first",
+            at_ca_that_is(false, true, false, lost(900, absent())),
+            "Held(OrderOutcomeUnknown)",
+        ),
+        ("it is under way after all", found(at_ca(waiting())), "Ordered"),
+        ("it was issued after all", found(at_ca(fine())), "Deliver(1)"),
+    ]);
+}
+
+#[test]
+fn the_id_of_an_order_goes_into_the_target_where_the_next_one_goes_by_it() {
+    let id_in = |seen: &Observation| match decide(seen) {
+        Step::Deliver(delivery) => (
+            delivery.metadata.annotations.get(annotation::ORDER_ID).cloned(),
+            delivery.removed_annotations,
+        ),
+        step => panic!("{step:?}"),
+    };
+    let renews = |seen: &mut Observation| {
+        seen.account.as_mut().expect("an account").capabilities.kinds.renew = true;
+    };
+    let issued = || progressed(fine());
+    assert_eq!(id_in(&issued()), (None, vec![]), "nobody needs it");
+    assert_eq!(id_in(&with(issued(), renews)), (Some("id-1".to_owned()), vec![]));
+    let again = with(progressed(leaf_for(&names(), now(), now() + days(90))), |seen| {
+        let mut target = delivered_target();
+        target.metadata.annotations.insert(annotation::ORDER_ID.to_owned(), "id-0".to_owned());
+        seen.cached = Some(cached(&target));
+        seen.target = Some(Read::Present(target));
+        seen.previous.certificate = kept().previous.certificate;
+    });
+    let gone = vec![annotation::ORDER_ID.to_owned()];
+    assert_eq!(id_in(&again), (None, gone), "that of the order before is not that of this one");
+}
+
+#[test]
+fn an_order_that_is_due_says_what_it_follows() {
+    // The certificate nears its end, the target was read, and the account is open.
+    let due = |change: &dyn Fn(&mut Observation)| {
+        with(kept(), |seen| {
+            let mut target = delivered_target();
+            target.metadata.annotations.insert(annotation::ORDER_ID.to_owned(), "id-0".to_owned());
+            seen.target = Some(Read::Present(target));
+            seen.account = Some(account());
+            seen.now = now() + days(25);
+            change(seen);
+        })
+    };
+    let can = |seen: &mut Observation| {
+        let can = &mut seen.account.as_mut().expect("an account").capabilities;
+        can.kinds = OrderKinds { renew: true, reissue: true, update_key: true };
+    };
+    let billable = |seen: &mut Observation| {
+        let can = &mut seen.account.as_mut().expect("an account").capabilities;
+        can.kinds = OrderKinds { renew: true, ..OrderKinds::default() };
+        can.billable = true;
+        seen.order.record = Some(RecordRead::Absent);
+    };
+    let kind = |seen: Observation| match decide(&seen) {
+        Step::Submit(_, kind) | Step::Prepare(_, kind) => kind,
+        step => panic!("{step:?}"),
+    };
+    let update = kind(due(&can));
+    let previous = update.previous().expect("what it follows");
+    assert_eq!((update.word(), previous.id.as_deref()), ("updateKey", Some("id-0")));
+    assert_eq!(previous.certificate, delivered_target().chain[0]);
+    assert!(previous.key.is_some(), "the CA is asked with it");
+    let renewal = kind(due(&billable));
+    assert_eq!(renewal.word(), "renew");
+    assert!(renewal.previous().expect("what it follows").key.is_none());
+    type Change = fn(&mut Observation);
+    let rows: [(&str, Change); 3] = [
+        ("another tenant", |seen| {
+            let other = "https://other.example/".to_owned();
+            seen.account.as_mut().expect("an account").name = other;
+        }),
+        ("credentials of the request", |seen| {
+            seen.request.credentials = Some("own".to_owned());
+            seen.request.renew = Some("now".to_owned());
+        }),
+        ("nobody knows the tenant", |seen| {
+            let Some(Read::Present(target)) = &mut seen.target else { panic!("a target") };
+            target.metadata.annotations.remove(annotation::REQUESTED);
+        }),
+    ];
+    for (name, change) in rows {
+        let kind = kind(with(due(&can), change));
+        assert_eq!(kind.word(), "new", "{name}");
+    }
 }

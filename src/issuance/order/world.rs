@@ -690,13 +690,13 @@ impl World {
                     Outcome::RecordRead(RecordRead::parse(raw), Some(base))
                 }
             },
-            Step::Prepare(_) if is_lost => {
+            Step::Prepare(..) if is_lost => {
                 failed(Disposition::Retry { after: None }, Reason::NoAnswer)
             }
-            Step::Prepare(_) if fault == Some(Fault::Conflict) => {
+            Step::Prepare(..) if fault == Some(Fault::Conflict) => {
                 failed(Disposition::Internal, Reason::UnexpectedAnswer)
             }
-            Step::Prepare(plan) => self.prepare(run, plan),
+            Step::Prepare(plan, _) => self.prepare(run, plan),
             Step::WriteRecord(draft) => self.write_record(run, &draft, fault),
             Step::Claim => self.claim(run, fault),
             Step::Announce => self.announce(run, fault),
@@ -705,7 +705,7 @@ impl World {
             Step::Order => self.submit(tape, run, fault),
             Step::Mark(mark) => self.mark(run, &mark, fault),
             Step::Deliver(delivery) => self.deliver(run, &delivery, fault),
-            Step::ReadCsr | Step::Reserve | Step::Submit(_) | Step::Rest(_) => {
+            Step::ReadCsr | Step::Reserve | Step::Submit(..) | Step::Rest(_) => {
                 panic!("{step:?} is no effect of a paid CA")
             }
         }
@@ -722,6 +722,7 @@ impl World {
         let pem = key.to_pkcs8_pem().expose_secret().as_bytes().to_vec();
         self.pems.insert(key.spki_der().to_vec(), pem);
         Outcome::Prepared(Prepared {
+            kind: crate::ca::OrderKind::New,
             csr_der: key.spki_der().to_vec(),
             key: key.into(),
             names: run.seen.request.names.clone(),
@@ -925,7 +926,11 @@ impl World {
         let pem = key.to_pkcs8_pem().expose_secret().as_bytes().to_vec();
         self.pems.insert(key.spki_der().to_vec(), pem);
         self.keys.push(Arc::clone(&key));
-        let next = Slot { order: record.next.order.with_csr(key.spki_der()), private: Some(key) };
+        let next = Slot {
+            order: record.next.order.with_csr(key.spki_der()),
+            private: Some(key),
+            kind: record.next.kind.clone(),
+        };
         let (displaced, made) = (record.issued.clone(), record.mark.made.clone());
         let draft = OrderDraft { base: None, next, displaced, made };
         if let Some(raw) = &mut self.record {
@@ -1722,14 +1727,14 @@ fn label(step: &Step) -> &'static str {
         Step::Mark(_) => "mark",
         Step::OpenAccount => "open account",
         Step::Order => "submit",
-        Step::Prepare(_) => "prepare",
+        Step::Prepare(..) => "prepare",
         Step::ReadCsr => "read CSR",
         Step::ReadRecord => "read record",
         Step::ReadServedRoots => "read roots",
         Step::ReadTarget => "read target",
         Step::Reserve => "reserve",
         Step::Rest(_) => "rest",
-        Step::Submit(_) => "submit for free",
+        Step::Submit(..) => "submit for free",
         Step::WriteRecord(_) => "write record",
     }
 }

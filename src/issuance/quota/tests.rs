@@ -244,11 +244,12 @@ fn record(made: Vec<Timestamp>) -> Box<Record> {
         names: &names(),
         intent: seen.wanted(),
         parameters: serde_json::Value::Null,
+        kind: &crate::ca::OrderKind::New,
     });
     Box::new(Record {
         uid: "record".to_owned(),
         resource_version: "1".to_owned(),
-        next: Slot { order, private: Some(key(1)) },
+        next: Slot { order, private: Some(key(1)), kind: crate::ca::OrderKind::New },
         issued: None,
         mark: Mark { attempt: 1, claim: "me".to_owned(), made, ..Mark::default() },
     })
@@ -257,8 +258,8 @@ fn record(made: Vec<Timestamp>) -> Box<Record> {
 #[expect(clippy::wildcard_enum_match_arm, reason = "the others name themselves")]
 fn step(seen: &Observation) -> String {
     match decide(seen) {
-        Step::Prepare(_) => "Prepare".to_owned(),
-        Step::Submit(_) => "Submit".to_owned(),
+        Step::Prepare(..) => "Prepare".to_owned(),
+        Step::Submit(..) => "Submit".to_owned(),
         Step::Rest(Rest::Withheld(withheld)) => format!("Withheld({})", withheld.reason()),
         step => format!("{step:?}"),
     }
