@@ -186,6 +186,9 @@ pub struct OpenOrder {
     pub id: String,
     /// When the order was taken.
     pub since: jiff::Timestamp,
+    /// Serial number of the certificate that it follows, where that one may still be shown under its
+    /// id: such an order is pending, whatever the CA calls it.
+    pub replaces: Option<String>,
 }
 
 /// The right to submit one order once.

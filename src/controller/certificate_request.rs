@@ -201,21 +201,22 @@ async fn announce(
 /// Has the CA asked about an order it has, or about it no more.
 fn follow(context: &Arc<Context>, issuer: &FoundIssuer, seen: &Observation, rest: &Rest) {
     // What is stored counts; the status is a hint.
-    let (reference, account, since) = match (seen.record(), &seen.previous.order) {
+    let (reference, account, since, replaces) = match (seen.record(), &seen.previous.order) {
         (Some(record), _) => {
             let order = &record.next.order;
-            (order.reference.clone(), order.account.clone(), Some(order.since))
+            let replaces = record.next.kind.previous().map(|previous| previous.serial().to_owned());
+            (order.reference.clone(), order.account.clone(), Some(order.since), replaces)
         }
         (None, Some(hint)) => {
             let since = hint.submitted_at.as_ref().map(|time| time.0);
-            (hint.reference.clone(), hint.account.clone(), since)
+            (hint.reference.clone(), hint.account.clone(), since, None)
         }
         (None, None) => return,
     };
     match (issuer, seen.order_id()) {
         (FoundIssuer::Found { key, .. }, Some(id)) if rest.follows_order() => {
             let since = since.unwrap_or(seen.now);
-            let open = (OpenOrder { reference, id, since }, account);
+            let open = (OpenOrder { reference, id, since, replaces }, account);
             let request = (seen.request.namespace.clone(), seen.request.name.clone());
             context.order_poller.follow(context, key, open, request, seen.order.progress.clone());
         }

@@ -43,7 +43,7 @@ use super::order::record::{
 };
 use super::quota;
 use crate::api::{DeliveredCertificate, OrderPhase};
-use crate::ca::{FailedKind, Found, KeyEvidence, Lookup, OrderKind, Phase, Progress};
+use crate::ca::{FailedKind, Found, KeyEvidence, Lookup, OrderKind, Phase, Previous, Progress};
 use crate::mutant::{self, Mutant};
 use crate::outside::Disposition;
 use crate::pki::chain::Unfit;
@@ -314,7 +314,8 @@ fn unread(
         && !previous.wait.is_some_and(|wait| wait.needs_person)
         && !due.as_ref().is_some_and(Reissue::is_repair);
     match &seen.order.progress {
-        None if is_taken => Step::Rest(Rest::Ordered),
+        // Whoever is asked about one that follows another by its id has to know what it replaces.
+        None if is_taken && !account.capabilities.kinds.go_by_id() => Step::Rest(Rest::Ordered),
         // Without a name at the CA the id is all there is: it has to be in the record.
         Some(Progress { named: true, phase: Phase::Pending(_), .. }) if is_taken => {
             Step::Rest(Rest::Ordered)
@@ -764,6 +765,9 @@ fn follow(
     progress: &Progress,
 ) -> Step {
     let ended = |state| Step::Mark(Mark { state, ..record.mark.clone() });
+    if record.next.kind.previous().is_some_and(|previous| shows_only(progress, previous)) {
+        return Step::Rest(Rest::Ordered);
+    }
     match &progress.phase {
         Phase::Pending(_) if !progress.named && record.mark.id != progress.id => {
             Step::Mark(Mark { id: progress.id.clone(), ..record.mark.clone() })
@@ -786,6 +790,17 @@ fn follow(
         Phase::Issued(candidates) => {
             issued(seen, standing, due.as_ref(), account, record, candidates)
         }
+    }
+}
+
+/// The CA shows what is to be replaced, which is under the same id: the order is under way.
+fn shows_only(progress: &Progress, previous: &Previous) -> bool {
+    match &progress.phase {
+        Phase::Issued(candidates) => {
+            let mut leaves = candidates.iter().filter(|one| !one.is_ca()).peekable();
+            leaves.peek().is_some() && leaves.all(|one| *one == previous.certificate)
+        }
+        Phase::Failed(_) | Phase::Pending(_) => false,
     }
 }
 

@@ -301,7 +301,12 @@ impl Stored {
         let Submitted::Accepted(Progress { id: Some(id), .. }) = submitted else {
             panic!("not accepted: {submitted:?}");
         };
-        OpenOrder { reference: self.reference.clone(), id: id.clone(), since: now() }
+        OpenOrder {
+            reference: self.reference.clone(),
+            id: id.clone(),
+            since: now(),
+            replaces: None,
+        }
     }
 }
 

@@ -61,7 +61,9 @@ impl Entry {
     fn learn(&mut self, open: &OpenOrder, progress: Option<&Progress>) {
         // Where nobody knows when it was taken, each run says that it was just now.
         let since = open.since.min(self.open.since);
-        self.open = OpenOrder { since, ..open.clone() };
+        // A run that has not read the record does not know it.
+        let replaces = open.replaces.clone().or_else(|| self.open.replaces.take());
+        self.open = OpenOrder { since, replaces, ..open.clone() };
         // That it was issued is newer than what a slow run has seen. Other ends are the CA's word on
         // its id, and a run may know better by its name.
         let is_issued = self.progress.as_ref().is_some_and(Progress::is_issued);
@@ -333,6 +335,7 @@ mod tests {
                 reference: reference.to_owned(),
                 id: format!("id-{reference}"),
                 since: Timestamp::UNIX_EPOCH,
+                replaces: None,
             },
             account: "account".to_owned(),
             errors: 0,
@@ -395,6 +398,9 @@ mod tests {
             assert_eq!(entry.progress, expected, "{name}");
             assert_eq!(entry.open.since, Timestamp::UNIX_EPOCH, "{name}");
         }
+        entry.learn(&OpenOrder { replaces: Some("0a".to_owned()), ..later.clone() }, None);
+        entry.learn(&later, None);
+        assert_eq!(entry.open.replaces.as_deref(), Some("0a"), "what it replaces stays known");
     }
 
     #[tokio::test(start_paused = true)]

@@ -1400,8 +1400,9 @@ fn cost_time_and_search_are_three_things() {
 
 #[test]
 fn an_order_that_follows_another_is_never_made_twice() {
+    let old = delivered_target().chain[0].clone();
     let renewal = || {
-        let certificate = issued(&key(2), now()).remove(0);
+        let certificate = old.clone();
         let previous = Previous { id: Some("id-0".to_owned()), certificate, key: None };
         Record { next: following(1, OrderKind::Renew(previous.into())), ..record(1) }
     };
@@ -1460,6 +1461,27 @@ fn an_order_that_follows_another_is_never_made_twice() {
             "Held(OrderOutcomeUnknown)",
         ),
         ("it is under way after all", found(at_ca(waiting())), "Ordered"),
+        (
+            "the one before is shown under the id of both: that is no end, and no reason for another",
+            with(
+                found(at_ca(Phase::Issued(vec![old.clone(), pki().issuing.certificate()]))),
+                |seen| {
+                    seen.now = now() + days(25);
+                    seen.previous.certificate = kept().previous.certificate;
+                    seen.target = Some(Read::Present(delivered_target()));
+                },
+            ),
+            "Ordered",
+        ),
+        (
+            "the status alone tells of it: whoever is asked has to know what it replaces",
+            with(progressed(waiting()), |seen| {
+                seen.account.as_mut().expect("an account").capabilities.kinds.renew = true;
+                seen.order.progress = None;
+                seen.order.record = None;
+            }),
+            "ReadRecord",
+        ),
         ("it was issued after all", found(at_ca(fine())), "Deliver(1)"),
     ]);
 }
