@@ -243,7 +243,7 @@ async fn who_alone_loses_the_api_server_for_long_keeps_what_it_has_and_goes_on()
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
     test.world.plane.kill_api_server();
-    until("the lease is lost", || operator.process.log().contains("the lease is lost"));
+    operator.wait_until_it_says("the lease is lost");
     assert_eq!(operator.acts(), Some(false));
     while test.issued().await < 3 || test.site.requests().await["inFlight"] != 0 {
         tokio::time::sleep(Duration::from_millis(10)).await;

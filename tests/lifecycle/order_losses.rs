@@ -179,7 +179,7 @@ async fn where_a_write_was_done_and_its_answer_lost_it_buys_once() {
         let before = versions(&paid, &name).await;
         wire.lose_answers();
         operator.process.signal("CONT");
-        until("the answer is missed", || operator.process.log().contains(says));
+        operator.wait_until_it_says(says);
         assert_ne!(versions(&paid, &name).await, before, "{point}: the write was done");
         wire.mend();
         paid.test.until_ready(&operator, &name).await;
@@ -234,9 +234,7 @@ async fn without_the_api_server_nothing_is_bought_that_is_not_recorded() {
         while paid.ra.requests().await["inFlight"] != 0 {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
-        until("the status cannot be written", || {
-            operator.process.log().contains("the status was not written")
-        });
+        operator.wait_until_it_says("the status was not written");
         // A claim that grew old while the search took its time is not used.
         let most = bought + u64::from(!is_unrecorded);
         assert!(paid.ra.total().await <= most, "{operation}: orders while it is away");

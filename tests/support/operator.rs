@@ -88,6 +88,15 @@ impl Operator {
         panic!("the operator did not get the lease:\n{}", self.process.log());
     }
 
+    /// Waits until its log says so; what it says instead is told where it never does.
+    pub fn wait_until_it_says(&self, text: &str) {
+        let until = Instant::now() + Duration::from_secs(60);
+        while !self.process.log().contains(text) {
+            assert!(Instant::now() < until, "it never said {text:?}:\n{}", self.process.log());
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
     /// Whether it says that it acts, where it says anything.
     pub fn acts(&self) -> Option<bool> {
         let (_, page) = self.get("/metrics")?;
