@@ -18,11 +18,16 @@ pub(in crate::controller) fn failpoint(name: &str) {
         tracing::warn!(name, "pause point reached");
         let id = std::process::id().to_string();
         // It returns when somebody has sent SIGCONT.
-        if let Err(error) = std::process::Command::new("kill").args(["-STOP", &id]).status() {
+        if let Err(error) = std::process::Command::new("sh").args(["-c", STOP, &id]).status() {
             tracing::error!(%error, "not paused");
         }
     }
 }
+
+/// The kernel gives the signal to one thread, which stops the others once it runs: on a busy machine
+/// this one would go on for a while. So who sends it waits until it has stopped the process.
+#[cfg(feature = "failpoints")]
+const STOP: &str = "kill -STOP $0; for _ in $(seq 500); do grep -q '^State:.T' /proc/$0/status && exit; sleep 0.02; done";
 
 #[cfg(not(feature = "failpoints"))]
 pub(in crate::controller) fn failpoint(_name: &str) {}
