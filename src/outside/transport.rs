@@ -315,6 +315,11 @@ fn failure(error: &reqwest::Error) -> Failure {
             "the server's certificate was not accepted: {}",
             certificate_fault(reason)
         )),
+        Some(rustls::Error::AlertReceived(alert @ rustls::AlertDescription::HandshakeFailure)) => {
+            Failure::Untrusted(format!(
+                "TLS failed, the server says {alert:?}: it takes none of our TLS versions and ciphers, or demands a client certificate"
+            ))
+        }
         Some(other) => Failure::Untrusted(brief(&format!("TLS failed: {other}"))),
         None => Failure::NotSent(innermost(error)),
     }

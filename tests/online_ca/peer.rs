@@ -8,8 +8,7 @@ use std::time::Duration;
 use chancery::pki::Certificate;
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, KeyPair};
 use rustls::crypto::aws_lc_rs;
-use rustls::server::WebPkiClientVerifier;
-use rustls::{RootCertStore, ServerConfig, SupportedProtocolVersion};
+use rustls::{ServerConfig, SupportedProtocolVersion};
 use rustls_pki_types::{CertificateDer, PrivatePkcs8KeyDer};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
@@ -77,24 +76,12 @@ impl Identity {
         }
     }
 
-    /// The configuration of a server, which asks for client certificates if it is told so.
-    pub(crate) fn config(
-        &self,
-        version: &'static SupportedProtocolVersion,
-        demands_client_certificate: bool,
-    ) -> ServerConfig {
-        let provider = Arc::new(aws_lc_rs::default_provider());
-        let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
+    /// The configuration of a server.
+    pub(crate) fn config(&self, version: &'static SupportedProtocolVersion) -> ServerConfig {
+        let builder = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
             .with_protocol_versions(&[version])
-            .unwrap();
-        let builder = if demands_client_certificate {
-            let mut roots = RootCertStore::empty();
-            roots.add(CertificateDer::from(self.root.der().to_vec())).unwrap();
-            let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
-            builder.with_client_cert_verifier(verifier.build().unwrap())
-        } else {
-            builder.with_no_client_auth()
-        };
+            .unwrap()
+            .with_no_client_auth();
         let key = PrivatePkcs8KeyDer::from(self.key_der.clone());
         builder.with_single_cert(self.chain.clone(), key.into()).unwrap()
     }
@@ -112,7 +99,6 @@ pub(crate) struct Peer {
 struct Seen {
     connections: Mutex<usize>,
     requests: Mutex<Vec<String>>,
-    with_client_certificate: Mutex<usize>,
 }
 
 impl Drop for Peer {
@@ -124,7 +110,7 @@ impl Drop for Peer {
 impl Peer {
     /// TLS 1.3 as `identity`.
     pub(crate) async fn start(identity: &Identity, acts: &[Act]) -> Self {
-        Self::with(identity.config(&rustls::version::TLS13, false), acts).await
+        Self::with(identity.config(&rustls::version::TLS13), acts).await
     }
 
     pub(crate) async fn with(config: ServerConfig, acts: &[Act]) -> Self {
@@ -198,17 +184,9 @@ impl Peer {
     pub(crate) fn requests(&self) -> Vec<String> {
         self.seen.requests.lock().unwrap().clone()
     }
-
-    /// Connections on which the client showed a certificate.
-    pub(crate) fn with_client_certificate(&self) -> usize {
-        *self.seen.with_client_certificate.lock().unwrap()
-    }
 }
 
 async fn converse(mut stream: TlsStream<TcpStream>, acts: &[Act], seen: &Seen) {
-    if stream.get_ref().1.peer_certificates().is_some() {
-        *seen.with_client_certificate.lock().unwrap() += 1;
-    }
     while let Some(request) = request(&mut stream).await {
         let turn = {
             let mut requests = seen.requests.lock().unwrap();
