@@ -252,3 +252,43 @@ pub enum RevocationReason {
     /// None is given.
     Unspecified,
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn no_debug_text_shows_a_key() {
+        use secrecy::ExposeSecret as _;
+        let key = Arc::new(PrivateKey::generate(KeyKind::EcdsaP256).unwrap());
+        let params = rcgen::CertificateParams::default();
+        let pair = rcgen::KeyPair::generate().unwrap();
+        let certificate = Certificate::from_der(params.self_signed(&pair).unwrap().der()).unwrap();
+        let previous = Previous { id: None, certificate, key: Some(Arc::clone(&key)) };
+        let kind = OrderKind::UpdateKey(Arc::new(previous));
+        let order = Order { kind: &kind, key: Some(&key), ..Order::unnamed(b"CSR", &Value::Null) };
+        let pem = key.to_pkcs8_pem();
+        for told in [format!("{order:?}"), format!("{order:#?}"), format!("{kind:?}")] {
+            let lines = pem.expose_secret().lines().filter(|line| !line.starts_with('-'));
+            for line in lines {
+                assert!(!told.contains(line), "{told}");
+            }
+            assert!(
+                told.contains("PrivateKey { kind") || told.contains("PrivateKey {\n"),
+                "{told}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_ca_reads_its_own_block_and_no_other() {
+        let blocks = Blocks::none().clone().with("houseCa", json!({ "user": "jdoe" }));
+        let read = |field| blocks.read::<std::collections::BTreeMap<String, String>>(field);
+        assert_eq!(read("houseCa").unwrap()["user"], "jdoe");
+        assert_eq!(read("otherCa"), None);
+        assert_eq!(blocks.read::<u8>("houseCa"), None, "nothing that could be it");
+        assert!(Blocks::none().is_empty() && !blocks.is_empty());
+    }
+}

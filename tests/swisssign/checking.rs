@@ -233,6 +233,7 @@ fn the_account_is_told_in_one_line_without_secrets() {
     assert_eq!(spec.hosts(), ["ca.example"]);
     assert_eq!(spec.credentials_kind().keys(), ["username", "apiKey"]);
     assert_eq!(spec.secrets(), ["swisssign"]);
+    assert_eq!(spec.has_records(), bench.open().capabilities().has_records());
 }
 
 #[tokio::test]

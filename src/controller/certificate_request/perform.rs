@@ -339,3 +339,18 @@ fn is_still_wanted(context: &Context, seen: &Observation) -> bool {
         })
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_private_key_is_shown_to_a_ca_that_needs_it_and_to_no_other() {
+        let key = Arc::new(PrivateKey::generate(KeyKind::EcdsaP256).expect("a key"));
+        let can = |needs_private_key| Capabilities { needs_private_key, ..Capabilities::default() };
+        let shown = |needs, key| disclosed(&can(needs), key).map(PrivateKey::spki_der);
+        assert_eq!(shown(true, Some(&key)), Some(key.spki_der()));
+        assert_eq!(shown(true, None), None, "it stayed with whoever brought the CSR");
+        assert_eq!(shown(false, Some(&key)), None);
+    }
+}

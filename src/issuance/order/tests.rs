@@ -1488,12 +1488,10 @@ fn an_order_that_follows_another_is_never_made_twice() {
 
 #[test]
 fn the_id_of_an_order_goes_into_the_target_where_the_next_one_goes_by_it() {
-    let id_in = |seen: &Observation| match decide(seen) {
-        Step::Deliver(delivery) => (
-            delivery.metadata.annotations.get(annotation::ORDER_ID).cloned(),
-            delivery.removed_annotations,
-        ),
-        step => panic!("{step:?}"),
+    let id_in = |seen: &Observation| {
+        let Step::Deliver(delivery) = decide(seen) else { panic!("a delivery was expected") };
+        let id = delivery.metadata.annotations.get(annotation::ORDER_ID).cloned();
+        (id, delivery.removed_annotations)
     };
     let renews = |seen: &mut Observation| {
         seen.account.as_mut().expect("an account").capabilities.kinds.renew = true;
@@ -1535,9 +1533,11 @@ fn an_order_that_is_due_says_what_it_follows() {
         can.billable = true;
         seen.order.record = Some(RecordRead::Absent);
     };
-    let kind = |seen: Observation| match decide(&seen) {
-        Step::Submit(_, kind) | Step::Prepare(_, kind) => kind,
-        step => panic!("{step:?}"),
+    let kind = |seen: Observation| {
+        let (Step::Submit(_, kind) | Step::Prepare(_, kind)) = decide(&seen) else {
+            panic!("an order was expected")
+        };
+        kind
     };
     let update = kind(due(&can));
     let previous = update.previous().expect("what it follows");
