@@ -43,29 +43,29 @@ enum Command {
         #[arg(long)]
         dir: Option<PathBuf>,
     },
-    /// Look after orders that cost money. Installed as `kubectl-chancery` somewhere in PATH, the same
-    /// program is `kubectl chancery orders`.
+    /// Look after orders that cost money. Installed as `kubectl-chancery` in PATH, the same program is
+    /// `kubectl chancery orders`.
     #[command(subcommand)]
     Orders(orders::Orders),
 }
 
 #[derive(Args, Debug)]
 struct OperatorArgs {
-    /// Namespace of the operator: there the references of ClusterIssuers are resolved.
+    /// Namespace of the operator. The Secrets and ConfigMaps that a ClusterIssuer refers to are here.
     #[arg(long, env = "CHANCERY_NAMESPACE", default_value = "chancery")]
     namespace: String,
     /// Address of /livez, /readyz and /metrics.
     #[arg(long, env = "CHANCERY_HTTP_ADDRESS", default_value = "0.0.0.0:8080")]
     http_address: SocketAddr,
-    /// Longest time for one request to a CA, such as 30s.
+    /// The longest that one call to a CA may take, such as 30s.
     #[arg(long, env = "CHANCERY_CA_TIMEOUT", default_value = "30s", value_parser = duration)]
     ca_timeout: Duration,
     /// Whether replicas elect the one that acts, by the Lease `chancery` in the operator's namespace.
-    /// Only a process that is alone, such as one on a laptop, can do without.
+    /// Set it to false only for a process that is alone, such as one on a laptop.
     #[arg(long, env = "CHANCERY_LEADER_ELECT", default_value_t = true, action = ArgAction::Set)]
     leader_elect: bool,
-    /// How long a standby waits for a leader that is not heard of, in whole seconds, such as 15s. A
-    /// leader renews every 2/15 of it, and stops to act when no renewal was taken for 2/3 of it.
+    /// How long a standby waits for a leader that has fallen silent, in whole seconds, such as 15s. A
+    /// leader renews every 2/15 of it, and stops acting when no renewal has succeeded for 2/3 of it.
     #[arg(
         long,
         env = "CHANCERY_LEASE_DURATION",
@@ -73,7 +73,7 @@ struct OperatorArgs {
         value_parser = whole_seconds,
     )]
     lease_duration: Duration,
-    /// What is logged, in the notation of tracing-subscriber's EnvFilter.
+    /// What is logged, in the syntax of tracing-subscriber's EnvFilter.
     #[arg(long, env = "CHANCERY_LOG", default_value = DEFAULT_LOG)]
     log: String,
     /// How logs are written.
@@ -81,8 +81,8 @@ struct OperatorArgs {
     log_format: LogFormat,
 }
 
-/// kube logs every refused request as an error of its own, and every run; what these mean is told
-/// by who made them.
+/// kube logs every refused request as an error of its own, and every run. What they mean is told by
+/// whoever made them.
 const DEFAULT_LOG: &str = "info,kube_client::client::builder=off,kube_runtime=warn";
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -98,7 +98,7 @@ fn duration(text: &str) -> Result<Duration, String> {
         text.parse().map_err(|error| format!("not a duration such as 30s: {error}"))?;
     match Duration::try_from(duration) {
         Ok(duration) if !duration.is_zero() => Ok(duration),
-        _ => Err("must be longer than nothing".to_owned()),
+        _ => Err("must be longer than zero".to_owned()),
     }
 }
 
@@ -193,7 +193,7 @@ async fn serve(args: OperatorArgs) -> Result<(), Fatal> {
             _ = terminate.recv() => {}
             _ = interrupt.recv() => {}
         }
-        tracing::info!("shutting down: no new work is taken, what is under way is ended");
+        tracing::info!("shutting down: no new work is started, what is under way is finished");
     }
     .boxed()
     .shared();
@@ -228,7 +228,7 @@ async fn serve(args: OperatorArgs) -> Result<(), Fatal> {
     tokio::select! {
         biased;
         () = running => {}
-        () = late => tracing::warn!("some work did not end in time"),
+        () = late => tracing::warn!("some work was not finished in time"),
     }
     http.abort();
     Ok(())
@@ -242,11 +242,11 @@ async fn client() -> Result<(kube::Client, String), Fatal> {
         )
     })?;
     let url = config.cluster_url.to_string();
-    // A repeated write would be one we do not know of.
+    // A write that is repeated beneath us would be one that we do not know of.
     config.default_retry = false;
     config.headers.push((http::header::USER_AGENT, USER_AGENT));
-    // Without it a peer that falls silent would hang a watch for ever. Longer than the 290 s after
-    // which the API server ends each watch itself.
+    // Without it, a peer that falls silent would hang a watch for ever. It is longer than the 290 s
+    // after which the API server itself ends each watch.
     config.read_timeout = Some(Duration::from_secs(295));
     Ok((kube::Client::try_from(config)?, url))
 }
@@ -258,7 +258,7 @@ const USER_AGENT: http::HeaderValue =
 /// The API server answers within milliseconds or is in trouble.
 const START_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Without its definitions the operator would wait for ever without a word.
+/// Without its definitions the operator would wait for ever, and say nothing.
 async fn check_crds(client: &kube::Client, url: &str) -> Result<(), Fatal> {
     let version = kube::core::GroupVersion::gv(api::GROUP, api::VERSION);
     let group = kube::discovery::pinned_group(client, &version);
@@ -275,7 +275,7 @@ async fn check_crds(client: &kube::Client, url: &str) -> Result<(), Fatal> {
         )
         .into()),
         Err(kube::Error::Api(status)) => Err(format!(
-            "the API server at {url} refuses to answer: {}; check the credentials it is asked with",
+            "the API server at {url} refuses to answer: {}; check the credentials in the kubeconfig",
             status.message
         )
         .into()),

@@ -1,7 +1,7 @@
-//! `chancery orders`: the orders that are open or wait for a person, and how one is given up.
+//! `chancery orders`: the orders that are open or need a person, and how one is given up.
 //!
-//! It acts as the user who calls it, with the user's rights: to list, it reads CertificateRequests
-//! and the metadata of the records; keys are never read.
+//! It acts as the user who calls it, with the user's rights. To list orders, it reads
+//! CertificateRequests and the metadata of the records; it never reads keys.
 
 use std::io::Write as _;
 
@@ -22,23 +22,23 @@ type RecordMeta = PartialObjectMeta<Secret>;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Orders {
-    /// List the orders that are open or wait for a person, and the records whose request is gone.
+    /// List the orders that are open or need a person, and the records whose request is gone.
     List {
-        /// Of all namespaces.
+        /// List those of all namespaces.
         #[arg(short = 'A', long)]
         all_namespaces: bool,
-        /// Of this namespace, in place of the one of the kubeconfig's context.
+        /// List those of this namespace instead of the one of the kubeconfig's context.
         #[arg(short, long)]
         namespace: Option<String>,
     },
-    /// Show all that is known of the order of one request.
+    /// Show everything that is known of the order of one request.
     Show(Named),
-    /// Give an order up, so that another can be made in its place. What the CA may still issue for
-    /// it is paid for, and its key is lost.
+    /// Give an order up, so that another can be made. What the CA may still issue for the old one is
+    /// paid for, and its key is lost.
     Release {
         #[command(flatten)]
         named: Named,
-        /// The reference of the order, as `show` prints it: so that no other is given up.
+        /// The reference of the order, as `show` prints it, so that no other is given up.
         #[arg(long)]
         order: Option<String>,
     },
@@ -48,7 +48,7 @@ pub(super) enum Orders {
 pub(super) struct Named {
     /// Name of the CertificateRequest.
     name: String,
-    /// Its namespace, in place of the one of the kubeconfig's context.
+    /// Its namespace, instead of the one of the kubeconfig's context.
     #[arg(short, long)]
     namespace: Option<String>,
 }
@@ -85,13 +85,13 @@ async fn list(client: &Client, namespace: Option<&str>) -> Result<String, Fatal>
     let (records, remark) = match records.list_metadata(&labelled).await {
         Ok(records) => (records.items, ""),
         Err(kube::Error::Api(status)) if status.code == 403 => {
-            (Vec::new(), "You may not list Secrets: records whose request is gone are not shown.\n")
+            (Vec::new(), "You may not list Secrets, so records whose request is gone are not shown.\n")
         }
         Err(error) => return Err(told(&error)),
     };
     let mut text = table(&requests.items, &records);
     if text.is_empty() {
-        text.push_str("No order is open, and none waits for a person.\n");
+        text.push_str("No order is open, and none needs a person.\n");
     }
     text.push_str(remark);
     Ok(text)
@@ -204,7 +204,7 @@ impl Found {
         });
         if request.is_none() && record.is_none() {
             return Err(format!(
-                "there is neither a CertificateRequest {namespace}/{name} nor a record of an order of one: chancery orders list -A"
+                "there is neither a CertificateRequest {namespace}/{name} nor the record of an order for one. To see all orders: chancery orders list -A"
             )
             .into());
         }
@@ -237,7 +237,7 @@ impl Found {
         match (&self.request, self.order()) {
             (None, _) => lines.push(("Phase", "the request is gone".to_owned())),
             (Some(_), None) => {
-                lines.push(("Phase", "no order is open, and none waits for a person".to_owned()));
+                lines.push(("Phase", "no order is open, and none needs a person".to_owned()));
             }
             (Some(request), Some(order)) => lines.extend(order_lines(request, order)),
         }
@@ -289,13 +289,13 @@ async fn release(client: &Client, found: &Found, order: Option<&str>) -> Result<
     let (namespace, name) = (&found.namespace, &found.name);
     let Some(wanted) = found.release_name() else {
         return Err(format!(
-            "CertificateRequest {namespace}/{name} has no order to give up: chancery orders show -n {namespace} {name}"
+            "CertificateRequest {namespace}/{name} has no order to give up. To see what it has: chancery orders show -n {namespace} {name}"
         )
         .into());
     };
     if order != Some(wanted.as_str()) {
         return Err(format!(
-            "{}\nWhat the CA may still issue for this order is paid for, and its key will be lost. Look at it first, then: {}",
+            "{}\nWhat the CA may still issue for this order is paid for, and its key will be lost. Look at it at the CA first; then: {}",
             found.shown().trim_end(),
             found.release_command(&wanted)
         )
@@ -324,7 +324,7 @@ async fn release(client: &Client, found: &Found, order: Option<&str>) -> Result<
         ..DeleteParams::default()
     };
     api.delete(&record, &params).await.map_err(|error| told(&error))?;
-    Ok(format!("Secret {namespace}/{record} is deleted, with the key of its order.\n"))
+    Ok(format!("Secret {namespace}/{record} was deleted, and with it the key of its order.\n"))
 }
 
 #[cfg(test)]

@@ -24,8 +24,8 @@ async fn a_submit_under_way_is_brought_to_its_end() {
     let log = operator.process.log();
     println!("ended {:.1} s after SIGTERM", begun.elapsed().as_secs_f64());
     assert_eq!(code, Some(0), "{log}");
-    assert!(log.contains("shutting down: no new work is taken"), "{log}");
-    assert!(!log.contains("some work did not end in time"), "{log}");
+    assert!(log.contains("shutting down: no new work is started"), "{log}");
+    assert!(!log.contains("some work was not finished in time"), "{log}");
     test.good_pair("portal").await;
     assert!(is_ready(&test.get("portal").await), "the status was written too");
     assert_eq!(test.issued().await, 1);
@@ -56,7 +56,7 @@ async fn a_ca_that_never_answers_holds_it_no_longer_than_its_deadline() {
     operator.process.signal("TERM");
     assert_eq!(operator.process.wait(Duration::from_secs(20)), Some(0), "SIGTERM");
     let log = operator.process.log();
-    assert!(!log.contains("some work did not end in time"), "{log}");
+    assert!(!log.contains("some work was not finished in time"), "{log}");
     // What came of it is in the status: the next process knows of the attempt.
     let status = test.get("portal").await.status.unwrap_or_default();
     assert_eq!(status.failed_attempts, Some(1), "{status:#?}");

@@ -95,9 +95,9 @@ async fn flags_that_make_no_sense() {
     let test = Test::new("bad-flags").await;
     for (variable, value, words) in [
         ("CHANCERY_CA_TIMEOUT", "soon", ["--ca-timeout", "such as 30s"]),
-        ("CHANCERY_CA_TIMEOUT", "0s", ["--ca-timeout", "longer than nothing"]),
-        ("CHANCERY_CA_TIMEOUT", "-3s", ["--ca-timeout", "longer than nothing"]),
-        ("CHANCERY_LEASE_DURATION", "0s", ["--lease-duration", "longer than nothing"]),
+        ("CHANCERY_CA_TIMEOUT", "0s", ["--ca-timeout", "longer than zero"]),
+        ("CHANCERY_CA_TIMEOUT", "-3s", ["--ca-timeout", "longer than zero"]),
+        ("CHANCERY_LEASE_DURATION", "0s", ["--lease-duration", "longer than zero"]),
         ("CHANCERY_LEASE_DURATION", "1500ms", ["--lease-duration", "whole seconds"]),
         ("CHANCERY_LEADER_ELECT", "maybe", ["--leader-elect", "maybe"]),
         ("CHANCERY_HTTP_ADDRESS", "8080", ["--http-address", "8080"]),
