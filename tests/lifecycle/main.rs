@@ -32,3 +32,4 @@ mod restart;
 mod shutdown;
 mod soak_in_short;
 mod startup;
+mod upgrade;

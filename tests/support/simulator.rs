@@ -96,6 +96,11 @@ impl Site<'_> {
         self.call(reqwest::Method::PUT, "", Some(settings)).await
     }
 
+    /// The settings in force.
+    pub async fn settings(&self) -> Value {
+        self.call(reqwest::Method::GET, "", None).await["settings"].clone()
+    }
+
     /// Root of the certificates it issues, PEM.
     pub async fn root_pem(&self) -> String {
         let document = self.call(reqwest::Method::GET, "", None).await;
@@ -211,6 +216,22 @@ impl SwissSign<'_> {
     pub async fn faults(&self) -> Vec<Value> {
         let answer = self.call(reqwest::Method::GET, "/faults", None).await;
         answer["faults"].as_array().expect("a list").clone()
+    }
+
+    /// Orders as a client does, with the body of `/v2/issue`; the id of the order.
+    pub async fn submit(&self, body: &Value) -> String {
+        let post = |path: &str| self.simulator.http.post(format!("{}/v2/{path}", self.url()));
+        let token = post("jwt/MPKI0000001.AutoRAO")
+            .header("content-type", "application/x-www-form-urlencoded")
+            .body("userSecret=changeme");
+        let token = token.send().await.expect("an answer").text().await.expect("a token");
+        let order = post("issue")
+            .header("content-type", "application/json")
+            .header("authorization", format!("Bearer {}", token.trim_matches('"')))
+            .body(body.to_string());
+        let answer = order.send().await.expect("an answer").text().await.expect("a whole one");
+        let order: Value = serde_json::from_str(&answer).unwrap_or_else(|_| panic!("{answer}"));
+        order["uuid"].as_str().unwrap_or_else(|| panic!("{answer}")).to_owned()
     }
 
     /// Every order that was ever made, oldest first.

@@ -38,13 +38,13 @@ impl Authorities {
         let now = shared.now();
         let year = |years: i32| shifted(now, DAY * (365 * years));
         let named = |kind: &str| Name::authority("SwissSign RA", &format!("{site} {kind}"));
-        let root = CertificateAuthority::root(root_key, named("Root CA")?, (year(-1), year(20)))?;
+        let root = CertificateAuthority::root(root_key, named("Root CA")?, (year(-1), year(60)))?;
         let intermediate =
-            root.subordinate(intermediate_key, named("Issuing CA")?, (year(-1), year(10)))?;
+            root.subordinate(intermediate_key, named("Issuing CA")?, (year(-1), year(50)))?;
         let unrelated = CertificateAuthority::root(
             Arc::clone(&other_key),
             named("Unrelated CA")?,
-            (year(-1), year(20)),
+            (year(-1), year(60)),
         )?;
         Ok(Self { algorithm, root, intermediate, unrelated })
     }
