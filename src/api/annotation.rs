@@ -35,13 +35,14 @@ pub const ORDER_CLAIM: &str = "chancery.dev/order-claim";
 /// Annotation on a record: what became of the order.
 pub const ORDER_STATE: &str = "chancery.dev/order-state";
 /// Annotation on a record: the order's id, where the CA cannot find it by its reference. On a
-/// delivered Secret: the id of the order its certificate came from, where the next order goes by it.
+/// delivered Secret: the id of the order its certificate came from, where the next order goes by
+/// it.
 pub const ORDER_ID: &str = "chancery.dev/order-id";
 /// Annotation on a record: when orders were made for the request within the last day, for
 /// `limits.ordersPerRequestPerDay`.
 pub const ORDERS_MADE: &str = "chancery.dev/orders-made";
 /// Annotation on a record: SHA-256 over its data, which shows edits by hand.
 pub const ORDER_DIGEST: &str = "chancery.dev/order-digest";
-/// Annotation on a `CertificateRequest`: the reference of an order that is given up. A new order may
-/// then be made in its place. On a record whose request is gone, any value allows its deletion.
+/// Annotation on a `CertificateRequest`: the reference of an order that is given up. A new order
+/// may then be made in its place. On a record whose request is gone, any value allows its deletion.
 pub const RELEASE: &str = "chancery.dev/release";

@@ -82,10 +82,10 @@ use super::swiss_sign::SwissSignOrder;
 pub struct CertificateRequestSpec {
     /// Who issues the certificate.
     pub issuer_ref: IssuerReference,
-    /// Secret of type `kubernetes.io/tls` (`Opaque` for a CSR without its key) in which the certificate is delivered: `tls.key`,
-    /// `tls.crt` (the certificate, then its intermediates, no root) and `ca.crt` (the trust anchor
-    /// its chain was verified to). Created by Chancery; a Secret of that name that is not ours is
-    /// never touched. It stays when the request is deleted.
+    /// Secret of type `kubernetes.io/tls` (`Opaque` for a CSR without its key) in which the
+    /// certificate is delivered: `tls.key`, `tls.crt` (the certificate, then its intermediates, no
+    /// root) and `ca.crt` (the trust anchor its chain was verified to). Created by Chancery; a
+    /// Secret of that name that is not ours is never touched. It stays when the request is deleted.
     #[schemars(length(min = 1, max = 253))]
     #[x_kube(
         validation = Rule::new("self.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?([.][a-z0-9]([-a-z0-9]*[a-z0-9])?)*$')").message("secretName must be the name of a Secret: lower-case letters, digits, '-' and '.', such as shop-tls"),
@@ -122,32 +122,31 @@ pub struct CertificateRequestSpec {
     #[schemars(length(min = 1, max = 100), inner(length(min = 3, max = 254)), extend("x-kubernetes-list-type" = "set"))]
     #[x_kube(validation = Rule::new(r"self.all(address, address.matches('^[!-+\\--:=?A-~]+@[-\\pL\\pM\\pN_.]+$'))").message("each of emailAddresses must be an e-mail address such as shop@example.org"))]
     pub email_addresses: Option<Vec<String>>,
-    /// What the key is for, in cert-manager's words, as asked of the CA in the CSR; the profile of
-    /// the CA decides. Unset, nothing is asked.
+    /// What the key is for, in cert-manager's words. The CSR asks for it, and the CA's profile
+    /// decides. Unset, the CSR asks for nothing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 19), extend("x-kubernetes-list-type" = "set"))]
     pub usages: Option<Vec<KeyUsage>>,
-    /// Lifetime to ask for, such as `2160h`, for a CA that lets itself be asked; an hour or more.
-    /// The CA may grant less, and renewal goes by what it granted. Unset, the CA decides.
+    /// Lifetime to ask for, an hour or more, such as `2160h`, at a CA that takes such a wish. The
+    /// CA may grant less, and renewal goes by what it granted. Unset, the CA decides.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 2, max = 32))]
     #[x_kube(validation = Rule::new("self.matches('^([0-9]{1,6}h)?([0-9]{1,6}m)?([0-9]{1,8}s)?$') && duration(self) >= duration('1h')").message("duration must be an hour or more in hours, minutes and seconds, such as 2160h"))]
     pub duration: Option<String>,
-    /// For an Online CA, which knows a user and no names. Give it empty, `{}`, to use the
-    /// credentials of the Issuer.
+    /// For an Online CA, which issues to a user and takes no names. Leave it empty, `{}`, to use
+    /// the credentials of the Issuer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub online_ca: Option<OnlineCaIdentity>,
-    /// For SwissSign: what else an order says.
+    /// For SwissSign: what an order says beside the names.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub swiss_sign: Option<SwissSignOrder>,
     /// A certification request (CSR) of your own, in a Secret in the namespace of the request: it
-    /// says the names, the usages and the key. Chancery then makes no key, and
-    /// `privateKey.rotationPolicy` has no meaning: each renewal is for the key in the CSR. Where
-    /// the Secret also holds that key as `tls.key`, the pair is delivered as `kubernetes.io/tls`;
-    /// where it does not, the target is of type `Opaque` and holds `tls.crt` and `ca.crt` only. A
-    /// CSR for another key is noticed when the Secret changes, and a certificate for it is
-    /// obtained at once; other names in a CSR for the same key show with the next renewal, or at
-    /// once with the annotation `chancery.dev/renew`.
+    /// says the names, the usages and the key. Chancery then makes no key: each renewal is for the
+    /// key in the CSR. Where the Secret also holds that key as `tls.key`, the pair is delivered as
+    /// `kubernetes.io/tls`; where it does not, the target is of type `Opaque` and holds `tls.crt`
+    /// and `ca.crt` only. A CSR for another key is noticed when the Secret changes, and a
+    /// certificate for it is obtained at once; other names in a CSR for the same key show with the
+    /// next renewal, or at once with the annotation `chancery.dev/renew`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub csr_secret_ref: Option<CsrSecretReference>,
     /// The private key. Unset, Chancery takes what the CA prefers and says so in
@@ -155,20 +154,21 @@ pub struct CertificateRequestSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub private_key: Option<PrivateKeySpec>,
     /// How long before its end a certificate is renewed, such as `720h` or `90m`. Default: when a
-    /// third of its real lifetime is left. At or above the real lifetime it does not make sense:
-    /// then the default applies and the `Ready` message says so.
+    /// third of its real lifetime is left. A value at or above the real lifetime makes no sense:
+    /// the default then applies, and the `Ready` message says so.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 2, max = 32))]
     #[x_kube(validation = Rule::new("self.matches('^([0-9]{1,6}h)?([0-9]{1,6}m)?([0-9]{1,8}s)?$') && duration(self) >= duration('1m')").message("renewBefore must be a duration of a minute or more in hours, minutes and seconds, such as 720h or 90m"))]
     pub renew_before: Option<String>,
-    /// The same as a share of the real lifetime that is left, in per cent.
+    /// The same as a percentage of the real lifetime: the share that is left at renewal.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 90))]
     pub renew_before_percentage: Option<i32>,
     /// Labels and annotations for the delivered Secret.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub secret_template: Option<SecretTemplate>,
-    /// While true, nothing new is asked of the CA. What is delivered stays.
+    /// While true, nothing new is asked of the CA. What is delivered stays, and an order that is
+    /// open is followed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub suspend: Option<bool>,
 }
@@ -211,8 +211,8 @@ fn tls_csr() -> String {
 pub struct PrivateKeySpec {
     /// `RSA`, `ECDSA` or `Ed25519`.
     pub algorithm: KeyAlgorithm,
-    /// Bits: 2048 (default), 3072 or 4096 for RSA; 256 (default), 384 or 521 for ECDSA; none for
-    /// Ed25519.
+    /// Bits: 2048 (default), 3072 or 4096 for RSA; 256 (default), 384 or 521 for ECDSA. Ed25519 has
+    /// only one size: leave it out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub size: Option<i32>,
     /// `Always` makes a new key for each certificate; `Never` keeps the key in the Secret as long
@@ -305,7 +305,7 @@ pub struct CertificateRequestStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failed_attempts: Option<i32>,
     /// When the next attempt is due, after a failed one. Absent where it would fail again: then
-    /// only a change of `lastAttempt` leads to another.
+    /// only a change of what is in `lastAttempt` leads to another.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next_attempt_time: Option<Time>,
     /// What the last failed attempt was made with. When any of it changes, the next attempt is made
@@ -384,7 +384,7 @@ pub struct DeliveredCertificate {
     pub private_key: String,
     /// When it was delivered.
     pub delivered_at: Time,
-    /// resourceVersion of the Secret as delivered: while it stays, nothing has to be read again.
+    /// resourceVersion of the Secret as delivered. While the Secret has it, nothing is read again.
     pub secret_resource_version: String,
 }
 
@@ -392,8 +392,8 @@ pub struct DeliveredCertificate {
 #[derive(KubeSchema, Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct OrderStatus {
-    /// Its name at the CA, which never changes: `chancery-<uid>-<number>`. Its key is in the Secret
-    /// `<request>.order`.
+    /// Its reference, `chancery-<uid>-<number>`: its name at the CA, which never changes. Its key
+    /// is in the Secret `<request>.order`.
     pub reference: String,
     /// Its id at the CA, once known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -418,7 +418,7 @@ pub struct OrderStatus {
     /// When it was first submitted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub submitted_at: Option<Time>,
-    /// How often it was submitted: more than once only where an earlier submit provably came to
+    /// How often it was submitted: more than once only where an earlier submit provably ordered
     /// nothing.
     #[serde(default)]
     pub attempt: i64,

@@ -77,8 +77,8 @@ pub struct IssuerSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trust: Option<Trust>,
     /// How much this Issuer may ask of the CA. What is over a limit waits and says so; nothing is
-    /// given up. The limits are of this Issuer alone: where several Issuers speak for one account,
-    /// their limits add up, and one that is deleted and made again begins anew.
+    /// given up. The limits are this Issuer's own: where several Issuers speak for one account,
+    /// their limits add up, and an Issuer that is deleted and created again begins anew.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limits: Option<Limits>,
 }
@@ -87,32 +87,32 @@ pub struct IssuerSpec {
 #[derive(KubeSchema, Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Limits {
-    /// So many orders are submitted on one UTC day at most (default: no limit). Every submit counts,
-    /// also one that the CA refuses and one that is repeated after a lost answer. It holds across
-    /// restarts and changes of the leader, because blocks of it (a tenth, at least one order) are
-    /// reserved in `status.budget` before they are used; a process that dies loses the rest of its
-    /// block, so that fewer may be submitted and never more. What was submitted before the limit was
-    /// set is not counted.
+    /// The most orders submitted on one UTC day (default: no limit). Every submit counts, also one
+    /// that the CA refuses or that is repeated after a lost answer. The limit holds across restarts
+    /// and changes of the leader: orders are reserved in `status.budget` before they are submitted,
+    /// in blocks of a tenth of the limit, at least one. A process that dies loses the rest of its
+    /// block, so that a day may have fewer orders, never more. What was submitted before the limit
+    /// was set is not counted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 1_000_000))]
     pub orders_per_day: Option<u32>,
-    /// So many orders are open at once at most: submitted or about to be, and neither issued nor ended
-    /// (default: no limit). Requests that have an open order go on with it. An order whose request was
-    /// deleted is not counted.
+    /// The most orders open at once (default: no limit). An order is open when it was submitted, or
+    /// is about to be, and has neither been issued nor ended. Requests that have an open order go
+    /// on with it. An order whose request was deleted is not counted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 1_000_000))]
     pub open_orders: Option<u32>,
-    /// So many HTTP calls are made to the CA in one second on the average (default: no limit), calls
-    /// for tokens, searches, polls and checks of the account among them, with one second's worth at
-    /// once at most. Calls wait for their turn; it is no part of the time that the CA is given for its
+    /// The most HTTP calls to the CA in one second, on average (default: no limit). Calls for
+    /// tokens, searches, polls and checks of the account count as well. One second's worth may be
+    /// made at once. Calls wait for their turn; the wait is no part of the time the CA is given to
     /// answer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 10_000))]
     pub requests_per_second: Option<u32>,
-    /// So many orders are made for one request, by namespace and name, within 24 hours at most
-    /// (default: 10). It stops what changes, or deletes and creates again, a request in a loop. An order
-    /// that is made again after a lost answer counts once more; one that is made again after the CA
-    /// refused it does not.
+    /// The most orders made for one request, by namespace and name, within 24 hours (default: 10).
+    /// It stops whatever changes a request in a loop, or deletes it and creates it again. An order
+    /// that is submitted again after a lost answer counts once more; one that is submitted again
+    /// after the CA refused it does not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 1_000))]
     pub orders_per_request_per_day: Option<u32>,
@@ -139,7 +139,7 @@ pub struct Trust {
     /// `trust` is given at all).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub system_roots: Option<bool>,
-    /// Add the roots that the CA serves to `ca.crt`, after the anchor of the chain. They come from
+    /// Adds the roots that the CA serves to `ca.crt`, after the anchor of the chain. They come from
     /// the network: whoever can answer as the CA decides what the readers of `ca.crt` trust. An
     /// Event says which were added.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -206,8 +206,8 @@ pub struct IssuerStatus {
     /// changes, certificates are issued anew.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub account: Option<String>,
-    /// The account whose search has found an order of ours. Only there is an order that is not found
-    /// taken to be absent, and made again after a lost answer.
+    /// The account whose search has found an order of ours. Only there does an order that is not
+    /// found count as absent, and only there is it submitted again after a lost answer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub order_found_at: Option<String>,
     /// resourceVersion of the credentials Secret that this status speaks of.
@@ -221,17 +221,17 @@ pub struct IssuerStatus {
     pub budget: Option<DayBudget>,
 }
 
-/// What is reserved of a day's orders. What a process reserved and did not submit before it ended is
-/// lost for that day.
+/// The part of a day's orders that is reserved. What a process reserved and had not submitted when
+/// it ended is lost for that day.
 #[derive(KubeSchema, Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct DayBudget {
     /// The UTC day, such as `2026-11-28`.
     #[schemars(length(max = 16))]
     pub day: String,
-    /// So many orders are reserved on this day: at least as many as were submitted.
+    /// Orders reserved on this day: at least as many as were submitted.
     pub reserved: u32,
-    /// The process that reserved the last of them.
+    /// The process that made the last reservation.
     #[serde(default)]
     #[schemars(length(max = 256))]
     pub by: String,

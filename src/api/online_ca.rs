@@ -12,17 +12,17 @@ use super::issuer::SecretReference;
 #[serde(rename_all = "camelCase")]
 pub struct OnlineCa {
     /// Full URL of the operation "get certificate", including the trailing slash where the server
-    /// has one, e.g. `https://slcs.example.org/certificate/`. It names the account: it cannot be
-    /// changed, create another Issuer instead.
+    /// has one, such as `https://slcs.example.org/certificate/`. It names the account and cannot be
+    /// changed: create another Issuer instead.
     #[schemars(length(max = 1024))]
     #[x_kube(
         validation = Rule::new("self.matches('^https://[^/?#@ ]+/[^?# ]*$')").message("certificateUrl must be an https URL with a path and without user, query or fragment, such as https://ca.example.org/certificate/"),
         validation = Rule::new("self == oldSelf").message("certificateUrl names the account and cannot be changed: create another Issuer and point the requests to it"),
     )]
     pub certificate_url: String,
-    /// Full URL of the operation "get trust roots", e.g. `https://slcs.example.org/trustroots/`.
-    /// It is asked without credentials to find out whether the CA can be reached, and for
-    /// intermediates that complete a chain; what it serves is not trusted because it serves it.
+    /// Full URL of the operation "get trust roots", such as `https://slcs.example.org/trustroots/`.
+    /// It is called without credentials, to find out whether the CA can be reached and to get
+    /// intermediates that complete a chain. What it serves is not trusted because it serves it.
     #[schemars(length(max = 1024))]
     #[x_kube(validation = Rule::new("self.matches('^https://[^/?#@ ]+/[^?# ]*$')").message("trustRootsUrl must be an https URL with a path and without user, query or fragment, such as https://ca.example.org/trustroots/"))]
     pub trust_roots_url: String,
@@ -31,14 +31,14 @@ pub struct OnlineCa {
     /// host in the annotation `chancery.dev/hosts`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub credentials_secret_ref: Option<SecretReference>,
-    /// Kinds of key this server signs. The server as shipped refuses every elliptic curve key
-    /// because it compares the bare number of bits with 2048: add `ECDSA` and `Ed25519` only where
-    /// the server's `ca_class.min_key_nbits` was lowered to 256 or less.
+    /// Kinds of key that this server signs. As shipped, the server refuses every elliptic curve
+    /// key, because it compares the bare number of bits with 2048: add `ECDSA` and `Ed25519` only
+    /// where the server's `ca_class.min_key_nbits` was lowered to 256 or less.
     #[serde(default = "rsa_only")]
     #[schemars(length(min = 1, max = 3), extend("x-kubernetes-list-type" = "set"))]
     pub key_algorithms: Vec<KeyAlgorithm>,
-    /// Where this server cuts `username:password` apart. The Contrail service cuts at the last
-    /// colon, so that a password cannot contain one; the Django service at the first, so that a
+    /// Where this server splits `username:password`. The Contrail service splits at the last colon,
+    /// so that a password cannot contain one; the Django service splits at the first, so that a
     /// user name cannot contain one.
     #[serde(default)]
     pub basic_split: BasicSplit,
@@ -65,8 +65,8 @@ pub struct OnlineCaIdentity {
     /// Secret in the namespace of the request with the keys `username` and `password`, used in
     /// place of the credentials of the Issuer, so that one Issuer serves many users. It must carry
     /// the label `chancery.dev/credentials: "true"` and list the CA's host in the annotation
-    /// `chancery.dev/hosts`. It is read when a certificate is asked for: another user in it shows
-    /// with the next renewal, or at once with the annotation `chancery.dev/renew`.
+    /// `chancery.dev/hosts`. It is read when a certificate is asked for: another user in it takes
+    /// effect with the next renewal, or at once with the annotation `chancery.dev/renew`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub credentials_secret_ref: Option<SecretReference>,
 }

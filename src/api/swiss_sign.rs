@@ -12,8 +12,8 @@ use super::issuer::SecretReference;
 #[serde(rename_all = "camelCase")]
 pub struct SwissSign {
     /// Address of the API without `/v2`: `https://api.ra.swisssign.ch`, or
-    /// `https://api.ra.pre.swisssign.ch` for pre-production. It names the account: it cannot be
-    /// changed, create another Issuer instead.
+    /// `https://api.ra.pre.swisssign.ch` for pre-production. It names the account and cannot be
+    /// changed: create another Issuer instead.
     #[schemars(length(max = 1024))]
     #[x_kube(
         validation = Rule::new("self.matches('^https://[^/?#@ ]+(/[^?# ]*[^/?# ])?$') && !self.endsWith('/v2')").message("url must be an https URL without /v2, user, query, fragment or a slash at its end, such as https://api.ra.swisssign.ch"),
@@ -21,9 +21,9 @@ pub struct SwissSign {
     )]
     pub url: String,
     /// Secret with the keys `username` (the name of the account, such as `MPKI0000001.AutoRAO`) and
-    /// `apiKey`. It must carry the label `chancery.dev/credentials: "true"` and list the API's host in
-    /// the annotation `chancery.dev/hosts`. Another user name in it is another account: orders that
-    /// are open then wait until the first is back.
+    /// `apiKey`. It must carry the label `chancery.dev/credentials: "true"` and list the API's host
+    /// in the annotation `chancery.dev/hosts`. Another user name in it is another account: open
+    /// orders then wait until the first one is back.
     pub credentials_secret_ref: SecretReference,
     /// The client (customer) the certificates are for. It names the account and cannot be changed.
     #[x_kube(validation = Rule::new("self == oldSelf").message("client names the account and cannot be changed: create another Issuer and point the requests to it"))]
@@ -31,11 +31,11 @@ pub struct SwissSign {
     /// The product that is ordered where a request names none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub product: Option<SwissSignProduct>,
-    /// Must be true: each order declares that SwissSign's terms and conditions are accepted, and the
-    /// API takes silence for consent.
+    /// Must be true: each order declares that SwissSign's terms and conditions are accepted. (The
+    /// API takes silence for consent.)
     pub accept_terms_and_conditions: bool,
-    /// How the API key becomes a token. `Exchange` (default) asks the API for one; `SelfSigned` signs
-    /// one with the key itself, for installations that allow it.
+    /// How the API key becomes a token. `Exchange` (default) asks the API for one; `SelfSigned`
+    /// signs one with the key itself, for installations that allow it.
     #[serde(default)]
     pub authentication: SwissSignAuthentication,
     /// How orders are submitted. `Named` (default) sends a name with each order, so that an order
@@ -43,14 +43,14 @@ pub struct SwissSign {
     /// bare CSR: an order whose answer was lost then waits for a person.
     #[serde(default)]
     pub submission: SwissSignSubmission,
-    /// Have the API examine each order before it is made (default: true). It costs nothing. Without
-    /// effect where `submission` is `CsrOnly`.
+    /// Has the API examine each order before it is made (default: true), which costs nothing. It
+    /// has no effect where `submission` is `CsrOnly`.
     #[serde(default = "yes")]
     pub preflight: bool,
-    /// How long an order whose answer was lost is looked for before it is made again, such as `15m`
-    /// (default). It must be longer than a new order takes to show in SwissSign's search, which is
-    /// documented nowhere, with every pause of a process added; too short a window may buy twice. At
-    /// least twice the time that the operator gives a call (`--ca-timeout`).
+    /// How long an order whose answer was lost is looked for before it is submitted again (default:
+    /// `15m`). It must be longer than the time a new order takes to show up in SwissSign's search,
+    /// which is documented nowhere, plus any pause of a process: too short a window may buy twice.
+    /// It is at least twice the time that the operator gives a call (`--ca-timeout`).
     #[serde(default = "settle_window")]
     #[schemars(length(min = 2, max = 32))]
     #[x_kube(validation = Rule::new("self.matches('^([0-9]{1,6}h)?([0-9]{1,6}m)?([0-9]{1,8}s)?$') && duration(self) >= duration('3s')").message("settleWindow must be a duration in hours, minutes and seconds, such as 15m"))]
@@ -75,7 +75,7 @@ pub struct SwissSignClient {
     #[x_kube(validation = Rule::new("self.matches('^cli-[0-9a-f-]{36}$')").message("id must be cli- and a lower-case UUID"))]
     #[schemars(length(max = 40))]
     pub id: Option<String>,
-    /// Its name, which must fit exactly one client.
+    /// Its name, which only one client may have.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 256))]
     pub name: Option<String>,
@@ -91,7 +91,7 @@ pub struct SwissSignProduct {
     #[x_kube(validation = Rule::new("self.matches('^pma-[0-9a-f-]{36}$')").message("id must be pma- and a lower-case UUID"))]
     #[schemars(length(max = 40))]
     pub id: Option<String>,
-    /// Its name, which must fit exactly one product of the client.
+    /// Its name, which only one product of the client may have.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 256))]
     pub name: Option<String>,
@@ -110,7 +110,7 @@ pub enum SwissSignAuthentication {
 /// How orders are submitted.
 #[derive(Clone, Copy, Debug, Default, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 pub enum SwissSignSubmission {
-    /// By `/v2/issue`, with the order's name among its tags.
+    /// By `/v2/issue`, with the order's reference among its tags.
     #[default]
     Named,
     /// By `/v2/issue/csr`, which takes no name.
