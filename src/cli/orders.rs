@@ -84,9 +84,10 @@ async fn list(client: &Client, namespace: Option<&str>) -> Result<String, Fatal>
     let requests = requests.list(&ListParams::default()).await.map_err(|error| told(&error))?;
     let (records, remark) = match records.list_metadata(&labelled).await {
         Ok(records) => (records.items, ""),
-        Err(kube::Error::Api(status)) if status.code == 403 => {
-            (Vec::new(), "You may not list Secrets, so records whose request is gone are not shown.\n")
-        }
+        Err(kube::Error::Api(status)) if status.code == 403 => (
+            Vec::new(),
+            "You may not list Secrets, so records whose request is gone are not shown.\n",
+        ),
         Err(error) => return Err(told(&error)),
     };
     let mut text = table(&requests.items, &records);
