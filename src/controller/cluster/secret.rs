@@ -130,9 +130,7 @@ pub(in crate::controller) async fn credentials(
         }
         Read::Unreadable(why) => return Err(unreadable(Reason::CredentialsUnreadable, why)),
     };
-    for host in hosts {
-        opted_in(&secret, namespace, name, host)?;
-    }
+    opted_in(&secret, namespace, name, hosts)?;
     let held = |key: &str| secret.data.as_ref()?.get(key).map(|value| value.0.as_slice());
     kind.read(&format!("{namespace}/{name}"), held)
 }
@@ -182,24 +180,28 @@ pub(in crate::controller) async fn csr(
 }
 
 /// "May create an Issuer" must not mean "may send any Secret of the namespace anywhere".
-fn opted_in(secret: &Secret, namespace: &str, name: &str, host: &str) -> Result<(), Error> {
+fn opted_in(secret: &Secret, namespace: &str, name: &str, hosts: &[String]) -> Result<(), Error> {
     labelled(secret, namespace, name, "as credentials").map_err(unusable)?;
-    let hosts = secret.annotations().get(annotation::HOSTS).map_or("", String::as_str);
-    let mut hosts: Vec<&str> =
-        hosts.split(',').map(str::trim).filter(|allowed| !allowed.is_empty()).collect();
-    if !hosts.iter().any(|allowed| allowed.eq_ignore_ascii_case(host)) {
-        // The line is for a shell: what is no host is left out.
-        hosts.retain(|allowed| {
-            allowed.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b':'))
-        });
-        hosts.push(host);
-        return Err(unusable(format!(
-            "Secret {namespace}/{name} does not allow its content to be sent to {host}: kubectl annotate secret -n {namespace} {name} --overwrite {}={}",
-            annotation::HOSTS,
-            hosts.join(",")
-        )));
+    let listed = secret.annotations().get(annotation::HOSTS).map_or("", String::as_str);
+    let mut listed: Vec<&str> =
+        listed.split(',').map(str::trim).filter(|allowed| !allowed.is_empty()).collect();
+    let is_listed = |host: &String| listed.iter().any(|one| one.eq_ignore_ascii_case(host));
+    let missing: Vec<&str> =
+        hosts.iter().filter(|host| !is_listed(host)).map(String::as_str).collect();
+    if missing.is_empty() && !hosts.is_empty() {
+        return Ok(());
     }
-    Ok(())
+    // The line is for a shell: what is no host is left out.
+    listed.retain(|allowed| {
+        allowed.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b':'))
+    });
+    listed.extend(&missing);
+    Err(unusable(format!(
+        "Secret {namespace}/{name} does not allow its content to be sent to {}: kubectl annotate secret -n {namespace} {name} --overwrite {}={}",
+        missing.join(" and "),
+        annotation::HOSTS,
+        listed.join(",")
+    )))
 }
 
 fn labelled(secret: &Secret, namespace: &str, name: &str, what: &str) -> Result<(), String> {
@@ -281,4 +283,44 @@ fn unreadable(reason: Reason, message: String) -> Error {
 
 fn bundle_fault(message: String) -> Error {
     Error { disposition: Disposition::BlameIssuer, reason: Reason::BundleUnusable, message }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn credentials_go_to_hosts_that_their_secret_lists_and_nowhere_else() {
+        let hosts = |hosts: &[&str]| hosts.iter().map(|host| (*host).to_owned()).collect();
+        let rows: [(&str, &str, Vec<String>, Option<&str>); 7] = [
+            ("the one host", "ca.example", hosts(&["ca.example"]), None),
+            ("in other letters, among others", "x, CA.example ,", hosts(&["ca.example"]), None),
+            ("another", "x.example", hosts(&["ca.example"]), Some("hosts=x.example,ca.example")),
+            ("nothing", "", hosts(&["ca.example"]), Some("hosts=ca.example")),
+            (
+                "one of two",
+                "a.example,$(id)",
+                hosts(&["a.example", "b.example", "c.example"]),
+                Some("hosts=a.example,b.example,c.example"),
+            ),
+            ("an address without a host", "x.example,", hosts(&[""]), Some("hosts=x.example,")),
+            ("a CA that says nothing of its hosts", "x.example", vec![], Some("hosts=x.example")),
+        ];
+        for (name, listed, hosts, refusal) in rows {
+            let mut secret = Secret::default();
+            let annotations = secret.annotations_mut();
+            annotations.insert(annotation::HOSTS.to_owned(), listed.to_owned());
+            let unlabelled = opted_in(&secret, "shop", "ca", &hosts).unwrap_err();
+            assert!(unlabelled.message.contains("kubectl label secret"), "{name}");
+            let label = annotation::CREDENTIALS_LABEL.to_owned();
+            secret.labels_mut().insert(label, "true".to_owned());
+            match (opted_in(&secret, "shop", "ca", &hosts), refusal) {
+                (Ok(()), None) => {}
+                (Err(error), Some(says)) => {
+                    assert!(error.message.ends_with(says), "{name}: {error}");
+                }
+                (answer, _) => panic!("{name}: {answer:?}"),
+            }
+        }
+    }
 }
