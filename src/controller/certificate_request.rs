@@ -493,10 +493,10 @@ fn order_seen(
         seen.proven = account.is_some()
             && (status.order_found_at.as_ref() == account
                 || context.accounts.proven(key).as_ref() == account);
-        seen.progress = previous
-            .order
-            .as_ref()
-            .and_then(|hint| context.order_poller.progress(key, &hint.reference));
+        seen.progress = previous.order.as_ref().and_then(|hint| {
+            let polled = context.order_poller.progress(key, &hint.reference);
+            polled.or_else(|| context.memory.undelivered.ordered(&request.uid, &hint.reference))
+        });
     }
     seen
 }

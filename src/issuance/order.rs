@@ -26,6 +26,7 @@
 //! - *An order without its key*: 2 precedes 5, and the record outlives the request.
 //! - *A failure that buys again*: what came to nothing is [`Hold`], until what is wanted differs.
 
+mod in_hand;
 mod kind;
 pub mod record;
 

@@ -1,12 +1,14 @@
 //! Certificates in hand that could not be delivered: kept for the next run, so that trouble at the
 //! API server does not cost a second certificate.
 //!
-//! In memory only. What a process takes with it when it dies, a free CA issues again.
+//! In memory only. What a process takes with it when it dies, a free CA issues again. What was paid
+//! for is found again by its reference or its id; where it has neither, a person is asked.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 
 use crate::api::AttemptInputs;
+use crate::ca::Progress;
 use crate::issuance::{IssuerState, Observation, Obtained, Rest};
 use crate::mutant::{self, Mutant};
 
@@ -14,7 +16,12 @@ use crate::mutant::{self, Mutant};
 pub(in crate::controller) struct Undelivered(Mutex<Entries>);
 
 /// By uid of the request.
-type Entries = HashMap<String, (Basis, Obtained)>;
+#[derive(Default)]
+struct Entries {
+    obtained: HashMap<String, (Basis, Obtained)>,
+    /// With the reference of the order.
+    ordered: HashMap<String, (String, Progress)>,
+}
 
 /// What a certificate was obtained with, and after which revision: where another replica has
 /// delivered meanwhile, the one in hand is of no use.
@@ -38,7 +45,7 @@ impl Undelivered {
         if !is_due || !matches!(seen.issuer, IssuerState::Ready { .. }) {
             return None;
         }
-        let (basis, obtained) = self.entries().remove(&seen.request.uid)?;
+        let (basis, obtained) = self.entries().obtained.remove(&seen.request.uid)?;
         (basis == Basis::of(seen)).then_some(obtained)
     }
 
@@ -49,13 +56,31 @@ impl Undelivered {
         let is_kept = may_still_be && !mutant::is_removed(Mutant::Undelivered);
         if let Some(obtained) = seen.obtained.as_ref().filter(|_| is_kept) {
             let entry = (Basis::of(seen), obtained.clone());
-            self.entries().insert(seen.request.uid.clone(), entry);
+            self.entries().obtained.insert(seen.request.uid.clone(), entry);
         }
+        let uid = &seen.request.uid;
+        match seen.in_hand() {
+            Some((reference, progress)) => {
+                let entry = (reference.to_owned(), progress.clone());
+                self.entries().ordered.insert(uid.clone(), entry);
+            }
+            None if seen.delivered.is_some() => drop(self.entries().ordered.remove(uid)),
+            None => {}
+        }
+    }
+
+    /// What the CA issued with its answer to the submit of this order, and would not issue again.
+    pub(in crate::controller) fn ordered(&self, uid: &str, reference: &str) -> Option<Progress> {
+        let entries = self.entries();
+        let (ordered, progress) = entries.ordered.get(uid)?;
+        (ordered == reference).then(|| progress.clone())
     }
 
     /// Forgets a request that is gone.
     pub(in crate::controller) fn forget(&self, uid: &str) {
-        self.entries().remove(uid);
+        let mut entries = self.entries();
+        entries.obtained.remove(uid);
+        entries.ordered.remove(uid);
     }
 
     fn entries(&self) -> std::sync::MutexGuard<'_, Entries> {

@@ -1567,3 +1567,32 @@ fn an_order_that_is_due_says_what_it_follows() {
         assert_eq!(kind.word(), "new", "{name}");
     }
 }
+
+#[test]
+fn what_the_ca_would_not_issue_again_is_in_hand_until_it_is_delivered() {
+    let sent = |progress| announced(claimed()).after(Outcome::Ordered(progress));
+    let at_once = |phase| sent(Progress { id: None, named: false, phase });
+    let rows = [
+        ("nothing was sent", claimed(), None),
+        ("it was issued at once", at_once(fine()), Some(reference_of(1))),
+        ("an id to ask by", sent(at_ca(fine())), None),
+        ("nothing is issued yet", at_once(waiting()), None),
+        ("it is delivered", with(at_once(fine()), |seen| seen.delivered = Some(Vec::new())), None),
+    ];
+    for (name, seen, expected) in rows {
+        let in_hand = seen.in_hand().map(|(reference, _)| reference.to_owned());
+        assert_eq!(in_hand, expected, "{name}");
+    }
+    // The next run finds it among what this process remembers.
+    let again = with(lost_order(), |seen| {
+        seen.order.record = None;
+        seen.order.progress = Some(Progress { id: None, named: false, phase: fine() });
+    });
+    let read = |seen: Observation| {
+        seen.after(Outcome::RecordRead(RecordRead::Present(Box::new(record(1))), None))
+    };
+    check([
+        ("its key is in the record", again.clone(), "ReadRecord"),
+        ("both are there", read(again), "Deliver(1)"),
+    ]);
+}
