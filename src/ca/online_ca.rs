@@ -99,10 +99,10 @@ fn check_credentials(credentials: &Basic, split: BasicSplit) -> Result<(), Error
             "username is empty: write the user's name into it"
         }
         BasicSplit::LastColon if credentials.password_has_colon() => {
-            "password holds a ':', and this server cuts at the last one (spec.onlineCa.basicSplit: LastColon): change the password, or set FirstColon if the server is the Django one"
+            "password holds a ':', and this server splits at the last one (spec.onlineCa.basicSplit: LastColon): change the password, or set FirstColon if the server is the Django one"
         }
         BasicSplit::FirstColon if credentials.username().contains(':') => {
-            "username holds a ':', and this server cuts at the first one (spec.onlineCa.basicSplit: FirstColon): set LastColon if the server is the Contrail one"
+            "username holds a ':', and this server splits at the first one (spec.onlineCa.basicSplit: FirstColon): set LastColon if the server is the Contrail one"
         }
         BasicSplit::FirstColon | BasicSplit::LastColon => return Ok(()),
     };

@@ -121,7 +121,7 @@ impl SwissSign {
         let settle_window = window.ok_or_else(|| Error {
             disposition: Disposition::BlameIssuer,
             reason: Reason::SettingsInvalid,
-            message: "spec.swissSign.settleWindow is no duration such as 15m".to_owned(),
+            message: "spec.swissSign.settleWindow is not a duration such as 15m".to_owned(),
         })?;
         // A submit may take as long as a call may before the CA commits it, and so may the search.
         let settle_window = settle_window.max(deadline * 2);
@@ -387,7 +387,7 @@ impl SwissSign {
         };
         let Some(id) = taken.id() else {
             return unclear(format!(
-                "{} took the order and gave it no id that can be read",
+                "{} took the order but gave it no id that can be read",
                 self.settings.url
             ));
         };
@@ -425,7 +425,7 @@ impl CertificateAuthority for SwissSign {
         products::is_orderable(&product, ChosenBy::Issuer, now)?;
         let mut remarks = products::remarks(&product, now);
         if resolved.products.is_none() {
-            remarks.push("the API lists no products for the client: whether the one that is named can be ordered shows with the first order".to_owned());
+            remarks.push("the API lists no products for the client: only the first order will show whether the one that is named can be ordered".to_owned());
         }
         Ok(AccountReport { remarks })
     }
@@ -456,7 +456,7 @@ impl CertificateAuthority for SwissSign {
         let product = product.uuid.unwrap_or_default();
         let submission = self.settings.submission;
         let prepared = Prepared { client, product, chosen_by, validity, submission };
-        serde_json::to_value(prepared).map_err(|_| ours("the order could not be written down"))
+        serde_json::to_value(prepared).map_err(|_| ours("the order could not be serialised"))
     }
 
     async fn preflight(&self, order: &Order<'_>) -> Result<(), Error> {
@@ -589,7 +589,11 @@ fn is_permitted(order: &Order<'_>, permit: &Permit) -> Result<(), Error> {
     let is_name = order.reference.len() <= 64
         && order.reference.starts_with(NAME_TAG)
         && order.reference.bytes().all(|b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'-'));
-    if is_name { Ok(()) } else { Err(ours("the order's reference is no name for SwissSign")) }
+    if is_name {
+        Ok(())
+    } else {
+        Err(ours("SwissSign does not take the order's reference as a name"))
+    }
 }
 
 /// An order that is known by its id alone must not be another's.
@@ -600,7 +604,7 @@ fn is_ours_by_id(one: &wire::Order, ours: &Ours<'_>, prepared: &Prepared) -> Res
         && ours.evidence(one, &[]) != KeyEvidence::Ours;
     if is_another {
         return Err(Problem::senseless(format!(
-            "order {} at SwissSign does not carry the tag {}; if somebody has taken it away, add it again",
+            "order {} at SwissSign does not carry the tag {}; if somebody removed it, add it again",
             one.id().unwrap_or_default(),
             ours.reference
         )));

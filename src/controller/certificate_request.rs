@@ -192,7 +192,9 @@ async fn announce(
         Err(error) => Outcome::Failed(Trouble {
             disposition: Disposition::Retry { after: None },
             reason: Reason::OrderNotAnnounced,
-            message: format!("nothing was ordered, for it could not be announced: {error}"),
+            message: format!(
+                "nothing was ordered, because the order could not be announced: {error}"
+            ),
             counts: true,
         }),
     }

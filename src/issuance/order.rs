@@ -648,7 +648,7 @@ fn submit(
 }
 
 fn doubted(doubt: Option<&str>) -> String {
-    doubt.unwrap_or("the search at the CA did not come to its end").to_owned()
+    doubt.unwrap_or("the search at the CA was not complete").to_owned()
 }
 
 fn foreign(found: &[Found]) -> Hold {
@@ -728,7 +728,7 @@ fn lost(
                 && !mutant::is_removed(Mutant::PositiveControl) =>
         {
             hold(Hold::OutcomeUnknown(format!(
-                "the search found nothing for {window:#}, and it has never found an order of this account, so that this proves nothing"
+                "the search found nothing for {window:#}, but it has never found an order of this account, so this proves nothing"
             )))
         }
         // Its certificate was delivered once: the CA has forgotten it, and knew it.
@@ -863,7 +863,7 @@ fn issued(
             return Step::Rest(Rest::Failed(Trouble {
                 disposition: Disposition::Retry { after: None },
                 reason: Reason::CertificateNotYetValid,
-                message: format!("the certificate was issued and is delivered later: {unfit}"),
+                message: format!("the certificate was issued and will be delivered later: {unfit}"),
                 counts: true,
             }));
         }

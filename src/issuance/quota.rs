@@ -134,13 +134,13 @@ impl Withheld {
         let issuer = &seen.request.issuer;
         match self {
             Self::Day { limit, day, until } => format!(
-                "{issuer} has used the {limit} orders that its spec.limits.ordersPerDay allows on {day} (UTC): it goes on by itself at {until}, or when the limit is raised"
+                "{issuer} has used the {limit} orders that its spec.limits.ordersPerDay allows on {day} (UTC): the request goes on by itself at {until}, or when the limit is raised"
             ),
             Self::Open { limit, open } => format!(
-                "{issuer} has {open} open orders, and its spec.limits.openOrders allows {limit}: it goes on by itself when one of them ends, or when the limit is raised"
+                "{issuer} has {open} open orders, and its spec.limits.openOrders allows {limit}: the request goes on by itself when one of them ends, or when the limit is raised"
             ),
             Self::Churn { limit, made, until } => format!(
-                "{made} orders were made for request {} within 24 hours, and spec.limits.ordersPerRequestPerDay of {issuer} allows {limit}: find out what changes the request, or deletes and creates it again, then raise the limit or wait; it goes on by itself at {until}",
+                "{made} orders were made for request {} within 24 hours, and spec.limits.ordersPerRequestPerDay of {issuer} allows {limit}: find out what changes the request, or deletes and creates it again, then raise the limit or wait; the request goes on by itself at {until}",
                 seen.request.name
             ),
         }

@@ -117,7 +117,7 @@ impl Failure {
                 format!("{host}: {why}"),
             ),
             Self::Unknown(why) => {
-                (retry, Reason::NoAnswer, format!("{host}{path} was asked, and {why}"))
+                (retry, Reason::NoAnswer, format!("{host}{path} was called, but {why}"))
             }
         };
         Error { disposition, reason, message }
@@ -203,9 +203,10 @@ impl Transport for HttpClient {
                 let refusal = refusal(&error, call.fresh_connection, self.has_identity);
                 Err(refusal.unwrap_or_else(|| failure(&error)))
             }
-            Err(_elapsed) => {
-                Err(Failure::Unknown(format!("no whole answer within {} s", deadline.as_secs())))
-            }
+            Err(_elapsed) => Err(Failure::Unknown(format!(
+                "no complete answer came within {} s",
+                deadline.as_secs()
+            ))),
         }
     }
 }

@@ -43,7 +43,7 @@ fn cases() -> Vec<Case> {
     let kind = |kind: &str| json!({"kind": kind});
     let status = |code: u16, body: &str| json!({"kind": "status", "status": code, "body": body});
     let limit = "the answer is longer than 1048576 bytes";
-    let timeout = "no whole answer within 4 s";
+    let timeout = "no complete answer came within 4 s";
     assert_eq!(CA_TIMEOUT, "4s", "as the row `hang` has it");
     vec![
         case(
@@ -52,7 +52,7 @@ fn cases() -> Vec<Case> {
             "Refused",
             Never,
             0,
-            &["400 Bad Request", "\"bad request\"", "not asked again before"],
+            &["400 Bad Request", "\"bad request\"", "not tried again before"],
         ),
         case(
             "f-404",

@@ -77,7 +77,7 @@ async fn a_ca_that_does_not_answer_as_it_should_is_waited_for() {
             json!({"kind": "hang"}),
             "NoAnswer",
             false,
-            vec!["localhost", "no whole answer within 4 s"],
+            vec!["localhost", "no complete answer came within 4 s"],
         ),
         (
             "roots-moved",

@@ -70,7 +70,7 @@ async fn an_altered_anchor_is_put_right_without_the_ca() {
     let calls = test.certificate_calls().await;
     change(&test, &[("ca.crt", test.world.simulator.tls_root())]).await;
     until_secret(&test, "repaired", |secret| secret.data == before.data).await;
-    test.until_told("portal", "Repaired", "Secret portal-tls brought back in order").await;
+    test.until_told("portal", "Repaired", "Secret portal-tls was repaired").await;
     // The next repair follows at a distance.
     test.patch("Secret", "portal-tls", json!({"data": {"ca.crt": null}})).await;
     until_secret(&test, "whole again", |secret| secret.data == before.data).await;
@@ -124,7 +124,7 @@ async fn an_emptied_certificate_and_a_broken_key_are_replaced() {
     let message = test.until_issuing("portal", "SecretAltered").await;
     assert_says(
         &message,
-        &["tls.key is missing or cannot be read", "repaired at", "find out who changes it"],
+        &["tls.key is missing or cannot be read", "will be repaired at", "find out who changes it"],
     );
     assert_eq!(condition(&test.get("portal").await, "Ready").expect("a condition").0, "False");
     test.until_revision("portal", 3).await;

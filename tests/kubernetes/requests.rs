@@ -115,7 +115,7 @@ async fn nobodys_credentials_are_asked_for_by_name_of_the_field() {
     test.put(issuer).await;
     test.put(test.request("portal")).await;
     let message = test.until_issuing("portal", "CredentialsMissing").await;
-    assert_says(&message, &["spec.onlineCa.credentialsSecretRef", "not asked again before"]);
+    assert_says(&message, &["spec.onlineCa.credentialsSecretRef", "not tried again before"]);
     assert_eq!(test.certificate_calls().await, 0);
     test.put(test.credentials("credentials", "testuser", "changeme")).await;
     test.put(of(&test, "portal", "credentials")).await;
@@ -218,7 +218,7 @@ async fn whatever_else_an_online_ca_would_ignore_is_refused_by_name_of_the_field
         spec.insert(field.to_owned(), value);
         test.create(request).await.expect("taken");
         let message = test.until_issuing(&name, "NotSupportedByCa").await;
-        assert_says(&message, &["Online CA", says, "not asked again before"]);
+        assert_says(&message, &["Online CA", says, "not tried again before"]);
     }
     assert_eq!(test.certificate_calls().await, 0);
 }
@@ -616,7 +616,7 @@ async fn an_edit_of_what_the_certificate_says_issues_another_for_that_reason() {
         (
             json!({"issuerRef": {"name": "other"}}),
             "IssuerChanged",
-            "issuerRef names another issuer",
+            "issuerRef now names another issuer",
         ),
         (
             json!({"onlineCa": {"credentialsSecretRef": {"name": "mine"}}}),
@@ -720,7 +720,7 @@ async fn a_renewal_time_beyond_the_lifetime_falls_back_and_says_so() {
         &message,
         &[
             "spec.renewBefore is not shorter than the certificate's lifetime",
-            "a third of it is used instead",
+            "a third of the lifetime is used instead",
         ],
     );
     let status = request.status.expect("a status");

@@ -280,7 +280,7 @@ fn shows(name: &str, world: &World, expected: &Expected) {
         Some(next) => {
             format!("(failed attempt 1; the next is at {}, or when something changes)", next.0)
         }
-        None => "(not asked again before the request or its issuer changes)".to_owned(),
+        None => "(not tried again before the request or its issuer changes)".to_owned(),
     };
     assert!(issuing.contains(&what_next), "{name} does not say what is next: {issuing}");
     assert!(
@@ -324,14 +324,14 @@ fn status(status: u16, retry_after: Option<u64>) -> Kind {
 #[tokio::test]
 async fn each_status_becomes_its_condition() {
     const WORDS: &str = "(\"the server's own words\")";
-    const AGAIN: &str = "asked again later";
+    const AGAIN: &str = "tried again later";
     let credentials = |says| stalls("CredentialsRefused", 3600, says);
     let address = |says| stalls("AddressUnknown", 60, says);
     table(vec![
         (
             "400",
             status(400, None),
-            ends("Refused", &["answered 400 Bad Request", WORDS, "does not take this request"]),
+            ends("Refused", &["answered 400 Bad Request", WORDS, "does not accept this request"]),
         ),
         (
             "401",
@@ -369,7 +369,7 @@ async fn each_status_becomes_its_condition() {
         (
             "202",
             status(202, None),
-            passes("UnexpectedAnswer", 60, &["202 Accepted", "answers 200"]),
+            passes("UnexpectedAnswer", 60, &["202 Accepted", "should answer 200"]),
         ),
         (
             "302",
@@ -393,7 +393,7 @@ async fn each_damaged_answer_becomes_its_condition() {
         (
             "half a body",
             Kind::TruncatedBody,
-            silent(&["ca.example was asked, and the answer broke off"]),
+            silent(&["ca.example was called, but the answer broke off"]),
         ),
         ("no body", Kind::EmptyBody, odd(&["200 OK, but its body holds no certificate"])),
         (
@@ -401,21 +401,25 @@ async fn each_damaged_answer_becomes_its_condition() {
             Kind::HugeBody { bytes: 2 * 1024 * 1024 },
             silent(&["longer than 1048576 bytes"]),
         ),
-        ("silence", Kind::Hang, silent(&["ca.example was asked, and no whole answer within 30 s"])),
+        (
+            "silence",
+            Kind::Hang,
+            silent(&["ca.example was called, but no complete answer came within 30 s"]),
+        ),
         (
             "closed before",
             Kind::DropBeforeCommit,
-            silent(&["was asked, and the connection was closed"]),
+            silent(&["was called, but the connection was closed"]),
         ),
         (
             "closed after",
             Kind::DropAfterCommit,
-            silent(&["was asked, and the connection was closed"]),
+            silent(&["was called, but the connection was closed"]),
         ),
         (
             "slower than the deadline",
             Kind::Delay { seconds: 31.0, after_commit: true },
-            silent(&["no whole answer within 30 s"]),
+            silent(&["no complete answer came within 30 s"]),
         ),
     ])
     .await;

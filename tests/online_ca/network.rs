@@ -137,7 +137,7 @@ async fn the_deadline_holds_in_every_phase() {
         let peer = Peer::start(&identity, &[act]).await;
         let start = Instant::now();
         let failure = ask_within(&*transport, &peer.url(), SHORT).await.unwrap_err();
-        is_unknown(&failure, "no whole answer within");
+        is_unknown(&failure, "no complete answer came within");
         let took = start.elapsed();
         assert!(took >= SHORT && took < SHORT * 6, "{name}: {took:?}");
         assert_eq!(peer.requests().len(), 1, "{name}");

@@ -25,7 +25,10 @@ impl Transport for RouterTransport {
         let Call { request, deadline, body_limit, .. } = call;
         let exchange = exchange(self.0.clone(), request, body_limit);
         tokio::time::timeout(deadline, exchange).await.unwrap_or_else(|_| {
-            Err(Failure::Unknown(format!("no whole answer within {} s", deadline.as_secs())))
+            Err(Failure::Unknown(format!(
+                "no complete answer came within {} s",
+                deadline.as_secs()
+            )))
         })
     }
 }
@@ -133,7 +136,7 @@ mod tests {
             format!("the answer is longer than {} bytes", whole - 1),
             "the connection was closed".to_owned(),
             "the answer broke off".to_owned(),
-            "no whole answer within 30 s".to_owned(),
+            "no complete answer came within 30 s".to_owned(),
         ];
         assert_eq!(told, expected);
     }

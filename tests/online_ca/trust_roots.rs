@@ -195,7 +195,7 @@ async fn odd_line_ends_and_spaces_do_not_matter() {
         assert!(remarks.is_empty(), "{remarks:?}");
     }
     let (_, remarks) = canned(format!("TRUSTED_CERTS=a.0,b.0,../x\na.0={root}\n")).await.unwrap();
-    assert_eq!(remarks, ["b.0 is listed and not served"]);
+    assert_eq!(remarks, ["b.0 is listed but not served"]);
 }
 
 #[tokio::test]

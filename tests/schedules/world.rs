@@ -1055,7 +1055,10 @@ impl Transport for Wire {
             }
         };
         tokio::time::timeout(deadline, whole).await.unwrap_or_else(|_elapsed| {
-            Err(Failure::Unknown(format!("no whole answer within {} s", deadline.as_secs())))
+            Err(Failure::Unknown(format!(
+                "no complete answer came within {} s",
+                deadline.as_secs()
+            )))
         })
     }
 }

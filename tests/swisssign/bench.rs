@@ -95,7 +95,10 @@ impl Transport for Wire {
         self.requests.lock().unwrap().push(recorded);
         let exchange = exchange(self.router.clone(), request, body_limit);
         tokio::time::timeout(deadline, exchange).await.unwrap_or_else(|_| {
-            Err(Failure::Unknown(format!("no whole answer within {} s", deadline.as_secs())))
+            Err(Failure::Unknown(format!(
+                "no complete answer came within {} s",
+                deadline.as_secs()
+            )))
         })
     }
 }

@@ -79,7 +79,7 @@ async fn a_check_finds_exactly_one_client_and_one_product() {
                 spec.product = Some(SwissSignProduct { id: None, name: Some("OV".to_owned()) });
             }),
             Err(
-                "2 products of the client are meant, for each is called OV: give the id in spec.swissSign.product of the issuer",
+                "2 products of the client fit, for each is called OV: give the id in spec.swissSign.product of the issuer",
             ),
         ),
         ("no product", Box::new(|spec| spec.product = None), Ok(())),
@@ -125,7 +125,7 @@ async fn a_product_that_ends_is_remarked_and_then_refused() {
     bench.set(|site| site.clients[0].products[0].expiration_date = Some(end));
     let ca = bench.open();
     let remarks = ca.check().await.unwrap().remarks;
-    assert!(remarks[0].contains(&format!("can be ordered until {end} only")), "{remarks:?}");
+    assert!(remarks[0].contains(&format!("can be ordered only until {end}")), "{remarks:?}");
     crate::bench::pass(49 * 3600);
     assert_eq!(ca.check().await.unwrap_err().reason, "ProductUnusable");
     assert!(ca.prepare(&wanted(&names())).await.is_err());
@@ -147,10 +147,10 @@ async fn a_check_that_fails_says_who_must_act() {
         (status(404, None), Disposition::BlameIssuer, "check spec.swissSign.url"),
         (status(403, None), Disposition::BlameIssuer, "the account may not do this"),
         (denied, Disposition::BlameIssuer, "error 0224 ACCESS_DENIED"),
-        (status(429, Some(60)), retry(Some(60)), "asked again later"),
-        (status(503, Some(99_999)), retry(Some(3600)), "asked again later"),
-        (Kind::Hang, retry(None), "no whole answer within 30 s"),
-        (Kind::HtmlBody, Disposition::Internal, "but its body is not what it should be"),
+        (status(429, Some(60)), retry(Some(60)), "tried again later"),
+        (status(503, Some(99_999)), retry(Some(3600)), "tried again later"),
+        (Kind::Hang, retry(None), "no complete answer came within 30 s"),
+        (Kind::HtmlBody, Disposition::Internal, "but its body cannot be understood"),
         (
             Kind::Redirect { location: "https://elsewhere.example/".to_owned() },
             Disposition::BlameIssuer,
@@ -207,7 +207,7 @@ async fn an_order_is_prepared_with_ids_a_lifetime_and_who_chose() {
     let none = Blocks::default()
         .with("swissSign", serde_json::to_value(SwissSignOrder { product }).unwrap());
     let refused = [
-        (Wanted { duration: days(31), ..other }, "gives 30, 198 days, and not 31"),
+        (Wanted { duration: days(31), ..other }, "gives 30, 198 days, not 31"),
         (wanted(&nameless), "SwissSign issues for names"),
         (Wanted { blocks: &none, ..wanted(&names) }, "check spec.swissSign.product of the request"),
     ];

@@ -233,7 +233,7 @@ async fn a_search_that_fails_is_an_error_and_no_absence() {
     let short = Kind::Status { status: 200, body, retry_after: None, html: false };
     bench.fault(Operation::OrdersPaged, short);
     let told = came_to(&stored.find(&*ca).await);
-    let says = "absent, complete false, the search announced 5 orders, and 0 could be read";
+    let says = "absent, complete false, the search announced 5 orders, but 0 could be read";
     assert_eq!(told, says);
 }
 

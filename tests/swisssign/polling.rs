@@ -151,8 +151,8 @@ async fn every_state_is_told_for_what_it_means() {
         ("FAILED", "Failed: the order failed at SwissSign", 1),
         ("REJECTED", "Rejected: a person at the registration authority rejected", 1),
         ("PENDING_CSR_RENEWAL", "Approver: the registration authority waits for the CSR", 0),
-        ("UNKNOWN", "Unknown: SwissSign gives the order a state that says nothing", 1),
-        ("SOMETHING_NEW", "Unknown: SwissSign gives the order a state that says nothing", 1),
+        ("UNKNOWN", "Unknown: SwissSign reports a state that says nothing", 1),
+        ("SOMETHING_NEW", "Unknown: SwissSign reports a state that says nothing", 1),
     ];
     for lowercase in [false, true] {
         for (state, says, looks) in cases {
@@ -234,7 +234,7 @@ async fn an_order_nobody_knows_is_new_and_later_forgotten() {
     pass(601);
     for _ in 1..3 {
         let told = told(&polled(&*ca, &order).await);
-        assert!(told.contains("once it was asked 3 times in a row"), "{told}");
+        assert!(told.contains("after 3 such answers in a row"), "{told}");
     }
     // A gateway that has lost its way is no word of the API, and no success either.
     let page = Kind::Status { status: 404, body: None, retry_after: None, html: true };
@@ -261,7 +261,7 @@ async fn an_order_that_shows_up_again_was_not_forgotten() {
         for _ in 1..3 {
             bench.fault(Operation::Status, absent.clone());
             let told = told(&polled(&*ca, &order).await);
-            assert!(told.contains("once it was asked 3 times in a row"), "{told}");
+            assert!(told.contains("after 3 such answers in a row"), "{told}");
         }
         assert!(told(&polled(&*ca, &order).await).starts_with("Ca: SwissSign has taken"));
     }

@@ -164,11 +164,11 @@ fn answered(response: &http::Response<Bytes>, url: &http::Uri, sent: Option<&Bas
             Reason::AddressUnknown,
             "check the addresses in spec.onlineCa of the issuer; the trailing slash counts",
         ),
-        408 | 425 => (Reason::NoAnswer, "asked again later"),
-        429 => (Reason::TooManyRequests, "asked again later"),
-        500..=599 => (Reason::ServerError, "asked again later"),
-        400..=499 => (Reason::Refused, "the CA does not take this request"),
-        _ => (Reason::UnexpectedAnswer, "the service answers 200, or says why not"),
+        408 | 425 => (Reason::NoAnswer, "tried again later"),
+        429 => (Reason::TooManyRequests, "tried again later"),
+        500..=599 => (Reason::ServerError, "tried again later"),
+        400..=499 => (Reason::Refused, "the CA does not accept this request"),
+        _ => (Reason::UnexpectedAnswer, "the service should answer 200, or say why not"),
     };
     Error {
         disposition,

@@ -68,7 +68,7 @@ pub(super) fn trust_roots(body: &[u8]) -> Option<TrustRoots> {
     }
     for name in manifest.iter().filter(|listed| !names.contains(listed.as_str())) {
         if is_safe_name(name) {
-            roots.remarks.push(format!("{name} is listed and not served"));
+            roots.remarks.push(format!("{name} is listed but not served"));
         }
     }
     roots.remarks = in_few_words(roots.remarks);
@@ -184,12 +184,12 @@ mod tests {
             (
                 "a manifest, plain, with a gap",
                 format!("TRUSTED_CERTS=a.info,b.0\na.info={}", file("x")),
-                Some(vec!["b.0 is listed and not served"]),
+                Some(vec!["b.0 is listed but not served"]),
             ),
             (
                 "a manifest in base64",
                 format!("TRUSTED_CERTS={}\na.info={}", file("a.info,c.0"), file("x")),
-                Some(vec!["c.0 is listed and not served"]),
+                Some(vec!["c.0 is listed but not served"]),
             ),
             (
                 "a leaked key is dropped and told",

@@ -283,7 +283,7 @@ impl Client {
             }
         }
         let doubt = (seen.len() as u64 != announced || nameless > 0).then(|| {
-            format!("the search announced {announced} orders, and {} could be read", seen.len())
+            format!("the search announced {announced} orders, but {} could be read", seen.len())
         });
         Ok(Orders { orders, doubt })
     }
@@ -291,7 +291,7 @@ impl Client {
     async fn json<T: DeserializeOwned>(&self, ask: Ask<'_>) -> Result<T, Problem> {
         let response = self.send(&ask).await?;
         serde_json::from_slice(response.body())
-            .map_err(|_| self.unreadable(&ask, &response, "its body is not what it should be"))
+            .map_err(|_| self.unreadable(&ask, &response, "its body cannot be understood"))
     }
 
     fn unreadable(&self, ask: &Ask<'_>, response: &Response<Bytes>, why: &str) -> Problem {
@@ -336,7 +336,8 @@ impl Client {
     }
 
     async fn send_with(&self, ask: &Ask<'_>, token: &Token) -> Result<Response<Bytes>, Problem> {
-        let authorization = token.header().ok_or_else(|| ours("the token fits into no header"))?;
+        let authorization =
+            token.header().ok_or_else(|| ours("the token does not fit into a header"))?;
         let scrub = |text: &str| token.scrub(&self.credentials.scrub(text));
         let mut url = self.url(&[&["v2"], ask.path].concat());
         if !ask.query.is_empty() {
@@ -438,7 +439,7 @@ fn request(
     accept: HeaderValue,
     body: Option<(&'static str, Bytes)>,
 ) -> Result<http::Request<Bytes>, Problem> {
-    let uri: Uri = url.as_str().parse().map_err(|_| ours("an address could not be made"))?;
+    let uri: Uri = url.as_str().parse().map_err(|_| ours("an address could not be built"))?;
     let mut request = http::Request::new(Bytes::new());
     *request.method_mut() = Method::POST;
     *request.uri_mut() = uri;
@@ -469,6 +470,6 @@ fn ours(why: &str) -> Problem {
     Problem::before_sending(Error {
         disposition: Disposition::Internal,
         reason: Reason::RequestNotMade,
-        message: format!("the request to SwissSign could not be made: {why}"),
+        message: format!("the request to SwissSign could not be built: {why}"),
     })
 }

@@ -250,10 +250,10 @@ fn meaning_of_code(number: u16, after: Option<Duration>) -> Meaning {
     match number {
         223 | 228 => (BlameCredentials, Reason::CredentialsRefused, CREDENTIALS_ADVICE),
         224 => (BlameIssuer, Reason::AccessDenied, ACCESS_ADVICE),
-        225 | 227 | 239 => (Retry { after }, Reason::ServerError, "asked again later"),
+        225 | 227 | 239 => (Retry { after }, Reason::ServerError, "tried again later"),
         231 => (BlameIssuer, Reason::ClientInvalid, "check spec.swissSign.client of the issuer"),
         234 | 243..=248 => (BlameIssuer, Reason::ProductInvalid, "check spec.swissSign.product"),
-        _ => (Reject, Reason::Refused, "the order is refused as it is; change the request"),
+        _ => (Reject, Reason::Refused, "the order was refused as it stands; change the request"),
     }
 }
 
@@ -275,11 +275,11 @@ fn meaning_of_status(status: StatusCode, is_from_api: bool, after: Option<Durati
             Reason::AddressUnknown,
             "check spec.swissSign.url, which is the address without /v2",
         ),
-        408 | 425 => (Retry { after }, Reason::NoAnswer, "asked again later"),
-        429 => (Retry { after }, Reason::TooManyRequests, "asked again later"),
-        500..=599 => (Retry { after }, Reason::ServerError, "asked again later"),
-        400..=499 => (Internal, Reason::Refused, "the API does not take this request"),
-        _ => (Internal, UNEXPECTED, "the API answers 200, or says why not"),
+        408 | 425 => (Retry { after }, Reason::NoAnswer, "tried again later"),
+        429 => (Retry { after }, Reason::TooManyRequests, "tried again later"),
+        500..=599 => (Retry { after }, Reason::ServerError, "tried again later"),
+        400..=499 => (Internal, Reason::Refused, "the API does not accept this request"),
+        _ => (Internal, UNEXPECTED, "the API should answer 200, or say why not"),
     }
 }
 
@@ -424,7 +424,7 @@ mod tests {
             (Failure::NotSent(why()), Certainty::NothingDone, "ca.example could not be reached"),
             (Failure::Untrusted(why()), Certainty::NothingDone, "ca.example: because"),
             (Failure::ClientRefused(why()), Certainty::NothingDone, "ca.example: because"),
-            (Failure::Unknown(why()), Certainty::Unknown, "ca.example/v2/issue was asked"),
+            (Failure::Unknown(why()), Certainty::Unknown, "ca.example/v2/issue was called"),
         ];
         for (failure, certainty, says) in cases {
             let problem = problem(failure);

@@ -98,7 +98,8 @@ impl Follower<'_> {
             if is_id(ORDER, &order.id) {
                 asked.push(order);
             } else {
-                let message = format!("the id of order {} is none of SwissSign's", order.reference);
+                let message =
+                    format!("the id of order {} is not one of SwissSign's", order.reference);
                 answers.push((order.reference.clone(), Err(internal(message))));
             }
         }
@@ -208,7 +209,7 @@ impl Follower<'_> {
     fn is_the_one(&self, open: &OpenOrder, record: &Order) -> Result<(), Problem> {
         if self.are_named && !record.tags().is_empty() && !record.has_tag(&open.reference) {
             return Err(Problem::senseless(format!(
-                "SwissSign answers for another order: {} does not carry the tag {}; if somebody has taken it away, add it again",
+                "SwissSign answers for another order: {} does not carry the tag {}; if somebody removed it, add it again",
                 open.id, open.reference
             )));
         }
@@ -305,7 +306,7 @@ impl Follower<'_> {
                 state: ABSENT.to_owned(),
                 kind: FailedKind::Forgotten,
                 message: format!(
-                    "SwissSign does not know order {} any more: ask SwissSign what became of it",
+                    "SwissSign no longer knows order {}: ask SwissSign what became of it",
                     open.id
                 ),
             })
@@ -314,7 +315,7 @@ impl Follower<'_> {
                 "the order is not visible at SwissSign yet".to_owned()
             } else {
                 format!(
-                    "SwissSign does not know the order; it counts as forgotten once it was asked {FORGOTTEN} times in a row"
+                    "SwissSign does not know the order; after {FORGOTTEN} such answers in a row it counts as forgotten"
                 )
             };
             let state = ABSENT.to_owned();

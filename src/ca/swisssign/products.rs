@@ -97,7 +97,7 @@ pub(super) fn product<'a>(
             listed(products.iter().map(|one| (one.product_name.as_deref(), one.uuid.as_deref())))
         ),
         _ => format!(
-            "{} products of the client are meant, for each {called}: give the id in {field}, one of {}",
+            "{} products of the client fit, for each {called}: give the id in {field}, one of {}",
             found.len(),
             listed(found.iter().map(|one| (None, one.uuid.as_deref())))
         ),
@@ -128,7 +128,7 @@ pub(super) fn is_orderable(
         return refuse(format!("has SwissSign make the key ({}) and takes no CSR", shown(kind)));
     }
     match product.expiration_date.as_deref().and_then(wire::time) {
-        Some(end) if end <= now => refuse(format!("could be ordered until {end} only")),
+        Some(end) if end <= now => refuse(format!("could be ordered only until {end}")),
         Some(_) | None => Ok(()),
     }
 }
@@ -161,7 +161,7 @@ pub(super) fn remarks(product: &Product, now: Timestamp) -> Vec<String> {
     if let Some(end) = product.expiration_date.as_deref().and_then(wire::time)
         && end < now + NEAR
     {
-        remarks.push(format!("product {words} can be ordered until {end} only"));
+        remarks.push(format!("product {words} can be ordered only until {end}"));
     }
     remarks
 }
@@ -214,12 +214,12 @@ pub(super) fn validity(product: &Product, duration: SignedDuration) -> Result<Op
     let number = (seconds + length / 2) / length;
     let unit = unit.to_ascii_lowercase();
     if number < 1 || (number * length - seconds).abs() > tolerance {
-        return refuse(format!("gives lifetimes in whole {unit}, and this is none"));
+        return refuse(format!("gives lifetimes in whole {unit}, and this is not one"));
     }
     match &stated.validity_options {
         Some(options) if !options.is_empty() && !options.contains(&number) => {
             let options: Vec<String> = options.iter().take(20).map(i64::to_string).collect();
-            refuse(format!("gives {} {unit}, and not {number}", options.join(", ")))
+            refuse(format!("gives {} {unit}, not {number}", options.join(", ")))
         }
         Some(_) | None => Ok(Some(number).filter(|number| stated.validity != Some(*number))),
     }
@@ -330,7 +330,7 @@ mod tests {
                 "two of the name",
                 named("OV"),
                 Err(
-                    "2 products of the client are meant, for each is called OV: give the id in spec.swissSign.product of the request",
+                    "2 products of the client fit, for each is called OV: give the id in spec.swissSign.product of the request",
                 ),
             ),
             (
@@ -380,13 +380,13 @@ mod tests {
             (
                 "ends soon",
                 |p| p.expiration_date = Some("2026-06-10T00:00:00Z".to_owned()),
-                Ok("can be ordered until 2026-06-10T00:00:00Z only"),
+                Ok("can be ordered only until 2026-06-10T00:00:00Z"),
             ),
             ("ends later", |p| p.expiration_date = Some("2026-09-10T00:00:00Z".to_owned()), Ok("")),
             (
                 "is over",
                 |p| p.expiration_date = Some("2026-05-10T00:00:00Z".to_owned()),
-                Err("could be ordered until 2026-05-10T00:00:00Z only"),
+                Err("could be ordered only until 2026-05-10T00:00:00Z"),
             ),
             (
                 "the CA makes the key",
@@ -429,7 +429,7 @@ mod tests {
                 "no whole days",
                 in_unit("DAYS"),
                 hours(90 * 24 + 1),
-                Err("in whole days, and this is none"),
+                Err("in whole days, and this is not one"),
             ),
             ("hours", in_unit("HOURS"), hours(36), Ok(Some(36))),
             ("minutes, in lower case", in_unit("minutes"), hours(1), Ok(Some(60))),
@@ -448,7 +448,7 @@ mod tests {
                 "none of the options",
                 of(&[30, 90, 198]),
                 hours(91 * 24),
-                Err("gives 30, 90, 198 days, and not 91"),
+                Err("gives 30, 90, 198 days, not 91"),
             ),
             ("no unit", Validity::default(), hours(24), Err("does not say in which unit")),
             ("an unknown unit", in_unit("MOONS"), hours(24), Err("does not say in which unit")),

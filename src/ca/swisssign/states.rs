@@ -95,7 +95,7 @@ pub(super) fn read(text: &str) -> (String, Stage) {
     let word = remote_text::excerpt(upper.as_bytes(), str::to_owned);
     let unknown = Stage::Open {
         actor: Actor::Unknown,
-        words: "SwissSign gives the order a state that says nothing; ask SwissSign if it stays",
+        words: "SwissSign reports a state that says nothing; ask SwissSign if it lasts",
         has_more_to_say: true,
     };
     (word.unwrap_or_else(|| "UNKNOWN".to_owned()), unknown)
@@ -127,7 +127,7 @@ pub(super) fn reason(tasks: &[Task], scrub: impl Fn(&str) -> String) -> (Option<
             "the owner of the mailbox has to follow the link that was mailed".to_owned(),
         ),
         "KEY_VALIDATION" => (None, "the key is examined".to_owned()),
-        "POLICY_VALIDATION" => (None, "the order is compared with the policy".to_owned()),
+        "POLICY_VALIDATION" => (None, "the order is being checked against the policy".to_owned()),
         "" => (None, "a step is open".to_owned()),
         other => {
             let step = remote_text::excerpt(other.as_bytes(), &scrub).unwrap_or_default();
@@ -233,7 +233,7 @@ mod tests {
                 "policy",
                 vec![task("FAILED", "issue_policy_validation_job", Some("too long"))],
                 None,
-                "the order is compared with the policy (\"too long\")",
+                "the order is being checked against the policy (\"too long\")",
             ),
             (
                 "another step",

@@ -391,7 +391,7 @@ fn stored(seen: &Observation, written: Result<Secret, Error>) -> Result<Box<Reco
         return Ok(record);
     }
     Err(failed(format!(
-        "Secret {} came back from the API server otherwise than it was written: find out what changes it on its way",
+        "Secret {} came back from the API server different from what was written: find out what changes it on the way",
         seen.record_name()
     )))
 }

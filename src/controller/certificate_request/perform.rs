@@ -198,7 +198,7 @@ fn not_at_once() -> Trouble {
     Trouble {
         disposition: Disposition::Internal,
         reason: Reason::UnexpectedAnswer,
-        message: "the CA took the request and issued nothing".to_owned(),
+        message: "the CA took the request but issued nothing".to_owned(),
         counts: true,
     }
 }

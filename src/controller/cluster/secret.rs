@@ -172,7 +172,7 @@ pub(in crate::controller) async fn csr(
         .map_err(|error| csr_fault(format!("{} cannot be used: {error}", place("tls.key"))))?;
     if key.spki_der() != csr.spki_der {
         return Err(csr_fault(format!(
-            "{} is not the key of the CSR beside it: replace one of them, or take the key away",
+            "{} is not the key of the CSR beside it: replace one of them, or remove the key",
             place("tls.key")
         )));
     }

@@ -357,7 +357,7 @@ pub(in crate::controller) async fn reserve(
         }
     }
     Outcome::Failed(not_reserved(format!(
-        "the status of {} {} was changed by somebody else {CONFLICTS} times meanwhile",
+        "somebody else changed the status of {} {} {CONFLICTS} times in the meantime",
         issuer.key.kind, issuer.key.name
     )))
 }
@@ -376,7 +376,9 @@ fn not_reserved(why: String) -> Trouble {
     Trouble {
         disposition: Disposition::Retry { after: None },
         reason: Reason::OrderBudgetNotReserved,
-        message: format!("nothing was ordered, for no part of the day's orders is reserved: {why}"),
+        message: format!(
+            "nothing was ordered, because no part of the day's orders could be reserved: {why}"
+        ),
         counts: true,
     }
 }

@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 
 /// The system gives no random bytes.
 #[derive(Debug, thiserror::Error)]
-#[error("the system gives no random bytes to name this process by")]
+#[error("the system provides no random bytes to name this process")]
 pub struct NoRandomness;
 
 /// A new incarnation: 128 random bits as 32 lower-case hexadecimal digits.

@@ -218,7 +218,7 @@ impl Election {
 
     /// One try; returns the time until the next.
     async fn turn(&mut self, acquired: &impl Fn()) -> Duration {
-        self.tell_of_loss("its renewals were not taken in time");
+        self.tell_of_loss("its renewals did not succeed in time");
         let Timing { retry, look, .. } = self.timing;
         let tried = tokio::time::timeout(self.timing.patience(), self.attempt()).await;
         let (pause, trouble) = match tried {
@@ -248,7 +248,7 @@ impl Election {
 
     fn tell_of_loss(&mut self, why: &str) {
         if self.told == Told::Holding && !self.leadership.has_lease() {
-            tracing::warn!(lease = %self.object(), "the lease is lost: {why}; nothing new is begun");
+            tracing::warn!(lease = %self.object(), "the lease is lost: {why}; nothing new is started");
             self.told = Told::Nothing;
         }
     }
@@ -349,10 +349,10 @@ impl Election {
         match answer {
             Ok(Ok(())) => tracing::info!(%lease, "the lease is released"),
             Ok(Err(error)) => {
-                tracing::warn!(%lease, %error, "the lease was not released; it ends by itself");
+                tracing::warn!(%lease, %error, "the lease was not released; it expires by itself");
             }
             Err(_elapsed) => {
-                tracing::warn!(%lease, "the lease was not released in time; it ends by itself");
+                tracing::warn!(%lease, "the lease was not released in time; it expires by itself");
             }
         }
     }

@@ -60,11 +60,11 @@ impl Reissue {
 impl fmt::Display for Reissue {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::AccountChanged => f.write_str("the issuer speaks for another account now"),
+            Self::AccountChanged => f.write_str("the issuer now speaks for another account"),
             Self::InputsDiffer(field) => {
                 write!(f, "{field} differs from what the certificate was requested with")
             }
-            Self::IssuerChanged => f.write_str("issuerRef names another issuer now"),
+            Self::IssuerChanged => f.write_str("issuerRef now names another issuer"),
             Self::KeyKindChanged => f.write_str("another kind of private key is asked for"),
             Self::NearingExpiry => f.write_str("the renewal time has come"),
             Self::NeverIssued => f.write_str("there is no certificate yet"),

@@ -78,7 +78,7 @@ fn refused_before() -> Issuing {
     say(
         false,
         Reason::Pending,
-        "the last attempt was refused and the next would be too: change the request or its issuer",
+        "the last attempt was refused, and the next one would be too: change the request or its issuer",
     )
 }
 
@@ -97,14 +97,14 @@ fn repaired_later(seen: &Observation, until: Timestamp, reissue: Option<&Reissue
             true,
             reissue.reason(),
             format!(
-                "{reissue}, seconds after it was delivered: repaired at {until}; find out who changes it"
+                "{reissue}, seconds after it was delivered: it will be repaired at {until}; find out who changes it"
             ),
         ),
         None => say(
             true,
             Reason::SecretAltered,
             format!(
-                "Secret {} is changed again, seconds after it was put in order: the next time is at {until}; find out who changes it",
+                "Secret {} was changed again, seconds after it was repaired: the next repair is at {until}; find out who changes it",
                 seen.request.secret_name
             ),
         ),
@@ -117,7 +117,7 @@ fn failed(trouble: &Trouble, next: Option<&NextAttempt>) -> Issuing {
             format!(" (failed attempt {failed}; the next is at {at}, or when something changes)")
         }
         Some(NextAttempt { at: None, .. }) => {
-            " (not asked again before the request or its issuer changes)".to_owned()
+            " (not tried again before the request or its issuer changes)".to_owned()
         }
         None => String::new(),
     };
@@ -180,7 +180,7 @@ fn looked_for(seen: &Observation, why: Option<&str>) -> Issuing {
         true,
         Reason::OrderLookedFor,
         format!(
-            "order {}: {lost}. It is looked for at the CA by this name, and made again, with the same key and CSR, only once it provably is not there",
+            "order {}: {lost}. Chancery looks for it at the CA by this name, and submits it again, with the same key and CSR, only once it is proven not to be there",
             seen.hinted_or_stored().unwrap_or_default()
         ),
     )

@@ -78,7 +78,7 @@ fn delivered(seen: &Observation, held: Option<&Held>) -> Option<Notice> {
         ));
     }
     seen.delivered.as_ref()?;
-    Some(Notice::told(Reason::Repaired, format!("Secret {secret} brought back in order")))
+    Some(Notice::told(Reason::Repaired, format!("Secret {secret} was repaired")))
 }
 
 fn added_roots(seen: &Observation) -> Option<Notice> {

@@ -134,7 +134,7 @@ pub(super) fn waiting(order: Option<&OrderStatus>) -> (Reason, String) {
         message.push_str(&format!(": {words}"));
     }
     message.push_str(
-        "; the CA is asked again by itself, every few seconds at first and every five minutes later",
+        "; Chancery keeps asking the CA, every few seconds at first and every five minutes later",
     );
     (reason, message)
 }
@@ -154,7 +154,7 @@ pub(super) fn held(seen: &Observation, hold: &Hold) -> String {
     let record = seen.record_name();
     let why = match hold {
         Hold::ForeignKey { id } => format!(
-            "{order}: what the CA has under this name{} is for another key than the one in Secret {record}; look whether another cluster with the same objects ordered it",
+            "{order}: what the CA has under this name{} is for another key than the one in Secret {record}; find out whether another cluster with the same objects ordered it",
             id.as_ref().map(|id| format!(", {id},")).unwrap_or_default()
         ),
         Hold::Unusable(why) => format!(
@@ -170,10 +170,10 @@ pub(super) fn held(seen: &Observation, hold: &Hold) -> String {
             "Secret {record} was written by a newer version of Chancery, and this one leaves it alone: upgrade Chancery"
         ),
         Hold::RecordForeign => format!(
-            "Secret {record} exists and is not Chancery's: nothing is ordered, for there is no place to keep the key; delete it, or give the request another name"
+            "Secret {record} exists and is not Chancery's: nothing is ordered, because there is no place to keep the key; delete it, or give the request another name"
         ),
         Hold::OutcomeUnknown(why) => format!(
-            "{order} may have been made, and nobody knows: {why}; look for it at the CA (its key is in Secret {record})"
+            "nobody knows whether {order} was made: {why}; look for it at the CA (its key is in Secret {record})"
         ),
         Hold::AccountSwitched { ordered_at, now } => format!(
             "{order} was made at {ordered_at}, and {} now speaks for {now}: put the account back, and the order goes on",
@@ -191,7 +191,7 @@ pub(super) fn held(seen: &Observation, hold: &Hold) -> String {
             };
             let words = if words.is_empty() { String::new() } else { format!(": {words}") };
             format!(
-                "{order} {what}{words}; no other is made by itself: change the request, or ask once more with the annotation {}=<new value>",
+                "{order} {what}{words}; no other is made by itself: change the request, or ask for another with the annotation {}=<new value>",
                 annotation::RENEW
             )
         }

@@ -48,7 +48,7 @@ pub(super) fn ready(
     if let Some(renewal) = held.map(|held| held.renewal(&seen.request)) {
         message.push_str(&format!(", renews at {}", renewal.time));
         if renewal.fell_back {
-            message.push_str("; spec.renewBefore is not shorter than the certificate's lifetime: a third of it is used instead");
+            message.push_str("; spec.renewBefore is not shorter than the certificate's lifetime, so a third of the lifetime is used instead");
         }
     }
     if let Rest::Withheld(withheld) = rest {

@@ -105,8 +105,8 @@ fn every_rest_says_what_holds_and_who_moves_next() {
             Rest::AwaitingChange,
             kept(),
             &[
-                "Stalled True Pending: the last attempt was refused and the next would be too: change the request or its issuer",
-                "Issuing False Pending: the last attempt was refused and the next would be too: change the request or its issuer",
+                "Stalled True Pending: the last attempt was refused, and the next one would be too: change the request or its issuer",
+                "Issuing False Pending: the last attempt was refused, and the next one would be too: change the request or its issuer",
             ],
             end,
         ),
@@ -134,7 +134,7 @@ fn every_rest_says_what_holds_and_who_moves_next() {
             Rest::BackingOff { until, reissue: Some(Reissue::SecretAltered("tls.key is gone")) },
             kept(),
             &[
-                "Issuing True SecretAltered: the Secret was altered: tls.key is gone, seconds after it was delivered: repaired at 2026-06-11T12:05:00Z; find out who changes it",
+                "Issuing True SecretAltered: the Secret was altered: tls.key is gone, seconds after it was delivered: it will be repaired at 2026-06-11T12:05:00Z; find out who changes it",
             ],
             Requeue::At(until),
         ),
@@ -176,8 +176,8 @@ fn every_rest_says_what_holds_and_who_moves_next() {
             Rest::Failed(trouble(Disposition::Reject)),
             kept(),
             &[
-                "Stalled True UnexpectedAnswer: what was that (not asked again before the request or its issuer changes)",
-                "Issuing False UnexpectedAnswer: what was that (not asked again before the request or its issuer changes)",
+                "Stalled True UnexpectedAnswer: what was that (not tried again before the request or its issuer changes)",
+                "Issuing False UnexpectedAnswer: what was that (not tried again before the request or its issuer changes)",
             ],
             end,
         ),
@@ -440,7 +440,7 @@ fn a_wish_that_cannot_be_met_is_said() {
     assert_eq!(
         *message,
         format!(
-            "{READY_MESSAGE}; spec.renewBefore is not shorter than the certificate's lifetime: a third of it is used instead"
+            "{READY_MESSAGE}; spec.renewBefore is not shorter than the certificate's lifetime, so a third of the lifetime is used instead"
         )
     );
 }
