@@ -1,6 +1,8 @@
 //! What every outside system keeps, certificate authority or not, whatever it speaks.
 //!
-//! [`client_certificates`] is about the transport that all share, against real TLS servers.
+//! [`rules`] are put to every row of the table below: two CAs that exist, against the simulator, and a
+//! thin one of each kind that the trait has to hold. [`hub`] is no CA and shares the transport.
+//! [`client_certificates`] is about that transport, against real TLS servers.
 
 #![allow(
     clippy::disallowed_methods,
@@ -9,4 +11,38 @@
     reason = "tests play the world outside, with its clocks, and tell by failing"
 )]
 
+mod authority;
+mod broken;
+mod cert_service;
 mod client_certificates;
+mod free_in_time;
+mod hub;
+mod online_ca;
+mod paid_at_once;
+mod reseller;
+mod rules;
+mod swisssign;
+mod thin;
+mod wire;
+
+macro_rules! rows {
+    ($($name:ident: $row:ty;)*) => {
+        $(
+            #[tokio::test(start_paused = true)]
+            async fn $name() {
+                rules::hold::<$row>().await;
+            }
+        )*
+    };
+}
+
+rows! {
+    contrail: online_ca::OnlineCa<false, false>;
+    contrail_with_credentials_of_the_request: online_ca::OnlineCa<false, true>;
+    django: online_ca::OnlineCa<true, false>;
+    swisssign: swisssign::SwissSign;
+    reseller_that_renews_by_id: reseller::Reseller;
+    cert_service_with_keys_and_client_certificate: cert_service::CertService;
+    free_and_in_time: free_in_time::FreeInTime;
+    paid_and_at_once: paid_at_once::PaidAtOnce;
+}

@@ -1,7 +1,7 @@
 //! The client of the Online CA, in process: against the simulator's router where sockets do not
 //! matter, through the real transport where they do.
 //!
-//! [`contract`] is what every certificate authority must keep; the rest is the Online CA's own.
+//! What every certificate authority must keep is in `tests/contract`; this is the Online CA's own.
 
 #![allow(
     clippy::disallowed_methods,
@@ -13,8 +13,6 @@
 mod bench;
 mod bodies;
 mod conditions;
-mod contract;
-mod fixture;
 mod network;
 mod peer;
 mod router_transport;

@@ -1,5 +1,6 @@
 //! The client of SwissSign's RA API, in process against the simulator's router. What an answer
 //! means is tabled beside the code; here is what comes of it between the two.
+//! What every certificate authority must keep is in `tests/contract`.
 
 #![allow(
     clippy::disallowed_methods,
@@ -10,8 +11,8 @@
 
 mod bench;
 mod checking;
-mod contract;
 mod finding;
 mod polling;
+mod submitting;
 mod tokens;
 mod wire;

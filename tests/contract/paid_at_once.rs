@@ -1,0 +1,159 @@
+//! A CA that takes money and issues at once: its purchases are found by their reference.
+
+use std::sync::{Arc, Mutex};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use chancery::ca::{
+    AccountReport, Answer, Capabilities, CertificateAuthority, Found, KeyEvidence, Lookup, Order,
+    OrderKind, Permit, Phase, Previous, Progress, RevocationReason, Submitted,
+};
+use chancery::outside::Error;
+use chancery::outside::credentials::Kind;
+use chancery::pki::csr::Csr;
+use chancery::pki::{Certificate, KeyKind};
+use http::{Request, Response};
+use serde_json::{Value, json};
+
+use crate::authority::{Bend, root};
+use crate::rules::Row;
+use crate::thin::{self, Problem, Way, certificates, csr_pem, is_claimed, text, unusable};
+use crate::wire::{Peer, Played, Trouble, Wire, answer, json as answered};
+
+const SECRET: &[(&str, &str)] = &[("token", "canary-counter-1789")];
+
+struct Client(Way, Capabilities);
+
+impl Client {
+    async fn ask(&self, method: &str, path: &str, body: Value) -> Result<Value, Problem> {
+        self.0.ask(method, path, Vec::new(), body.to_string(), method == "PUT").await
+    }
+}
+
+fn progress(purchase: &Value) -> Progress {
+    let phase = Phase::Issued(certificates(&purchase["chain"]));
+    Progress { id: Some(text(purchase, "reference").to_owned()), named: true, phase }
+}
+
+#[async_trait]
+impl CertificateAuthority for Client {
+    fn capabilities(&self) -> &Capabilities {
+        &self.1
+    }
+
+    async fn check(&self) -> Result<AccountReport, Error> {
+        self.ask("GET", "/purchases", Value::Null).await?;
+        Ok(AccountReport::default())
+    }
+
+    async fn submit(&self, order: &Order<'_>, permit: Permit) -> Submitted {
+        if !is_claimed(order, &permit) || !matches!(order.kind, OrderKind::New) {
+            return unusable("is not claimed, or no first one");
+        }
+        let body = json!({ "csr": csr_pem(order), "reference": order.reference });
+        match self.ask("PUT", "/purchases", body).await {
+            Ok(made) => Submitted::Accepted(progress(&made)),
+            Err(problem) => problem.into(),
+        }
+    }
+
+    async fn find(&self, order: &Order<'_>) -> Result<Lookup, Error> {
+        let all = self.ask("GET", "/purchases", Value::Null).await?;
+        let all = all.as_array().into_iter().flatten();
+        let found = |one: &Value| {
+            let is_ours = text(one, "csr") == csr_pem(order);
+            let evidence = if is_ours { KeyEvidence::Ours } else { KeyEvidence::Foreign };
+            Found { progress: progress(one), evidence, created: None }
+        };
+        let found: Vec<Found> =
+            all.filter(|one| text(one, "reference") == order.reference).map(found).collect();
+        let none = Lookup::Absent { complete: true, doubt: None };
+        Ok(if found.is_empty() { none } else { Lookup::Found(found) })
+    }
+
+    async fn revoke(&self, old: &Previous, _: RevocationReason) -> Result<Answer<()>, Error> {
+        let path = format!("/certificates/{}", old.serial());
+        self.ask("DELETE", &path, Value::Null).await?;
+        Ok(Answer::Done(()))
+    }
+
+    async fn trust_anchors(&self) -> Result<Vec<Certificate>, Error> {
+        Ok(certificates(&self.ask("GET", "/ca", Value::Null).await?))
+    }
+}
+
+/// The other side.
+#[derive(Default)]
+struct Counter(Mutex<(Vec<Value>, Option<Bend>)>);
+
+impl Peer for Counter {
+    fn answer(&self, request: &Request<Bytes>) -> Response<Bytes> {
+        let (purchases, bend) = &mut *self.0.lock().unwrap();
+        let expected = format!("Bearer {}", SECRET[0].1);
+        if request.headers().get("authorization").is_none_or(|token| token != expected.as_str()) {
+            return answer(401, "who are you?");
+        }
+        match (request.method().as_str(), request.uri().path()) {
+            ("GET", "/ca") => answered(200, &json!([root().certificate.to_pem()])),
+            ("GET", "/purchases") => answered(200, &json!(purchases)),
+            ("PUT", "/purchases") => {
+                let mut made: Value = serde_json::from_slice(request.body()).unwrap();
+                let csr = Csr::from_pem(text(&made, "csr").as_bytes()).unwrap();
+                let serial = purchases.len() as u64 + 0x300;
+                made["chain"] = json!(root().issue(&csr, serial, bend.take()));
+                purchases.push(made);
+                answered(200, purchases.last().unwrap())
+            }
+            ("DELETE", path) if path.starts_with("/certificates/") => answered(200, &json!({})),
+            _ => answer(404, "no such thing"),
+        }
+    }
+}
+
+pub(crate) struct PaidAtOnce(Arc<Counter>, Arc<Wire>);
+
+impl Row for PaidAtOnce {
+    fn start() -> Self {
+        let counter = Arc::new(Counter::default());
+        let is_submit = |request: &Request<Bytes>| request.method() == "PUT";
+        let far = Arc::new(Played(Arc::clone(&counter)));
+        let wire = Wire::new(far, is_submit, (402, "no money".to_owned()), Self::secrets());
+        Self(counter, wire)
+    }
+
+    fn wire(&self) -> &Arc<Wire> {
+        &self.1
+    }
+
+    fn open(&self) -> Arc<dyn CertificateAuthority> {
+        let can = Capabilities {
+            name: "Counter",
+            key_kinds: vec![KeyKind::EcdsaP256],
+            billable: true,
+            searchable: true,
+            ..Capabilities::default()
+        };
+        let credentials = thin::credentials(Kind::Bearer, SECRET);
+        Arc::new(Client(Way { transport: self.1.clone(), credentials }, can))
+    }
+
+    fn made(&self) -> usize {
+        self.0.0.lock().unwrap().0.len()
+    }
+
+    fn bend(&self, bend: Bend) {
+        self.0.0.lock().unwrap().1 = Some(bend);
+    }
+
+    fn anchors(&self) -> Vec<Certificate> {
+        vec![root().certificate.clone()]
+    }
+
+    fn secrets() -> Vec<String> {
+        vec![SECRET[0].1.to_owned()]
+    }
+
+    fn proves_refusal(trouble: Trouble) -> bool {
+        trouble != Trouble::Redirect
+    }
+}
