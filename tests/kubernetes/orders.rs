@@ -767,7 +767,7 @@ async fn orders_are_listed_shown_and_released_from_the_command_line() {
     assert_says(&list, &["RequestGone"]);
     let uid = paid.test.secret("shop.order").await.metadata.uid.expect("a uid");
     let release = ["orders", "release", "shop", "-n", namespace, "--order", &uid];
-    assert_says(&chancery(&release).expect("released"), &["is deleted"]);
+    assert_says(&chancery(&release).expect("released"), &["was deleted"]);
     assert!(paid.test.read("Secret", "shop.order").await.is_none());
 }
 
