@@ -55,7 +55,7 @@ impl Default for Metrics {
         let ca_requests = Family::default();
         registry.register(
             "ca_requests",
-            "Requests to certificate authorities by what came of them",
+            "Calls to certificate authorities, by outcome",
             ca_requests.clone(),
         );
         // From 10 ms to 40 s, past the default deadline of a request.
@@ -63,7 +63,7 @@ impl Default for Metrics {
             Family::new_with_constructor(|| Histogram::new(exponential_buckets(0.01, 2.0, 13)));
         registry.register(
             "ca_request_duration_seconds",
-            "Time from sending a request to a certificate authority to its whole answer",
+            "Time from a call to a certificate authority to its complete answer",
             ca_latency.clone(),
         );
         // From 50 ms to five days: approvals take that long.
@@ -216,7 +216,7 @@ impl<F: Fn() -> Vec<LimitFigures> + Send + Sync + 'static> Collector for Limits<
         gauges(
             &mut encoder,
             "issuer_limit",
-            "Limits of an issuer, by their fields in spec.limits; the default where the field is not set and has one",
+            "Limits of an issuer, by their fields in spec.limits; the default of a field that is not set, where it has one",
             all.iter().flat_map(|one| one.by_limit(&one.limits)),
         )?;
         let single = |value: fn(&LimitFigures) -> Option<u32>| {
@@ -225,7 +225,7 @@ impl<F: Fn() -> Vec<LimitFigures> + Send + Sync + 'static> Collector for Limits<
         gauges(
             &mut encoder,
             "issuer_orders_reserved",
-            "Orders reserved on this UTC day, of those that ordersPerDay allows: at least as many as were submitted",
+            "Orders reserved on this UTC day out of those that ordersPerDay allows: at least as many as were submitted",
             single(|one| one.reserved),
         )?;
         gauges(
@@ -237,7 +237,7 @@ impl<F: Fn() -> Vec<LimitFigures> + Send + Sync + 'static> Collector for Limits<
         gauges(
             &mut encoder,
             "issuer_requests_withheld",
-            "Requests that wait for a limit of their issuer, by its field in spec.limits",
+            "Requests that wait for a limit of their issuer, by the limit's field in spec.limits",
             all.iter().flat_map(|one| one.by_limit(&one.withheld)),
         )
     }
@@ -303,7 +303,7 @@ impl Collector for Requests {
         gauges(
             &mut encoder,
             "orders",
-            "Open orders, and those that wait for a person, by issuer and phase",
+            "Orders that are open or need a person, by issuer and phase",
             orders,
         )?;
         let mut orphans = std::collections::BTreeMap::<OfNamespace, u64>::new();

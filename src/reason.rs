@@ -100,7 +100,7 @@ reasons! {
     OrderRejected
     /// Its certificate was revoked.
     OrderRevoked
-    /// The CA knows it no longer.
+    /// The CA no longer knows it.
     OrderForgotten
     /// What the CA has under its name is for another key.
     OrderForForeignKey
@@ -128,7 +128,7 @@ reasons! {
     KeyFailed
     /// The certificate does not fit the request.
     CertificateUnfit
-    /// The certificate is valid later only.
+    /// The certificate is not valid yet.
     CertificateNotYetValid
     /// The chain does not end at an expected anchor.
     ChainNotTrusted
@@ -136,7 +136,7 @@ reasons! {
     SecretContended
     /// The target Secret could not be written.
     SecretNotWritten
-    /// The search for the order did not come to its end.
+    /// The search for the order was not complete.
     SearchIncomplete
     /// The order could not be announced.
     OrderNotAnnounced
@@ -178,9 +178,9 @@ reasons! {
     TooManyRequests
     /// It answered something that makes no sense.
     UnexpectedAnswer
-    /// It answered with another address.
+    /// It redirected to another address.
     Redirected
-    /// The address is none.
+    /// The address is not a URL.
     AddressInvalid
     /// It knows nothing at that address.
     AddressUnknown
@@ -196,11 +196,11 @@ reasons! {
     Refused
     /// It refused the lifetime.
     DurationRefused
-    /// The names that it asks for are missing.
+    /// Names that the CA asks for are missing.
     NamesMissing
     /// What is stored of an order cannot be used.
     OrderUnusable
-    /// The issuer says for no kind of CA how it is reached, or for several.
+    /// The issuer names no kind of CA, or several.
     KindUnknown
     /// Settings of the issuer contradict each other.
     SettingsInvalid
@@ -218,13 +218,13 @@ reasons! {
     ProductUnusable
 
     // Events only.
-    /// A Secret was put in order.
+    /// A Secret was repaired.
     Repaired
     /// Roots that the CA serves were added.
     ServedRootsAdded
     /// The CA took an order and did not keep its name.
     OrderNotNamed
-    /// The CA has several orders of one name.
+    /// The CA has several orders under one name.
     SeveralOrders
 }
 

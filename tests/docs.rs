@@ -160,6 +160,41 @@ fn the_runbook_knows_every_reason_that_speaks_of_an_order() {
     assert!(unknown.is_empty(), "ORDERS.md says nothing of {unknown:?}");
 }
 
+/// What follows `before`, as far as it consists of small letters and `also`.
+fn after<'a>(text: &'a str, before: &str, also: &[char]) -> BTreeSet<&'a str> {
+    let ends = |letter: char| !letter.is_ascii_lowercase() && !also.contains(&letter);
+    let words = text.split(before).skip(1).map(|rest| rest.split(ends).next().unwrap_or_default());
+    words.filter(|word| !word.is_empty()).collect()
+}
+
+#[test]
+fn commands_flags_metrics_and_annotations_exist() {
+    let text: String = documents().into_iter().map(|document| document.text).collect();
+    let read = |path: &str| std::fs::read_to_string(root().join(path)).expect("text");
+    let (makefile, cli, metrics) = (read("Makefile"), read("src/cli.rs"), read("src/metrics.rs"));
+    let mut gone = Vec::new();
+    let mut count = 0;
+    let mut check = |words: BTreeSet<&str>, what: &str, exists: &dyn Fn(&str) -> bool| {
+        count += words.len();
+        let unknown = words.into_iter().filter(|word| !exists(word));
+        gone.extend(unknown.map(|word| format!("{what} {word}")));
+    };
+    for before in ["`make ", "$ make "] {
+        let is_target = |word: &str| makefile.contains(&format!("\n{word}:"));
+        check(after(&text, before, &[]), "make", &is_target);
+    }
+    let is_flag = |word: &str| cli.contains(&format!("    {}: ", word.replace('-', "_")));
+    check(after(&text, "(`--", &['-']), "the flag", &is_flag);
+    // What ends with an underscore stands for several.
+    let is_metric = |word: &str| word.ends_with('_') || metrics.contains(&format!("\"{word}\""));
+    check(after(&text, "`chancery_", &['_']), "the metric", &is_metric);
+    let api = sources("src/api");
+    let is_ours = |word: &str| word == "v" || api.contains(&format!("\"chancery.dev/{word}\""));
+    check(after(&text, "chancery.dev/", &['-']), "the annotation", &is_ours);
+    assert!(count >= 20, "{count} names were found");
+    assert!(gone.is_empty(), "the documents name what does not exist: {gone:#?}");
+}
+
 #[test]
 fn these_rules_can_fail() {
     let word = "x".repeat(WIDTH);
@@ -169,6 +204,8 @@ fn these_rules_can_fail() {
     assert_eq!(links(text).collect::<Vec<_>>(), ["y.md#z"]);
     assert!(anchors(text).contains("a-b-c-d"));
     assert_eq!(quoted(text).collect::<Vec<_>>(), ["b", "src/a.rs"]);
+    assert_eq!(after("`make a-b` and `make c`", "`make ", &[]), BTreeSet::from(["a", "c"]));
+    assert_eq!(after("(`--a-b=1`)", "(`--", &['-']), BTreeSet::from(["a-b"]));
     let code = "\nreasons! {\n    /// An Order.\n    OrderLost\n    Issued\n}\nOrderOther\n";
     assert_eq!(reasons(code), BTreeSet::from(["OrderLost"]));
 }

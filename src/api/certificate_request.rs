@@ -206,7 +206,7 @@ fn tls_csr() -> String {
 
 /// The private key of a certificate.
 #[derive(KubeSchema, Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
-#[x_kube(validation = Rule::new("!has(self.size) || (self.algorithm == 'RSA' && self.size in [2048, 3072, 4096]) || (self.algorithm == 'ECDSA' && self.size in [256, 384, 521])").message("size must be 2048, 3072 or 4096 for RSA, 256, 384 or 521 for ECDSA; Ed25519 has but one: leave it out"))]
+#[x_kube(validation = Rule::new("!has(self.size) || (self.algorithm == 'RSA' && self.size in [2048, 3072, 4096]) || (self.algorithm == 'ECDSA' && self.size in [256, 384, 521])").message("size must be 2048, 3072 or 4096 for RSA, 256, 384 or 521 for ECDSA; Ed25519 has only one size: leave it out"))]
 #[serde(rename_all = "camelCase")]
 pub struct PrivateKeySpec {
     /// `RSA`, `ECDSA` or `Ed25519`.
@@ -288,7 +288,7 @@ pub struct CertificateRequestStatus {
     /// The delivered certificate.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub certificate: Option<DeliveredCertificate>,
-    /// The order that is open at the CA, or the last one where it has to be looked at; absent
+    /// The order that is open at the CA, or the last one if a person has to look at it; absent
     /// otherwise.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub order: Option<OrderStatus>,
@@ -312,7 +312,7 @@ pub struct CertificateRequestStatus {
     /// at once.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_attempt: Option<AttemptInputs>,
-    /// What the request waits for, as the next look has to know it; the conditions say it in words.
+    /// What the request waits for, as the operator remembers it; the conditions say it in words.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub wait: Option<Wait>,
 }
@@ -321,7 +321,7 @@ pub struct CertificateRequestStatus {
 #[derive(KubeSchema, Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Wait {
-    /// What for.
+    /// What it waits for.
     #[serde(rename = "for")]
     pub on: WaitsFor,
     /// A person must act first.
@@ -336,7 +336,7 @@ pub enum WaitsFor {
     Attempt,
     /// An order whose answer may have been lost: it is looked for.
     Search,
-    /// The target Secret, which is somebody else's, or into which nothing can be put.
+    /// The target Secret, which is somebody else's or cannot be written.
     Secret,
     /// A person.
     Person,
@@ -349,7 +349,7 @@ pub enum WaitsFor {
 }
 
 impl WaitsFor {
-    /// The field of the issuer's `spec.limits` that is waited for, where it is one.
+    /// The field of the issuer's `spec.limits` that the request waits for, if it is one.
     #[must_use]
     pub fn limit(self) -> Option<&'static str> {
         match self {
