@@ -1,6 +1,7 @@
 //! A real kube-apiserver with etcd and the garbage and namespace controllers, on loopback ports of
 //! its own.
 
+use std::io::Write as _;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -147,7 +148,6 @@ impl ControlPlane {
 
     /// Runs `kubectl` with something on its standard input.
     pub fn kubectl_stdin(&self, args: &[&str], input: &str) -> Result<String, String> {
-        use std::io::Write as _;
         let mut child = self
             .kubectl_command()
             .args(args)
@@ -176,7 +176,10 @@ impl ControlPlane {
         });
         let status = answer.expect("a token").status.expect("a token");
         let text = kubeconfig_for(self.dir(), &self.url, &status.token, service_account);
-        std::fs::write(&path, text).expect("writes");
+        // Another test may be reading the one before.
+        let mut fresh = tempfile::NamedTempFile::new_in(self.dir()).expect("a file");
+        fresh.write_all(text.as_bytes()).expect("writes");
+        fresh.persist(&path).expect("takes its place");
         path
     }
 
