@@ -401,7 +401,9 @@ fn renewed(value: &Value, field: &str, anew: &BTreeMap<String, String>) -> Value
             let present = anew.get(uid).map_or(uid, String::as_str);
             json!(format!("{present}/1"))
         }
-        other => other.clone(),
+        other @ (Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_)) => {
+            other.clone()
+        }
     }
 }
 
