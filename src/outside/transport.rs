@@ -263,21 +263,20 @@ fn refusal(error: &reqwest::Error, is_first: bool, has_identity: bool) -> Option
     })
 }
 
-#[expect(clippy::wildcard_enum_match_arm, reason = "the alerts of TLS are open-ended")]
 fn is_about_the_client(alert: rustls::AlertDescription) -> bool {
     use rustls::AlertDescription as Alert;
-    match alert {
+    matches!(
+        alert,
         Alert::AccessDenied
-        | Alert::BadCertificate
-        | Alert::CertificateExpired
-        | Alert::CertificateRequired
-        | Alert::CertificateRevoked
-        | Alert::CertificateUnknown
-        | Alert::NoCertificate
-        | Alert::UnknownCA
-        | Alert::UnsupportedCertificate => true,
-        _ => false,
-    }
+            | Alert::BadCertificate
+            | Alert::CertificateExpired
+            | Alert::CertificateRequired
+            | Alert::CertificateRevoked
+            | Alert::CertificateUnknown
+            | Alert::NoCertificate
+            | Alert::UnknownCA
+            | Alert::UnsupportedCertificate
+    )
 }
 
 /// Whether the connection ended before it took the request, which the HTTP client then has back

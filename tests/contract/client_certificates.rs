@@ -318,6 +318,46 @@ async fn a_server_that_hangs_up_on_a_client_is_told_for_what_can_be_known() {
     server.abort();
 }
 
+/// The HTTP client says so by the text of its error alone: this notices where it says it otherwise.
+/// Which of the two is faster is chance.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_connection_that_ends_before_it_took_the_request_sent_nothing() {
+    let authority = Authority::new();
+    let acceptor = TlsAcceptor::from(Arc::new(config(&authority, &rustls::version::TLS12)));
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+    let url = format!("https://localhost:{}/", listener.local_addr().unwrap().port());
+    let (tell, mut told) = tokio::sync::mpsc::unbounded_channel();
+    let server = tokio::spawn(async move {
+        loop {
+            let (stream, _) = listener.accept().await.unwrap();
+            let mut stream = acceptor.accept(stream).await.unwrap();
+            let _ = stream.shutdown().await;
+            let mut received = Vec::new();
+            let _ = stream.read_to_end(&mut received).await;
+            tell.send(received.len()).unwrap();
+        }
+    });
+    let transport = connect(&settings(&authority, Some(authority.identity("client"))));
+    let (mut unsent, mut attempts) = (0, 0);
+    while unsent < 3 {
+        let failure = ask(&*transport, &url, true).await.unwrap_err();
+        let received = told.recv().await.unwrap();
+        match failure {
+            Failure::NotSent(why) => {
+                assert!(why.contains("before it was sent anything"), "{why}");
+                assert_eq!(received, 0);
+                unsent += 1;
+            }
+            // Where the request was faster.
+            Failure::Unknown(_) => {}
+            other @ (Failure::ClientRefused(_) | Failure::Untrusted(_)) => panic!("{other:?}"),
+        }
+        attempts += 1;
+        assert!(attempts < 20_000, "it was never told from an answer that is missed");
+    }
+    server.abort();
+}
+
 /// Another implementation of TLS says it in its own way.
 #[tokio::test]
 async fn openssl_takes_the_right_certificate_and_no_other() {

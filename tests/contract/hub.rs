@@ -96,7 +96,7 @@ impl Publisher {
         };
         let scrub = |text: &str| {
             let text = self.client.scrub(text);
-            token.map_or(text.clone(), |token| token.scrub(&text))
+            token.map_or_else(|| text.clone(), |token| token.scrub(&text))
         };
         let words = remote_text::excerpt(response.body(), scrub).unwrap_or_default();
         Err(told(disposition, reason, format!("hub.example answered {status} ({words})")))
