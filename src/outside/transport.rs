@@ -130,6 +130,14 @@ impl Failure {
     }
 }
 
+/// `Retry-After` in seconds (RFC 9110, section 10.2.3), at most an hour. The form with a date is not
+/// known to be used by any of the systems.
+#[must_use]
+pub fn retry_after(headers: &http::HeaderMap) -> Option<Duration> {
+    let seconds = headers.get(http::header::RETRY_AFTER)?.to_str().ok()?;
+    Some(Duration::from_secs(seconds.trim().parse::<u64>().ok()?.min(3600)))
+}
+
 /// The real network.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Network;
@@ -393,4 +401,25 @@ fn innermost(error: &reqwest::Error) -> String {
         source = cause.source();
     }
     brief(&innermost.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn retry_after_is_honoured_up_to_an_hour() {
+        let cases = [
+            ("7", Some(7)),
+            (" 90 ", Some(90)),
+            ("999999999", Some(3600)),
+            ("-1", None),
+            ("soon", None),
+        ];
+        for (value, seconds) in cases {
+            let mut headers = http::HeaderMap::new();
+            headers.insert(http::header::RETRY_AFTER, value.parse().unwrap());
+            assert_eq!(retry_after(&headers), seconds.map(Duration::from_secs), "{value}");
+        }
+    }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use chancery::outside::credentials::{ClientCredentials, Credentials, Kind, Token};
-use chancery::outside::transport::{Call, Transport};
+use chancery::outside::transport::{Call, Transport, retry_after};
 use chancery::outside::{Disposition, Error, remote_text};
 use chancery::pki::{Certificate, PrivateKey, parse_pem};
 use chancery::reason::Reason;
@@ -79,9 +79,7 @@ impl Publisher {
         let response = self.transport.send(call).await;
         let response = response.map_err(|failure| failure.told("hub.example", path))?;
         let status = response.status().as_u16();
-        let after = response.headers().get(header::RETRY_AFTER);
-        let after = after.and_then(|after| after.to_str().ok()?.parse().ok());
-        let after = after.map(Duration::from_secs);
+        let after = retry_after(response.headers());
         let (disposition, reason) = match status {
             200 => match serde_json::from_slice(response.body()) {
                 Ok(value) => return Ok(value),

@@ -6,11 +6,11 @@ use std::time::Duration;
 use bytes::Bytes;
 use chancery::ca::{Claim, Order, Permit, Submitted};
 use chancery::outside::credentials::Credentials;
-use chancery::outside::transport::{Call, Transport};
+use chancery::outside::transport::{Call, Transport, retry_after};
 use chancery::outside::{Disposition, Error, remote_text};
 use chancery::pki::{Certificate, csr, parse_pem};
 use chancery::reason::Reason;
-use http::{HeaderValue, Request, Response, header};
+use http::{HeaderValue, Request, Response};
 use serde_json::Value;
 
 /// The way to the other side, with what is shown there.
@@ -77,9 +77,7 @@ impl Way {
     }
 
     fn read(&self, response: &Response<Bytes>) -> Result<Value, Problem> {
-        let after = response.headers().get(header::RETRY_AFTER);
-        let after = after.and_then(|after| after.to_str().ok()?.parse().ok());
-        let after = after.map(Duration::from_secs);
+        let after = retry_after(response.headers());
         let status = response.status().as_u16();
         let (disposition, reason, is_unknown) = match status {
             200 => match serde_json::from_slice(response.body()) {

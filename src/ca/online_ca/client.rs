@@ -10,7 +10,7 @@ use super::wire::{self, TrustRoots};
 use crate::api::OnlineCa as Settings;
 use crate::ca::{Phase, Progress, Submitted};
 use crate::outside::credentials::Basic;
-use crate::outside::transport::{Call, Failure, Transport};
+use crate::outside::transport::{Call, Failure, Transport, retry_after};
 use crate::outside::{Disposition, Error, remote_text};
 use crate::reason::Reason;
 
@@ -191,13 +191,6 @@ fn disposition(status: StatusCode, headers: &HeaderMap) -> Disposition {
     }
 }
 
-/// `Retry-After` in seconds (RFC 9110, section 10.2.3), at most an hour; the form with a date is
-/// not used by any known server of this kind.
-fn retry_after(headers: &HeaderMap) -> Option<Duration> {
-    let seconds: u64 = headers.get(header::RETRY_AFTER)?.to_str().ok()?.trim().parse().ok()?;
-    Some(Duration::from_secs(seconds.min(3600)))
-}
-
 fn quoted(body: &[u8], sent: Option<&Basic>) -> String {
     let scrub =
         |text: &str| sent.map_or_else(|| text.to_owned(), |credentials| credentials.scrub(text));
@@ -226,22 +219,6 @@ mod tests {
             };
             let status = StatusCode::from_u16(code).expect("100 to 599 are codes");
             assert_eq!(disposition(status, &HeaderMap::new()), expected, "{code}");
-        }
-    }
-
-    #[test]
-    fn retry_after_is_honoured_up_to_an_hour() {
-        let cases = [
-            ("7", Some(7)),
-            (" 90 ", Some(90)),
-            ("999999999", Some(3600)),
-            ("-1", None),
-            ("soon", None),
-        ];
-        for (value, seconds) in cases {
-            let mut headers = HeaderMap::new();
-            headers.insert(header::RETRY_AFTER, value.parse().expect("a header value"));
-            assert_eq!(retry_after(&headers), seconds.map(Duration::from_secs), "{value}");
         }
     }
 }

@@ -7,10 +7,10 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderMap, Response, StatusCode, header};
+use http::{Response, StatusCode};
 
 use super::wire::ApiError;
-use crate::outside::transport::Failure;
+use crate::outside::transport::{Failure, retry_after};
 use crate::outside::{Disposition, Error, remote_text};
 use crate::reason::Reason;
 
@@ -283,13 +283,6 @@ fn meaning_of_status(status: StatusCode, is_from_api: bool, after: Option<Durati
     }
 }
 
-/// `Retry-After` in seconds (RFC 9110, section 10.2.3), at most an hour. The specification declares
-/// neither the header nor the statuses it goes with.
-fn retry_after(headers: &HeaderMap) -> Option<Duration> {
-    let seconds: u64 = headers.get(header::RETRY_AFTER)?.to_str().ok()?.trim().parse().ok()?;
-    Some(Duration::from_secs(seconds.min(3600)))
-}
-
 /// The API's own words with the id that SwissSign's support asks for, or what can be read of
 /// another body.
 fn quoted(api: Option<&ApiError>, body: &[u8], scrub: &impl Fn(&str) -> String) -> String {
@@ -430,15 +423,6 @@ mod tests {
             let problem = problem(failure);
             assert_eq!(problem.certainty, certainty, "{says}");
             assert!(problem.error.message.contains(says), "{}", problem.error);
-        }
-    }
-
-    #[test]
-    fn retry_after_is_honoured_up_to_an_hour() {
-        for (value, seconds) in [("7", Some(7)), ("999999999", Some(3600)), ("soon", None)] {
-            let mut headers = HeaderMap::new();
-            headers.insert(header::RETRY_AFTER, value.parse().unwrap());
-            assert_eq!(retry_after(&headers), seconds.map(Duration::from_secs), "{value}");
         }
     }
 }
