@@ -400,7 +400,9 @@ fn innermost(error: &reqwest::Error) -> String {
         innermost = cause;
         source = cause.source();
     }
-    brief(&innermost.to_string())
+    let text = innermost.to_string();
+    // rustls explains some errors by a link, which says nothing to the reader of a condition.
+    brief(text.split(": https://docs.rs/").next().unwrap_or(&text))
 }
 
 #[cfg(test)]

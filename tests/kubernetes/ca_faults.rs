@@ -102,7 +102,7 @@ fn cases() -> Vec<Case> {
             "NoAnswer",
             Later(5),
             1,
-            &["localhost was asked, and the answer broke off"],
+            &["localhost was called, but the answer broke off"],
         ),
         case(
             "f-empty",
@@ -118,16 +118,16 @@ fn cases() -> Vec<Case> {
             "NoAnswer",
             Later(5),
             0,
-            &["localhost was asked", limit],
+            &["localhost was called", limit],
         ),
-        case("f-hang", kind("hang"), "NoAnswer", Later(5), 0, &["localhost was asked", timeout]),
+        case("f-hang", kind("hang"), "NoAnswer", Later(5), 0, &["localhost was called", timeout]),
         case(
             "f-before",
             kind("dropBeforeCommit"),
             "NoAnswer",
             Later(5),
             0,
-            &["localhost was asked, and "],
+            &["localhost was called, but "],
         ),
         case(
             "f-after",
@@ -135,7 +135,7 @@ fn cases() -> Vec<Case> {
             "NoAnswer",
             Later(5),
             1,
-            &["localhost was asked, and "],
+            &["localhost was called, but "],
         ),
         case(
             "f-redirect",
