@@ -11,9 +11,9 @@ use chancery::ca::{
     AccountReport, Capabilities, CertificateAuthority, Order, OrderKind, OrderKinds, Permit, Phase,
     Progress, Submitted,
 };
-use chancery::outside::Error;
-use chancery::outside::credentials::{ClientCertificate, Kind};
+use chancery::outside::credentials::{ClientCertificate, Credentials, Kind};
 use chancery::outside::transport::{Call, Connector, Failure, Roots, TlsSettings, Transport};
+use chancery::outside::{Disposition, Error};
 use chancery::pki::csr::Csr;
 use chancery::pki::{Certificate, KeyKind, PrivateKey, parse_pem};
 use http::{HeaderValue, Request, Response};
@@ -22,8 +22,8 @@ use serde_json::{Value, json};
 
 use crate::authority::{Bend, client, root};
 use crate::rules::{self, Row};
-use crate::thin::{self, Way, certificates, csr_pem, unusable};
-use crate::wire::{Peer, Played, Trouble, Wire, answer, json as answered};
+use crate::thin::{self, Side, Thin, Way, certificates, csr_pem, unusable};
+use crate::wire::{Peer, Wire, answer, json as answered};
 
 struct Client(Way, Capabilities);
 
@@ -78,7 +78,7 @@ impl CertificateAuthority for Client {
 
 /// The other side.
 #[derive(Default)]
-struct Service(Mutex<(Vec<Value>, Option<Bend>)>);
+pub(crate) struct Service(Mutex<(Vec<Value>, Option<Bend>)>);
 
 fn sent(request: &Request<Bytes>, name: &str) -> Option<Vec<u8>> {
     STANDARD.decode(request.headers().get(name)?.as_bytes()).ok()
@@ -118,9 +118,7 @@ impl Peer for Service {
 }
 
 /// Its TLS: who comes with another certificate, or none, gets nowhere.
-struct Door {
-    wire: Arc<Wire>,
-}
+struct Door<'a>(&'a Arc<Wire>);
 
 struct Closed;
 
@@ -131,73 +129,53 @@ impl Transport for Closed {
     }
 }
 
-impl Connector for Door {
+impl Connector for Door<'_> {
     fn connect(&self, tls: &TlsSettings) -> Result<Arc<dyn Transport>, Failure> {
-        let is_known = tls.identity.as_ref() == Some(&identity());
-        Ok(if is_known { self.wire.clone() } else { Arc::new(Closed) })
+        let is_known = tls.identity.as_ref() == credentials().client_certificate();
+        Ok(if is_known { self.0.clone() } else { Arc::new(Closed) })
     }
 }
 
-/// What opens the door, the same for all tests.
-fn identity() -> ClientCertificate {
+/// What opens the door, read from its Secret each time.
+fn credentials() -> Credentials {
     let (certificate, key) = client();
     let entries = [("tls.crt", certificate), ("tls.key", key)];
-    let credentials = thin::credentials(Kind::ClientCertificate, &entries);
-    credentials.client_certificate().unwrap().clone()
+    thin::credentials(Kind::ClientCertificate, &entries)
 }
 
-pub(crate) struct CertService {
-    service: Arc<Service>,
-    door: Door,
+/// As the operator does it: what kind of credentials it is decides how they are shown.
+fn open(wire: &Arc<Wire>, identity: Option<ClientCertificate>) -> Arc<dyn CertificateAuthority> {
+    let roots = Roots::Bundle(vec![root().certificate.clone()]);
+    let transport = Door(wire).connect(&TlsSettings { roots, identity }).unwrap();
+    let can = Capabilities {
+        name: "CertService",
+        key_kinds: vec![KeyKind::EcdsaP256],
+        needs_private_key: true,
+        kinds: OrderKinds { renew: false, reissue: false, update_key: true },
+        ..Capabilities::default()
+    };
+    Arc::new(Client(Way { transport, credentials: credentials() }, can))
 }
 
-impl CertService {
-    /// As the operator does it: what kind of credentials it is decides how they are shown.
-    fn open_with(&self, identity: Option<ClientCertificate>) -> Arc<dyn CertificateAuthority> {
-        let roots = Roots::Bundle(vec![root().certificate.clone()]);
-        let transport = self.door.connect(&TlsSettings { roots, identity }).unwrap();
-        let (certificate, key) = client();
-        let entries = [("tls.crt", certificate), ("tls.key", key)];
-        let credentials = thin::credentials(Kind::ClientCertificate, &entries);
-        let can = Capabilities {
-            name: "CertService",
-            key_kinds: vec![KeyKind::EcdsaP256],
-            needs_private_key: true,
-            kinds: OrderKinds { renew: false, reissue: false, update_key: true },
-            ..Capabilities::default()
-        };
-        Arc::new(Client(Way { transport, credentials }, can))
-    }
-}
+pub(crate) type CertService = Thin<Service>;
 
-impl Row for CertService {
-    fn start() -> Self {
-        let service = Arc::new(Service::default());
-        let is_submit = |request: &Request<Bytes>| request.uri().path().starts_with("/v1/");
-        let refusal = (400, json!({ "errorMessage": "Wrong certificate format" }).to_string());
-        let far = Arc::new(Played(Arc::clone(&service)));
-        let wire = Wire::new(far, is_submit, refusal, Self::secrets());
-        Self { service, door: Door { wire } }
+impl Side for Service {
+    const REFUSAL: (u16, &'static str) = (400, r#"{"errorMessage":"Wrong certificate format"}"#);
+
+    fn is_submit(request: &Request<Bytes>) -> bool {
+        request.uri().path().starts_with("/v1/")
     }
 
-    fn wire(&self) -> &Arc<Wire> {
-        &self.door.wire
-    }
-
-    fn open(&self) -> Arc<dyn CertificateAuthority> {
-        self.open_with(Some(identity()))
+    fn client(wire: &Arc<Wire>) -> Arc<dyn CertificateAuthority> {
+        open(wire, credentials().client_certificate().cloned())
     }
 
     fn made(&self) -> usize {
-        self.service.0.lock().unwrap().0.len()
+        self.0.lock().unwrap().0.len()
     }
 
     fn bend(&self, bend: Bend) {
-        self.service.0.lock().unwrap().1 = Some(bend);
-    }
-
-    fn anchors(&self) -> Vec<Certificate> {
-        vec![root().certificate.clone()]
+        self.0.lock().unwrap().1 = Some(bend);
     }
 
     /// The keys as headers carry them; the rules know them in PEM.
@@ -205,17 +183,13 @@ impl Row for CertService {
         let keys = rules::keys(KeyKind::EcdsaP256).into_iter().chain([client().1]);
         keys.flat_map(|pem| [STANDARD.encode(pem), rules::second_line(pem)]).collect()
     }
-
-    fn proves_refusal(trouble: Trouble) -> bool {
-        trouble != Trouble::Redirect
-    }
 }
 
 #[tokio::test]
 async fn a_client_without_its_certificate_gets_nothing() {
     let row = CertService::start();
-    let error = row.open_with(None).check().await.unwrap_err();
-    assert_eq!(error.disposition, chancery::outside::Disposition::BlameCredentials);
+    let error = open(row.wire(), None).check().await.unwrap_err();
+    assert_eq!(error.disposition, Disposition::BlameCredentials);
     assert_eq!(row.wire().requests(), 0);
     row.open().check().await.unwrap();
 }

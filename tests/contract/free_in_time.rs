@@ -16,9 +16,10 @@ use http::{Request, Response};
 use serde_json::{Value, json};
 
 use crate::authority::{Bend, root};
-use crate::rules::Row;
-use crate::thin::{self, Problem, Way, certificates, csr_pem, is_claimed, text, unusable};
-use crate::wire::{Peer, Played, Trouble, Wire, answer, json as answered};
+use crate::thin::{
+    self, Problem, Side, Thin, Way, certificates, csr_pem, is_claimed, text, unusable,
+};
+use crate::wire::{Peer, Wire, answer, json as answered};
 
 const SECRET: &[(&str, &str)] = &[("apiKey", "canary-house-ra-0815")];
 
@@ -94,7 +95,7 @@ impl CertificateAuthority for Client {
 
 /// The other side.
 #[derive(Default)]
-struct House(Mutex<(Vec<Value>, Option<Bend>)>);
+pub(crate) struct House(Mutex<(Vec<Value>, Option<Bend>)>);
 
 impl Peer for House {
     fn answer(&self, request: &Request<Bytes>) -> Response<Bytes> {
@@ -121,22 +122,16 @@ impl Peer for House {
     }
 }
 
-pub(crate) struct FreeInTime(Arc<House>, Arc<Wire>);
+pub(crate) type FreeInTime = Thin<House>;
 
-impl Row for FreeInTime {
-    fn start() -> Self {
-        let house = Arc::new(House::default());
-        let is_submit = |request: &Request<Bytes>| request.method() == "POST";
-        let far = Arc::new(Played(Arc::clone(&house)));
-        let wire = Wire::new(far, is_submit, (409, "not here".to_owned()), Self::secrets());
-        Self(house, wire)
+impl Side for House {
+    const REFUSAL: (u16, &'static str) = (409, "not here");
+
+    fn is_submit(request: &Request<Bytes>) -> bool {
+        request.method() == "POST"
     }
 
-    fn wire(&self) -> &Arc<Wire> {
-        &self.1
-    }
-
-    fn open(&self) -> Arc<dyn CertificateAuthority> {
+    fn client(wire: &Arc<Wire>) -> Arc<dyn CertificateAuthority> {
         let can = Capabilities {
             name: "House RA",
             key_kinds: vec![KeyKind::EcdsaP256],
@@ -144,15 +139,15 @@ impl Row for FreeInTime {
             ..Capabilities::default()
         };
         let credentials = thin::credentials(Kind::ApiKey, SECRET);
-        Arc::new(Client(Way { transport: self.1.clone(), credentials }, can))
+        Arc::new(Client(Way { transport: wire.clone(), credentials }, can))
     }
 
     fn made(&self) -> usize {
-        self.0.0.lock().unwrap().0.len()
+        self.0.lock().unwrap().0.len()
     }
 
     fn finish(&self) {
-        let (orders, bend) = &mut *self.0.0.lock().unwrap();
+        let (orders, bend) = &mut *self.0.lock().unwrap();
         for (at, order) in orders.iter_mut().enumerate().filter(|(_, one)| one["state"] == "open") {
             let csr = Csr::from_pem(text(order, "csr").as_bytes()).unwrap();
             order["chain"] = json!(root().issue(&csr, at as u64 + 0x200, bend.take()));
@@ -161,18 +156,10 @@ impl Row for FreeInTime {
     }
 
     fn bend(&self, bend: Bend) {
-        self.0.0.lock().unwrap().1 = Some(bend);
-    }
-
-    fn anchors(&self) -> Vec<Certificate> {
-        vec![root().certificate.clone()]
+        self.0.lock().unwrap().1 = Some(bend);
     }
 
     fn secrets() -> Vec<String> {
         vec![SECRET[0].1.to_owned()]
-    }
-
-    fn proves_refusal(trouble: Trouble) -> bool {
-        trouble != Trouble::Redirect
     }
 }

@@ -16,9 +16,10 @@ use http::{Request, Response};
 use serde_json::{Value, json};
 
 use crate::authority::{Bend, root};
-use crate::rules::Row;
-use crate::thin::{self, Problem, Way, certificates, csr_pem, is_claimed, text, unusable};
-use crate::wire::{Peer, Played, Trouble, Wire, answer, json as answered};
+use crate::thin::{
+    self, Problem, Side, Thin, Way, certificates, csr_pem, is_claimed, text, unusable,
+};
+use crate::wire::{Peer, Wire, answer, json as answered};
 
 const SECRET: &[(&str, &str)] = &[("token", "canary-counter-1789")];
 
@@ -84,7 +85,7 @@ impl CertificateAuthority for Client {
 
 /// The other side.
 #[derive(Default)]
-struct Counter(Mutex<(Vec<Value>, Option<Bend>)>);
+pub(crate) struct Counter(Mutex<(Vec<Value>, Option<Bend>)>);
 
 impl Peer for Counter {
     fn answer(&self, request: &Request<Bytes>) -> Response<Bytes> {
@@ -110,22 +111,16 @@ impl Peer for Counter {
     }
 }
 
-pub(crate) struct PaidAtOnce(Arc<Counter>, Arc<Wire>);
+pub(crate) type PaidAtOnce = Thin<Counter>;
 
-impl Row for PaidAtOnce {
-    fn start() -> Self {
-        let counter = Arc::new(Counter::default());
-        let is_submit = |request: &Request<Bytes>| request.method() == "PUT";
-        let far = Arc::new(Played(Arc::clone(&counter)));
-        let wire = Wire::new(far, is_submit, (402, "no money".to_owned()), Self::secrets());
-        Self(counter, wire)
+impl Side for Counter {
+    const REFUSAL: (u16, &'static str) = (402, "no money");
+
+    fn is_submit(request: &Request<Bytes>) -> bool {
+        request.method() == "PUT"
     }
 
-    fn wire(&self) -> &Arc<Wire> {
-        &self.1
-    }
-
-    fn open(&self) -> Arc<dyn CertificateAuthority> {
+    fn client(wire: &Arc<Wire>) -> Arc<dyn CertificateAuthority> {
         let can = Capabilities {
             name: "Counter",
             key_kinds: vec![KeyKind::EcdsaP256],
@@ -134,26 +129,18 @@ impl Row for PaidAtOnce {
             ..Capabilities::default()
         };
         let credentials = thin::credentials(Kind::Bearer, SECRET);
-        Arc::new(Client(Way { transport: self.1.clone(), credentials }, can))
+        Arc::new(Client(Way { transport: wire.clone(), credentials }, can))
     }
 
     fn made(&self) -> usize {
-        self.0.0.lock().unwrap().0.len()
+        self.0.lock().unwrap().0.len()
     }
 
     fn bend(&self, bend: Bend) {
-        self.0.0.lock().unwrap().1 = Some(bend);
-    }
-
-    fn anchors(&self) -> Vec<Certificate> {
-        vec![root().certificate.clone()]
+        self.0.lock().unwrap().1 = Some(bend);
     }
 
     fn secrets() -> Vec<String> {
         vec![SECRET[0].1.to_owned()]
-    }
-
-    fn proves_refusal(trouble: Trouble) -> bool {
-        trouble != Trouble::Redirect
     }
 }

@@ -18,9 +18,10 @@ use http::{Request, Response};
 use serde_json::{Value, json};
 
 use crate::authority::{Bend, root};
-use crate::rules::Row;
-use crate::thin::{self, Problem, Way, certificates, csr_pem, is_claimed, text, unusable};
-use crate::wire::{Peer, Played, Trouble, Wire, answer, json as answered};
+use crate::thin::{
+    self, Problem, Side, Thin, Way, certificates, csr_pem, is_claimed, text, unusable,
+};
+use crate::wire::{Peer, Wire, answer, json as answered};
 
 const KEY: &str = "canary-reseller-4711";
 
@@ -166,7 +167,7 @@ impl CertificateAuthority for Client {
 
 /// The other side.
 #[derive(Default)]
-struct Shop(Mutex<Sold>);
+pub(crate) struct Shop(Mutex<Sold>);
 
 #[derive(Default)]
 struct Sold {
@@ -228,25 +229,16 @@ impl Peer for Shop {
 
 const SECRET: &[(&str, &str)] = &[("username", "reseller"), ("apiKey", KEY)];
 
-pub(crate) struct Reseller(Arc<Shop>, Arc<Wire>);
+pub(crate) type Reseller = Thin<Shop>;
 
-impl Row for Reseller {
-    fn start() -> Self {
-        let shop = Arc::new(Shop::default());
-        let is_submit = |request: &Request<Bytes>| {
-            request.method() == "POST" && !request.uri().path().ends_with("/validate")
-        };
-        let refusal = (422, json!({ "success": false, "error": "no such plan" }).to_string());
-        let wire =
-            Wire::new(Arc::new(Played(Arc::clone(&shop))), is_submit, refusal, Self::secrets());
-        Self(shop, wire)
+impl Side for Shop {
+    const REFUSAL: (u16, &'static str) = (422, r#"{"success":false,"error":"no such plan"}"#);
+
+    fn is_submit(request: &Request<Bytes>) -> bool {
+        request.method() == "POST" && !request.uri().path().ends_with("/validate")
     }
 
-    fn wire(&self) -> &Arc<Wire> {
-        &self.1
-    }
-
-    fn open(&self) -> Arc<dyn CertificateAuthority> {
+    fn client(wire: &Arc<Wire>) -> Arc<dyn CertificateAuthority> {
         let credentials = thin::credentials(Kind::Basic { password: "apiKey" }, SECRET);
         let can = Capabilities {
             name: "Reseller",
@@ -257,16 +249,16 @@ impl Row for Reseller {
             kinds: OrderKinds { renew: true, reissue: true, update_key: false },
             ..Capabilities::default()
         };
-        Arc::new(Client(Way { transport: self.1.clone(), credentials }, can))
+        Arc::new(Client(Way { transport: wire.clone(), credentials }, can))
     }
 
     fn made(&self) -> usize {
-        self.0.0.lock().unwrap().made
+        self.0.lock().unwrap().made
     }
 
     /// Orders whose challenges were met are issued.
     fn finish(&self) {
-        let Sold { orders, made, bend, .. } = &mut *self.0.0.lock().unwrap();
+        let Sold { orders, made, bend, .. } = &mut *self.0.lock().unwrap();
         let is_ready =
             |one: &&mut Value| one["status"] == "pending" && one["challenges"] == json!([]);
         for order in orders.iter_mut().filter(is_ready) {
@@ -280,11 +272,7 @@ impl Row for Reseller {
     }
 
     fn bend(&self, bend: Bend) {
-        self.0.0.lock().unwrap().bend = Some(bend);
-    }
-
-    fn anchors(&self) -> Vec<Certificate> {
-        vec![root().certificate.clone()]
+        self.0.lock().unwrap().bend = Some(bend);
     }
 
     fn secrets() -> Vec<String> {
@@ -292,9 +280,5 @@ impl Row for Reseller {
         let header = format!("reseller:{KEY}");
         let header = base64::engine::general_purpose::STANDARD.encode(header);
         vec![KEY.to_owned(), header]
-    }
-
-    fn proves_refusal(trouble: Trouble) -> bool {
-        trouble != Trouble::Redirect
     }
 }

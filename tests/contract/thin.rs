@@ -1,10 +1,11 @@
-//! What the thin clients share: a request, an answer, and what each answer means.
+//! What the thin rows share: a request, an answer, and what each answer means; and the other side, with
+//! what the rules have to see of it.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use chancery::ca::{Claim, Order, Permit, Submitted};
+use chancery::ca::{CertificateAuthority, Claim, Order, Permit, Submitted};
 use chancery::outside::credentials::Credentials;
 use chancery::outside::transport::{Call, Transport, retry_after};
 use chancery::outside::{Disposition, Error, remote_text};
@@ -12,6 +13,10 @@ use chancery::pki::{Certificate, csr, parse_pem};
 use chancery::reason::Reason;
 use http::{HeaderValue, Request, Response};
 use serde_json::Value;
+
+use crate::authority::{Bend, root};
+use crate::rules::Row;
+use crate::wire::{Peer, Played, Trouble, Wire};
 
 /// The way to the other side, with what is shown there.
 pub(crate) struct Way {
@@ -136,4 +141,64 @@ pub(crate) fn credentials(
         entries.iter().find(|(name, _)| *name == key).map(|(_, value)| value.as_bytes())
     };
     kind.read("shop/ca", entry).unwrap()
+}
+
+/// The other side of a thin client.
+pub(crate) trait Side: Peer + Default + 'static {
+    /// How it refuses for good.
+    const REFUSAL: (u16, &'static str);
+    fn is_submit(request: &Request<Bytes>) -> bool;
+    fn client(wire: &Arc<Wire>) -> Arc<dyn CertificateAuthority>;
+    fn made(&self) -> usize;
+    fn finish(&self) {}
+    fn bend(&self, bend: Bend);
+    fn secrets() -> Vec<String>;
+}
+
+/// A thin row.
+pub(crate) struct Thin<S> {
+    side: Arc<S>,
+    wire: Arc<Wire>,
+}
+
+impl<S: Side> Row for Thin<S> {
+    fn start() -> Self {
+        let side = Arc::new(S::default());
+        let far = Arc::new(Played(Arc::clone(&side)));
+        let (status, body) = S::REFUSAL;
+        let wire = Wire::new(far, S::is_submit, (status, body.to_owned()), S::secrets());
+        Self { side, wire }
+    }
+
+    fn wire(&self) -> &Arc<Wire> {
+        &self.wire
+    }
+
+    fn open(&self) -> Arc<dyn CertificateAuthority> {
+        S::client(&self.wire)
+    }
+
+    fn made(&self) -> usize {
+        self.side.made()
+    }
+
+    fn finish(&self) {
+        self.side.finish();
+    }
+
+    fn bend(&self, bend: Bend) {
+        self.side.bend(bend);
+    }
+
+    fn anchors(&self) -> Vec<Certificate> {
+        vec![root().certificate.clone()]
+    }
+
+    fn secrets() -> Vec<String> {
+        S::secrets()
+    }
+
+    fn proves_refusal(trouble: Trouble) -> bool {
+        trouble != Trouble::Redirect
+    }
 }
