@@ -277,17 +277,23 @@ async fn a_refused_certificate_proves_that_nothing_was_done_where_it_can() {
         for (name, identity, says) in &cases {
             let transport = connect(&settings(&authority, identity.clone()));
             for fresh in [true, false] {
-                let failure = ask(&*transport, &server.url, fresh).await.unwrap_err();
-                let error = failure.told("ca.example", "/path");
-                let is_proof = fresh || *version == rustls::version::TLS12;
-                if is_proof {
+                let mut failure = ask(&*transport, &server.url, fresh).await.unwrap_err();
+                if fresh || *version == rustls::version::TLS12 {
+                    let error = failure.told("ca.example", "/path");
                     assert!(matches!(failure, Failure::ClientRefused(_)), "{name}: {failure:?}");
                     assert!(error.message.contains(says), "{name}: {error}");
                     assert_eq!(error.disposition, Disposition::BlameCredentials);
                 } else {
+                    // On a machine that stalls, the objection may be there before the request.
+                    for _ in 0..20 {
+                        if failure.is_unknown() {
+                            break;
+                        }
+                        failure = ask(&*transport, &server.url, fresh).await.unwrap_err();
+                    }
                     assert!(failure.is_unknown(), "{name}: {failure:?}");
                     let alert = says.split(['(', ')']).nth(1).unwrap();
-                    assert!(error.message.contains(alert), "{name}: {error}");
+                    assert!(failure.to_string().contains(alert), "{name}: {failure}");
                 }
             }
         }
