@@ -30,6 +30,8 @@ mod describe;
 mod fixtures;
 mod former;
 pub mod issuer;
+#[cfg(feature = "mutants")]
+mod mutants;
 mod observation;
 pub mod order;
 pub mod quota;
@@ -42,7 +44,12 @@ pub use self::certificate::reissue::Reissue;
 pub use self::certificate::renewal;
 pub use self::certificate::renewal::RenewBefore;
 pub use self::certificate::requested::Requested;
-pub use self::decide::{KeyPlan, Rest, Step, decide, repair_pause};
+#[cfg(not(feature = "mutants"))]
+pub use self::decide::decide;
+pub use self::decide::{KeyPlan, Rest, Step, repair_pause};
+#[cfg(feature = "mutants")]
+pub use self::mutants::decide;
+
 pub use self::describe::{Description, Notice, Requeue, describe};
 pub use self::observation::{
     Account, CachedTarget, IssuerState, Observation, Obtained, Outcome, Previous, Read, Request,

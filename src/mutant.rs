@@ -2,8 +2,17 @@
 //! being spoilt, each of which a test can take away: what nobody notices the absence of is either no
 //! safeguard or not tested. docs/proof.md lists them by name, each with the rule it is.
 //!
-//! All are in place unless built with the feature `mutants`, which the operator's image never is:
-//! without it the answer is a constant, and nothing of the switches is compiled.
+//! All are in place unless built with the feature `mutants`, which the operator's image never is.
+//! Most are taken away at a seam, by doctoring what crosses it: what the core is shown and what it
+//! says (`issuance::mutants`), what the shell performs a step with (in
+//! `controller::certificate_request`), and the calls of the API server and of the CA
+//! (`tests/schedules/doctored.rs`, where the world does it). [`is_removed`] stands in the code itself
+//! only where no seam is honest.
+
+#[cfg(feature = "mutants")]
+use std::cell::{Cell, RefCell};
+#[cfg(feature = "mutants")]
+use std::collections::BTreeSet;
 
 /// A safeguard that can be taken away.
 macro_rules! mutants {
@@ -39,6 +48,9 @@ mutants! {
     /// A record is written for a request that still asks for what it did when the run began. Without
     /// it, for whatever a run once saw.
     RequestAsSeen "request-as-seen"
+    /// What was bought is put aside for what the API server says is wanted. Without it, for what a
+    /// cache may have said long ago.
+    RequestAsStored "request-as-stored"
     /// A record that was edited is acted on by nobody. Without it, its digest is not compared.
     RecordDigest "record-digest"
     /// Where the record is gone, or older than the order made last, a person is asked. Without it,
@@ -147,24 +159,49 @@ mutants! {
 
 #[cfg(feature = "mutants")]
 thread_local! {
-    static REMOVED: std::cell::Cell<Option<Mutant>> = const { std::cell::Cell::new(None) };
+    static REMOVED: Cell<Option<Mutant>> = const { Cell::new(None) };
+    /// Which process has submitted which order.
+    static SUBMITTED: RefCell<BTreeSet<(String, String)>> = const { RefCell::new(BTreeSet::new()) };
 }
 
 /// Takes one safeguard away, for what runs on this thread; `None` puts it back.
 #[cfg(feature = "mutants")]
 pub fn set(mutant: Option<Mutant>) {
     REMOVED.set(mutant);
+    SUBMITTED.take();
+}
+
+/// The safeguard that was taken away on this thread.
+#[cfg(feature = "mutants")]
+#[must_use]
+pub fn removed() -> Option<Mutant> {
+    REMOVED.get()
 }
 
 /// Whether this safeguard was taken away, on this thread.
 #[cfg(feature = "mutants")]
-pub(crate) fn is_removed(mutant: Mutant) -> bool {
-    REMOVED.get() == Some(mutant)
+#[must_use]
+pub fn is_removed(mutant: Mutant) -> bool {
+    removed() == Some(mutant)
 }
 
 #[cfg(not(feature = "mutants"))]
 pub(crate) const fn is_removed(_: Mutant) -> bool {
     false
+}
+
+/// Notes that a process has submitted an order.
+#[cfg(feature = "mutants")]
+pub(crate) fn submitted(incarnation: &str, reference: &str) {
+    let entry = (incarnation.to_owned(), reference.to_owned());
+    SUBMITTED.with_borrow_mut(|all| all.insert(entry));
+}
+
+/// Whether a process has submitted an order.
+#[cfg(feature = "mutants")]
+pub(crate) fn has_submitted(incarnation: &str, reference: &str) -> bool {
+    let entry = (incarnation.to_owned(), reference.to_owned());
+    SUBMITTED.with_borrow(|all| all.contains(&entry))
 }
 
 #[cfg(test)]

@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use crate::mutant::{self, Mutant};
 use crate::outside::Error;
 use crate::pki::Certificate;
 
@@ -56,18 +55,6 @@ pub enum Lookup {
     Unchanged,
     /// This CA, or this account, cannot search by reference.
     Unsupported,
-}
-
-impl Lookup {
-    /// It, unless a test has every search counted as complete.
-    pub(crate) fn or_complete(self) -> Self {
-        match self {
-            Self::Absent { .. } if mutant::is_removed(Mutant::EveryPage) => {
-                Self::Absent { complete: true, doubt: None }
-            }
-            Self::Absent { .. } | Self::Found(_) | Self::Unchanged | Self::Unsupported => self,
-        }
-    }
 }
 
 /// An order that carries our reference.

@@ -49,7 +49,6 @@ use super::{
 };
 use crate::api::{SwissSign as Settings, SwissSignOrder, SwissSignProduct, SwissSignSubmission};
 use crate::clock::Clock;
-use crate::mutant::{self, Mutant};
 use crate::outside::credentials::Credentials;
 use crate::outside::transport::Transport;
 use crate::outside::{Disposition, Error};
@@ -318,8 +317,7 @@ impl SwissSign {
                 Err(problem) => return Err(problem),
             }
         }
-        let may_be_unnamed = order.may_exist && !mutant::is_removed(Mutant::UnnamedOrders);
-        if candidates.is_empty() && may_be_unnamed {
+        if candidates.is_empty() && order.may_exist {
             let (found, unsure) = self.unnamed(prepared, ours).await?;
             candidates = found;
             doubt = doubt.or(unsure);

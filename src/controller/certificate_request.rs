@@ -1,6 +1,8 @@
 //! The reconciler of `CertificateRequest`.
 
 mod asked;
+#[cfg(feature = "mutants")]
+mod mutants;
 mod orders;
 mod perform;
 
@@ -11,7 +13,11 @@ use kube::runtime::reflector::ObjectRef;
 use kube::{Api, Resource as _, ResourceExt as _};
 use tracing::Instrument as _;
 
+#[cfg(feature = "mutants")]
+use self::mutants::take as perform_step;
 use self::orders::Which;
+#[cfg(not(feature = "mutants"))]
+use self::take as perform_step;
 use super::cluster::ErrorKind;
 use super::cluster::watches::Guarded;
 use super::issuer::IssuerObject;
@@ -30,7 +36,6 @@ use crate::issuance::{
     Previous, QuotaSeen, RenewBefore, Request, Requeue, Rest, Step, Template, Trouble, decide,
     describe, record_name,
 };
-use crate::mutant::{self, Mutant};
 use crate::outside::Disposition;
 use crate::reason::Reason;
 
@@ -89,11 +94,11 @@ async fn run(context: &Arc<Context>, request: &CertificateRequest) -> Action {
         if matches!(step, Step::Submit(..) | Step::Deliver(_)) {
             is_repair |= seen.is_repair();
         }
-        let outcome = match take(context, &issuer, &seen, &mut written, &mut allowance, step).await
-        {
-            Ok(outcome) => outcome,
-            Err(rest) => break rest,
-        };
+        let outcome =
+            match perform_step(context, &issuer, &seen, &mut written, &mut allowance, step).await {
+                Ok(outcome) => outcome,
+                Err(rest) => break rest,
+            };
         // Time passes while a CA thinks: dates are judged by what the clock says then.
         seen.now = context.clock.now();
         seen = seen.after(outcome);
@@ -171,9 +176,6 @@ async fn announce(
 ) -> Outcome {
     let before = request.status.clone().unwrap_or_default();
     let status = describe(seen, &before.conditions, &Rest::Submitting).status;
-    if mutant::is_removed(Mutant::Announcement) {
-        return Outcome::Announced(Box::new(status));
-    }
     failpoint("before-announce");
     let written = put_status(context, request, status).await;
     failpoint("after-announce");
@@ -455,8 +457,7 @@ fn observe(
 ) -> Observation {
     let values = values(context, request);
     // Whoever has the target has it; looking through all requests is for those without.
-    let is_without = cached.is_none() && !mutant::is_removed(Mutant::Rival);
-    let rival = if is_without { rival(context, request) } else { None };
+    let rival = if cached.is_none() { rival(context, request) } else { None };
     let order = order_seen(context, &values, &previous, issuer);
     let quota =
         issuer.limited().map(|issuer| quota_seen(context, request, &previous, &issuer, now));
@@ -479,9 +480,6 @@ fn order_seen(
 ) -> OrderSeen {
     let (claim, is_claim_old) =
         context.memory.claims.unused(&request.namespace, &request.name).unzip();
-    #[cfg(feature = "mutants")]
-    let claim =
-        claim.or_else(|| context.memory.claims.inherited(&previous.order.as_ref()?.reference));
     let is_claim_old = is_claim_old.unwrap_or(false);
     let mut seen = OrderSeen {
         incarnation: context.leadership.claimant().to_owned(),

@@ -17,7 +17,6 @@ use tokio::sync::Semaphore;
 
 use super::process::lease::Leadership;
 use crate::issuance::Read;
-use crate::mutant::{self, Mutant};
 
 /// The API server answers within milliseconds or is in trouble.
 const TIMEOUT: Duration = Duration::from_secs(15);
@@ -68,15 +67,7 @@ impl Cluster {
     /// A Secret, live.
     pub(super) async fn secret(&self, namespace: &str, name: &str) -> Read<Secret> {
         let api: Api<Secret> = Api::namespaced(self.client.clone(), namespace);
-        match self.call("get", "secrets", namespace, name, || api.get(name)).await {
-            Err(error)
-                if error.kind == ErrorKind::Forbidden
-                    && mutant::is_removed(Mutant::ForbiddenIsAbsent) =>
-            {
-                Read::Absent
-            }
-            answer => read(answer),
-        }
+        read(self.call("get", "secrets", namespace, name, || api.get(name)).await)
     }
 
     /// A ConfigMap, live.

@@ -15,7 +15,6 @@ use super::order::{self, Hold};
 use super::quota::{self, Withheld};
 use crate::api::RotationPolicy;
 use crate::ca::{Capabilities, OrderKind};
-use crate::mutant::{self, Mutant};
 use crate::outside::Disposition;
 use crate::pki::chain::{self, Expected, Unfit, VerifiedChain};
 use crate::pki::{Certificate, KeyKind, Names, PrivateKey, csr};
@@ -149,6 +148,7 @@ impl Rest {
 
 /// The next step.
 #[must_use]
+#[cfg_attr(feature = "mutants", expect(unreachable_pub, reason = "`mutants` stands before it"))]
 pub fn decide(seen: &Observation) -> Step {
     quota::gate(seen, next(seen))
 }
@@ -382,12 +382,10 @@ fn deliver(seen: &Observation, obtained: &Obtained, account: &Account) -> Step {
     }
     let names = obtained.csr_names.as_ref().unwrap_or(&seen.request.names);
     match seen.verified(&obtained.candidates, obtained.key.spki_der(), names, account) {
-        Ok(chain) if seen.is_no_better(&chain) && !mutant::is_removed(Mutant::NeverWorse) => {
-            Step::Rest(Rest::Failed(unfit(format!(
-                "the CA issued a certificate that ends at {}, no later than the one it was to replace",
-                chain.leaf.not_after()
-            ))))
-        }
+        Ok(chain) if seen.is_no_better(&chain) => Step::Rest(Rest::Failed(unfit(format!(
+            "the CA issued a certificate that ends at {}, no later than the one it was to replace",
+            chain.leaf.not_after()
+        )))),
         Ok(chain) => {
             let key = obtained.key.clone();
             let new = New { requested: seen.requested_for(&key), order: None, id: None };
@@ -520,7 +518,7 @@ impl Observation {
 
     /// Nothing new may be asked of the CA.
     pub(super) fn is_suspended(&self) -> bool {
-        self.request.suspended && !mutant::is_removed(Mutant::Suspend)
+        self.request.suspended
     }
 
     /// When the target may be put in order again.

@@ -127,7 +127,7 @@ pub struct Sought {
 }
 
 /// So many answers "there is none", spread over the settle window, make an order absent.
-const ABSENT_ENOUGH: u32 = 3;
+pub(super) const ABSENT_ENOUGH: u32 = 3;
 /// An order is not looked for more often than this, where the settle window allows.
 const SHORTEST_LOOK: SignedDuration = SignedDuration::from_secs(2);
 /// An order that was not found within the settle window is looked for at least so often.
@@ -159,9 +159,8 @@ impl Sought {
     }
 
     fn is_settled(&self, window: SignedDuration) -> bool {
-        let enough = if mutant::is_removed(Mutant::ThreeAnswers) { 1 } else { ABSENT_ENOUGH };
         let is_over = self.elapsed.is_some_and(|elapsed| elapsed >= window);
-        self.absent >= enough && (is_over || mutant::is_removed(Mutant::SettleWindow))
+        self.absent >= ABSENT_ENOUGH && is_over
     }
 }
 
@@ -327,7 +326,7 @@ fn unread(
 
 /// An order was made at another account than the one the issuer speaks for now.
 fn is_elsewhere(ordered_at: &str, account: &Account) -> bool {
-    ordered_at != account.name && !mutant::is_removed(Mutant::AccountCheck)
+    ordered_at != account.name
 }
 
 fn switched(ordered_at: &str, account: &Account) -> Hold {
@@ -345,11 +344,7 @@ fn absent(
     // The only copy of the key is gone: buying another certificate is for a person to decide.
     let is_lost = seen.previous.order.is_some() || is_repair && seen.previous.orders > 0;
     match seen.hinted().filter(|_| account.capabilities.billable) {
-        Some(last)
-            if is_lost && !seen.is_released(&last) && !mutant::is_removed(Mutant::LostRecord) =>
-        {
-            hold(Hold::RecordLost)
-        }
+        Some(last) if is_lost && !seen.is_released(&last) => hold(Hold::RecordLost),
         Some(_) | None => start(seen, standing, due, account, None),
     }
 }
@@ -370,7 +365,6 @@ fn with_record(
         if account.capabilities.billable
             && last.as_ref() != held
             && !last.is_some_and(|one| seen.is_released(&one))
-            && !mutant::is_removed(Mutant::LostRecord)
         {
             return hold(Hold::RecordLost);
         }
@@ -384,9 +378,6 @@ fn with_record(
     }
     let is_new_intent = due.is_some() && seen.is_new_intent(order);
     match record.mark.state {
-        OrderState::Open if is_new_intent && mutant::is_removed(Mutant::TerminalCheck) => {
-            start(seen, standing, due, account, Some(record))
-        }
         OrderState::Open => open(seen, standing, due, account, record),
         OrderState::Superseded => start(seen, standing, due, account, Some(record)),
         _ if is_new_intent => start(seen, standing, due, account, Some(record)),
@@ -399,9 +390,6 @@ fn with_record(
         | OrderState::Rejected
         | OrderState::Revoked
         | OrderState::Forgotten) => match due {
-            Some(_) if buys_again(seen, Mutant::EndedHold) => {
-                start(seen, standing, due, account, Some(record))
-            }
             Some(_) => hold(Hold::Ended(state, seen.last_words())),
             // What it was made for is no longer wanted.
             None => Step::Rest(Rest::Kept),
@@ -607,7 +595,7 @@ fn submit(
     let is_told = seen.previous.order.as_ref().is_some_and(|hint| {
         hint.reference == record.next.order.reference && hint.attempt == record.mark.attempt
     });
-    let finds_first = can_be_found(account, &record.next) && !mutant::is_removed(Mutant::FindFirst);
+    let finds_first = can_be_found(account, &record.next);
     let found_nothing = match &seen.order.lookup {
         // One that follows another is claimed again only where provably nothing was sent.
         None
@@ -722,20 +710,13 @@ fn lost(
         Some(Ok(Lookup::Absent { .. })) if follows => hold(Hold::OutcomeUnknown(format!(
             "for {window:#} the CA shows nothing of the order that was to be followed"
         ))),
-        Some(Ok(Lookup::Absent { .. }))
-            if can.billable
-                && !seen.order.proven
-                && !mutant::is_removed(Mutant::PositiveControl) =>
-        {
+        Some(Ok(Lookup::Absent { .. })) if can.billable && !seen.order.proven => {
             hold(Hold::OutcomeUnknown(format!(
                 "the search found nothing for {window:#}, but it has never found an order of this account, so this proves nothing"
             )))
         }
         // Its certificate was delivered once: the CA has forgotten it, and knew it.
-        Some(Ok(Lookup::Absent { .. }))
-            if seen.has_come_through(&record.next.order)
-                && !mutant::is_removed(Mutant::DeliveredOnce) =>
-        {
+        Some(Ok(Lookup::Absent { .. })) if seen.has_come_through(&record.next.order) => {
             Step::Mark(Mark { state: OrderState::Forgotten, ..record.mark.clone() })
         }
         // It was withdrawn before anybody announced it, and is not there: nobody asked for it.
@@ -843,14 +824,9 @@ fn issued(
     if account.add_served_roots && seen.served.is_none() {
         return Step::ReadServedRoots;
     }
-    let spki_der = delivered_key(&key, candidates);
+    let spki_der = key.spki_der();
     let chain = match seen.verified(candidates, spki_der, &order.names, account) {
         Ok(chain) => chain,
-        Err(Unfit::LeafIsCa { .. } | Unfit::NamesMissing(_) | Unfit::Expired { .. })
-            if buys_again(seen, Mutant::UnusableHold) =>
-        {
-            return superseded();
-        }
         Err(Unfit::NoPath { .. }) if seen.served.is_none() => return Step::ReadServedRoots,
         Err(Unfit::NoLeaf { .. }) => return hold(Hold::ForeignKey { id: seen.order_id() }),
         // It was delivered, and has had its time: what is wanted now is ordered.
@@ -877,10 +853,7 @@ fn issued(
             | Unfit::Refused { .. }),
         ) => return Step::Rest(Rest::Failed(unfit_trouble(&unfit))),
     };
-    if let Some(held) = held
-        .filter(|held| held.certificate.not_after.0 > seen.now)
-        .filter(|_| !mutant::is_removed(Mutant::NeverWorse))
-    {
+    if let Some(held) = held.filter(|held| held.certificate.not_after.0 > seen.now) {
         let fits = seen.verified(candidates, spki_der, &seen.request.names, account).is_ok();
         let is_no_later = chain.leaf.not_after() <= held.certificate.not_after.0;
         match due {
@@ -888,11 +861,6 @@ fn issued(
             // What is there is what is wanted: another is taken where it is better, and would be no
             // reason for the next order.
             None if is_no_later || seen.is_new_intent(order) => return superseded(),
-            Some(Reissue::NearingExpiry)
-                if is_no_later && buys_again(seen, Mutant::UnusableHold) =>
-            {
-                return superseded();
-            }
             Some(Reissue::NearingExpiry) if is_no_later => {
                 return hold(Hold::Unusable(format!(
                     "it ends at {}, no later than the one it was to replace",
@@ -909,20 +877,6 @@ fn issued(
         id: seen.order_id().filter(|_| account.capabilities.kinds.go_by_id()),
     };
     Step::Deliver(Box::new(seen.delivery(account, &chain, key, Some(new))))
-}
-
-/// Without this safeguard another order is made: one in each run, or a run might never end.
-fn buys_again(seen: &Observation, without: Mutant) -> bool {
-    mutant::is_removed(without) && !seen.order.announced
-}
-
-/// The key that the certificate has to be for.
-fn delivered_key<'a>(key: &'a Key, candidates: &'a [Certificate]) -> &'a [u8] {
-    let any = candidates.iter().find(|one| !one.is_ca());
-    match any.filter(|_| mutant::is_removed(Mutant::IssuedKey)) {
-        Some(leaf) => leaf.spki_der(),
-        None => key.spki_der(),
-    }
 }
 
 impl Observation {
@@ -1015,17 +969,12 @@ impl Observation {
     }
 
     fn is_released(&self, reference: &str) -> bool {
-        match &self.request.release {
-            Some(_) if mutant::is_removed(Mutant::ReleaseByName) => {
-                buys_again(self, Mutant::ReleaseByName) && self.order.claim.is_none()
-            }
-            release => release.as_deref() == Some(reference),
-        }
+        self.request.release.as_deref() == Some(reference)
     }
 
     /// What is wanted now is not what the order was made for. Taking the annotation that asks for a
     /// renewal away asks for nothing.
-    fn is_new_intent(&self, order: &StoredOrder) -> bool {
+    pub(super) fn is_new_intent(&self, order: &StoredOrder) -> bool {
         let mut made_for = order.intent.clone();
         if self.request.renew.is_none() {
             made_for.remove(Requested::RENEW);
@@ -1052,9 +1001,7 @@ pub fn others(found: &[Found]) -> Vec<String> {
     let followed = adopt(found).and_then(|one| one.progress.id.as_ref());
     found
         .iter()
-        .filter(|one| {
-            one.evidence != KeyEvidence::Foreign || mutant::is_removed(Mutant::KeyEvidence)
-        })
+        .filter(|one| one.evidence != KeyEvidence::Foreign)
         .filter_map(|one| one.progress.id.as_ref())
         .filter(|id| Some(*id) != followed)
         .cloned()
@@ -1068,7 +1015,7 @@ pub fn adopt(found: &[Found]) -> Option<&Found> {
     let oldest = |evidence| {
         found
             .iter()
-            .filter(|one| one.evidence == evidence || mutant::is_removed(Mutant::KeyEvidence))
+            .filter(|one| one.evidence == evidence)
             // One that came to nothing is no reason to leave one that did not.
             .min_by_key(|one| {
                 let has_failed = matches!(one.progress.phase, Phase::Failed(_));
@@ -1080,5 +1027,3 @@ pub fn adopt(found: &[Found]) -> Option<&Found> {
 
 #[cfg(test)]
 mod tests;
-#[cfg(test)]
-mod world;

@@ -17,7 +17,6 @@ use super::decide::{Rest, Step};
 use super::observation::Observation;
 use super::order::record::{OrderState, Record, RecordRead};
 use crate::api::{DayBudget, Limits as LimitsSpec, OrderPhase, OrderStatus};
-use crate::mutant::{self, Mutant};
 use crate::reason::Reason;
 
 /// So many orders a request may have in a day, where they cost money and the issuer says nothing.
@@ -381,9 +380,6 @@ impl Observation {
     }
 
     fn churn(&self) -> Option<Withheld> {
-        if mutant::is_removed(Mutant::ChurnBreaker) {
-            return None;
-        }
         let made = match &self.order.record {
             Some(RecordRead::Present(record)) => &record.mark.made,
             Some(RecordRead::Absent) => return None,

@@ -12,7 +12,7 @@ use serde_json::Value;
 
 use crate::api::{ApiServer, Kind};
 use crate::plan::{Limits, Setting};
-use crate::world::{NAMESPACE, reason};
+use crate::world::{NAMESPACE, name as name_of, reason};
 
 /// Something that must never be.
 #[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
@@ -27,12 +27,20 @@ pub enum Finding {
     Stuck(String),
     /// More at the CA than the limits of the issuer allow.
     OverLimit(String),
+    /// Something that is told or noted and is not so.
+    Untrue(String),
 }
 
 impl Finding {
     /// All kinds.
-    pub const KINDS: [&str; 5] =
-        ["duplicate_orders", "lost_keys", "over_limits", "stuck", "wrong_deliveries"];
+    pub const KINDS: [&str; 6] = [
+        "duplicate_orders",
+        "lost_keys",
+        "over_limits",
+        "stuck",
+        "untrue_statements",
+        "wrong_deliveries",
+    ];
 
     /// Its kind, as it is counted.
     pub fn kind(&self) -> &'static str {
@@ -42,6 +50,7 @@ impl Finding {
             Self::WrongDelivery(_) => "wrong_deliveries",
             Self::Stuck(_) => "stuck",
             Self::OverLimit(_) => "over_limits",
+            Self::Untrue(_) => "untrue_statements",
         }
     }
 }
@@ -63,6 +72,8 @@ pub struct Ledger {
     /// Public key of the leaf by what is in a Secret.
     leaves: HashMap<String, Option<String>>,
     orders_seen: usize,
+    /// The same, those of another cluster aside.
+    ours_seen: usize,
     /// How often the CA was told to make two orders of one.
     doublings: u64,
     /// Public keys whose certificate was delivered once.
@@ -73,6 +84,33 @@ pub struct Ledger {
     meddled: BTreeSet<String>,
     /// Secrets of somebody else, as they were made.
     anothers: Vec<Value>,
+    /// All requests name the Secret of the first.
+    shares_target: bool,
+    /// How often each request has asked for something else, and when its names last changed.
+    wishes: BTreeMap<String, u64>,
+    edited_at: BTreeMap<String, Timestamp>,
+    /// With which wish each reference was first seen.
+    wished_with: BTreeMap<String, u64>,
+    /// Orders beyond one for each wish, where nobody knows what was wished first.
+    spare: BTreeMap<String, u64>,
+    /// Requests that are suspended, each with the order that was announced before.
+    suspended: BTreeMap<String, Option<String>>,
+    /// References of orders that a person gave up.
+    given_up: BTreeSet<String>,
+    /// Public keys of orders that another cluster made.
+    clones: BTreeSet<String>,
+    /// By request, public keys whose private keys somebody took out of its record.
+    destroyed: BTreeMap<String, BTreeSet<String>>,
+    /// Which process has read which record since.
+    has_read: BTreeSet<(usize, String)>,
+    /// The process that has submitted last.
+    submitter: Option<usize>,
+    /// Public keys that were ordered before anybody could know that their private keys are gone.
+    unknowingly: BTreeSet<String>,
+    /// Public keys that were ordered.
+    ordered: BTreeSet<String>,
+    /// Somebody is at work on a record, and not done.
+    pub is_tampering: bool,
     findings: BTreeSet<Finding>,
 }
 
@@ -81,25 +119,78 @@ impl Ledger {
     pub fn new(setting: &Setting) -> Self {
         // Clocks are wrong by minutes, so that nobody knows of which day an order is.
         let days = if setting.is_near_midnight { 2 } else { 1 };
-        Self { limits: setting.limits, days, ..Self::default() }
+        let shares_target = setting.shares_target;
+        Self { limits: setting.limits, days, shares_target, ..Self::default() }
     }
 
     /// The name that a request asks for.
     pub fn wanted(&mut self, request: &str, number: usize) -> String {
         let first = || format!("{request}-{number}.example.ch");
-        self.may_order.entry(request.to_owned()).or_insert(1);
+        let first_order = u64::from(number == 0 || !self.shares_target);
+        self.may_order.entry(request.to_owned()).or_insert(first_order);
         self.wanted.entry(request.to_owned()).or_insert_with(first).clone()
     }
 
     /// A person has changed the names.
-    pub fn edited(&mut self, request: &str, dns_name: String) {
+    pub fn edited(&mut self, request: &str, dns_name: String, now: Timestamp) {
         self.wanted.insert(request.to_owned(), dns_name);
-        self.may_order(request, 1);
+        self.edited_at.insert(request.to_owned(), now);
+        self.wished(request);
     }
 
-    /// So many further orders are asked for.
+    /// A person asks for something else than before.
+    pub fn wished(&mut self, request: &str) {
+        *self.wishes.entry(request.to_owned()).or_default() += 1;
+        *self.may_order.entry(request.to_owned()).or_default() += 1;
+    }
+
+    /// So many further orders may be made, and nobody knows for which wish.
     pub fn may_order(&mut self, request: &str, more: u64) {
         *self.may_order.entry(request.to_owned()).or_default() += more;
+        *self.spare.entry(request.to_owned()).or_default() += more;
+    }
+
+    /// A person gives an order up: what it comes to is of no use any more.
+    pub fn released(&mut self, request: &str, reference: String) {
+        self.given_up.insert(reference);
+        self.wished(request);
+    }
+
+    /// A request is suspended, with this order announced; or it is not any more.
+    pub fn suspended(&mut self, request: &str, announced: Option<Option<&str>>) {
+        match announced {
+            Some(order) => {
+                self.suspended.insert(request.to_owned(), order.map(str::to_owned));
+            }
+            None => drop(self.suspended.remove(request)),
+        }
+    }
+
+    /// Another cluster makes an order for this public key.
+    pub fn cloned(&mut self, spki_sha256: String) {
+        self.clones.insert(spki_sha256);
+    }
+
+    /// Somebody has changed a record. What an order has lost that is made already, or by whoever has
+    /// read the record before, nobody can help.
+    pub fn tampered(&mut self, request: &str, before: &Value, after: Option<&Value>) {
+        let kept = after.map(|after| self.keys_in(after)).unwrap_or_default();
+        let gone: BTreeSet<String> = self.keys_in(before).difference(&kept).cloned().collect();
+        self.unknowingly.extend(gone.intersection(&self.ordered).cloned());
+        self.destroyed.entry(request.to_owned()).or_default().extend(gone);
+        self.has_read.retain(|(_, read)| read != request);
+    }
+
+    /// A process has read a Secret.
+    pub fn has_read(&mut self, process: usize, secret: &str) {
+        if let Some(request) = secret.strip_suffix(".order") {
+            self.has_read.insert((process, request.to_owned()));
+        }
+    }
+
+    /// A process submits an order.
+    pub fn submitted(&mut self, process: usize) {
+        self.submitter = Some(process);
     }
 
     /// Somebody else has changed the target.
@@ -136,8 +227,9 @@ impl Ledger {
         self.findings.insert(finding);
     }
 
-    /// Looks at everything.
-    pub fn look(&mut self, api: &ApiServer, orders: &[Record], now: Timestamp) {
+    /// Looks at everything. `unseen` is for how many seconds an order may be unknown to whoever looks
+    /// for it.
+    pub fn look(&mut self, api: &ApiServer, orders: &[Record], now: Timestamp, unseen: u64) {
         for request in api.objects(Kind::CertificateRequest) {
             let metadata = &request["metadata"];
             if let (Some(uid), Some(name)) = (metadata["uid"].as_str(), metadata["name"].as_str())
@@ -146,12 +238,26 @@ impl Ledger {
                 self.uids.insert(uid.to_owned(), name.to_owned());
             }
         }
+        for request in api.objects(Kind::CertificateRequest) {
+            let name = request["metadata"]["name"].as_str().unwrap_or_default();
+            if let Some(reference) = request["status"]["order"]["reference"].as_str() {
+                self.note_wish(name, reference);
+            }
+        }
         self.look_at_anothers(api);
-        self.look_at_words(api);
-        self.look_at_targets(api, orders);
-        self.look_at_keys(api, orders);
-        self.look_at_orders(orders, now);
-        self.look_at_limits(api, orders);
+        self.look_at_words(api, orders);
+        self.look_at_records(api, orders);
+        self.look_at_accounts(api, orders);
+        self.look_at_targets(api, orders, now);
+        if !self.is_tampering {
+            self.look_at_keys(api, orders);
+        }
+        self.look_at_clones(orders, unseen);
+        let ours = |order: &&Record| !self.clones.contains(&order.spki_sha256);
+        let ours: Vec<&Record> = orders.iter().filter(ours).collect();
+        self.look_at_orders(&ours, now);
+        self.look_at_limits(api, &ours);
+        self.ordered.extend(orders.iter().map(|order| order.spki_sha256.clone()));
         self.orders_seen = orders.len();
     }
 
@@ -171,9 +277,19 @@ impl Ledger {
         }
     }
 
+    fn note_wish(&mut self, request: &str, reference: &str) {
+        let wish = self.wishes.get(request).copied().unwrap_or_default();
+        self.wished_with.entry(reference.to_owned()).or_insert(wish);
+    }
+
     /// What a person is told has to be true.
-    fn look_at_words(&mut self, api: &ApiServer) {
+    fn look_at_words(&mut self, api: &ApiServer, orders: &[Record]) {
         for request in api.objects(Kind::CertificateRequest) {
+            let followed = orders.iter().find(|it| request["status"]["order"]["id"] == *it.uuid);
+            if followed.is_some_and(|order| self.clones.contains(&order.spki_sha256)) {
+                let text = format!("{}: another's order is followed", request["metadata"]["name"]);
+                self.findings.insert(Finding::Untrue(text));
+            }
             if reason(request, "Issuing") != Some("OrderRecordLost") {
                 continue;
             }
@@ -184,13 +300,74 @@ impl Ledger {
             });
             if stored.is_some() && stored == request["status"]["order"]["reference"].as_str() {
                 let text = format!("{name}: its record is called lost, and it is there");
-                self.findings.insert(Finding::Stuck(text));
+                self.findings.insert(Finding::Untrue(text));
             }
         }
     }
 
-    fn look_at_targets(&mut self, api: &ApiServer, orders: &[Record]) {
-        let names: Vec<String> = self.wanted.keys().cloned().collect();
+    /// A new order is made at the account that its record names.
+    fn look_at_accounts(&mut self, api: &ApiServer, orders: &[Record]) {
+        for order in &orders[self.orders_seen.min(orders.len())..] {
+            let Some(request) = self.request_of(order) else { continue };
+            let record = api.object(Kind::Secret, NAMESPACE, &format!("{request}.order"));
+            let text = record.and_then(|record| record["data"]["next.json"].as_str());
+            let json = base64::engine::general_purpose::STANDARD.decode(text.unwrap_or_default());
+            let stored: Value =
+                serde_json::from_slice(&json.unwrap_or_default()).unwrap_or_default();
+            let is_it = stored["reference"].as_str() == reference(order)
+                && !self.clones.contains(&order.spki_sha256);
+            let account = stored["account"].as_str().unwrap_or_default();
+            if is_it && !account.contains(&order.account) {
+                let text = format!("{request}: ordered at {}, and not at {account}", order.account);
+                self.findings.insert(Finding::Untrue(text));
+            }
+        }
+    }
+
+    /// An order that is noted to have come to nothing has.
+    fn look_at_records(&mut self, api: &ApiServer, orders: &[Record]) {
+        for record in api.objects(Kind::Secret) {
+            let noted = &record["metadata"]["annotations"];
+            let Some(stored) = noted[annotation::ORDER_REFERENCE].as_str() else { continue };
+            if !matches!(
+                noted[annotation::ORDER_STATE].as_str(),
+                Some("refused" | "failed" | "rejected")
+            ) {
+                continue;
+            }
+            let is_it = |order: &&Record| {
+                reference(order) == Some(stored) && !self.clones.contains(&order.spki_sha256)
+            };
+            let mut found = orders.iter().filter(is_it);
+            // Where the CA has made two, one may have come to nothing.
+            if let (Some(order), None) = (found.next(), found.next())
+                && !is_over(order)
+            {
+                let text = format!("{stored} is noted to have come to nothing, and has not");
+                self.findings.insert(Finding::Untrue(text));
+            }
+        }
+    }
+
+    /// Nothing is ordered that another cluster has ordered before.
+    fn look_at_clones(&mut self, orders: &[Record], unseen: u64) {
+        let unseen = jiff::SignedDuration::from_secs(i64::try_from(unseen).unwrap_or(i64::MAX));
+        for clone in orders.iter().filter(|order| self.clones.contains(&order.spki_sha256)) {
+            let first = orders
+                .iter()
+                .filter(|order| reference(order) == reference(clone))
+                .find(|order| !self.clones.contains(&order.spki_sha256));
+            if first.is_some_and(|order| order.created_on > clone.created_on + unseen) {
+                let name = reference(clone).unwrap_or_default();
+                let text = format!("{name} was ordered, and another cluster had ordered it");
+                self.findings.insert(Finding::Duplicate(text));
+            }
+        }
+    }
+
+    fn look_at_targets(&mut self, api: &ApiServer, orders: &[Record], now: Timestamp) {
+        let is_served = |name: &&String| !self.shares_target || name.as_str() == name_of_first();
+        let names: Vec<String> = self.wanted.keys().filter(is_served).cloned().collect();
         for name in names {
             let Some(target) = api.object(Kind::Secret, NAMESPACE, &format!("{name}-tls")) else {
                 continue;
@@ -220,7 +397,14 @@ impl Ledger {
             if self.request_of(&orders[place]).as_ref() != Some(&name) {
                 self.findings.insert(wrong("the certificate was ordered for another request"));
             }
-            let is_older = before.is_some_and(|(_, before)| place < before);
+            let is_older = before.as_ref().is_some_and(|(_, before)| place < *before);
+            if before.is_some_and(|(_, before)| {
+                self.is_worse(&name, &orders[before], &orders[place], now)
+            }) && !self.meddled.contains(&name)
+            {
+                self.findings
+                    .insert(wrong("a certificate that fits gives way to one that does not"));
+            }
             if is_older && !self.meddled.contains(&name) {
                 self.findings.insert(wrong("an older certificate replaces a newer one"));
             }
@@ -230,21 +414,51 @@ impl Ledger {
         }
     }
 
+    /// What fits and is valid gives way to what does not fit, though for long nobody has asked for
+    /// anything else.
+    fn is_worse(&self, name: &str, before: &Record, after: &Record, now: Timestamp) -> bool {
+        const LONG: jiff::SignedDuration = jiff::SignedDuration::from_secs(200);
+        let wanted =
+            self.wanted.get(name).map(|wanted| format!("dns:{wanted}")).unwrap_or_default();
+        let is_valid = before.certificate.as_ref().is_some_and(|one| one.not_after > now);
+        let edited_at = self.edited_at.get(name);
+        is_valid
+            && before.requested_names.contains(&wanted)
+            && !after.requested_names.contains(&wanted)
+            && edited_at.is_none_or(|at| now.duration_since(*at) > LONG)
+    }
+
+    fn keys_in(&mut self, secret: &Value) -> BTreeSet<String> {
+        let data = secret["data"].as_object().into_iter().flatten();
+        data.filter_map(|(_, value)| self.key(value)).collect()
+    }
+
     fn look_at_keys(&mut self, api: &ApiServer, orders: &[Record]) {
         let mut held = BTreeSet::new();
         let secrets =
             api.objects(Kind::Secret).filter(|secret| secret["metadata"]["namespace"] == NAMESPACE);
         for secret in secrets {
-            for value in secret["data"].as_object().into_iter().flatten().map(|(_, value)| value) {
-                held.extend(self.key(value));
-            }
+            held.extend(self.keys_in(secret));
         }
         for (place, order) in orders.iter().enumerate() {
             let key = &order.spki_sha256;
-            if held.contains(key) || self.delivered.contains(key) || is_over(order) {
+            let request = self.request_of(order);
+            if place >= self.orders_seen
+                && let Some(request) = &request
+                && self.destroyed.get(request).is_some_and(|destroyed| destroyed.contains(key))
+                && !self
+                    .submitter
+                    .is_some_and(|one| self.has_read.contains(&(one, request.clone())))
+            {
+                self.unknowingly.insert(key.clone());
+            }
+            let is_kept = held.contains(key) || self.delivered.contains(key);
+            let is_given_up = reference(order).is_some_and(|one| self.given_up.contains(one));
+            let is_anothers = self.clones.contains(key);
+            let is_excused = self.unknowingly.contains(key);
+            if is_kept || is_over(order) || is_given_up || is_anothers || is_excused {
                 continue;
             }
-            let request = self.request_of(order);
             let later: Vec<&Record> =
                 orders[place + 1..].iter().filter(|one| self.request_of(one) == request).collect();
             let wanted = request.as_ref().and_then(|request| self.wanted.get(request));
@@ -263,13 +477,26 @@ impl Ledger {
         }
     }
 
-    fn look_at_orders(&mut self, orders: &[Record], now: Timestamp) {
-        if orders.len() == self.orders_seen {
+    fn look_at_orders(&mut self, orders: &[&Record], now: Timestamp) {
+        if orders.len() == self.ours_seen {
             return;
+        }
+        let seen = std::mem::replace(&mut self.ours_seen, orders.len());
+        for order in &orders[seen..] {
+            let (Some(request), Some(reference)) = (self.request_of(order), reference(order))
+            else {
+                continue;
+            };
+            self.note_wish(&request, reference);
+            let announced = self.suspended.get(&request);
+            if announced.is_some_and(|announced| announced.as_deref() != Some(reference)) {
+                let text = format!("{request}: {reference} was ordered while it was suspended");
+                self.findings.insert(Finding::Duplicate(text));
+            }
         }
         let mut by_request: BTreeMap<String, BTreeMap<&str, Vec<&Record>>> = BTreeMap::new();
         let mut doublings = self.doublings;
-        for order in orders {
+        for order in orders.iter().copied() {
             let request = self.request_of(order).unwrap_or_default();
             let reference = reference(order).unwrap_or_default();
             by_request.entry(request).or_default().entry(reference).or_default().push(order);
@@ -293,17 +520,26 @@ impl Ledger {
                 let text = format!("{request}: {made} orders where {asked} were asked for");
                 self.findings.insert(Finding::Duplicate(text));
             }
+            let wishes: BTreeSet<_> =
+                references.keys().map(|one| self.wished_with.get(*one)).collect();
+            let spare = self.spare.get(&request).copied().unwrap_or_default();
+            let spare = usize::try_from(spare).unwrap_or_default() + expiring;
+            if made > wishes.len() + spare {
+                let text = format!("{request}: {made} orders for {} wishes", wishes.len());
+                self.findings.insert(Finding::Duplicate(text));
+            }
         }
     }
 
     /// What the CA makes two of is ordered once.
-    fn look_at_limits(&mut self, api: &ApiServer, orders: &[Record]) {
+    fn look_at_limits(&mut self, api: &ApiServer, orders: &[&Record]) {
         let count = |count: usize| u64::try_from(count).unwrap_or(u64::MAX);
         // Two of one submit are one.
         let mut submits = BTreeSet::new();
         let orders: Vec<&Record> = orders
             .iter()
             .filter(|order| submits.insert((reference(order), order.created_on)))
+            .copied()
             .collect();
         let mut over = Vec::new();
         let mut look = |what: &str, limit: u64, made: usize| {
@@ -321,7 +557,7 @@ impl Ledger {
         }
         let most = by_request.into_values().max().unwrap_or_default();
         look("orders for one request", self.limits.orders_per_request_per_day, most);
-        // Those of requests that are gone are not counted.
+        // Those of requests that are gone are not counted, nor those that were given up.
         let uids: BTreeSet<String> = api
             .objects(Kind::CertificateRequest)
             .filter_map(|request| Some(request["metadata"]["uid"].as_str()?.to_owned()))
@@ -329,6 +565,7 @@ impl Ledger {
         let is_open = |order: &&&Record| {
             !is_over(order)
                 && order.certificate.is_none()
+                && !reference(order).is_some_and(|one| self.given_up.contains(one))
                 && uid_of(order).is_some_and(|uid| uids.contains(uid))
         };
         look("open orders", self.limits.open_orders, orders.iter().filter(is_open).count());
@@ -374,6 +611,10 @@ impl Ledger {
         };
         self.leaves.entry(text.to_owned()).or_insert_with(read).clone()
     }
+}
+
+fn name_of_first() -> String {
+    name_of(0)
 }
 
 fn reference(order: &Record) -> Option<&str> {

@@ -160,7 +160,7 @@ fn faults(peer: Peer) -> [Happening; 4] {
     ]
 }
 
-fn given(setting: &Setting, happenings: &BTreeMap<String, Happening>) -> Plan {
+pub fn given(setting: &Setting, happenings: &BTreeMap<String, Happening>) -> Plan {
     Plan { setting: setting.clone(), source: Source::Given(happenings.clone()) }
 }
 
@@ -225,7 +225,7 @@ pub fn exhaust(
 }
 
 /// What may be left out of a setting.
-const SIMPLER: [fn(&mut Setting); 15] = [
+const SIMPLER: [fn(&mut Setting); 16] = [
     |setting| setting.requests = 1,
     |setting| setting.replicas = 1,
     |setting| setting.is_proven = true,
@@ -241,6 +241,7 @@ const SIMPLER: [fn(&mut Setting); 15] = [
     |setting| setting.limits.requests_per_second = 0,
     |setting| setting.is_near_midnight = false,
     |setting| setting.is_long = false,
+    |setting| setting.shares_target = false,
 ];
 
 /// The same finding with as little as possible going wrong.

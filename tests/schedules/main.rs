@@ -24,10 +24,12 @@
 mod api;
 mod check;
 mod dice;
+mod doctored;
 mod explore;
 mod mutants;
 mod plan;
 mod run;
+mod stories;
 mod world;
 
 use std::collections::BTreeMap;
@@ -58,6 +60,17 @@ fn main() -> ExitCode {
             mutants::hunt(number(1).unwrap_or(2000), arguments.get(2).map(String::as_str))
         }
         Some("mutants") => mutants::check(),
+        Some("story") => {
+            for story in stories::all()
+                .iter()
+                .filter(|one| arguments.get(1).is_some_and(|it| it == one.name))
+            {
+                let mutant = arguments.get(2).and_then(|name| mutants::by_name(name));
+                chancery::mutant::set(mutant);
+                explore::tell(story.name, &story.plan());
+            }
+            ExitCode::SUCCESS
+        }
         Some("without") => match arguments.get(2).and_then(|name| mutants::by_name(name)) {
             Some(mutant) => {
                 chancery::mutant::set(Some(mutant));
@@ -66,6 +79,8 @@ fn main() -> ExitCode {
             None => ExitCode::FAILURE,
         },
         Some("exhaust") => exhaust(usize::try_from(number(1).unwrap_or(1)).unwrap_or(1).max(1)),
+        Some("stories") if stories_end_well() => ExitCode::SUCCESS,
+        Some("stories") => ExitCode::FAILURE,
         _ => everything(),
     }
 }
@@ -94,7 +109,8 @@ fn finished(sum: &Sum, seed: Option<u64>, begun: Instant) -> ExitCode {
 /// What `make test` runs beside some by chance: all single faults and a share of the pairs.
 fn everything() -> ExitCode {
     let is_clean = exhaust(SHARE) == ExitCode::SUCCESS;
-    if is_the_same_again() && is_clean { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    let end_well = stories_end_well();
+    if is_the_same_again() && is_clean && end_well { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 /// One pair in so many; `make exhaustion` runs them all. No multiple of the four faults of an effect.
@@ -115,6 +131,26 @@ fn exhaust(share: usize) -> ExitCode {
         }
     }
     if is_clean { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// What is given happens, and nothing comes of it.
+fn stories_end_well() -> bool {
+    let begun = Instant::now();
+    let stories = stories::all();
+    let sum = explore::all("stories", &|number| {
+        let story = stories.get(number)?;
+        Some((story.name.to_owned(), story.plan()))
+    });
+    println!("{} stories:", stories.len());
+    let mut is_whole = true;
+    for story in &stories {
+        let missed = story.missed(&run::run(&story.plan(), false).happened);
+        if !missed.is_empty() {
+            println!("failed: story {}: there is no {}", story.name, missed.join(", "));
+            is_whole = false;
+        }
+    }
+    finished(&sum, None, begun) == ExitCode::SUCCESS && is_whole
 }
 
 /// A seed that fails is of use only if it fails again.

@@ -11,25 +11,26 @@ use chancery::mutant::{Mutant, set};
 use crate::check::Finding;
 use crate::plan::Plan;
 use crate::run::run;
+use crate::stories::{self, Story};
 
-/// Safeguard, seed and what that seed finds without it; or why none does.
+/// Safeguard, schedule (a seed or a story) and what that finds without it; or why none does.
 const TABLE: &str = include_str!("mutants.txt");
 
-/// What a seed finds, and what of it is beyond the promise.
-fn found(seed: u64, mutant: Option<Mutant>) -> [BTreeSet<&'static str>; 2] {
+/// What a schedule finds, and what of it is beyond the promise.
+fn found(plan: &Plan, mutant: Option<Mutant>) -> [BTreeSet<&'static str>; 2] {
     set(mutant);
-    let outcome = run(&Plan::of(seed), false);
+    let outcome = run(plan, false);
     set(None);
     [outcome.findings, outcome.excused].map(|all| all.iter().map(Finding::kind).collect())
 }
 
-/// What a seed finds because a safeguard is taken away; what is beyond the promise is marked so.
-fn found_without(seed: u64, mutant: Mutant) -> Vec<String> {
-    let [without, excused] = found(seed, Some(mutant));
+/// What a schedule finds because a safeguard is taken away; what is beyond the promise is marked so.
+fn found_without(plan: &Plan, mutant: Mutant) -> Vec<String> {
+    let [without, excused] = found(plan, Some(mutant));
     if without.is_empty() && excused.is_empty() {
         return Vec::new();
     }
-    let [with, excused_with] = found(seed, None);
+    let [with, excused_with] = found(plan, None);
     let plain = without.difference(&with).map(|kind| (*kind).to_owned());
     let beyond = excused.difference(&excused_with).map(|kind| format!("{kind}(beyond)"));
     plain.chain(beyond).collect()
@@ -59,7 +60,7 @@ fn survivable(mutant: Mutant, what: &str) -> String {
     const SEEDS: u64 = 1000;
     let name = mutant.name();
     for seed in 1..=SEEDS {
-        let found = found_without(seed, mutant);
+        let found = found_without(&Plan::of(seed), mutant);
         if found.iter().any(|one| one != "stuck" && !one.ends_with("(beyond)")) {
             return format!(
                 "FAILED  {name}: SEED={seed} finds {found:?}: it is more than liveness"
@@ -69,20 +70,11 @@ fn survivable(mutant: Mutant, what: &str) -> String {
     format!("harmless {name}: {SEEDS} seeds find nothing worse than stuck: {what}")
 }
 
-/// Whether another test notices the loss: `model` is that of one order, else the file and its test.
-fn is_noticed_elsewhere(mutant: Mutant, by: &str) -> Result<(), String> {
+/// Whether there is the test that notices the loss, given its file and its name.
+fn is_noticed_elsewhere(by: &str) -> Result<(), String> {
     let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
     let read = |path: &str| std::fs::read_to_string(root.join(path)).map_err(|why| why.to_string());
     match by.split_once(' ') {
-        None if by == "model" => {
-            let table = read("src/issuance/order/world/mutants.rs")?;
-            let row = format!("Mutant::{mutant:?} => Not(");
-            if table.contains(&row) {
-                Err("the model does not notice it".to_owned())
-            } else {
-                Ok(())
-            }
-        }
         Some((path, test)) if read(path)?.contains(&format!("fn {test}(")) => Ok(()),
         _ => Err(format!("there is no test {by}")),
     }
@@ -96,14 +88,17 @@ pub fn by_name(name: &str) -> Option<Mutant> {
 /// Looks among `count` seeds for one that notices each loss, within the promise and worse
 /// than stuck if there is one.
 pub fn hunt(count: u64, name: Option<&str>) -> ExitCode {
+    let all_stories = stories::all();
     let all = Mutant::ALL.iter().copied();
     let wanted: Vec<Mutant> =
         all.filter(|mutant| name.is_none_or(|name| name == mutant.name())).collect();
     each(&wanted, &|mutant| {
         let mut second = [None, None];
-        for seed in 1..=count {
-            let found = found_without(seed, mutant);
-            let line = || format!("{:<24}{seed:<8}{}", mutant.name(), found.join(","));
+        let stories = all_stories.iter().map(|story| (story.name.to_owned(), story.plan()));
+        let seeds = (1..=count).map(|seed| (seed.to_string(), Plan::of(seed)));
+        for (schedule, plan) in stories.chain(seeds) {
+            let found = found_without(&plan, mutant);
+            let line = || format!("{:<24}{schedule:<8} {}", mutant.name(), found.join(","));
             let is_stuck = |one: &String| one.starts_with("stuck");
             if found.iter().any(|one| !one.ends_with("(beyond)") && !is_stuck(one)) {
                 return line();
@@ -133,6 +128,7 @@ pub fn check() -> ExitCode {
             Some((name, seed, what.trim()))
         })
         .collect();
+    let stories = stories::all();
     let lines = each(Mutant::ALL, &|mutant| {
         let name = mutant.name();
         let Some((_, seed, what)) = rows.iter().find(|row| row.0 == name) else {
@@ -141,17 +137,21 @@ pub fn check() -> ExitCode {
         if seed == &"liveness" {
             return survivable(mutant, what);
         }
-        let Ok(seed) = seed.parse::<u64>() else {
-            return match is_noticed_elsewhere(mutant, what) {
+        if seed == &"-" {
+            return match is_noticed_elsewhere(what) {
                 Ok(()) => format!("elsewhere {name}: {what}"),
                 Err(why) => format!("FAILED  {name}: {why}"),
             };
+        }
+        let story = stories.iter().find(|story| story.name == *seed).map(Story::plan);
+        let Some(plan) = story.or_else(|| Some(Plan::of(seed.parse().ok()?))) else {
+            return format!("FAILED  {name}: there is no story {seed}");
         };
-        let found = found_without(seed, mutant);
+        let found = found_without(&plan, mutant);
         if what.split(',').all(|one| found.iter().any(|found| found == one)) {
-            format!("caught  {name} by SEED={seed}: {what}")
+            format!("caught  {name} by {seed}: {what}")
         } else {
-            format!("FAILED  {name}: SEED={seed} finds {found:?} because of it, not {what}")
+            format!("FAILED  {name}: {seed} finds {found:?} because of it, not {what}")
         }
     });
     let of = |word: &str| lines.iter().filter(|line| line.starts_with(word)).count();

@@ -65,10 +65,43 @@ pub enum Happening {
     Forgotten,
     /// The CA rejects its newest order.
     Rejected,
+    /// A person takes the last edit of the names back.
+    EditedBack { request: usize },
+    /// A person suspends a request, and so long later does so no more.
+    Suspended { request: usize, seconds: u64 },
+    /// A person gives the order of a request up.
+    Released { request: usize },
+    /// Somebody who may do everything changes the record of a request.
+    Record { request: usize, how: Tampering },
+    /// Another cluster with the same objects makes the order that would be made next.
+    Cloned { request: usize },
+    /// Searches at the CA find nothing for so long.
+    Blind { seconds: u64 },
+    /// Searches at the CA do not come to their end for so long.
+    Endless { seconds: u64 },
+    /// The certificate for the next order is for another key.
+    WrongKey,
+    /// Certificates that are issued within this time lack a name.
+    NameDropped { seconds: u64 },
     /// Beyond the promise: the namespace ends.
     NamespaceEnds,
     /// Beyond the promise: the processes are ended, and the store is set back so many seconds.
     SetBack { seconds: u64 },
+}
+
+/// What somebody does to a record whom admission does not keep from it.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Tampering {
+    /// Takes the private key out.
+    CutsKey,
+    /// Empties the order.
+    Empties,
+    /// Takes the label away that makes it a record.
+    Unlabels,
+    /// Deletes it.
+    Deletes,
+    /// Puts it back as it first was.
+    Restores,
 }
 
 impl Happening {
@@ -81,8 +114,12 @@ impl Happening {
             | Self::LateAnswer { seconds }
             | Self::Pause { seconds, .. }
             | Self::RightsLost { seconds }
+            | Self::Blind { seconds }
+            | Self::Endless { seconds }
+            | Self::NameDropped { seconds }
             | Self::SearchLag { seconds }
-            | Self::Stale { seconds } => seconds,
+            | Self::Stale { seconds }
+            | Self::Suspended { seconds, .. } => seconds,
             _ => 10,
         }
     }
@@ -133,6 +170,19 @@ impl fmt::Display for Happening {
             Self::Doubled => write!(f, "the CA will double an order"),
             Self::Forgotten => write!(f, "the CA forgets its newest order"),
             Self::Rejected => write!(f, "the CA rejects its newest order"),
+            Self::EditedBack { request } => write!(f, "the edit of {request} is taken back"),
+            Self::Suspended { request, seconds } => {
+                write!(f, "request {request} is suspended for {seconds} s")
+            }
+            Self::Released { request } => write!(f, "the order of {request} is given up"),
+            Self::Record { request, how } => write!(f, "the record of {request}: {how:?}"),
+            Self::Cloned { request } => {
+                write!(f, "another cluster makes the next order of {request}")
+            }
+            Self::Blind { seconds } => write!(f, "searches find nothing for {seconds} s"),
+            Self::Endless { seconds } => write!(f, "searches do not end for {seconds} s"),
+            Self::WrongKey => write!(f, "the next certificate is for another key"),
+            Self::NameDropped { seconds } => write!(f, "certificates lack a name for {seconds} s"),
             Self::NamespaceEnds => write!(f, "the namespace ends"),
             Self::SetBack { seconds } => write!(f, "the store is set back by {seconds} s"),
         }
@@ -185,6 +235,15 @@ pub struct Setting {
     pub is_near_midnight: bool,
     /// All is left to itself for a while before the end.
     pub is_long: bool,
+    /// All requests name one Secret.
+    pub shares_target: bool,
+}
+
+impl Setting {
+    /// The Secret that a request names.
+    pub fn target(&self, number: usize) -> String {
+        format!("{}-tls", crate::world::name(if self.shares_target { 0 } else { number }))
+    }
 }
 
 /// The limits of an issuer; 0 is none.
@@ -227,6 +286,7 @@ impl Default for Setting {
             limits: Limits::default(),
             is_near_midnight: false,
             is_long: false,
+            shares_target: false,
         }
     }
 }
@@ -251,6 +311,7 @@ impl Setting {
             limits: if dice.once_in(4, "limits") { Limits::of(dice) } else { Limits::default() },
             is_near_midnight: dice.once_in(8, "midnight"),
             is_long: dice.once_in(4, "long"),
+            shares_target: dice.once_in(20, "shares target"),
         }
     }
 }
@@ -315,7 +376,7 @@ const TO_CALLS: [(&str, Draw); 10] = [
 ];
 
 /// What can happen at any time, and leaves the call alone.
-const BESIDE: [(&str, Draw); 18] = [
+const BESIDE: [(&str, Draw); 27] = [
     ("terminate", |_, _, _| Happening::Terminate),
     ("cut off", |d, n, _| Happening::CutOff { seconds: d.one_of(&[5, 20, 70], n) }),
     ("rights lost", |d, n, _| Happening::RightsLost { seconds: d.one_of(&[5, 30, 120], n) }),
@@ -332,6 +393,18 @@ const BESIDE: [(&str, Draw); 18] = [
     ("doubled", |_, _, _| Happening::Doubled),
     ("forgotten", |_, _, _| Happening::Forgotten),
     ("rejected", |_, _, _| Happening::Rejected),
+    ("edited back", |d, n, s| Happening::EditedBack { request: request(d, n, s) }),
+    ("suspended", |d, n, s| Happening::Suspended {
+        request: request(d, n, s),
+        seconds: d.one_of(&[10, 60], &format!("{n} seconds")),
+    }),
+    ("released", |d, n, s| Happening::Released { request: request(d, n, s) }),
+    ("record", |d, n, s| Happening::Record { request: request(d, n, s), how: tampering(d, n) }),
+    ("cloned", |d, n, s| Happening::Cloned { request: request(d, n, s) }),
+    ("blind", |d, n, _| Happening::Blind { seconds: d.one_of(&[5, 15], n) }),
+    ("endless", |d, n, _| Happening::Endless { seconds: d.one_of(&[5, 60], n) }),
+    ("wrong key", |_, _, _| Happening::WrongKey),
+    ("name dropped", |d, n, _| Happening::NameDropped { seconds: d.one_of(&[10, 60], n) }),
     ("namespace ends", |_, _, _| Happening::NamespaceEnds),
     ("set back", |d, n, _| Happening::SetBack { seconds: d.one_of(&[1, 10, 60], n) }),
 ];
@@ -374,6 +447,10 @@ fn drawn(
                 "clock" => setting.lifetime.is_none(),
                 "conflict" => peer == Peer::Write,
                 "taken" => peer == Peer::Write && name.contains("-tls"),
+                // Who comes first for the Secret must not change, and nobody look at another's.
+                "recreate" | "target deleted" | "target restored" => !setting.shares_target,
+                // What cannot be found is not told from what is not there.
+                "cloned" => !setting.drops_tags && !setting.omits_open_orders,
                 _ => true,
             };
             is_fit && dice.once_in(rarity, &format!("knows {kind}"))
@@ -388,6 +465,17 @@ fn drawn(
     let happening = draw(dice, name, setting);
     let is_fit = setting.is_beyond || !happening.is_beyond_promise(setting.window);
     is_fit.then_some(happening)
+}
+
+fn tampering(dice: Dice, name: &str) -> Tampering {
+    const ALL: [Tampering; 5] = [
+        Tampering::CutsKey,
+        Tampering::Empties,
+        Tampering::Unlabels,
+        Tampering::Deletes,
+        Tampering::Restores,
+    ];
+    dice.one_of(&ALL, &format!("{name} tampering"))
 }
 
 fn half(dice: Dice, name: &str) -> bool {

@@ -181,6 +181,11 @@ fn request_rests(world: &World, number: usize) -> bool {
     if !is_seen {
         return false;
     }
+    // Another has its Secret.
+    if world.plan.setting.shares_target && number > 0 {
+        let why = reason(request, "Issuing").unwrap_or_default();
+        return matches!(why, "SecretNameTaken" | "SecretNotOurs" | "Suspended");
+    }
     if is_true("Stalled") {
         // For no reason it may be for a while, and is no rest.
         let why = reason(request, "Issuing").unwrap_or_default();
@@ -230,9 +235,21 @@ fn warrants(setting: &Setting, happened: &[(String, Happening)], why: &str) -> b
     });
     is_set_back
         || match why {
-            "OrderOutcomeUnknown" => searches_badly || is_forgotten || is_searched_in_vain,
+            "OrderOutcomeUnknown" => {
+                let is_endless = has(|one| matches!(one, Happening::Endless { .. }));
+                searches_badly || is_forgotten || is_searched_in_vain || is_endless
+            }
             // It has expired while something else was in the way.
-            "CertificateUnusable" => setting.lifetime.is_some(),
+            "CertificateUnusable" => {
+                setting.lifetime.is_some()
+                    || has(|one| matches!(one, Happening::NameDropped { .. }))
+            }
+            "OrderForForeignKey" => {
+                has(|one| matches!(one, Happening::Cloned { .. } | Happening::WrongKey))
+            }
+            "OrderRecordEdited" | "OrderRecordLost" => {
+                has(|one| matches!(one, Happening::Record { .. }))
+            }
             "OrderRejected" => has(|one| matches!(one, Happening::Rejected)),
             // Whether an order that is not there was made and delivered is told by when and how often
             // something was delivered; where that is unclear a person is asked.
@@ -248,7 +265,9 @@ fn warrants(setting: &Setting, happened: &[(String, Happening)], why: &str) -> b
                     })
             }
             "OrderAccountSwitched" => has(|one| matches!(one, Happening::AccountSwitched { .. })),
-            "OrderRecordForeign" => has(|one| matches!(one, Happening::Conflict)),
+            "OrderRecordForeign" => {
+                has(|one| matches!(one, Happening::Conflict | Happening::Record { .. }))
+            }
             "SecretNotOurs" => has(|one| matches!(one, Happening::Conflict | Happening::Taken)),
             _ => false,
         }

@@ -12,15 +12,19 @@ use std::time::Duration;
 use async_trait::async_trait;
 use axum::Router;
 use bytes::Bytes;
+use chancery::api::annotation;
 use chancery::clock::Clock;
 use chancery::controller::{self, KeySource, Operator, Process};
 use chancery::metrics::Metrics;
+use chancery::mutant::{Mutant, is_removed};
 use chancery::outside::transport::{Call, Connector, Failure, TlsSettings, Transport};
-use chancery::pki::{KeyError, KeyKind, PrivateKey};
+use chancery::pki::{self, KeyError, KeyKind, Names, PrivateKey, csr};
 use chancery::simulator::swisssign::{
-    Action, Client as RaClient, Product, Site, SiteSettings, Step,
+    Action, Client as RaClient, Operation, Product, Site, SiteSettings, Step,
 };
-use chancery::simulator::{Disconnect, KeyAlgorithm, Settings, Simulator};
+use chancery::simulator::{
+    Disconnect, Fault, KeyAlgorithm, Kind as FaultKind, Settings, Simulator,
+};
 use futures::future::BoxFuture;
 use futures::{FutureExt as _, StreamExt as _};
 use http::{Request, Response, StatusCode};
@@ -32,9 +36,10 @@ use tokio::time::Instant;
 use tower::ServiceExt as _;
 
 use crate::api::{self, ApiServer, Kind, User};
-use crate::check::Ledger;
+use crate::check::{Finding, Ledger};
 use crate::dice::Dice;
-use crate::plan::{Happening, Limits, Peer, Plan, Setting};
+use crate::doctored;
+use crate::plan::{Happening, Limits, Peer, Plan, Setting, Tampering};
 
 /// Where everything is that the schedules order.
 pub const NAMESPACE: &str = "shop";
@@ -45,7 +50,8 @@ const NEAR_MIDNIGHT: i64 = 1_780_012_680;
 const CA_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long the lease lasts where there are two replicas.
 const LEASE: Duration = Duration::from_secs(30);
-const ACCOUNTS: [&str; 2] = ["MPKI0000001.AutoRAO", "MPKI0000002.AutoRAO"];
+/// The accounts at the CA.
+pub const ACCOUNTS: [&str; 2] = ["MPKI0000001.AutoRAO", "MPKI0000002.AutoRAO"];
 const SITE: &str = "ra";
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
@@ -93,8 +99,21 @@ pub struct State {
     lagged: u64,
     /// The CA has forgotten an order whose id nobody had written down.
     has_forgotten_unknown: bool,
+    /// For how long searches were blind, weighed as a lag.
+    blinded: u64,
     edits: u64,
+    /// The names before the last edit.
+    names_before: BTreeMap<usize, String>,
     first_targets: BTreeMap<usize, Value>,
+    first_records: BTreeMap<usize, Value>,
+    /// Searches do not come to their end before this.
+    endless_until: Option<Instant>,
+    /// The last submit of an order, to be made again with another key.
+    submit: Option<Request<Bytes>>,
+    /// The account that the issuer has.
+    account: usize,
+    /// Records that are to be written once the CA has answered, by the process that is to.
+    held_back: Vec<(usize, api::Request)>,
 }
 
 struct Replica {
@@ -156,8 +175,15 @@ impl World {
             stood_still: 0,
             lagged: plan.setting.lag,
             has_forgotten_unknown: false,
+            blinded: 0,
             edits: 0,
+            names_before: BTreeMap::new(),
             first_targets: BTreeMap::new(),
+            first_records: BTreeMap::new(),
+            endless_until: None,
+            submit: None,
+            account: 0,
+            held_back: Vec::new(),
         };
         Self {
             state: Arc::new(Mutex::new(state)),
@@ -225,9 +251,12 @@ impl World {
 
     /// Has the ledger look at what is there now.
     pub fn examine(&self, state: &mut State) {
+        let (stood_still, lagged, blinded) = (state.stood_still, state.lagged, state.blinded);
         let State { api, ledger, .. } = state;
         let orders = self.site.orders().expect("orders");
-        ledger.look(api, &orders, self.now());
+        // A search takes its time, and so does what follows it.
+        let unseen = 30 + stood_still + lagged + blinded;
+        ledger.look(api, &orders, self.now(), unseen);
     }
 
     /// Creates the issuer, its credentials and the requests.
@@ -276,6 +305,7 @@ impl World {
     }
 
     fn put_credentials(&self, account: usize) {
+        self.lock().account = account;
         let secret = json!({
             "apiVersion": "v1", "kind": "Secret", "type": "Opaque",
             "metadata": {
@@ -295,12 +325,13 @@ impl World {
         let name = name(number);
         let mut state = self.lock();
         let dns_name = state.ledger.wanted(&name, number);
+        state.ledger.suspended(&name, None);
         let object = json!({
             "apiVersion": "chancery.dev/v1alpha1", "kind": "CertificateRequest",
             "metadata": {"name": name, "namespace": NAMESPACE},
             "spec": {
                 "issuerRef": {"name": "ca"},
-                "secretName": format!("{name}-tls"),
+                "secretName": self.plan.setting.target(number),
                 "dnsNames": [dns_name],
                 "privateKey": {"algorithm": "ECDSA"},
             },
@@ -344,7 +375,8 @@ impl World {
             client: self.client(number),
             namespace: "chancery-system".to_owned(),
             incarnation: format!("{number:032x}"),
-            lease_duration: (self.plan.setting.replicas > 1).then_some(LEASE),
+            lease_duration: (self.plan.setting.replicas > 1 && !is_removed(Mutant::LeaseCheck))
+                .then_some(LEASE),
             connector: Arc::new(Wire { world: self.clone(), replica: number }),
             clock,
             keys: Arc::new(Keys),
@@ -404,6 +436,17 @@ impl World {
                 process.go_on();
             }
         });
+    }
+
+    /// The CA has answered a process that is still there.
+    fn write_what_was_held_back(&self, replica: usize) {
+        let mut state = self.lock();
+        let (mine, others) =
+            std::mem::take(&mut state.held_back).into_iter().partition(|(one, _)| *one == replica);
+        state.held_back = others;
+        for (_, request) in mine {
+            self.carried_out(&mut state, &request);
+        }
     }
 
     // --- What goes wrong -----------------------------------------------------------------------
@@ -513,13 +556,49 @@ impl World {
                 let dns_name = {
                     let mut state = self.lock();
                     state.edits += 1;
+                    let before = state.ledger.wanted(&name, request);
+                    state.names_before.insert(request, before);
                     format!("{name}-edit-{}.example.ch", state.edits)
                 };
-                let path = format!("{}/{name}", resources("certificaterequests"));
-                let patch = json!({"spec": {"dnsNames": [dns_name]}});
-                if self.person(http::Method::PATCH, &path, &patch).status < 300 {
-                    self.lock().ledger.edited(&name, dns_name);
+                self.edit(&name, dns_name);
+            }
+            Happening::EditedBack { request } => {
+                let before = self.lock().names_before.remove(&request);
+                if let Some(before) = before {
+                    self.edit(&name(request), before);
                 }
+            }
+            Happening::Suspended { request, seconds: time } => {
+                let name = name(request);
+                if self.suspend(&name, true) {
+                    let world = self.clone();
+                    tokio::spawn(async move {
+                        pass(seconds(time)).await;
+                        world.suspend(&name, false);
+                    });
+                }
+            }
+            Happening::Released { request } => self.release(&name(request)),
+            Happening::Record { request, how } => self.tamper(request, how),
+            Happening::Cloned { request } => self.clone_order(&name(request)),
+            Happening::Blind { seconds: time } => {
+                self.lock().blinded += self.plan.setting.window / 3;
+                self.change_ca(|settings| settings.index_forgets = true);
+                self.later(time, |world| {
+                    world.change_ca(|settings| settings.index_forgets = false);
+                });
+            }
+            Happening::Endless { seconds } => self.lock().endless_until = in_seconds(seconds),
+            Happening::WrongKey => {
+                let fault =
+                    Fault { operation: Operation::Issue, times: 1, kind: FaultKind::WrongKey };
+                self.site.inject(fault).expect("a fault of certificates");
+            }
+            Happening::NameDropped { seconds: time } => {
+                self.change_ca(|settings| settings.drop_sans = vec![0]);
+                self.later(time, |world| {
+                    world.change_ca(|settings| settings.drop_sans.clear());
+                });
             }
             Happening::Renew { request } => {
                 let name = name(request);
@@ -528,7 +607,7 @@ impl World {
                 let patch =
                     json!({"metadata": {"annotations": {"chancery.dev/renew": nonce.to_string()}}});
                 if self.person(http::Method::PATCH, &path, &patch).status < 300 {
-                    self.lock().ledger.may_order(&name, 1);
+                    self.lock().ledger.wished(&name);
                 }
             }
             Happening::Recreate { request } => {
@@ -546,30 +625,25 @@ impl World {
             Happening::TargetRestored { request } => self.restore_target(request),
             Happening::AccountSwitched { seconds: time } => {
                 self.put_credentials(1);
-                let world = self.clone();
                 {
                     let mut state = self.lock();
                     for number in 0..self.plan.setting.requests {
                         state.ledger.may_order(&name(number), 2);
                     }
                 }
-                tokio::spawn(async move {
-                    pass(seconds(time)).await;
-                    world.put_credentials(0);
-                });
+                self.later(time, |world| world.put_credentials(0));
             }
             Happening::SearchLag { seconds: time } => {
-                let mut settings = self.site.settings();
                 let time = time.max(self.plan.setting.lag);
-                settings.search_lag_seconds = f64::from(u32::try_from(time).unwrap_or(u32::MAX));
-                self.site.configure(settings).expect("settings that make sense");
+                self.change_ca(|settings| {
+                    settings.search_lag_seconds =
+                        f64::from(u32::try_from(time).unwrap_or(u32::MAX));
+                });
                 let mut state = self.lock();
                 state.lagged = state.lagged.max(time);
             }
             Happening::Doubled => {
-                let mut settings = self.site.settings();
-                settings.duplicate_next = true;
-                self.site.configure(settings).expect("settings that make sense");
+                self.change_ca(|settings| settings.duplicate_next = true);
                 self.lock().ledger.doubled();
             }
             Happening::Forgotten | Happening::Rejected => {
@@ -625,17 +699,137 @@ impl World {
         }
     }
 
+    /// Does something so long later.
+    fn later(&self, time: u64, what: impl FnOnce(&Self) + Send + 'static) {
+        let world = self.clone();
+        tokio::spawn(async move {
+            pass(seconds(time)).await;
+            what(&world);
+        });
+    }
+
+    fn change_ca(&self, change: impl FnOnce(&mut SiteSettings)) {
+        let mut settings = self.site.settings();
+        change(&mut settings);
+        self.site.configure(settings).expect("settings that make sense");
+    }
+
+    /// A person has a request ask for this name.
+    fn edit(&self, name: &str, dns_name: String) {
+        let path = format!("{}/{name}", resources("certificaterequests"));
+        let patch = json!({"spec": {"dnsNames": [dns_name]}});
+        if self.person(http::Method::PATCH, &path, &patch).status < 300 {
+            let now = self.now();
+            self.lock().ledger.edited(name, dns_name, now);
+        }
+    }
+
+    /// Sets `suspend`, or takes it away; whether that was done.
+    fn suspend(&self, name: &str, is_suspended: bool) -> bool {
+        let path = format!("{}/{name}", resources("certificaterequests"));
+        let patch = json!({"spec": {"suspend": is_suspended}});
+        let answer = self.person(http::Method::PATCH, &path, &patch);
+        let is_done = answer.status < 300;
+        if is_done {
+            let announced = answer.body["status"]["order"]["reference"].as_str();
+            self.lock().ledger.suspended(name, is_suspended.then_some(announced));
+        }
+        is_done
+    }
+
+    /// A person gives the order up that the record is of, or else the one that the status knows.
+    fn release(&self, name: &str) {
+        let reference = {
+            let state = self.lock();
+            let record = state.api.object(Kind::Secret, NAMESPACE, &format!("{name}.order"));
+            let request = state.api.object(Kind::CertificateRequest, NAMESPACE, name);
+            record
+                .and_then(|it| it["metadata"]["annotations"][annotation::ORDER_REFERENCE].as_str())
+                .or_else(|| request?["status"]["order"]["reference"].as_str())
+                .map(str::to_owned)
+        };
+        let Some(reference) = reference else { return };
+        let path = format!("{}/{name}", resources("certificaterequests"));
+        let patch = json!({"metadata": {"annotations": {annotation::RELEASE: reference}}});
+        if self.person(http::Method::PATCH, &path, &patch).status < 300 {
+            self.lock().ledger.released(name, reference);
+        }
+    }
+
+    /// Somebody whom admission does not keep from it changes the record.
+    fn tamper(&self, number: usize, how: Tampering) {
+        let secrets = format!("/api/v1/namespaces/{NAMESPACE}/secrets");
+        let record = format!("{}.order", name(number));
+        let path = format!("{secrets}/{record}");
+        let mut state = self.lock();
+        let Some(before) = state.api.object(Kind::Secret, NAMESPACE, &record).cloned() else {
+            return;
+        };
+        let patch = |body: Value| request(http::Method::PATCH, &path, &body, User::Operator);
+        let delete = [
+            patch(json!({"metadata": {"annotations": {annotation::RELEASE: "yes"}}})),
+            request(http::Method::DELETE, &path, &Value::Null, User::Operator),
+        ];
+        let calls = match how {
+            Tampering::CutsKey => vec![patch(json!({"data": {"next.key": null}}))],
+            Tampering::Empties => vec![patch(json!({"data": {"next.json": "e30="}}))],
+            Tampering::Unlabels => {
+                vec![patch(json!({"metadata": {"labels": {annotation::ORDER_LABEL: null}}}))]
+            }
+            Tampering::Deletes => delete.into(),
+            Tampering::Restores => {
+                let first = state.first_records.get(&number).cloned().map(anew).unwrap_or_default();
+                let create = request(http::Method::POST, &secrets, &first, User::Operator);
+                delete.into_iter().chain([create]).collect()
+            }
+        };
+        state.ledger.is_tampering = true;
+        for call in calls {
+            let answer = self.carried_out(&mut state, &call);
+            self.note(&mut state, "person", &format!("{path} → {}", answer.status));
+        }
+        state.ledger.is_tampering = false;
+        let after = state.api.object(Kind::Secret, NAMESPACE, &record).cloned();
+        state.ledger.tampered(&name(number), &before, after.as_ref());
+        self.examine(&mut state);
+    }
+
+    /// Another cluster with the same objects and the same account orders next.
+    fn clone_order(&self, name: &str) {
+        let (submit, reference) = {
+            let state = self.lock();
+            let request = state.api.object(Kind::CertificateRequest, NAMESPACE, name);
+            let reference = request.and_then(|request| {
+                let number = request["status"]["orders"].as_i64().unwrap_or_default() + 1;
+                Some(format!("chancery-{}-{number}", request["metadata"]["uid"].as_str()?))
+            });
+            (state.submit.clone(), reference)
+        };
+        let (Some(submit), Some(reference)) = (submit, reference) else { return };
+        let key = PrivateKey::generate(KeyKind::EcdsaP256).expect("a key");
+        let spki = pki::sha256_hex(key.spki_der());
+        let names = Names { dns_names: vec!["clone.example.ch".to_owned()], ..Names::default() };
+        let der = csr::build(&key, &names).expect("a CSR");
+        let (parts, body) = submit.into_parts();
+        let mut body: Value = serde_json::from_slice(&body).expect("an order is JSON");
+        body["csr"] = pem::encode(&pem::Pem::new("CERTIFICATE REQUEST", der)).into();
+        body["tags"] = json!([reference, format!("spki-{}", &spki[..16])]);
+        self.lock().ledger.cloned(spki);
+        let body = body.to_string();
+        let mut submit = Request::from_parts(parts, axum::body::Body::from(body.clone()));
+        submit.headers_mut().insert(http::header::CONTENT_LENGTH, body.len().into());
+        let router = self.router.clone();
+        tokio::spawn(router.oneshot(submit));
+    }
+
     /// Puts the target back as it was when it was first delivered.
     fn restore_target(&self, number: usize) {
         let name = name(number);
-        let Some(mut first) = self.lock().first_targets.get(&number).cloned() else { return };
+        let Some(first) = self.lock().first_targets.get(&number).cloned() else { return };
         let secrets = format!("/api/v1/namespaces/{NAMESPACE}/secrets");
         self.lock().ledger.meddled(&name);
         self.person(http::Method::DELETE, &format!("{secrets}/{name}-tls"), &Value::Null);
-        for server_side in ["uid", "resourceVersion", "creationTimestamp"] {
-            first["metadata"].as_object_mut().expect("metadata").remove(server_side);
-        }
-        self.person(http::Method::POST, &secrets, &first);
+        self.person(http::Method::POST, &secrets, &anew(first));
     }
 
     /// Ends all processes and sets the store back.
@@ -656,7 +850,7 @@ impl World {
         }
     }
 
-    /// Keeps what the store holds, for when it is set back; and the first targets.
+    /// Keeps what the store holds, for when it is set back; and the first targets and records.
     pub fn keep(&self) {
         let mut state = self.lock();
         let now = Instant::now();
@@ -667,6 +861,11 @@ impl World {
                 state.api.object(Kind::Secret, NAMESPACE, &format!("{}-tls", name(number)));
             if let Some(target) = target.cloned() {
                 state.first_targets.entry(number).or_insert(target);
+            }
+            let record =
+                state.api.object(Kind::Secret, NAMESPACE, &format!("{}.order", name(number)));
+            if let Some(record) = record.cloned() {
+                state.first_records.entry(number).or_insert(record);
             }
         }
     }
@@ -683,9 +882,14 @@ impl World {
         let is_forgotten = state.has_forgotten_unknown
             || has(|one| matches!(one, Happening::Forgotten))
                 && has(|one| matches!(one, Happening::Recreate { .. }));
-        let all: [(bool, &str, &[&str]); 4] = [
+        let is_deleted = has(|one| {
+            let how = |how| matches!(how, Tampering::Deletes | Tampering::Restores);
+            matches!(one, Happening::Record { how: one, .. } if how(*one))
+        });
+        let is_recreated = has(|one| matches!(one, Happening::Recreate { .. }));
+        let all: [(bool, &str, &[&str]); 6] = [
             (
-                4 * (state.stood_still + state.lagged) >= 3 * window,
+                4 * (state.stood_still + state.lagged + state.blinded) >= 3 * window,
                 "pause and lag too long",
                 &["duplicate_orders"],
             ),
@@ -698,7 +902,14 @@ impl World {
             (
                 has(|one| matches!(one, Happening::SetBack { .. })),
                 "the store was set back",
-                &["duplicate_orders", "lost_keys", "over_limits", "stuck", "wrong_deliveries"],
+                &Finding::KINDS,
+            ),
+            // When orders were made is written there and nowhere else.
+            (is_deleted, "the record was taken away", &["over_limits"]),
+            (
+                is_deleted && is_recreated,
+                "record and request were taken away",
+                &["duplicate_orders", "over_limits"],
             ),
         ];
         all.into_iter()
@@ -773,12 +984,14 @@ impl World {
         }
         if has_no_rights && request.path.contains("/secrets") {
             pass(Duration::from_millis(1)).await;
-            return Some(Ok(ApiServer::forbidden(request)));
+            let mut answer = ApiServer::forbidden(request);
+            doctored::answered(request, &mut answer);
+            return Some(Ok(answer));
         }
         pass(latency(1, 4, &name)).await;
         let carry_out = || {
             let mut state = self.lock();
-            let answer = self.carried_out(&mut state, request);
+            let answer = self.served_to(replica, &mut state, request);
             self.note(&mut state, "api", &format!("{name} → {}", answer.status));
             answer
         };
@@ -843,6 +1056,23 @@ impl World {
             }
             _ => Ok(carry_out()),
         })
+    }
+
+    /// Carries a request of a process out.
+    fn served_to(&self, replica: usize, state: &mut State, request: &api::Request) -> api::Answer {
+        if doctored::is_held_back(request) {
+            state.held_back.push((replica, request.clone()));
+            return state.api.clone().call(request, self.now());
+        }
+        let named = doctored::name(request);
+        let stored = state.api.object(Kind::Secret, NAMESPACE, &named).cloned();
+        let sent = doctored::sent(request, stored.as_ref());
+        let mut answer = self.carried_out(state, &sent);
+        if request.method == http::Method::GET {
+            state.ledger.has_read(replica, &named);
+        }
+        doctored::answered(request, &mut answer);
+        answer
     }
 
     /// Somebody annotates the object of a write, or creates another of its name.
@@ -920,7 +1150,7 @@ impl World {
                     }
                 }
                 let events = world.lock().api.events(&mut watch);
-                for mut event in events {
+                for mut event in events.into_iter().map(doctored::told) {
                     event.push('\n');
                     if lines.unbounded_send(Ok(http_body::Frame::data(event.into()))).is_err() {
                         return;
@@ -1041,10 +1271,13 @@ impl Connector for Wire {
 impl Transport for Wire {
     async fn send(&self, call: Call) -> Result<Response<Bytes>, Failure> {
         let deadline = call.deadline;
+        let what = self.what(&call.request);
+        let asked = call.request.body().clone();
         let (answer, answered) = oneshot::channel();
         let wire = self.clone();
+        let sent = what.clone();
         tokio::spawn(async move {
-            if let Some(done) = wire.exchanged(call.request).await {
+            if let Some(done) = wire.exchanged(&sent, call.request).await {
                 let _ = answer.send(done);
             }
         });
@@ -1054,21 +1287,32 @@ impl Transport for Wire {
                 Err(_) => std::future::pending().await,
             }
         };
-        tokio::time::timeout(deadline, whole).await.unwrap_or_else(|_elapsed| {
+        let whole = tokio::time::timeout(deadline, whole).await.unwrap_or_else(|_elapsed| {
             Err(Failure::Unknown(format!(
                 "no complete answer came within {} s",
                 deadline.as_secs()
             )))
-        })
+        });
+        if what.contains("ca issue") {
+            self.world.write_what_was_held_back(self.replica);
+        }
+        doctored::heard(&what, &asked, whole)
     }
 }
 
 impl Wire {
-    async fn exchanged(&self, request: Request<Bytes>) -> Option<Result<Response<Bytes>, Failure>> {
-        let (world, replica) = (&self.world, self.replica);
+    fn what(&self, request: &Request<Bytes>) -> String {
         let path = request.uri().path().rsplit_once("/v2/").map_or("", |(_, path)| path);
-        let what = format!("ca {}", path.split('/').map(short).collect::<Vec<_>>().join("/"));
-        let (name, happening) = world.effect(replica, Peer::Ca, &what);
+        format!("ca {}", path.split('/').map(short).collect::<Vec<_>>().join("/"))
+    }
+
+    async fn exchanged(
+        &self,
+        what: &str,
+        request: Request<Bytes>,
+    ) -> Option<Result<Response<Bytes>, Failure>> {
+        let (world, replica) = (&self.world, self.replica);
+        let (name, happening) = world.effect(replica, Peer::Ca, what);
         if let Some(happening) = happening {
             world.befall(replica, happening);
         }
@@ -1080,8 +1324,15 @@ impl Wire {
         }
         pass(latency(18, 8, &name)).await;
         let carry_out = || async {
-            let answer = self.called(request.clone()).await;
+            let account = world.lock().account;
+            let answer = self.called(doctored::asked(request.clone(), account)).await;
             let mut state = world.lock();
+            if what.contains("ca issue") {
+                state.ledger.submitted(replica);
+                state.submit = Some(request.clone());
+            }
+            let is_endless = what.contains("orders") && is_before(state.endless_until);
+            let answer = answer.map(|it| if is_endless { doctored::cut_short(it) } else { it });
             world.examine(&mut state);
             let said = match &answer {
                 Ok(answer) => answer.status().as_u16().to_string(),
@@ -1180,6 +1431,14 @@ fn wall(start: i64, begun: Instant) -> Timestamp {
     Timestamp::from_second(start).expect("a time") + passed
 }
 
+/// As it is created again.
+fn anew(mut object: Value) -> Value {
+    for server_side in ["uid", "resourceVersion", "creationTimestamp"] {
+        object["metadata"].as_object_mut().expect("metadata").remove(server_side);
+    }
+    object
+}
+
 /// The name of a request.
 pub fn name(number: usize) -> String {
     ["a", "b", "c", "d"][number].to_owned()
@@ -1204,11 +1463,16 @@ fn of_condition<'a>(object: &'a Value, kind: &str, field: &str) -> Option<&'a st
     conditions.iter().find(|one| one["type"] == kind)?[field].as_str()
 }
 
+/// As the issuer has them, or is told that it has none of a kind.
 fn limits(limits: Limits) -> Value {
+    let told = |mutant, limit, none| if is_removed(mutant) { none } else { limit };
     let all = [
         ("ordersPerDay", limits.orders_per_day),
-        ("openOrders", limits.open_orders),
-        ("ordersPerRequestPerDay", limits.orders_per_request_per_day),
+        ("openOrders", told(Mutant::OpenOrders, limits.open_orders, 0)),
+        (
+            "ordersPerRequestPerDay",
+            told(Mutant::ChurnBreaker, limits.orders_per_request_per_day, 1000),
+        ),
         ("requestsPerSecond", limits.requests_per_second),
     ];
     let given = all.into_iter().filter(|(_, limit)| *limit > 0);

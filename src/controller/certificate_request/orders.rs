@@ -16,7 +16,6 @@ use crate::controller::Context;
 use crate::controller::certificate_request::perform::{
     csr, disclosed, examine, key_trouble, refused,
 };
-use crate::controller::cluster::secret::without_conditions;
 use crate::controller::cluster::{Error, ErrorKind};
 use crate::controller::issuer::accounts::{Account, IssuerNow};
 use crate::controller::issuer::quota::Allowance;
@@ -25,7 +24,6 @@ use crate::issuance::{
     KeyPlan, Mark, Observation, OrderDraft, OrderState, Outcome, Prepared, RawRecord, Read, Record,
     RecordRead, Request, Sent, Slot, Trouble, order, record,
 };
-use crate::mutant::{self, Mutant};
 use crate::outside::Disposition;
 use crate::outside::credentials::Credentials;
 use crate::pki::KeyKind;
@@ -113,7 +111,7 @@ fn own_credentials(seen: &Observation) -> Option<&Credentials> {
 
 /// Something was meant for another account than this one.
 fn is_elsewhere(name: &str, account: &Account) -> bool {
-    name != account.name && !mutant::is_removed(Mutant::AccountCheck)
+    name != account.name
 }
 
 async fn open(context: &Context, issuer: &IssuerNow<'_>) -> Result<Arc<Account>, Outcome> {
@@ -140,9 +138,6 @@ pub(in crate::controller) async fn write_record(
         made: draft.made.clone(),
         ..Mark::default()
     };
-    if mutant::is_removed(Mutant::WriteAhead) {
-        return claimed(context, seen, Box::new(unstored(draft, mark)));
-    }
     failpoint("before-record");
     let written = put(context, namespace, &name, draft, &mark).await;
     failpoint("after-record");
@@ -178,58 +173,24 @@ async fn put(
         Some((uid, version)) => (uid.as_str(), version.as_str()),
         None => {
             let secret = created(namespace, name, draft, mark);
-            let answer = context.cluster.create_secret(namespace, name, &secret).await;
-            let is_there = matches!(&answer, Err(error) if error.kind == ErrorKind::Conflict);
-            if !is_there || !mutant::is_removed(Mutant::ClaimCompareAndSwap) {
-                return answer;
-            }
-            ("", "")
+            return context.cluster.create_secret(namespace, name, &secret).await;
         }
     };
-    let mut patch = displaced(uid, version, draft, mark);
-    if mutant::is_removed(Mutant::ClaimCompareAndSwap) {
-        without_conditions(&mut patch);
-    }
+    let patch = displaced(uid, version, draft, mark);
     context.cluster.patch_secret(namespace, name, &patch).await
-}
-
-/// The record as it would be, were it stored before the submit.
-fn unstored(draft: &OrderDraft, mark: Mark) -> Record {
-    let base = draft.base.clone();
-    // Of none that exists: whatever is written on that condition is not.
-    let (uid, resource_version) = base.unwrap_or_else(|| (UNSTORED.to_owned(), "0".to_owned()));
-    let (next, issued) = (draft.next.clone(), draft.displaced.clone());
-    Record { uid, resource_version, next, issued, mark }
-}
-
-const UNSTORED: &str = "unstored";
-
-/// Stores the record of an order that was submitted without one.
-async fn store_late(context: &Context, seen: &Observation, record: &Record) {
-    let base = (record.uid.clone(), record.resource_version.clone());
-    let draft = OrderDraft {
-        base: Some(base).filter(|(uid, _)| uid != UNSTORED),
-        next: record.next.clone(),
-        displaced: record.issued.clone(),
-        made: record.mark.made.clone(),
-    };
-    let (namespace, name) = (&seen.request.namespace, seen.record_name());
-    if let Err(error) = put(context, namespace, &name, &draft, &record.mark).await {
-        tracing::error!(%error, "the record of an order that was submitted is not stored");
-    }
 }
 
 /// Whether the request asks for what it did when the run began. A run that stood still must not put
 /// an order that nobody wants any more in place of what the record tells of the last.
 fn is_as_seen(context: &Context, request: &Request) -> bool {
-    if mutant::is_removed(Mutant::RequestAsSeen) {
-        return true;
-    }
     let cached = context.stores.request(&request.namespace, &request.name);
     cached.is_some_and(|cached| cached.0.as_ref().is_ok_and(|cached| asks_for(cached, request)))
 }
 
-async fn stored_request(context: &Context, request: &Request) -> Read<CertificateRequest> {
+pub(super) async fn stored_request(
+    context: &Context,
+    request: &Request,
+) -> Read<CertificateRequest> {
     let api = Api::namespaced(context.cluster.client(), &request.namespace);
     let place = (request.namespace.as_str(), request.name.as_str());
     context.cluster.object(api, "certificaterequests", place).await
@@ -265,12 +226,7 @@ pub(in crate::controller) async fn claim(context: &Context, seen: &Observation) 
         ..Mark::default()
     };
     failpoint("before-claim");
-    let written = if mutant::is_removed(Mutant::SameCsr) {
-        put_with_another_key(context, seen, record, &mark).await
-    } else {
-        let is_conditional = !mutant::is_removed(Mutant::ClaimCompareAndSwap);
-        patch_mark(context, seen, record, &mark, is_conditional).await
-    };
+    let written = patch_mark(context, seen, record, &mark).await;
     failpoint("after-claim");
     match stored(seen, written) {
         Ok(record) => claimed(context, seen, record),
@@ -298,8 +254,7 @@ pub(in crate::controller) async fn mark(
         }
     }
     failpoint("before-mark");
-    let is_conditional = !mutant::is_removed(Mutant::MarkVersion);
-    let written = patch_mark(context, seen, record, mark, is_conditional).await;
+    let written = patch_mark(context, seen, record, mark).await;
     failpoint("after-mark");
     match stored(seen, written) {
         Ok(record) => Outcome::Marked(record),
@@ -312,43 +267,15 @@ async fn patch_mark(
     seen: &Observation,
     record: &Record,
     mark: &Mark,
-    is_conditional: bool,
 ) -> Result<Secret, Error> {
-    let mut patch = json!({
+    let patch = json!({
         "metadata": {
             "uid": record.uid,
             "resourceVersion": record.resource_version,
             "annotations": mark.annotations(),
         },
     });
-    if !is_conditional {
-        without_conditions(&mut patch);
-    }
     context.cluster.patch_secret(&seen.request.namespace, &seen.record_name(), &patch).await
-}
-
-/// Claims an order and gives it another key.
-async fn put_with_another_key(
-    context: &Context,
-    seen: &Observation,
-    record: &Record,
-    mark: &Mark,
-) -> Result<Secret, Error> {
-    let mut next = record.next.clone();
-    if let Some(private) = &next.private {
-        let plan = KeyPlan::Generate(private.kind());
-        if let Ok((key, csr_der, _)) = csr(context, seen, plan).await {
-            next = Slot {
-                order: next.order.with_csr(&csr_der),
-                private: key.private().cloned(),
-                ..next
-            };
-        }
-    }
-    let base = Some((record.uid.clone(), record.resource_version.clone()));
-    let (displaced, made) = (record.issued.clone(), mark.made.clone());
-    let draft = OrderDraft { base, next, displaced, made };
-    put(context, &seen.request.namespace, &seen.record_name(), &draft, mark).await
 }
 
 fn claimed(context: &Context, seen: &Observation, record: Box<Record>) -> Outcome {
@@ -357,9 +284,7 @@ fn claimed(context: &Context, seen: &Observation, record: Box<Record>) -> Outcom
     let window = seen.account.as_ref().map(|account| account.capabilities.settle_window);
     let window = window.unwrap_or_default();
     context.memory.claims.keep(&request.namespace, &request.name, claim, window);
-    if !mutant::is_removed(Mutant::SearchPerClaim) {
-        context.memory.searches.forget(&request.uid);
-    }
+    context.memory.searches.forget(&request.uid);
     Outcome::Claimed(record)
 }
 
@@ -495,7 +420,7 @@ pub(in crate::controller) async fn find(
     };
     let _permit = account.permits.acquire().await;
     let start = tokio::time::Instant::now();
-    let answer = account.ca.find(&order).await.map(Lookup::or_complete);
+    let answer = account.ca.find(&order).await;
     let disposition = match &answer {
         Ok(Lookup::Absent { .. }) => "absent",
         Ok(Lookup::Found(_)) => "found",
@@ -576,9 +501,6 @@ pub(in crate::controller) async fn submit(
     let start = tokio::time::Instant::now();
     let submitted = account.submit(&order, Permit::Claimed(claim), grant.spend()).await;
     failpoint("after-order");
-    if mutant::is_removed(Mutant::WriteAhead) && record.mark.attempt == 1 {
-        store_late(context, seen, record).await;
-    }
     let (disposition, outcome) = match submitted {
         Submitted::Accepted(progress) => {
             tracing::info!(
@@ -591,9 +513,6 @@ pub(in crate::controller) async fn submit(
         Submitted::Refused(error) => {
             let label = error.disposition.label();
             (label, Outcome::NotOrdered(Sent::Refused, refused(context, seen, issuer, error)))
-        }
-        Submitted::Unknown(error) if mutant::is_removed(Mutant::UnknownIsRefused) => {
-            ("refused", Outcome::NotOrdered(Sent::Refused, error.into()))
         }
         Submitted::Unknown(error) => {
             tracing::warn!(

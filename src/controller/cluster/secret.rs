@@ -13,7 +13,6 @@ use serde_json::json;
 use crate::api::{CertificateBundle, annotation};
 use crate::controller::cluster::Cluster;
 use crate::issuance::{BroughtCsr, CsrReference, Delivery, Key, Read, Target, Template};
-use crate::mutant::{self, Mutant};
 use crate::outside::credentials::{self, Credentials};
 use crate::outside::{Disposition, Error};
 use crate::pki::csr::Csr;
@@ -82,7 +81,7 @@ pub(in crate::controller) fn changed(
     for key in &delivery.removed_annotations {
         annotations[key] = serde_json::Value::Null;
     }
-    let mut patch = json!({
+    json!({
         "metadata": {
             "uid": uid,
             "resourceVersion": resource_version,
@@ -98,19 +97,7 @@ pub(in crate::controller) fn changed(
                 .private()
                 .map(|key| encode(key.to_pkcs8_pem().expose_secret().as_bytes())),
         },
-    });
-    if mutant::is_removed(Mutant::TargetVersion) {
-        without_conditions(&mut patch);
-    }
-    patch
-}
-
-/// Makes a conditional patch one that always succeeds.
-pub(in crate::controller) fn without_conditions(patch: &mut serde_json::Value) {
-    if let Some(metadata) = patch["metadata"].as_object_mut() {
-        metadata.remove("uid");
-        metadata.remove("resourceVersion");
-    }
+    })
 }
 
 /// Credentials from the Secret of this namespace and name, if it opted in to their use at all `hosts`.

@@ -21,7 +21,6 @@ use crate::ca::{OpenOrder, Phase, Progress};
 use crate::controller::Context;
 use crate::controller::certificate_request::FoundIssuer;
 use crate::controller::issuer::accounts::IssuerKey;
-use crate::mutant::{self, Mutant};
 use crate::outside::Disposition;
 
 const SHORTEST: Duration = Duration::from_secs(2);
@@ -144,9 +143,7 @@ impl OrderPoller {
     fn is_at(&self, issuer: &IssuerKey, reference: &str, account: &str) -> bool {
         let accounts = self.accounts();
         let entry = accounts.get(issuer).and_then(|polled| polled.orders.get(reference));
-        entry.is_some_and(|entry| {
-            entry.account == account || mutant::is_removed(Mutant::AccountCheck)
-        })
+        entry.is_some_and(|entry| entry.account == account)
     }
 
     /// Asks no more about an order.

@@ -30,7 +30,6 @@ use crate::controller::process::failpoint::failpoint;
 use crate::issuance::quota::{self, Draw, Reserved};
 use crate::issuance::{Limits, Outcome, Read, Trouble, Withheld, waits_for};
 use crate::metrics::LimitFigures;
-use crate::mutant::{self, Mutant};
 use crate::outside::Disposition;
 use crate::reason::Reason;
 
@@ -296,15 +295,13 @@ impl Purse {
         now: Timestamp,
     ) -> Result<Option<Draw>, Withheld> {
         let draw = issuer.limits.per_day.map(|limit| {
-            let stored = issuer.budget.filter(|_| !mutant::is_removed(Mutant::DayBudget));
-            (limit, Reserved::known(quota::day_of(now), stored, self.reserved).draw(limit))
+            (limit, Reserved::known(quota::day_of(now), issuer.budget, self.reserved).draw(limit))
         });
         if let Some((limit, Draw::Spent(day))) = draw {
             return Err(quota::spent(limit, day, &request.uid().unwrap_or_default()));
         }
         if let Some(limit) = issuer.limits.open
             && !has_open_order(stores, request)
-            && !mutant::is_removed(Mutant::OpenOrders)
         {
             let name = name_of(request);
             let open = open_orders(stores, issuer.key, Some(&name), &mut self.places);
@@ -395,7 +392,6 @@ async fn reserve_block<K: IssuerObject>(
     let limits = fresh.spec().limits.as_ref();
     let limit = limits.and_then(|limits| limits.orders_per_day).map_or(limit, |one| one.min(limit));
     let stored = fresh.status().and_then(|status| status.budget.as_ref());
-    let stored = stored.filter(|_| !mutant::is_removed(Mutant::DayBudget));
     let today = quota::day_of(now);
     let known = Reserved::known(today, stored, context.quotas.reserved(issuer));
     let next = match known.draw(limit) {

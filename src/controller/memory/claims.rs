@@ -11,15 +11,10 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::ca::Claim;
-use crate::mutant::{self, Mutant};
 
+/// By namespace and name of the request.
 #[derive(Default)]
-pub(in crate::controller) struct Claims {
-    won: Mutex<HashMap<(String, String), Won>>,
-    /// References of the orders that this process has submitted.
-    #[cfg(feature = "mutants")]
-    used: Mutex<std::collections::BTreeSet<String>>,
-}
+pub(in crate::controller) struct Claims(Mutex<HashMap<(String, String), Won>>);
 
 struct Won {
     claim: Claim,
@@ -28,7 +23,7 @@ struct Won {
 
 impl Won {
     fn is_old(&self) -> bool {
-        self.until <= Instant::now() && !mutant::is_removed(Mutant::ClaimAge)
+        self.until <= Instant::now()
     }
 }
 
@@ -66,21 +61,11 @@ impl Claims {
         name: &str,
         reference: &str,
     ) -> Option<Claim> {
-        let won = self.take_won(namespace, name, reference);
-        #[cfg(feature = "mutants")]
-        let won = self.noted(reference, won);
-        won
-    }
-
-    fn take_won(&self, namespace: &str, name: &str, reference: &str) -> Option<Claim> {
         let key = (namespace.to_owned(), name.to_owned());
         let mut entries = self.entries();
         let won = entries.get(&key)?;
         if won.claim.reference() != reference || won.is_old() {
             return None;
-        }
-        if mutant::is_removed(Mutant::ClaimOnce) {
-            return Some(Claim::won(reference.to_owned()));
         }
         entries.remove(&key).map(|won| won.claim)
     }
@@ -91,28 +76,7 @@ impl Claims {
     }
 
     fn entries(&self) -> MutexGuard<'_, HashMap<(String, String), Won>> {
-        self.won.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// Where all processes have one name, what another of them claimed is taken for won by this one.
-#[cfg(feature = "mutants")]
-impl Claims {
-    /// This reference, if the claim on its order is not known to be used.
-    pub(in crate::controller) fn inherited(&self, reference: &str) -> Option<String> {
-        let is_new = !self.used().contains(reference)
-            && !self.entries().values().any(|won| won.claim.reference() == reference);
-        (is_new && mutant::is_removed(Mutant::IncarnationId)).then(|| reference.to_owned())
-    }
-
-    fn noted(&self, reference: &str, won: Option<Claim>) -> Option<Claim> {
-        let claim = won.or_else(|| self.inherited(reference).map(Claim::won))?;
-        self.used().insert(reference.to_owned());
-        Some(claim)
-    }
-
-    fn used(&self) -> MutexGuard<'_, std::collections::BTreeSet<String>> {
-        self.used.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -10,7 +10,6 @@ use std::sync::{Mutex, PoisonError};
 use crate::api::AttemptInputs;
 use crate::ca::Progress;
 use crate::issuance::{IssuerState, Observation, Obtained, Rest};
-use crate::mutant::{self, Mutant};
 
 #[derive(Default)]
 pub(in crate::controller) struct Undelivered(Mutex<Entries>);
@@ -53,8 +52,7 @@ impl Undelivered {
     /// not be read; a certificate that does not fit is not kept.
     pub(in crate::controller) fn keep(&self, seen: &Observation, rest: &Rest) {
         let may_still_be = seen.trouble.is_some() || matches!(rest, Rest::TargetUnreadable(_));
-        let is_kept = may_still_be && !mutant::is_removed(Mutant::Undelivered);
-        if let Some(obtained) = seen.obtained.as_ref().filter(|_| is_kept) {
+        if let Some(obtained) = seen.obtained.as_ref().filter(|_| may_still_be) {
             let entry = (Basis::of(seen), obtained.clone());
             self.entries().obtained.insert(seen.request.uid.clone(), entry);
         }

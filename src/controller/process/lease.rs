@@ -41,7 +41,6 @@ use tokio::time::Instant;
 use self::election::{Record, Sighting, Step, Timing, decide};
 use crate::clock::Clock;
 use crate::controller::cluster::{Cluster, Error, ErrorKind};
-use crate::mutant::{self, Mutant};
 
 /// Name of the Lease, in the operator's namespace.
 const NAME: &str = "chancery";
@@ -90,15 +89,11 @@ impl Leadership {
 
     /// Who this process is in the claims that it wins.
     pub(in crate::controller) fn claimant(&self) -> &str {
-        if mutant::is_removed(Mutant::IncarnationId) { "chancery" } else { self.incarnation() }
+        self.incarnation()
     }
 
     /// Whether this process may act at this moment: it has the lease.
     pub(in crate::controller) fn is_held(&self) -> bool {
-        self.has_lease() || mutant::is_removed(Mutant::LeaseCheck)
-    }
-
-    fn has_lease(&self) -> bool {
         self.held().is_now()
     }
 
@@ -247,7 +242,7 @@ impl Election {
     }
 
     fn tell_of_loss(&mut self, why: &str) {
-        if self.told == Told::Holding && !self.leadership.has_lease() {
+        if self.told == Told::Holding && !self.leadership.is_held() {
             tracing::warn!(lease = %self.object(), "the lease is lost: {why}; nothing new is started");
             self.told = Told::Nothing;
         }
@@ -257,7 +252,7 @@ impl Election {
     fn tell_of_waiting(&mut self, why: String) {
         self.tell_of_loss(&why);
         let told = Told::Waiting(why);
-        if self.leadership.has_lease() || self.told == told {
+        if self.leadership.is_held() || self.told == told {
             return;
         }
         if let Told::Waiting(why) = &told {
@@ -340,7 +335,7 @@ impl Election {
 
     /// Gives the lease back, so that a standby need not wait for its end.
     async fn release(mut self) {
-        if !self.leadership.has_lease() {
+        if !self.leadership.is_held() {
             return;
         }
         self.leadership.lose();

@@ -9,7 +9,6 @@ use crate::issuance::certificate::key::Key;
 use crate::issuance::certificate::renewal::{Renewal, renewal};
 use crate::issuance::certificate::requested::Requested;
 use crate::issuance::observation::{Observation, Obtained, Read, Request, Target, Template};
-use crate::mutant::{self, Mutant};
 
 /// Type of a Secret with certificate and key; the API server sees to it that it has both.
 pub(in crate::issuance) const TLS: &str = "kubernetes.io/tls";
@@ -109,9 +108,7 @@ impl Observation {
     }
 
     fn live_standing(&self, target: &Target) -> Standing {
-        if let Some(why) =
-            self.foreign(target).filter(|_| !mutant::is_removed(Mutant::ForeignTarget))
-        {
+        if let Some(why) = self.foreign(target) {
             return Standing::Foreign(why);
         }
         let Some(key) = self.key_in(target) else {

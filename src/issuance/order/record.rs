@@ -18,7 +18,6 @@ use crate::ca::{OrderKind, Previous};
 use crate::issuance::certificate::key::Key;
 use crate::issuance::certificate::requested::Requested;
 use crate::issuance::quota;
-use crate::mutant::{self, Mutant};
 use crate::pki::csr::Csr;
 use crate::pki::{self, Certificate, Names, PrivateKey};
 
@@ -198,13 +197,6 @@ impl StoredOrder {
     #[must_use]
     pub fn csr_der(&self) -> Vec<u8> {
         base64::engine::general_purpose::STANDARD.decode(&self.csr).unwrap_or_default()
-    }
-
-    /// The same order for another key.
-    #[must_use]
-    pub(crate) fn with_csr(&self, csr_der: &[u8]) -> Self {
-        let csr = base64::engine::general_purpose::STANDARD.encode(csr_der);
-        Self { csr, ..self.clone() }
     }
 
     /// What the certificate is requested with.
@@ -404,7 +396,7 @@ fn read(raw: &RawRecord) -> Result<Record, Fault> {
     let next = slot(raw, NEXT, NEXT_KEY, Some(OLD_KEY))?
         .ok_or_else(|| Fault::Damaged(format!("its key {NEXT} is missing")))?;
     let digest = raw.annotations.get(annotation::ORDER_DIGEST).map(String::as_str);
-    if digest != Some(digest_of(&raw.data).as_str()) && !mutant::is_removed(Mutant::RecordDigest) {
+    if digest != Some(digest_of(&raw.data).as_str()) {
         return Err(Fault::Damaged("its data were changed since Chancery wrote them".to_owned()));
     }
     Ok(Record {
