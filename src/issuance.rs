@@ -23,6 +23,7 @@
 //! A late writer loses: 5 fails where the target moved, 6 where the request moved. Unreadable is
 //! not absent: a target that cannot be read ends the run before 3.
 
+mod attempt;
 mod certificate;
 mod decide;
 mod describe;
@@ -34,10 +35,14 @@ pub mod issuer;
 mod mutants;
 mod observation;
 pub mod order;
+mod previous;
 pub mod quota;
+mod step;
+mod trouble;
 #[cfg(test)]
 mod world;
 
+pub use self::attempt::repair_pause;
 pub use self::certificate::delivery::Delivery;
 pub use self::certificate::key::{BroughtCsr, CsrReference, Key};
 pub use self::certificate::reissue::Reissue;
@@ -46,18 +51,23 @@ pub use self::certificate::renewal::RenewBefore;
 pub use self::certificate::requested::Requested;
 #[cfg(not(feature = "mutants"))]
 pub use self::decide::decide;
-pub use self::decide::{KeyPlan, Rest, Step, repair_pause};
+pub use self::describe::{Description, Notice, Requeue, describe};
 #[cfg(feature = "mutants")]
 pub use self::mutants::decide;
-
-pub use self::describe::{Description, Notice, Requeue, describe};
 pub use self::observation::{
-    Account, CachedTarget, IssuerState, Observation, Obtained, Outcome, Previous, Read, Request,
-    Target, Template, Trouble, waits_for,
+    Account, CachedTarget, IssuerState, Observation, Obtained, Outcome, Read, Request, Target,
+    Template,
 };
+pub use self::order::following::{Following, following};
+pub use self::order::hold::Hold;
 pub use self::order::record;
 pub use self::order::record::{
     Mark, OrderDraft, OrderState, RawRecord, Record, RecordRead, Slot, record_name,
 };
-pub use self::order::{Hold, OrderSeen, Prepared, Sent, Sought};
+pub use self::order::seen::{
+    OrderSeen, OrderStage, Prepared, Sent, Sought, UnusedClaim, adopt, others,
+};
+pub use self::previous::{Previous, waits_for};
 pub use self::quota::{Limits, QuotaSeen, Withheld};
+pub use self::step::{KeyPlan, Rest, Step};
+pub use self::trouble::Trouble;

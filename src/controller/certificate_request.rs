@@ -32,9 +32,9 @@ use crate::api::{
 };
 use crate::ca::{OpenOrder, registry};
 use crate::issuance::{
-    CachedTarget, CsrReference, Description, IssuerState, Notice, Observation, OrderSeen, Outcome,
-    Previous, QuotaSeen, RenewBefore, Request, Requeue, Rest, Step, Template, Trouble, decide,
-    describe, record_name,
+    CachedTarget, CsrReference, Description, Following, IssuerState, Notice, Observation,
+    OrderSeen, Outcome, Previous, QuotaSeen, RenewBefore, Request, Requeue, Rest, Step, Template,
+    Trouble, UnusedClaim, decide, describe, following, record_name,
 };
 use crate::outside::Disposition;
 use crate::reason::Reason;
@@ -107,11 +107,10 @@ async fn run(context: &Arc<Context>, request: &CertificateRequest) -> Action {
     if seen.delivered.is_some() && is_repair {
         context.memory.repairs.note(&seen);
     }
-    // Where the chain does not verify, the bundle may have been mended without a word.
-    if matches!(&rest, Rest::Failed(trouble) if trouble.reason == Reason::ChainNotTrusted) {
+    if rest.doubts_account() {
         issuer.now(context).iter().for_each(|issuer| context.accounts.reopen(&issuer.key));
     }
-    let known = if seen.order.announced { written.status.clone() } else { known };
+    let known = if seen.order.is_announced() { written.status.clone() } else { known };
     let finished =
         finish(context, &mut written, known.unwrap_or_default(), owed, &seen, &rest).await;
     if let Some(issuer) = issuer.limited() {
@@ -204,31 +203,15 @@ async fn announce(
 
 /// Has the CA asked about an order it has, or about it no more.
 fn follow(context: &Arc<Context>, issuer: &FoundIssuer, seen: &Observation, rest: &Rest) {
-    // What is stored counts; the status is a hint.
-    let (reference, account, since, replaces) = match (seen.record(), &seen.previous.order) {
-        (Some(record), _) => {
-            let order = &record.next.order;
-            let replaces = record.next.kind.previous().map(|previous| previous.serial().to_owned());
-            (order.reference.clone(), order.account.clone(), Some(order.since), replaces)
-        }
-        (None, Some(hint)) => {
-            let since = hint.submitted_at.as_ref().map(|time| time.0);
-            (hint.reference.clone(), hint.account.clone(), since, None)
-        }
-        (None, None) => return,
-    };
-    match (issuer, seen.order_id()) {
-        (FoundIssuer::Found { key, .. }, Some(id)) if rest.follows_order() => {
-            let since = since.unwrap_or(seen.now);
-            let open = (OpenOrder { reference, id, since, replaces }, account);
+    match (following(seen, rest), issuer) {
+        (Some(Following::Ask { open, account }), FoundIssuer::Found { key, .. }) => {
             let request = (seen.request.namespace.clone(), seen.request.name.clone());
-            context.order_poller.follow(context, key, open, request, seen.order.progress.clone());
+            let progress = seen.order.progress.clone();
+            context.order_poller.follow(context, key, (open, account), request, progress);
         }
-        _ if matches!(
-            rest,
-            Rest::IssuerNotReady(_) | Rest::IssuerMissing | Rest::Deleted | Rest::Abandoned
-        ) => {}
-        _ => context.order_poller.forget(&reference),
+        (Some(Following::Ask { open: OpenOrder { reference, .. }, .. }), _)
+        | (Some(Following::Nothing { reference }), _) => context.order_poller.forget(&reference),
+        (Some(Following::AsBefore) | None, _) => {}
     }
 }
 
@@ -478,13 +461,11 @@ fn order_seen(
     previous: &Previous,
     issuer: &FoundIssuer,
 ) -> OrderSeen {
-    let (claim, is_claim_old) =
-        context.memory.claims.unused(&request.namespace, &request.name).unzip();
-    let is_claim_old = is_claim_old.unwrap_or(false);
+    let claim = context.memory.claims.unused(&request.namespace, &request.name);
+    let claim = claim.map(|(reference, is_old)| UnusedClaim { reference, is_old });
     let mut seen = OrderSeen {
         incarnation: context.leadership.claimant().to_owned(),
         claim,
-        is_claim_old,
         sought: context.memory.searches.recall(&request.uid),
         ..OrderSeen::default()
     };
@@ -517,7 +498,7 @@ fn quota_seen(
     let made = context.stores.records.get(&record).map(|record| {
         // What is damaged is told of where the record is read.
         let text = record.annotations().get(annotation::ORDERS_MADE);
-        text.and_then(|text| crate::issuance::quota::read(text)).unwrap_or_default()
+        text.and_then(|text| crate::issuance::quota::made::read(text)).unwrap_or_default()
     });
     QuotaSeen { limits: issuer.limits, granted: false, withheld: withheld.flatten(), made }
 }

@@ -2,10 +2,10 @@
 
 mod attempt;
 mod issuing;
-mod notices;
+pub(super) mod notices;
 mod order;
 mod ready;
-mod requeue;
+pub(super) mod requeue;
 mod wait;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
@@ -19,8 +19,8 @@ pub use self::requeue::Requeue;
 use self::requeue::requeue;
 use self::wait::wait;
 use super::certificate::standing::Held;
-use super::decide::Rest;
 use super::observation::Observation;
+use super::step::Rest;
 use crate::api::condition::{self, ISSUING, STALLED, Verdict};
 use crate::api::{CertificateRequestStatus, DeliveredCertificate, Wait};
 

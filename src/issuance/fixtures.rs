@@ -13,11 +13,13 @@ use rcgen::{
 use secrecy::ExposeSecret as _;
 
 use super::certificate::delivery::Delivery;
-use super::decide::{Rest, Step, decide};
+use super::decide::decide;
 use super::observation::{
-    Account, CachedTarget, IssuerState, Observation, Obtained, Outcome, Previous, Read, Request,
-    Target, Template,
+    Account, CachedTarget, IssuerState, Observation, Obtained, Outcome, Read, Request, Target,
+    Template,
 };
+use super::previous::Previous;
+use super::step::{Rest, Step};
 use super::{Description, RenewBefore, describe};
 use crate::api::{CertificateRequestStatus, RotationPolicy};
 use crate::ca::{Blocks, Capabilities};

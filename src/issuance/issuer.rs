@@ -3,8 +3,9 @@
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
-use super::describe::{Notice, Requeue};
-use super::former;
+use super::describe::notices::Notice;
+use super::describe::requeue::Requeue;
+use super::previous::credentials_refused;
 use crate::api::IssuerStatus;
 use crate::api::condition::{self, READY, STALLED, Verdict};
 use crate::outside::{Disposition, Error};
@@ -47,13 +48,6 @@ impl IssuerObservation {
         (self.status.order_found_at.as_ref() != Some(&found))
             .then(|| IssuerStatus { order_found_at: Some(found), ..self.status.clone() })
     }
-}
-
-/// When the CA refused the credentials, by the status of the issuer.
-#[must_use]
-pub fn credentials_refused(status: &IssuerStatus) -> Option<Timestamp> {
-    let refused = status.credentials_refused_at.as_ref().map(|time| time.0);
-    refused.or_else(|| former::credentials_refused(status))
 }
 
 /// What to do.

@@ -4,10 +4,12 @@
 use jiff::SignedDuration;
 
 use super::certificate::delivery::New;
-use super::decide::{self, Rest, Step};
+use super::decide::{self};
 use super::observation::Observation;
+use super::order::hold::Hold;
 use super::order::record::{Mark, OrderState, Record, RecordRead};
-use super::order::{ABSENT_ENOUGH, Hold};
+use super::order::seen::{ABSENT_ENOUGH, UnusedClaim};
+use super::step::{Rest, Step};
 use crate::ca::{Lookup, Phase};
 use crate::mutant::{self, Mutant};
 
@@ -25,8 +27,12 @@ pub fn decide(seen: &Observation) -> Step {
 #[expect(clippy::wildcard_enum_match_arm, reason = "the others are taken away elsewhere")]
 fn show(mutant: Mutant, seen: &mut Observation) {
     match mutant {
-        Mutant::ClaimAge => seen.order.is_claim_old = false,
-        Mutant::EndedHold if !seen.order.announced => {
+        Mutant::ClaimAge => {
+            if let Some(claim) = &mut seen.order.claim {
+                claim.is_old = false;
+            }
+        }
+        Mutant::EndedHold if !seen.order.is_announced() => {
             if let Some(record) = record_mut(seen).filter(|one| has_failed(one.mark.state)) {
                 record.mark.state = OrderState::Superseded;
             }
@@ -41,7 +47,7 @@ fn show(mutant: Mutant, seen: &mut Observation) {
         Mutant::PositiveControl => seen.order.proven = true,
         Mutant::ReleaseByName
             if seen.request.release.is_some()
-                && !seen.order.announced
+                && !seen.order.is_announced()
                 && seen.order.claim.is_none() =>
         {
             seen.request.release = seen.released_by();
@@ -74,13 +80,13 @@ fn show(mutant: Mutant, seen: &mut Observation) {
 fn take(mutant: Mutant, mut seen: Observation, step: Step) -> Step {
     match (mutant, step) {
         (Mutant::Announcement, Step::Announce) => {
-            seen.order.announced = true;
+            seen.order.announced();
             decide::decide(&seen)
         }
         (Mutant::FindFirst, Step::Find)
             if seen.record().is_some_and(|record| seen.has_unused_claim(record)) =>
         {
-            seen.order.lookup = Some(Ok(Lookup::Absent { complete: true, doubt: None }));
+            seen.order.searched(Ok(Lookup::Absent { complete: true, doubt: None }));
             decide::decide(&seen)
         }
         (Mutant::DeliveredOnce, Step::Mark(Mark { state: OrderState::Forgotten, .. }))
@@ -89,7 +95,7 @@ fn take(mutant: Mutant, mut seen: Observation, step: Step) -> Step {
             Step::Claim
         }
         (Mutant::UnusableHold, Step::Rest(Rest::Held(Hold::Unusable(_))))
-            if !seen.order.announced =>
+            if !seen.order.is_announced() =>
         {
             let mark = seen.record().map(|record| record.mark.clone()).unwrap_or_default();
             Step::Mark(Mark { state: OrderState::Superseded, ..mark })
@@ -113,7 +119,7 @@ fn has_failed(state: OrderState) -> bool {
 
 /// The search of this run says that there is no such order.
 fn is_absent(seen: &Observation) -> bool {
-    matches!(seen.order.lookup, Some(Ok(Lookup::Absent { complete: true, .. })))
+    matches!(seen.order.lookup(), Some(Ok(Lookup::Absent { complete: true, .. })))
 }
 
 fn record_mut(seen: &mut Observation) -> Option<&mut Record> {
@@ -129,7 +135,7 @@ fn take_for_own(seen: &mut Observation) {
     let (claim, reference) = (record.mark.claim.clone(), record.next.order.reference.clone());
     if !mutant::has_submitted(&seen.order.incarnation, &reference) {
         seen.order.incarnation = claim;
-        seen.order.claim = Some(reference);
+        seen.order.claim = Some(UnusedClaim { reference, is_old: false });
     }
 }
 

@@ -9,18 +9,14 @@ use super::certificate::key::{BroughtCsr, CsrReference, Key};
 use super::certificate::renewal::RenewBefore;
 use super::certificate::requested::Requested;
 use super::order::record::{Record, RecordRead};
-use super::order::{self, OrderSeen, Prepared, Sent, Sought};
+use super::order::seen::{OrderSeen, Prepared, Sent, Sought};
+use super::previous::{Previous, credentials_refused};
 use super::quota::{QuotaSeen, Withheld};
-use super::{former, issuer};
-use crate::api::{
-    AttemptInputs, CertificateRequestStatus, DeliveredCertificate, IssuerStatus, OrderStatus,
-    RotationPolicy, Wait, condition,
-};
+use super::trouble::Trouble;
+use crate::api::{AttemptInputs, CertificateRequestStatus, IssuerStatus, RotationPolicy};
 use crate::ca::{Blocks, Capabilities, Lookup, Progress};
 use crate::outside::credentials::Credentials;
-use crate::outside::{Disposition, Error};
 use crate::pki::{Certificate, KeyKind, Names, PrivateKey};
-use crate::reason::Reason;
 
 /// Everything [`super::decide`] looks at.
 #[derive(Clone, Debug)]
@@ -145,7 +141,7 @@ impl Request {
     /// its own it needs none of the issuer's, which the CA refused.
     #[must_use]
     pub fn needs_not(&self, status: &IssuerStatus) -> bool {
-        self.credentials.is_some() && issuer::credentials_refused(status).is_some()
+        self.credentials.is_some() && credentials_refused(status).is_some()
     }
 }
 
@@ -172,43 +168,6 @@ pub enum IssuerState {
         /// The account in one line.
         account: Option<String>,
     },
-}
-
-/// What earlier runs wrote into the status.
-#[derive(Clone, Debug, Default)]
-pub struct Previous {
-    /// Certificates delivered so far.
-    pub revision: i64,
-    /// The certificate delivered last.
-    pub certificate: Option<DeliveredCertificate>,
-    /// Failed attempts since the last success.
-    pub failed_attempts: i32,
-    /// When the last of them was.
-    pub last_failure: Option<Timestamp>,
-    /// When the next one is due.
-    pub next_attempt: Option<Timestamp>,
-    /// What the last failed attempt was made with.
-    pub last_attempt: Option<AttemptInputs>,
-    /// What is waited for.
-    pub wait: Option<Wait>,
-    /// Reason and message of the condition `Issuing`: to be said again, and not to be looked into.
-    pub said: Option<(String, String)>,
-    /// When the certificate will be renewed.
-    pub renewal: Option<Timestamp>,
-    /// The certificate was there at the last look.
-    pub has_certificate: bool,
-    /// The order that was open.
-    pub order: Option<OrderStatus>,
-    /// Number of the order made last.
-    pub orders: i64,
-}
-
-impl Previous {
-    /// A limit of the issuer was reached.
-    #[must_use]
-    pub fn waits_for_limit(&self) -> bool {
-        self.wait.is_some_and(|wait| wait.on.limit().is_some())
-    }
 }
 
 /// Metadata of the target from the watch.
@@ -267,60 +226,6 @@ pub struct Obtained {
     pub candidates: Vec<Certificate>,
 }
 
-/// Why a run ends without its certificate.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Trouble {
-    /// What happens next.
-    pub disposition: Disposition,
-    /// One word in camel case.
-    pub reason: Reason,
-    /// What was tried and what came of it.
-    pub message: String,
-    /// Counts as a failed attempt: the next one waits longer.
-    pub counts: bool,
-}
-
-/// What a request waits for, by its status.
-#[must_use]
-pub fn waits_for(status: &CertificateRequestStatus) -> Option<Wait> {
-    status.wait.or_else(|| former::wait(status))
-}
-
-impl From<&CertificateRequestStatus> for Previous {
-    fn from(status: &CertificateRequestStatus) -> Self {
-        let issuing = condition::find(&status.conditions, condition::ISSUING);
-        let order = status.order.clone().map(|order| OrderStatus {
-            actor: order.actor.or_else(|| former::actor(&order)),
-            ..order
-        });
-        Self {
-            revision: status.revision.unwrap_or_default(),
-            certificate: status.certificate.clone(),
-            failed_attempts: status.failed_attempts.unwrap_or_default(),
-            last_failure: status.last_failure_time.as_ref().map(|time| time.0),
-            next_attempt: status.next_attempt_time.as_ref().map(|time| time.0),
-            last_attempt: status.last_attempt.clone(),
-            wait: waits_for(status),
-            said: issuing.map(|found| (found.reason.clone(), found.message.clone())),
-            renewal: status.renewal_time.as_ref().map(|time| time.0),
-            has_certificate: status.renewal_time.is_some() || former::has_certificate(status),
-            order,
-            orders: status.orders.unwrap_or_default(),
-        }
-    }
-}
-
-impl From<Error> for Trouble {
-    fn from(error: Error) -> Self {
-        Self {
-            disposition: error.disposition,
-            reason: error.reason,
-            message: error.message,
-            counts: true,
-        }
-    }
-}
-
 /// What an effect came to.
 #[derive(Debug)]
 pub enum Outcome {
@@ -345,8 +250,8 @@ pub enum Outcome {
     },
     /// The target was changed by somebody else in between.
     Conflict,
-    /// The record was read; with uid and resourceVersion of the Secret of its name.
-    RecordRead(RecordRead, Option<(String, String)>),
+    /// The record was read.
+    RecordRead(RecordRead),
     /// Key, CSR and parameters of an order are made, and the CA has examined it.
     Prepared(Prepared),
     /// The record was written, and with it the claim won.
@@ -451,16 +356,6 @@ impl Observation {
         }
     }
 
-    /// Whether what is to be done now puts in order what somebody else changed.
-    #[must_use]
-    pub fn is_repair(&self) -> bool {
-        match super::certificate::reissue::reissue(self, &self.standing()) {
-            Some(reissue) => reissue.is_repair(),
-            // Nothing new is needed: the old pair is written in better order.
-            None => true,
-        }
-    }
-
     /// What an attempt would be made with now.
     #[must_use]
     pub fn attempt(&self) -> AttemptInputs {
@@ -475,28 +370,6 @@ impl Observation {
             credentials_resource_version: self.request.credentials_version.clone(),
             csr_resource_version: self.request.csr.as_ref().and_then(|csr| csr.version.clone()),
         }
-    }
-
-    /// The record as it is now. What was learned of another order, or under another claim, says
-    /// nothing of this one: somebody may have put it there, and submitted it, meanwhile.
-    fn record_read(&mut self, read: RecordRead, base: Option<(String, String)>) {
-        let order = &mut self.order;
-        if let RecordRead::Present(record) = &read {
-            let about = (record.next.order.reference.clone(), record.claim_id());
-            let hinted = self.previous.order.as_ref().map(|hint| &hint.reference);
-            let before = order.about.as_ref().map(|(reference, _)| reference).or(hinted);
-            if before.is_some_and(|before| *before != about.0) {
-                order.progress = None;
-                order.submitted = None;
-            }
-            if order.about.as_ref().is_some_and(|before| *before != about) {
-                order.lookup = None;
-                order.announced = false;
-            }
-            order.about = Some(about);
-        }
-        order.record = Some(read);
-        order.base = base;
     }
 
     /// The observation after an effect: what a second read would show.
@@ -523,58 +396,22 @@ impl Observation {
                 self.cached = None;
                 self.conflicts += 1;
             }
-            Outcome::RecordRead(read, base) => self.record_read(read, base),
+            Outcome::RecordRead(read) => {
+                let hinted = self.previous.order.as_ref().map(|hint| hint.reference.as_str());
+                self.order.read(read, hinted);
+            }
             Outcome::Prepared(prepared) => self.order.prepared = Some(prepared),
-            Outcome::Claimed(record) => {
-                self.order = OrderSeen {
-                    claim: Some(record.next.order.reference.clone()),
-                    about: Some((record.next.order.reference.clone(), record.claim_id())),
-                    base: Some((record.uid.clone(), record.resource_version.clone())),
-                    record: Some(RecordRead::Present(record)),
-                    incarnation: self.order.incarnation,
-                    sought: self.order.sought,
-                    proven: self.order.proven,
-                    conflicts: self.order.conflicts,
-                    ..OrderSeen::default()
-                };
-            }
-            Outcome::Marked(record) => {
-                self.order.base = Some((record.uid.clone(), record.resource_version.clone()));
-                self.order.record = Some(RecordRead::Present(record));
-            }
-            Outcome::RecordConflict => {
-                self.order.record = None;
-                self.order.base = None;
-                self.order.conflicts += 1;
-            }
-            Outcome::Announced(status) => {
-                let told = Previous::from(&*status);
-                self.order.announced = true;
-                self.previous.order = told.order;
-                self.previous.orders = told.orders;
-                self.previous.wait = told.wait;
-                self.previous.said = told.said;
-            }
+            Outcome::Claimed(record) => self.order = self.order.claimed(record),
+            Outcome::Marked(record) => self.order.record = Some(RecordRead::Present(record)),
+            Outcome::RecordConflict => self.order.lost_to_another(),
+            Outcome::Announced(status) => self.announced(&status),
             Outcome::Searched(answer, sought) => {
-                if let Ok(Lookup::Found(found)) = &answer {
-                    // Where all are for other keys, what was known of ours stands.
-                    if let Some(found) = order::adopt(found) {
-                        self.order.progress = Some(found.progress.clone());
-                    }
-                    self.order.others = order::others(found);
-                }
+                self.order.searched(answer);
                 self.order.sought = sought;
-                self.order.lookup = Some(answer);
             }
             Outcome::SearchedBefore(answer) => self.order.before = Some(answer),
-            Outcome::Ordered(progress) => {
-                self.order.claim = None;
-                self.order.progress = Some(progress);
-            }
-            Outcome::NotOrdered(sent, trouble) => {
-                self.order.claim = None;
-                self.order.submitted = Some((sent, trouble));
-            }
+            Outcome::Ordered(progress) => self.order.taken(progress),
+            Outcome::NotOrdered(sent, trouble) => self.order.not_taken_for(sent, trouble),
             Outcome::Granted => {
                 self.quota.granted = true;
                 self.quota.withheld = None;
@@ -585,5 +422,15 @@ impl Observation {
             Outcome::Failed(trouble) => self.trouble = Some(trouble),
         }
         self
+    }
+
+    /// The status was written before the submit, and says what it says now.
+    fn announced(&mut self, status: &CertificateRequestStatus) {
+        let told = Previous::from(status);
+        self.order.announced();
+        self.previous.order = told.order;
+        self.previous.orders = told.orders;
+        self.previous.wait = told.wait;
+        self.previous.said = told.said;
     }
 }

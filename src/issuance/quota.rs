@@ -8,14 +8,14 @@
 //! - A day that has begun in the status stays, whatever a clock that was set back says.
 //! - Everything that may end in a submit passes one gate.
 
+pub(super) mod gate;
+pub mod made;
+
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 
 use super::certificate::renewal::jitter;
-use super::decide::{Rest, Step};
-use super::observation::Observation;
-use super::order::record::{OrderState, Record, RecordRead};
 use crate::api::{DayBudget, Limits as LimitsSpec, OrderPhase, OrderStatus};
 use crate::reason::Reason;
 
@@ -23,9 +23,6 @@ use crate::reason::Reason;
 const ORDERS_PER_REQUEST: u32 = 10;
 /// The window in which the orders for one request are counted.
 const WINDOW: SignedDuration = SignedDuration::from_hours(24);
-/// What has left the window is remembered a little longer: a clock that was ahead for a while must
-/// not make it forgotten.
-const MEMORY: SignedDuration = SignedDuration::from_hours(25);
 /// A block is this part of the limit: so much a process that dies may lose.
 const BLOCKS: u32 = 10;
 /// What waits for a new day goes on within so many seconds after midnight, and not all of it at once.
@@ -125,23 +122,6 @@ impl Withheld {
         match self {
             Self::Day { until, .. } | Self::Churn { until, .. } => Some(*until),
             Self::Open { .. } => None,
-        }
-    }
-
-    /// The limit, the figures, and how it goes on.
-    pub(super) fn message(&self, seen: &Observation) -> String {
-        let issuer = &seen.request.issuer;
-        match self {
-            Self::Day { limit, day, until } => format!(
-                "{issuer} has used the {limit} orders that its spec.limits.ordersPerDay allows on {day} (UTC): the request goes on by itself at {until}, or when the limit is raised"
-            ),
-            Self::Open { limit, open } => format!(
-                "{issuer} has {open} open orders, and its spec.limits.openOrders allows {limit}: the request goes on by itself when one of them ends, or when the limit is raised"
-            ),
-            Self::Churn { limit, made, until } => format!(
-                "{made} orders were made for request {} within 24 hours, and spec.limits.ordersPerRequestPerDay of {issuer} allows {limit}: find out what changes the request, or deletes and creates it again, then raise the limit or wait; the request goes on by itself at {until}",
-                seen.request.name
-            ),
         }
     }
 }
@@ -247,17 +227,6 @@ pub fn is_open(order: Option<&OrderStatus>) -> bool {
     })
 }
 
-/// When orders were made, with one that is made now. To the second, as an annotation holds them.
-#[must_use]
-pub fn noted(made: &[Timestamp], now: Timestamp) -> Vec<Timestamp> {
-    let now = Timestamp::from_second(now.as_second()).unwrap_or(now);
-    let mut noted: Vec<_> =
-        made.iter().copied().filter(|at| now.duration_since(*at) < MEMORY).collect();
-    noted.push(now);
-    noted.sort();
-    noted
-}
-
 /// Whether one more may be made. What is ahead of a clock that was set back counts as well.
 #[must_use]
 pub fn churn(limit: Option<u32>, made: &[Timestamp], now: Timestamp) -> Option<Withheld> {
@@ -273,128 +242,6 @@ pub fn churn(limit: Option<u32>, made: &[Timestamp], now: Timestamp) -> Option<W
         made: u32::try_from(within.len()).unwrap_or(u32::MAX),
         until: last.checked_add(WINDOW).unwrap_or(Timestamp::MAX),
     })
-}
-
-/// As the annotation holds it.
-pub(super) fn written(made: &[Timestamp]) -> String {
-    made.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ")
-}
-
-/// From the annotation; `None` where it is not what was written.
-#[must_use]
-pub fn read(text: &str) -> Option<Vec<Timestamp>> {
-    text.split_ascii_whitespace().map(|at| at.parse().ok()).collect()
-}
-
-/// The step, or what has to come before it, or the limit that stands in its way.
-pub(super) fn gate(seen: &Observation, step: Step) -> Step {
-    // What was looked for long enough, and would be made again: until the limit admits that, it is
-    // told of the limit, and not of both by turns.
-    if matches!(step, Step::Rest(Rest::LookedFor { .. }))
-        && seen.previous.waits_for_limit()
-        && let Some(withheld) = seen.churn().or_else(|| seen.quota.withheld.clone())
-    {
-        return Step::Rest(Rest::Withheld(withheld));
-    }
-    if writes_record(seen, &step)
-        && let Some(withheld) = seen.churn()
-    {
-        return seen.held_back(withheld);
-    }
-    if !leads_to_submit(seen, &step) || !seen.quota.limits.need_grant() || seen.quota.granted {
-        return step;
-    }
-    match &seen.quota.withheld {
-        Some(withheld) => seen.held_back(withheld.clone()),
-        None => Step::Reserve,
-    }
-}
-
-/// What is known before anything is read: a request that waits is looked at for nothing.
-pub(super) fn early(seen: &Observation) -> Option<Step> {
-    let withheld = seen.quota.withheld.clone().filter(|_| !seen.quota.granted)?;
-    Some(seen.held_back(withheld))
-}
-
-/// The step makes an order, or leads to one before anything else is known.
-fn writes_record(seen: &Observation, step: &Step) -> bool {
-    match step {
-        Step::Prepare(..) | Step::WriteRecord(_) => true,
-        // What the CA refused is the same order still.
-        Step::Claim => seen.record().is_some_and(|one| {
-            one.mark.state != OrderState::Refused && !seen.has_unused_claim(one)
-        }),
-        Step::Announce
-        | Step::Deliver(_)
-        | Step::Find
-        | Step::FindBefore
-        | Step::Mark(_)
-        | Step::OpenAccount
-        | Step::Order
-        | Step::ReadCsr
-        | Step::ReadRecord
-        | Step::ReadServedRoots
-        | Step::ReadTarget
-        | Step::Reserve
-        | Step::Rest(_)
-        | Step::Submit(..) => false,
-    }
-}
-
-/// Nothing but the limits stands between the step and a submit.
-fn leads_to_submit(seen: &Observation, step: &Step) -> bool {
-    match step {
-        Step::Announce
-        | Step::Claim
-        | Step::Order
-        | Step::Prepare(..)
-        | Step::Submit(..)
-        | Step::WriteRecord(_) => true,
-        // The look before a submit; one for an order that may be at the CA only follows it.
-        Step::Find => {
-            seen.order.progress.is_none()
-                && seen.record().is_some_and(|record| seen.has_unused_claim(record))
-        }
-        Step::Deliver(_)
-        | Step::FindBefore
-        | Step::Mark(_)
-        | Step::OpenAccount
-        | Step::ReadCsr
-        | Step::ReadRecord
-        | Step::ReadServedRoots
-        | Step::ReadTarget
-        | Step::Reserve
-        | Step::Rest(_) => false,
-    }
-}
-
-impl Observation {
-    /// When orders were made, once the order in the record is claimed. The own claim that was not used
-    /// and is won again makes none.
-    #[must_use]
-    pub fn made_with_claim(&self, record: &Record) -> Vec<Timestamp> {
-        if self.has_unused_claim(record) {
-            return record.mark.made.clone();
-        }
-        record.mark.made_again(self.now)
-    }
-
-    fn churn(&self) -> Option<Withheld> {
-        let made = match &self.order.record {
-            Some(RecordRead::Present(record)) => &record.mark.made,
-            Some(RecordRead::Absent) => return None,
-            Some(_) | None => self.quota.made.as_ref()?,
-        };
-        churn(self.quota.limits.per_request, made, self.now)
-    }
-
-    /// A record that nobody has read may hold an order to go on with: it comes first.
-    fn held_back(&self, withheld: Withheld) -> Step {
-        if self.quota.made.is_some() && self.order.record.is_none() {
-            return Step::ReadRecord;
-        }
-        Step::Rest(Rest::Withheld(withheld))
-    }
 }
 
 #[cfg(test)]

@@ -13,15 +13,17 @@ use proptest::prelude::*;
 
 use super::certificate::delivery::Delivery;
 use super::certificate::key::{BroughtCsr, CsrReference, Key};
-use super::decide::{KeyPlan, Rest, Step, decide};
+use super::decide::decide;
 use super::describe::{Description, Requeue, describe};
 use super::fixtures::{
     account, cached, days, fresh, issued, key, larger_key, names, now, pki, previous, ready,
     stored, written,
 };
 use super::observation::{
-    Account, IssuerState, Observation, Obtained, Outcome, Read, Request, Target, Trouble,
+    Account, IssuerState, Observation, Obtained, Outcome, Read, Request, Target,
 };
+use super::step::{KeyPlan, Rest, Step};
+use super::trouble::Trouble;
 use crate::api::condition::{self, READY};
 use crate::api::{CertificateRequestStatus, annotation};
 use crate::outside::Disposition;

@@ -22,7 +22,7 @@ use crate::controller::issuer::quota::Allowance;
 use crate::controller::process::failpoint::failpoint;
 use crate::issuance::{
     KeyPlan, Mark, Observation, OrderDraft, OrderState, Outcome, Prepared, RawRecord, Read, Record,
-    RecordRead, Request, Sent, Slot, Trouble, order, record,
+    RecordRead, Request, Sent, Slot, Trouble, adopt, others, record,
 };
 use crate::outside::Disposition;
 use crate::outside::credentials::Credentials;
@@ -31,21 +31,16 @@ use crate::reason::Reason;
 
 /// Reads the record.
 pub(in crate::controller) async fn read_record(context: &Context, seen: &Observation) -> Outcome {
-    let (read, base) = read(context, seen).await;
+    let read = read(context, seen).await;
     failpoint("after-read-record");
-    Outcome::RecordRead(read, base)
+    Outcome::RecordRead(read)
 }
 
-type Base = Option<(String, String)>;
-
-async fn read(context: &Context, seen: &Observation) -> (RecordRead, Base) {
+async fn read(context: &Context, seen: &Observation) -> RecordRead {
     match context.cluster.secret(&seen.request.namespace, &seen.record_name()).await {
-        Read::Absent => (RecordRead::Absent, None),
-        Read::Unreadable(why) => (RecordRead::Unreadable(why), None),
-        Read::Present(secret) => {
-            let raw = raw(secret);
-            (RecordRead::parse(&raw), Some((raw.uid, raw.resource_version)))
-        }
+        Read::Absent => RecordRead::Absent,
+        Read::Unreadable(why) => RecordRead::Unreadable(why),
+        Read::Present(secret) => RecordRead::parse(&raw(secret)),
     }
 }
 
@@ -145,7 +140,7 @@ pub(in crate::controller) async fn write_record(
         Ok(record) => claimed(context, seen, record),
         Err(NotStored::Conflict) => Outcome::RecordConflict,
         // Whether it was written nobody knows, until it is looked at.
-        Err(NotStored::Failed(trouble)) => match read(context, seen).await.0 {
+        Err(NotStored::Failed(trouble)) => match read(context, seen).await {
             RecordRead::Present(found)
                 // The very same, key and all: an earlier one of this process may have its name.
                 if found.next.order == draft.next.order && found.mark == mark =>
@@ -153,9 +148,9 @@ pub(in crate::controller) async fn write_record(
                 claimed(context, seen, found)
             }
             RecordRead::Absent
-            | RecordRead::Damaged(_)
-            | RecordRead::Foreign
-            | RecordRead::Newer
+            | RecordRead::Damaged(..)
+            | RecordRead::Foreign(_)
+            | RecordRead::Newer(_)
             | RecordRead::Present(_)
             | RecordRead::Unreadable(_) => Outcome::Failed(trouble),
         },
@@ -415,7 +410,7 @@ pub(in crate::controller) async fn find(
     let id = seen.order_id();
     let order = Order {
         id: id.as_deref().filter(|_| matches!(which, Which::Next)),
-        may_exist: !has_claim || record.mark.attempt > 1,
+        may_exist: matches!(which, Which::Before) || seen.may_exist(record),
         ..stored_order(seen, &account, slot, &csr_der)
     };
     let _permit = account.permits.acquire().await;
@@ -434,7 +429,7 @@ pub(in crate::controller) async fn find(
         if account.ca.has_found_orders() {
             context.prove(issuer, &account);
         }
-        let others = order::others(found);
+        let others = others(found);
         if !others.is_empty() {
             tracing::error!(
                 order.reference = slot.order.reference,
@@ -443,7 +438,7 @@ pub(in crate::controller) async fn find(
             );
         }
         // What is there needs no submit.
-        if matches!(which, Which::Next) && order::adopt(found).is_some() {
+        if matches!(which, Which::Next) && adopt(found).is_some() {
             context.memory.claims.forget(&seen.request.namespace, &seen.request.name);
         }
     }
@@ -479,7 +474,7 @@ pub(in crate::controller) async fn submit(
     let stored = &record.next.order;
     let csr_der = stored.csr_der();
     let order = Order {
-        may_exist: record.mark.attempt > 1,
+        may_exist: seen.may_exist(record),
         ..stored_order(seen, &account, &record.next, &csr_der)
     };
     let _permit = account.permits.acquire().await;

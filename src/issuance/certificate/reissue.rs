@@ -75,6 +75,18 @@ impl fmt::Display for Reissue {
     }
 }
 
+impl Observation {
+    /// Whether what is to be done now puts in order what somebody else changed.
+    #[must_use]
+    pub fn is_repair(&self) -> bool {
+        match reissue(self, &self.standing()) {
+            Some(reissue) => reissue.is_repair(),
+            // Nothing new is needed: the old pair is written in better order.
+            None => true,
+        }
+    }
+}
+
 /// What the predicates look at.
 struct Case<'a> {
     seen: &'a Observation,

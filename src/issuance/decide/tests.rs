@@ -1,7 +1,13 @@
 //! Every step and every rest, as tables: one base per state, one field changed per row.
 
+use std::sync::Arc;
+
+use jiff::{SignedDuration, Timestamp};
+
 use super::*;
-use crate::api::{AttemptInputs, annotation};
+use crate::api::{AttemptInputs, RotationPolicy, annotation};
+use crate::issuance::certificate::delivery::Delivery;
+use crate::issuance::certificate::key::{BroughtCsr, CsrReference};
 use crate::issuance::describe;
 use crate::issuance::fixtures::{
     absent, account, altered, altered_and_opened, at, cached, days, delivered_target, described,
@@ -9,8 +15,9 @@ use crate::issuance::fixtures::{
     written,
 };
 use crate::issuance::observation::{Outcome, Read, Template};
-use crate::pki::Names;
+use crate::issuance::step::KeyPlan;
 use crate::pki::names::{Attribute, AttributeType, Usage};
+use crate::pki::{Certificate, KeyKind, Names};
 
 type Row = (&'static str, Observation, &'static str);
 

@@ -3,8 +3,8 @@
 use jiff::{SignedDuration, Timestamp};
 
 use crate::issuance::certificate::renewal::jitter;
-use crate::issuance::decide::Rest;
 use crate::issuance::observation::Observation;
+use crate::issuance::step::Rest;
 use crate::outside::Disposition;
 
 /// When the next attempt follows a failed one, and how many failed.

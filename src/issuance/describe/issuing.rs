@@ -7,9 +7,10 @@ use super::order;
 use super::wait::{is_issued, is_looked_for, is_said_again};
 use crate::api::WaitsFor;
 use crate::issuance::certificate::reissue::{Reissue, reissue};
-use crate::issuance::decide::Rest;
-use crate::issuance::observation::{Observation, Trouble};
+use crate::issuance::observation::Observation;
 use crate::issuance::quota::Withheld;
+use crate::issuance::step::Rest;
+use crate::issuance::trouble::Trouble;
 use crate::outside::Disposition;
 use crate::reason::{Reason, Word};
 
@@ -171,7 +172,7 @@ fn looked_for(seen: &Observation, why: Option<&str>) -> Issuing {
     if let Some(said) = said_again(seen, true).filter(|_| is_looked_for(seen)) {
         return said;
     }
-    let lost = match (&seen.order.submitted, why) {
+    let lost = match (seen.order.not_taken(), why) {
         (Some((_, trouble)), _) => trouble.message.clone(),
         (None, Some(why)) => format!("it may have been submitted, and the search says: {why}"),
         (None, None) => "it may have been submitted by a process that ended".to_owned(),
@@ -188,7 +189,7 @@ fn looked_for(seen: &Observation, why: Option<&str>) -> Issuing {
 
 /// Which limit is reached, and what it is that waits for it.
 fn held_back(seen: &Observation, withheld: &Withheld) -> String {
-    let message = withheld.message(seen);
+    let message = limit_words(seen, withheld);
     let standing = seen.standing();
     let valid = standing.held().filter(|held| held.certificate.not_after.0 > seen.now);
     match (reissue(seen, &standing), valid) {
@@ -197,5 +198,22 @@ fn held_back(seen: &Observation, withheld: &Withheld) -> String {
             held.certificate.not_after.0
         ),
         (Some(_) | None, _) => message,
+    }
+}
+
+/// The limit, the figures, and how it goes on.
+fn limit_words(seen: &Observation, withheld: &Withheld) -> String {
+    let issuer = &seen.request.issuer;
+    match withheld {
+        Withheld::Day { limit, day, until } => format!(
+            "{issuer} has used the {limit} orders that its spec.limits.ordersPerDay allows on {day} (UTC): the request goes on by itself at {until}, or when the limit is raised"
+        ),
+        Withheld::Open { limit, open } => format!(
+            "{issuer} has {open} open orders, and its spec.limits.openOrders allows {limit}: the request goes on by itself when one of them ends, or when the limit is raised"
+        ),
+        Withheld::Churn { limit, made, until } => format!(
+            "{made} orders were made for request {} within 24 hours, and spec.limits.ordersPerRequestPerDay of {issuer} allows {limit}: find out what changes the request, or deletes and creates it again, then raise the limit or wait; the request goes on by itself at {until}",
+            seen.request.name
+        ),
     }
 }

@@ -108,7 +108,7 @@ fn nameless(seen: &Observation) -> Option<Notice> {
 }
 
 fn several(seen: &Observation) -> Option<Notice> {
-    let others = &seen.order.others;
+    let others = seen.order.others();
     (!others.is_empty()).then(|| {
         Notice::warning(
             Reason::SeveralOrders,

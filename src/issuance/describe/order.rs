@@ -4,10 +4,10 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use crate::api::{OrderActor, OrderPhase, OrderStatus, annotation};
 use crate::ca::{Actor, Phase};
-use crate::issuance::decide::Rest;
 use crate::issuance::observation::Observation;
-use crate::issuance::order::Hold;
+use crate::issuance::order::hold::Hold;
 use crate::issuance::order::record::OrderState;
+use crate::issuance::step::Rest;
 use crate::reason::Reason;
 
 /// The order as the status shows it; `None` where none is open and none has to be looked at.

@@ -4,8 +4,8 @@ use super::issuing::Issuing;
 use crate::api::DeliveredCertificate;
 use crate::api::condition::{READY, Verdict};
 use crate::issuance::certificate::standing::Held;
-use crate::issuance::decide::Rest;
 use crate::issuance::observation::Observation;
+use crate::issuance::step::Rest;
 use crate::reason::Reason;
 
 /// The certificate that `Ready` speaks of.

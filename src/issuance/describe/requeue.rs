@@ -5,8 +5,8 @@ use jiff::{SignedDuration, Timestamp};
 use super::attempt::{NextAttempt, pause_after};
 use crate::api::DeliveredCertificate;
 use crate::issuance::certificate::standing::Held;
-use crate::issuance::decide::Rest;
 use crate::issuance::observation::Observation;
+use crate::issuance::step::Rest;
 
 /// When to look again without being told of a change.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

@@ -10,13 +10,15 @@ use crate::api::condition::READY;
 use crate::api::{AttemptInputs, CertificateRequestStatus, WaitsFor};
 use crate::issuance::Reissue;
 use crate::issuance::certificate::renewal::RenewBefore;
-use crate::issuance::decide::{Step, decide};
+use crate::issuance::decide::decide;
 use crate::issuance::fixtures::{
     account, altered, at, cached, days, delivered_target, described, fresh, kept, now, obtained,
     opened, previous, stored, with,
 };
-use crate::issuance::observation::{IssuerState, Outcome, Read, Trouble};
+use crate::issuance::observation::{IssuerState, Outcome, Read};
 use crate::issuance::quota::Withheld;
+use crate::issuance::step::Step;
+use crate::issuance::trouble::Trouble;
 use crate::outside::Disposition;
 use crate::reason::Reason;
 

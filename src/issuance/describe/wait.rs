@@ -2,10 +2,10 @@
 //! by the words of the conditions.
 
 use crate::api::{OrderPhase, Wait, WaitsFor};
-use crate::issuance::decide::Rest;
 use crate::issuance::observation::Observation;
-use crate::issuance::order::Hold;
+use crate::issuance::order::hold::Hold;
 use crate::issuance::quota::Withheld;
+use crate::issuance::step::Rest;
 use crate::outside::Disposition;
 
 /// What the request waits for.

@@ -3,13 +3,13 @@
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 
 use super::*;
-use crate::issuance::decide::Rest;
 use crate::issuance::describe::describe;
 use crate::issuance::fixtures::{at, days, fresh, kept, now, previous, with};
-use crate::issuance::issuer;
-use crate::issuance::observation::Trouble;
-use crate::issuance::order::Hold;
+use crate::issuance::order::hold::Hold;
+use crate::issuance::previous::credentials_refused;
 use crate::issuance::quota::Withheld;
+use crate::issuance::step::Rest;
+use crate::issuance::trouble::Trouble;
 use crate::outside::Disposition;
 
 fn condition(kind: &str, status: &str, reason: &str) -> Condition {
@@ -139,8 +139,8 @@ fn refused_credentials_are_read_from_the_reason_where_there_is_no_field() {
         ..IssuerStatus::default()
     };
     let refused = at("2026-06-01T12:00:00Z");
-    assert_eq!(issuer::credentials_refused(&of("CredentialsRefused")), Some(refused));
-    assert_eq!(issuer::credentials_refused(&of("Unreachable")), None);
+    assert_eq!(credentials_refused(&of("CredentialsRefused")), Some(refused));
+    assert_eq!(credentials_refused(&of("Unreachable")), None);
     let own = with(fresh(), |seen| seen.request.credentials = Some("own".to_owned())).request;
     assert!(own.needs_not(&of("CredentialsRefused")), "it has its own");
     assert!(!own.needs_not(&of("Unreachable")));

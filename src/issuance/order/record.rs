@@ -17,7 +17,7 @@ use crate::api::annotation;
 use crate::ca::{OrderKind, Previous};
 use crate::issuance::certificate::key::Key;
 use crate::issuance::certificate::requested::Requested;
-use crate::issuance::quota;
+use crate::issuance::quota::made;
 use crate::pki::csr::Csr;
 use crate::pki::{self, Certificate, Names, PrivateKey};
 
@@ -290,7 +290,7 @@ impl Mark {
             | OrderState::Forgotten
             | OrderState::Rejected
             | OrderState::Revoked
-            | OrderState::Superseded => quota::noted(&self.made, now),
+            | OrderState::Superseded => made::noted(&self.made, now),
         }
     }
 
@@ -302,7 +302,7 @@ impl Mark {
             (annotation::ORDER_CLAIM, Some(self.claim.clone())),
             (annotation::ORDER_STATE, Some(self.state.word().to_owned())),
             (annotation::ORDER_ID, self.id.clone()),
-            (annotation::ORDERS_MADE, Some(quota::written(&self.made))),
+            (annotation::ORDERS_MADE, Some(made::written(&self.made))),
         ])
     }
 
@@ -322,7 +322,7 @@ impl Mark {
                 .ok_or_else(|| wrong(annotation::ORDER_STATE))?,
             id: text(annotation::ORDER_ID).map(str::to_owned),
             // A record that was written before orders were counted has none.
-            made: quota::read(text(annotation::ORDERS_MADE).unwrap_or_default())
+            made: made::read(text(annotation::ORDERS_MADE).unwrap_or_default())
                 .ok_or_else(|| wrong(annotation::ORDERS_MADE))?,
         })
     }
@@ -338,12 +338,15 @@ pub enum RecordRead {
     /// Nobody knows; the text says which read failed and how.
     Unreadable(String),
     /// There is a Secret of that name that is no record.
-    Foreign,
+    Foreign(Version),
     /// A newer version of Chancery wrote it.
-    Newer,
+    Newer(Version),
     /// It is not what was written; the text says what is wrong.
-    Damaged(String),
+    Damaged(Version, String),
 }
+
+/// uid and resourceVersion of a Secret: the version that a write is to replace.
+pub type Version = (String, String);
 
 /// A Secret as it is read, in plain values.
 #[derive(Clone, Debug, Default)]
@@ -372,17 +375,35 @@ const OLD_KEY: &str = "next.old-key";
 const ISSUED: &str = "issued.json";
 const ISSUED_KEY: &str = "issued.key";
 
+impl RawRecord {
+    fn version(&self) -> Version {
+        (self.uid.clone(), self.resource_version.clone())
+    }
+}
+
 impl RecordRead {
     /// From the Secret of the record's name.
     #[must_use]
     pub fn parse(raw: &RawRecord) -> Self {
         if raw.labels.get(annotation::ORDER_LABEL).map(String::as_str) != Some("true") {
-            return Self::Foreign;
+            return Self::Foreign(raw.version());
         }
         match read(raw) {
             Ok(record) => Self::Present(Box::new(record)),
-            Err(Fault::Newer) => Self::Newer,
-            Err(Fault::Damaged(why)) => Self::Damaged(why),
+            Err(Fault::Newer) => Self::Newer(raw.version()),
+            Err(Fault::Damaged(why)) => Self::Damaged(raw.version(), why),
+        }
+    }
+
+    /// The version that the next write replaces, where there is a Secret of that name.
+    #[must_use]
+    pub fn base(&self) -> Option<Version> {
+        match self {
+            Self::Absent | Self::Unreadable(_) => None,
+            Self::Damaged(version, _) | Self::Foreign(version) | Self::Newer(version) => {
+                Some(version.clone())
+            }
+            Self::Present(record) => Some((record.uid.clone(), record.resource_version.clone())),
         }
     }
 }

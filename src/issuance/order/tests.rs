@@ -2,13 +2,20 @@
 
 use std::collections::BTreeMap;
 
+use jiff::SignedDuration;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use proptest::prelude::*;
 use secrecy::ExposeSecret as _;
 
+use super::following::Following;
+use super::record::{NewOrder, OrderDraft, RawRecord, Slot, StoredOrder, reference};
+use super::seen::{ABSENT_ENOUGH, OrderStage, Prepared, Sought, UnusedClaim, adopt};
 use super::*;
 use crate::api::{CertificateRequestStatus, OrderStatus, Wait, WaitsFor, annotation};
-use crate::ca::{Actor, Failed, OrderKind, OrderKinds, Previous, Waiting};
+use crate::ca::{
+    Actor, Failed, FailedKind, Found, KeyEvidence, Lookup, OpenOrder, OrderKind, OrderKinds,
+    Previous, Waiting,
+};
 use crate::issuance::decide::decide;
 use crate::issuance::describe::{Requeue, describe};
 use crate::issuance::fixtures::{
@@ -16,7 +23,6 @@ use crate::issuance::fixtures::{
     previous, with,
 };
 use crate::issuance::observation::{Outcome, Read};
-use crate::issuance::order::record::RawRecord;
 use crate::pki::Names;
 
 const ME: &str = "process-1";
@@ -127,7 +133,6 @@ fn reference_of(number: i64) -> String {
 }
 
 fn put(seen: &mut Observation, record: Record) {
-    seen.order.base = Some((record.uid.clone(), record.resource_version.clone()));
     seen.order.record = Some(RecordRead::Present(Box::new(record)));
 }
 
@@ -175,7 +180,7 @@ fn settled() -> Observation {
             since_last: SignedDuration::ZERO,
             absent: 3,
         };
-        seen.order.lookup = Some(Ok(Lookup::Absent { complete: true, doubt: None }));
+        seen.order.searched(Ok(Lookup::Absent { complete: true, doubt: None }));
     })
 }
 
@@ -226,19 +231,20 @@ fn new_nonce(seen: &mut Observation) {
     seen.request.renew = Some("2".to_owned());
 }
 
+/// An order that is made ready and not stored.
+fn made_ready() -> Prepared {
+    Prepared {
+        kind: OrderKind::New,
+        key: key(1).into(),
+        names: names(),
+        csr_der: key(1).spki_der().to_vec(),
+        parameters: serde_json::Value::Null,
+    }
+}
+
 #[test]
 fn a_first_order_goes_one_step_at_a_time() {
-    let prepared = || {
-        with(fresh_order(), |seen| {
-            seen.order.prepared = Some(Prepared {
-                kind: OrderKind::New,
-                key: key(1).into(),
-                names: names(),
-                csr_der: key(1).spki_der().to_vec(),
-                parameters: serde_json::Value::Null,
-            });
-        })
-    };
+    let prepared = || fresh_order().after(Outcome::Prepared(made_ready()));
     let announced = || announced(claimed());
     let searched = |answer| announced().after(Outcome::Searched(answer, Sought::default()));
     check([
@@ -367,12 +373,12 @@ fn what_withdraws_an_order_before_it_is_sent() {
 
 #[test]
 fn a_lost_order_is_looked_for_before_it_is_made_again() {
-    let answered = |answer| with(settled(), |seen| seen.order.lookup = Some(answer));
+    let answered = |answer| with(settled(), |seen| seen.order.searched(answer));
     check([
         ("never looked for: at once", lost_order(), "Find"),
         (
             "looked for a moment ago: later",
-            with(settled(), |seen| seen.order.lookup = None),
+            with(settled(), |seen| seen.order.stage = OrderStage::Untouched),
             "LookedFor(in 225 s)",
         ),
         ("absent for the whole window, by a search that can be trusted", settled(), "Claim"),
@@ -402,6 +408,14 @@ fn a_lost_order_is_looked_for_before_it_is_made_again() {
             "absent, never announced, and something else is wanted by now",
             with(settled(), |seen| seen.request.names.dns_names.truncate(1)),
             "Prepare",
+        ),
+        (
+            "and once that is made ready, what the search said still counts",
+            with(settled(), |seen| {
+                seen.request.names.dns_names.truncate(1);
+                *seen = seen.clone().after(Outcome::Prepared(made_ready()));
+            }),
+            "WriteRecord(2)",
         ),
         (
             "absent, announced, and something else is wanted by now: first this, as it was",
@@ -479,7 +493,7 @@ fn a_lost_order_is_looked_for_before_it_is_made_again() {
             with(lost_order(), |seen| {
                 let account = seen.account.as_mut().expect("an account");
                 account.capabilities.searchable = false;
-                seen.order.lookup = Some(Ok(Lookup::Unsupported));
+                seen.order.searched(Ok(Lookup::Unsupported));
             }),
             "Held(OrderOutcomeUnknown)",
         ),
@@ -524,12 +538,12 @@ fn what_was_learned_under_one_claim_is_forgotten_with_the_next() {
         let mut record = record(1);
         change(&mut record);
         let read = RecordRead::Present(Box::new(record));
-        let seen = settled()
-            .after(Outcome::RecordRead(RecordRead::Present(Box::new(self::record(1))), None));
-        seen.after(Outcome::RecordConflict).after(Outcome::RecordRead(read, None))
+        let seen =
+            settled().after(Outcome::RecordRead(RecordRead::Present(Box::new(self::record(1)))));
+        seen.after(Outcome::RecordConflict).after(Outcome::RecordRead(read))
     };
     let again = with(lose(|_| ()), |seen| {
-        seen.order.lookup = Some(Ok(Lookup::Absent { complete: true, doubt: None }));
+        seen.order.searched(Ok(Lookup::Absent { complete: true, doubt: None }));
     });
     check([
         ("a label was changed: the same order and the same claim", again, "Claim"),
@@ -544,8 +558,7 @@ fn what_was_learned_under_one_claim_is_forgotten_with_the_next() {
     ]);
     let stale = with(progressed(failed_as(FailedKind::Failed)), |seen| {
         seen.order.record = None;
-        *seen =
-            seen.clone().after(Outcome::RecordRead(RecordRead::Present(Box::new(record(2))), None));
+        *seen = seen.clone().after(Outcome::RecordRead(RecordRead::Present(Box::new(record(2)))));
     });
     check([(
         "the word on the order of the status says nothing of the one in the record",
@@ -593,7 +606,7 @@ fn an_order_is_followed_to_its_end() {
         (
             "and by its name",
             with(progressed(failed_as(FailedKind::Forgotten)), |seen| {
-                seen.order.lookup = Some(Ok(Lookup::Absent { complete: true, doubt: None }));
+                seen.order.searched(Ok(Lookup::Absent { complete: true, doubt: None }));
             }),
             r#"Mark(Forgotten, "")"#,
         ),
@@ -774,7 +787,8 @@ fn a_record_that_is_not_as_it_was_holds_the_order() {
         seen.request.release = Some(reference_of(1));
         seen
     };
-    let damaged = || RecordRead::Damaged("its data were changed".to_owned());
+    let version = || ("record-uid".to_owned(), "7".to_owned());
+    let damaged = || RecordRead::Damaged(version(), "its data were changed".to_owned());
     let older = || {
         with(lost_order(), |seen| {
             seen.previous.order = Some(hint(2, OrderPhase::Pending, Some("id-2")));
@@ -801,11 +815,11 @@ fn a_record_that_is_not_as_it_was_holds_the_order() {
             read(RecordRead::Unreadable("403".to_owned())),
             "RecordUnreadable(\"403\")",
         ),
-        ("somebody else's", read(RecordRead::Foreign), "Held(OrderRecordForeign)"),
-        ("a newer version's", read(RecordRead::Newer), "Held(OrderRecordNewer)"),
+        ("somebody else's", read(RecordRead::Foreign(version())), "Held(OrderRecordForeign)"),
+        ("a newer version's", read(RecordRead::Newer(version())), "Held(OrderRecordNewer)"),
         (
             "a newer version's is not given up",
-            released(read(RecordRead::Newer)),
+            released(read(RecordRead::Newer(version()))),
             "Held(OrderRecordNewer)",
         ),
         ("edited", read(damaged()), "Held(OrderRecordEdited)"),
@@ -857,7 +871,7 @@ fn an_order_belongs_to_the_account_it_was_made_at() {
                     parameters: serde_json::Value::Null,
                     kind: &OrderKind::New,
                 });
-                seen.order.claim = Some(reference_of(1));
+                seen.order.claim = Some(UnusedClaim { reference: reference_of(1), is_old: false });
                 put(seen, record);
             }),
             "Announce",
@@ -984,6 +998,98 @@ fn looks_become_rarer_and_never_stop() {
     assert!(elapsed <= WINDOW + WINDOW / 4, "an absent order is settled soon after: {elapsed}");
 }
 
+#[test]
+fn an_order_is_asked_about_while_the_answer_is_of_use() {
+    let at_the_ca = || with(progressed(waiting()), |seen| seen.order.record = None);
+    let ask = |since| {
+        let (reference, id) = (reference_of(1), "id-1".to_owned());
+        Some(Following::Ask {
+            open: OpenOrder { reference, id, since, replaces: None },
+            account: paid().name,
+        })
+    };
+    let nothing = || Some(Following::Nothing { reference: reference_of(1) });
+    let as_before = || Some(Following::AsBefore);
+    let until = now() + days(1);
+    let failed = Rest::Failed(Trouble {
+        disposition: Disposition::Internal,
+        reason: Reason::NoAnswer,
+        message: String::new(),
+        counts: true,
+    });
+    let stored = now() - days(1);
+    let rows = [
+        ("it is at the CA", progressed(waiting()), Rest::Ordered, ask(stored)),
+        ("by the status alone, since nobody knows when", at_the_ca(), Rest::Ordered, ask(now())),
+        ("what cannot be delivered now", progressed(fine()), failed, ask(stored)),
+        (
+            "or is waited with",
+            progressed(fine()),
+            Rest::BackingOff { until, reissue: None },
+            ask(stored),
+        ),
+        (
+            "a chain may verify later",
+            progressed(fine()),
+            Rest::Held(Hold::Unusable(String::new())),
+            ask(stored),
+        ),
+        (
+            "a certificate that nobody may put into the Secret yet",
+            progressed(fine()),
+            Rest::SecretNotOurs(String::new()),
+            ask(stored),
+        ),
+        ("no issuer, no news", progressed(waiting()), Rest::IssuerMissing, as_before()),
+        (
+            "an issuer that is not ready stays asked",
+            progressed(waiting()),
+            Rest::IssuerNotReady(String::new()),
+            as_before(),
+        ),
+        ("a run that was given up", progressed(waiting()), Rest::Abandoned, as_before()),
+        ("a request that goes", progressed(waiting()), Rest::Deleted, as_before()),
+        ("it was delivered", progressed(fine()), Rest::Kept, nothing()),
+        (
+            "it has ended",
+            progressed(waiting()),
+            Rest::Held(Hold::Ended(OrderState::Failed, String::new())),
+            nothing(),
+        ),
+        (
+            "without an id there is nothing to ask for",
+            lost_order(),
+            Rest::LookedFor { until, why: None },
+            nothing(),
+        ),
+        ("nothing was ordered", fresh_order(), Rest::Kept, None),
+    ];
+    for (name, seen, rest, expected) in rows {
+        assert_eq!(super::following::following(&seen, &rest), expected, "{name}");
+    }
+}
+
+#[test]
+fn an_order_may_be_at_the_ca_unless_its_first_claim_is_unused() {
+    let again = |seen: Observation| {
+        with(seen, |seen| {
+            if let Some(RecordRead::Present(record)) = &mut seen.order.record {
+                record.mark.attempt = 2;
+            }
+        })
+    };
+    let rows = [
+        ("claimed just now", claimed(), false),
+        ("and told of", announced(claimed()), false),
+        ("claimed again after it was lost", again(claimed()), true),
+        ("claimed by another", lost_order(), true),
+    ];
+    for (name, seen, expected) in rows {
+        let record = seen.record().expect("a record");
+        assert_eq!(seen.may_exist(record), expected, "{name}");
+    }
+}
+
 // --- the record ---
 
 /// The Secret as the shell writes it.
@@ -1062,7 +1168,7 @@ fn a_record_keeps_what_its_order_follows() {
         let ended = before.previous().expect("what it followed");
         assert!(ended.key.is_none(), "one that has ended is not signed again");
         raw.data.insert("next.old-key".to_owned(), b"x".to_vec());
-        assert!(matches!(RecordRead::parse(&raw), RecordRead::Damaged(_)), "{kind:?}");
+        assert!(matches!(RecordRead::parse(&raw), RecordRead::Damaged(..)), "{kind:?}");
     }
     // As the version before wrote them, which knew first orders only.
     let json: serde_json::Value =
@@ -1183,7 +1289,7 @@ proptest! {
         let at = at.index(value.len());
         value[at] ^= flip;
         let read = RecordRead::parse(&raw);
-        prop_assert!(matches!(read, RecordRead::Damaged(_) | RecordRead::Newer), "{read:?}");
+        prop_assert!(matches!(read, RecordRead::Damaged(..) | RecordRead::Newer(_)), "{read:?}");
     }
 }
 
@@ -1335,7 +1441,7 @@ fn cost_time_and_search_are_three_things() {
     let after = |elapsed: i64, answer| {
         with(settled(), |seen| {
             seen.order.sought.elapsed = Some(SignedDuration::from_secs(elapsed));
-            seen.order.lookup = Some(answer);
+            seen.order.searched(answer);
         })
     };
     let absent = |complete| Ok(Lookup::Absent { complete, doubt: None });
@@ -1415,7 +1521,7 @@ fn an_order_that_follows_another_is_never_made_twice() {
         with(settled(), |seen| {
             put(seen, renewal());
             seen.order.sought.elapsed = Some(SignedDuration::from_secs(elapsed));
-            seen.order.lookup = Some(answer);
+            seen.order.searched(answer);
         })
     };
     let absent = || Ok(Lookup::Absent { complete: true, doubt: None });
@@ -1435,7 +1541,7 @@ fn an_order_that_follows_another_is_never_made_twice() {
                 false,
                 with(lost(900, absent()), |seen| {
                     seen.order.sought = Sought::default();
-                    seen.order.lookup = None;
+                    seen.order.stage = OrderStage::Untouched;
                 }),
             ),
             "Find",

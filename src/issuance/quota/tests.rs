@@ -2,6 +2,7 @@
 
 use proptest::prelude::*;
 
+use super::made::{noted, read, written};
 use super::*;
 use crate::api::condition::{self, ISSUING, READY, STALLED};
 use crate::api::{Wait, WaitsFor};
@@ -9,8 +10,11 @@ use crate::ca::Lookup;
 use crate::issuance::decide::decide;
 use crate::issuance::describe::{Requeue, describe};
 use crate::issuance::fixtures::{absent, account, at, days, kept, key, names, now, opened, with};
-use crate::issuance::observation::Outcome;
-use crate::issuance::order::record::{Mark, NewOrder, Record, Slot, StoredOrder};
+use crate::issuance::observation::{Observation, Outcome};
+use crate::issuance::order::record::{
+    Mark, NewOrder, OrderState, Record, RecordRead, Slot, StoredOrder,
+};
+use crate::issuance::step::{Rest, Step};
 
 fn day(text: &str) -> Date {
     text.parse().expect("a day")
@@ -335,7 +339,7 @@ fn nothing_that_leads_to_a_submit_happens_without_a_grant() {
             "the own claim that was not used is won again, and makes no order more",
             with(with(about_to_order(), claimed), |seen| {
                 *seen = seen.clone().after(Outcome::Claimed(record(full())));
-                seen.order.is_claim_old = true;
+                seen.order.claim.as_mut().expect("a claim").is_old = true;
             }),
             "Reserve",
         ),
@@ -344,8 +348,8 @@ fn nothing_that_leads_to_a_submit_happens_without_a_grant() {
             with(with(about_to_order(), of_record(full())), |seen| {
                 seen.previous.orders = 1;
                 seen.order.proven = true;
-                seen.order.lookup = Some(Ok(Lookup::Absent { complete: true, doubt: None }));
-                seen.order.sought = crate::issuance::order::Sought {
+                seen.order.searched(Ok(Lookup::Absent { complete: true, doubt: None }));
+                seen.order.sought = crate::issuance::order::seen::Sought {
                     of: record(full()).claim_id(),
                     elapsed: Some(SignedDuration::from_hours(1)),
                     since_last: SignedDuration::ZERO,
@@ -384,7 +388,7 @@ fn nothing_that_leads_to_a_submit_happens_without_a_grant() {
                 seen.previous.orders = 1;
                 let on = WaitsFor::OrdersPerRequestPerDay;
                 seen.previous.wait = Some(Wait { on, needs_person: false });
-                seen.order.sought = crate::issuance::order::Sought {
+                seen.order.sought = crate::issuance::order::seen::Sought {
                     of: record(full()).claim_id(),
                     elapsed: Some(SignedDuration::from_hours(1)),
                     since_last: SignedDuration::from_secs(1),
