@@ -11,6 +11,7 @@
 
 mod certificate_request;
 mod cluster;
+mod context;
 mod issuer;
 mod memory;
 mod process;
@@ -19,22 +20,33 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use futures::FutureExt as _;
+use futures::stream::BoxStream;
+use futures::{FutureExt as _, Stream};
 use kube::Client;
 use kube::runtime::Controller;
 use kube::runtime::controller::Action;
+use kube::runtime::reflector::{ObjectRef, Store};
 use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 
-use self::cluster::events::Events;
-use self::cluster::watches::{Gone, Stores, Watches};
+use self::cluster::Cluster;
+use self::cluster::events::{Events, Publisher};
+use self::cluster::stores::{Guarded, Stores};
+use self::cluster::watches::{self, Gone, Watches};
+use self::context::{Context, Never};
 use self::issuer::accounts::Accounts;
+use self::issuer::checks::Checks;
+use self::issuer::limits;
+use self::issuer::object::IssuerObject;
+use self::issuer::order_poller::OrderPoller;
+use self::issuer::quota::Quotas;
 use self::memory::Memory;
 pub use self::process::incarnation::{NoRandomness, new_incarnation};
 pub use self::process::keys::{Generator, KeySource};
-use self::process::lease::{Candidate, Leadership};
+use self::process::leadership::Leadership;
+use self::process::lease::{Candidate, Election};
 pub use self::process::{Process, Within};
-use crate::api::{ClusterIssuer, Issuer};
+use crate::api::{CertificateRequest, ClusterIssuer, Issuer};
 use crate::clock::Clock;
 use crate::metrics::Metrics;
 use crate::outside::transport::Connector;
@@ -63,45 +75,16 @@ pub struct Operator {
     pub process: Process,
 }
 
-/// What every reconcile may use.
-struct Context {
-    cluster: cluster::Cluster,
-    namespace: String,
-    stores: Stores,
-    accounts: Arc<Accounts>,
-    order_poller: issuer::order_poller::OrderPoller,
-    quotas: Arc<issuer::quota::Quotas>,
-    events: Events,
-    memory: Arc<Memory>,
-    keys: Arc<dyn KeySource>,
-    clock: Clock,
-    metrics: Arc<Metrics>,
-    checks: Arc<issuer::Checks>,
-    stopping: Arc<AtomicBool>,
-    wake: cluster::watches::Wakers,
-    leadership: Leadership,
-    process: Process,
+/// What ends with the operator, in this order.
+struct Parts {
+    context: Arc<Context>,
+    requests: BoxStream<'static, ObjectRef<Guarded<CertificateRequest>>>,
+    issuers: BoxStream<'static, ObjectRef<Guarded<Issuer>>>,
+    cluster_issuers: BoxStream<'static, ObjectRef<Guarded<ClusterIssuer>>>,
+    watches: JoinSet<()>,
+    publisher: Publisher,
+    election: Option<Election>,
 }
-
-impl Context {
-    /// Notes that a search of this account has found an order of ours, and has the issuer's status
-    /// say so.
-    fn prove(&self, issuer: &issuer::accounts::IssuerNow<'_>, account: &issuer::accounts::Account) {
-        if self.accounts.prove(issuer, account) {
-            let key = &issuer.key;
-            self.wake.issuer(key.kind, key.namespace.as_deref(), &key.name);
-        }
-    }
-
-    /// The process is ending, or has no lease any more: what is under way is ended, and nothing new
-    /// is asked of a CA.
-    fn is_stopping(&self) -> bool {
-        self.stopping.load(Ordering::Acquire) || !self.leadership.is_held()
-    }
-}
-
-/// Nothing here is unexpected: every failure ends in a status and a requeue.
-type Never = std::convert::Infallible;
 
 /// Runs until `shutdown` completes; runs that are under way then end first.
 ///
@@ -111,68 +94,9 @@ pub async fn run(
     shutdown: impl Future<Output = ()> + Send + Sync + 'static,
     ready: impl FnOnce() + Send,
 ) {
-    let accounts =
-        Arc::new(Accounts::new(operator.connector, operator.ca_timeout, operator.clock.clone()));
-    let memory = Arc::new(Memory::default());
-    let checks = Arc::new(issuer::Checks::default());
-    let quotas = Arc::new(issuer::quota::Quotas::default());
-    let stopping = Arc::new(AtomicBool::new(false));
-    let process = operator.process;
-    let (events, publisher) = Events::start(operator.client.clone(), &process);
-    let forget = {
-        let (accounts, memory) = (Arc::clone(&accounts), Arc::clone(&memory));
-        let (checks, quotas) = (Arc::clone(&checks), Arc::clone(&quotas));
-        move |gone: Gone| match gone {
-            Gone::Issuer(key) => {
-                accounts.close(&key);
-                checks.forget(&key);
-                quotas.forget(&key);
-            }
-            Gone::Request(uid) => memory.forget(&uid),
-        }
-    };
-    let Watches { stores, wakers, requests, issuers, cluster_issuers, tasks } =
-        cluster::watches::start(
-            &operator.client,
-            &operator.namespace,
-            (&process, &operator.incarnation),
-            forget,
-        );
-    operator.metrics.observe_requests(stores.requests.clone(), stores.records.clone());
-    operator.metrics.observe_limits({
-        let (stores, clock) = (stores.clone(), operator.clock.clone());
-        move || issuer::quota::figures(&stores, clock.now())
-    });
-    let (leadership, election) = Candidate {
-        client: operator.client.clone(),
-        namespace: operator.namespace.clone(),
-        incarnation: operator.incarnation,
-        duration: operator.lease_duration,
-        clock: operator.clock.clone(),
-    }
-    .stand();
-    operator.metrics.observe_leader({
-        let leadership = leadership.clone();
-        move || leadership.is_held()
-    });
-    let context = Arc::new(Context {
-        cluster: cluster::Cluster::new(operator.client, leadership.clone()),
-        namespace: operator.namespace,
-        accounts,
-        order_poller: issuer::order_poller::OrderPoller::default(),
-        quotas,
-        events,
-        memory,
-        keys: operator.keys,
-        clock: operator.clock,
-        metrics: operator.metrics,
-        checks,
-        stopping: Arc::clone(&stopping),
-        wake: wakers,
-        stores,
-        leadership,
-        process: process.clone(),
-    });
+    let parts = assemble(operator);
+    let context = parts.context;
+    let stopping = Arc::clone(&context.stopping);
     let shutdown =
         shutdown.inspect(move |()| stopping.store(true, Ordering::Release)).boxed().shared();
     // Without the first answer of a watch, "not in the cache" would be taken for "does not exist".
@@ -181,52 +105,151 @@ pub async fn run(
         () = shutdown.clone() => return,
         () = context.stores.wait_until_ready() => ready(),
     }
-    // A task of its own: no run, however busy, holds up a renewal.
-    let mut elected = JoinSet::new();
     let (end_election, election_ends) = oneshot::channel::<()>();
-    if let Some(election) = election {
-        let (wakers, stores) = (context.wake.clone(), context.stores.clone());
-        let election = election.run(election_ends.map(drop), move || wakers.everything(&stores));
-        elected.spawn(process.within(election));
-    }
-    let requests =
-        Controller::for_shared_stream(futures::stream::pending(), context.stores.requests.clone())
-            .reconcile_on(requests)
-            .graceful_shutdown_on(shutdown.clone())
-            .run(
-                |request, context| leading(context, request, certificate_request::reconcile),
-                certificate_request::error_policy,
-                Arc::clone(&context),
-            );
-    let issuers =
-        Controller::for_shared_stream(futures::stream::pending(), context.stores.issuers.clone())
-            .reconcile_on(issuers)
-            .graceful_shutdown_on(shutdown.clone())
-            .run(
-                |issuer, context| leading(context, issuer, issuer::reconcile::<Issuer>),
-                issuer::error_policy,
-                Arc::clone(&context),
-            );
-    let cluster_issuers = Controller::for_shared_stream(
-        futures::stream::pending(),
-        context.stores.cluster_issuers.clone(),
-    )
-    .reconcile_on(cluster_issuers)
-    .graceful_shutdown_on(shutdown)
-    .run(
-        |issuer, context| leading(context, issuer, issuer::reconcile::<ClusterIssuer>),
-        issuer::error_policy,
-        Arc::clone(&context),
+    let mut elected = elect(&context, parts.election, election_ends);
+    tokio::join!(
+        reconcile_requests(&context, parts.requests, shutdown.clone()),
+        reconcile_issuers(&context, &context.stores.issuers, parts.issuers, shutdown.clone()),
+        reconcile_issuers(
+            &context,
+            &context.stores.cluster_issuers,
+            parts.cluster_issuers,
+            shutdown
+        ),
     );
-    tokio::join!(drain(requests), drain(issuers), drain(cluster_issuers));
-    drop(tasks);
+    drop(parts.watches);
     // With the last run the last notice is left.
     context.order_poller.stop();
     drop(context);
-    publisher.finish().await;
+    parts.publisher.finish().await;
     // Nothing of this process acts any more: the next may.
     drop(end_election);
     while elected.join_next().await.is_some() {}
+}
+
+/// Starts the watches, and puts together what the reconcilers use.
+fn assemble(operator: Operator) -> Parts {
+    let accounts =
+        Arc::new(Accounts::new(operator.connector, operator.ca_timeout, operator.clock.clone()));
+    let (memory, checks) = (Arc::<Memory>::default(), Arc::<Checks>::default());
+    let quotas = Arc::<Quotas>::default();
+    let process = operator.process;
+    let (events, publisher) = Events::start(operator.client.clone(), &process);
+    let Watches { stores, wakers, requests, issuers, cluster_issuers, tasks } = watches::start(
+        &operator.client,
+        &operator.namespace,
+        (&process, &operator.incarnation),
+        forget(&accounts, &memory, &checks, &quotas),
+    );
+    let (leadership, election) = Candidate {
+        client: operator.client.clone(),
+        namespace: operator.namespace.clone(),
+        incarnation: operator.incarnation,
+        duration: operator.lease_duration,
+        clock: operator.clock.clone(),
+    }
+    .stand();
+    observe(&operator.metrics, &stores, &operator.clock, &leadership);
+    let context = Arc::new(Context {
+        cluster: Cluster::new(operator.client, leadership.clone()),
+        namespace: operator.namespace,
+        accounts,
+        order_poller: OrderPoller::default(),
+        quotas,
+        events,
+        memory,
+        keys: operator.keys,
+        clock: operator.clock,
+        metrics: operator.metrics,
+        checks,
+        stopping: Arc::new(AtomicBool::new(false)),
+        wake: wakers,
+        stores,
+        leadership,
+        process,
+    });
+    Parts { context, requests, issuers, cluster_issuers, watches: tasks, publisher, election }
+}
+
+/// Forgets what is remembered of objects that are gone.
+fn forget(
+    accounts: &Arc<Accounts>,
+    memory: &Arc<Memory>,
+    checks: &Arc<Checks>,
+    quotas: &Arc<Quotas>,
+) -> impl Fn(Gone) + Clone + Send + 'static + use<> {
+    let (accounts, memory) = (Arc::clone(accounts), Arc::clone(memory));
+    let (checks, quotas) = (Arc::clone(checks), Arc::clone(quotas));
+    move |gone: Gone| match gone {
+        Gone::Issuer(key) => {
+            accounts.close(&key);
+            checks.forget(&key);
+            quotas.forget(&key);
+        }
+        Gone::Request(uid) => memory.forget(&uid),
+    }
+}
+
+/// What the gauges show.
+fn observe(metrics: &Metrics, stores: &Stores, clock: &Clock, leadership: &Leadership) {
+    metrics.observe_requests(stores.requests.clone(), stores.records.clone());
+    metrics.observe_limits({
+        let (stores, clock) = (stores.clone(), clock.clone());
+        move || limits::figures(&stores, clock.now())
+    });
+    metrics.observe_leader({
+        let leadership = leadership.clone();
+        move || leadership.is_held()
+    });
+}
+
+/// Stands for the lease until `ends`, in a task of its own: no run, however busy, holds up a renewal.
+fn elect(
+    context: &Context,
+    election: Option<Election>,
+    ends: oneshot::Receiver<()>,
+) -> JoinSet<()> {
+    let mut elected = JoinSet::new();
+    if let Some(election) = election {
+        let (wakers, stores) = (context.wake.clone(), context.stores.clone());
+        let election = election.run(ends.map(drop), move || wakers.everything(&stores));
+        elected.spawn(context.process.within(election));
+    }
+    elected
+}
+
+async fn reconcile_requests(
+    context: &Arc<Context>,
+    woken: impl Stream<Item = ObjectRef<Guarded<CertificateRequest>>> + Send + 'static,
+    shutdown: impl Future<Output = ()> + Send + Sync + 'static,
+) {
+    let store = context.stores.requests.clone();
+    let runs = Controller::for_shared_stream(futures::stream::pending(), store)
+        .reconcile_on(woken)
+        .graceful_shutdown_on(shutdown)
+        .run(
+            |request, context| leading(context, request, certificate_request::reconcile),
+            certificate_request::error_policy,
+            Arc::clone(context),
+        );
+    drain(runs).await;
+}
+
+async fn reconcile_issuers<K: IssuerObject>(
+    context: &Arc<Context>,
+    store: &Store<Guarded<K>>,
+    woken: impl Stream<Item = ObjectRef<Guarded<K>>> + Send + 'static,
+    shutdown: impl Future<Output = ()> + Send + Sync + 'static,
+) {
+    let runs = Controller::for_shared_stream(futures::stream::pending(), store.clone())
+        .reconcile_on(woken)
+        .graceful_shutdown_on(shutdown)
+        .run(
+            |issuer, context| leading(context, issuer, issuer::reconcile::<K>),
+            issuer::error_policy,
+            Arc::clone(context),
+        );
+    drain(runs).await;
 }
 
 /// Runs `reconcile` if this process acts. What a standby is woken for is looked at when it gets the
@@ -257,6 +280,6 @@ where
 }
 
 /// Errors were told where they happened; a stream only has to be read to its end.
-async fn drain<T>(stream: impl futures::Stream<Item = T>) {
+async fn drain<T>(stream: impl Stream<Item = T>) {
     futures::StreamExt::for_each(stream, |_| std::future::ready(())).await;
 }

@@ -4,6 +4,7 @@
 #[path = "docs.rs"]
 mod docs;
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 /// A file as the rules see it: without comments and without what only tests compile.
@@ -57,7 +58,7 @@ fn code(text: &str) -> Vec<(usize, String)> {
     let mut code = Vec::new();
     let mut lines = text.lines().enumerate().peekable();
     while let Some((number, line)) = lines.next() {
-        if line.trim() == "#[cfg(test)]" {
+        if line.trim() == "#[cfg(test)]" || line.trim().starts_with("#[cfg(all(test,") {
             let indent = line.len() - line.trim_start().len();
             let end = format!("{}}}", " ".repeat(indent));
             // An item ends with a semicolon, or with a brace that stands where the item began.
@@ -275,6 +276,190 @@ fn a_name_is_seen_however_it_is_written() {
     for text in ["the house can", "houses", "a CA of the house"] {
         assert!(!names_kind(text, "house_ca"), "{text}");
     }
+}
+
+/// What the files of one module import of each other.
+struct Imports {
+    /// Paths of files, each with those it imports.
+    of: BTreeMap<String, BTreeSet<String>>,
+}
+
+impl Imports {
+    /// Of the module `root` of the crate.
+    fn between_files_of(root: &str) -> Self {
+        let mut files = sources(&format!("src/{root}.rs"));
+        files.extend(sources(&format!("src/{root}")));
+        let module = |path: &str| {
+            let path = path.trim_start_matches("src/").trim_end_matches(".rs");
+            path.split('/').map(str::to_owned).collect::<Vec<_>>()
+        };
+        let modules: BTreeMap<Vec<String>, String> =
+            files.iter().map(|file| (module(&file.path), file.path.clone())).collect();
+        let of = files.iter().map(|file| {
+            let here = module(&file.path);
+            let imported = named_paths(&file.lines)
+                .iter()
+                .filter_map(|path| resolved(&here, path))
+                .filter_map(|path| {
+                    // What is not a module itself lies in the one that it is named in.
+                    (1..=path.len()).rev().find_map(|length| modules.get(&path[..length])).cloned()
+                })
+                .filter(|other| *other != file.path)
+                .collect();
+            (file.path.clone(), imported)
+        });
+        Self { of: of.collect() }
+    }
+
+    /// Files that import each other in a circle, the first one again at the end.
+    fn circle(&self) -> Option<Vec<String>> {
+        let mut done = BTreeSet::new();
+        self.of.keys().find_map(|file| self.circle_from(file, &mut Vec::new(), &mut done))
+    }
+
+    fn circle_from(
+        &self,
+        file: &str,
+        way: &mut Vec<String>,
+        done: &mut BTreeSet<String>,
+    ) -> Option<Vec<String>> {
+        if let Some(start) = way.iter().position(|before| before == file) {
+            let closed = way[start..].iter().cloned().chain([file.to_owned()]);
+            return Some(closed.collect());
+        }
+        if done.contains(file) {
+            return None;
+        }
+        way.push(file.to_owned());
+        let imported = self.of.get(file).into_iter().flatten();
+        let found = imported.filter_map(|next| self.circle_from(next, way, done)).next();
+        way.pop();
+        done.insert(file.to_owned());
+        found
+    }
+}
+
+/// All paths that begin with `crate`, `self` or `super`, those in braces one by one.
+fn named_paths(lines: &[(usize, String)]) -> Vec<Vec<String>> {
+    let text: Vec<&str> = lines.iter().map(|(_, line)| line.as_str()).collect();
+    let text = text.join("\n");
+    let starts = ["crate::", "self::", "super::"].into_iter().flat_map(|start| {
+        text.match_indices(start).map(|(at, _)| at).filter(|at| {
+            let before = &text[..*at];
+            // Within a path or a name they begin none, and who may see an item imports nothing.
+            let is_within = before.ends_with(|letter: char| {
+                letter.is_alphanumeric() || letter == '_' || letter == ':'
+            });
+            !is_within && !before.ends_with("pub(in ")
+        })
+    });
+    let mut paths = Vec::new();
+    for at in starts {
+        let mut rest = text[at..].chars().peekable();
+        read_path(&mut rest, &[], &mut paths);
+    }
+    paths
+}
+
+fn read_path(
+    rest: &mut std::iter::Peekable<std::str::Chars<'_>>,
+    before: &[String],
+    paths: &mut Vec<Vec<String>>,
+) {
+    let mut path = before.to_vec();
+    let mut word = String::new();
+    while let Some(letter) = rest.peek().copied() {
+        match letter {
+            letter if letter.is_alphanumeric() || letter == '_' => {
+                word.push(letter);
+                rest.next();
+            }
+            ':' => {
+                path.extend((!word.is_empty()).then(|| std::mem::take(&mut word)));
+                rest.next();
+            }
+            '{' if word.is_empty() && path.len() > before.len() => {
+                while rest.peek().is_some_and(|letter| *letter != '}') {
+                    rest.next();
+                    while rest.peek().is_some_and(|letter| letter.is_whitespace()) {
+                        rest.next();
+                    }
+                    read_path(rest, &path, paths);
+                    // Another name for it.
+                    while rest.peek().is_some_and(|letter| !",}".contains(*letter)) {
+                        rest.next();
+                    }
+                }
+                rest.next();
+                return;
+            }
+            _ => break,
+        }
+    }
+    path.extend((!word.is_empty() && word != "self").then_some(word));
+    paths.push(path);
+}
+
+/// The path from the root of the crate.
+fn resolved(here: &[String], path: &[String]) -> Option<Vec<String>> {
+    let mut base = match path.first()?.as_str() {
+        "crate" => Vec::new(),
+        _ => here.to_vec(),
+    };
+    for word in path {
+        match word.as_str() {
+            "crate" | "self" => {}
+            "super" => {
+                base.pop()?;
+            }
+            word => base.push(word.to_owned()),
+        }
+    }
+    Some(base)
+}
+
+#[test]
+fn files_of_core_and_shell_do_not_import_each_other_in_circles() {
+    for module in ["issuance", "controller"] {
+        let imports = Imports::between_files_of(module);
+        let edges: usize = imports.of.values().map(BTreeSet::len).sum();
+        assert!(edges > imports.of.len(), "imports of {module} were found: {edges}");
+        if let Some(circle) = imports.circle() {
+            panic!("import each other in a circle: {}", circle.join(" → "));
+        }
+    }
+}
+
+#[test]
+fn imports_are_read_as_the_compiler_reads_them() {
+    let text = "use super::{Context, issuer::{self, key::IssuerKey}};\n\
+                pub use self::b::*;\npub(in crate::x) fn f() { crate::controller::c::run(my::self_made) }\n";
+    let here = ["controller", "issuer"].map(str::to_owned);
+    let found: Vec<String> = named_paths(&code(text))
+        .iter()
+        .filter_map(|path| resolved(&here, path))
+        .map(|path| path.join("::"))
+        .collect();
+    assert_eq!(
+        found,
+        [
+            "controller::c::run",
+            "controller::issuer::b",
+            "controller::Context",
+            "controller::issuer",
+            "controller::issuer::key::IssuerKey",
+        ]
+    );
+    let of = |edges: &[(&str, &str)]| {
+        let mut of: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+        for (from, to) in edges {
+            of.entry((*from).to_owned()).or_default().insert((*to).to_owned());
+        }
+        Imports { of }
+    };
+    assert_eq!(of(&[("a", "b"), ("a", "c"), ("b", "c")]).circle(), None);
+    let circle = of(&[("a", "b"), ("b", "c"), ("c", "b")]).circle().expect("b and c");
+    assert_eq!(circle.join(" "), "b c b");
 }
 
 #[test]

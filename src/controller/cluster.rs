@@ -3,6 +3,8 @@
 
 pub(in crate::controller) mod events;
 pub(in crate::controller) mod secret;
+pub(in crate::controller) mod stores;
+pub(in crate::controller) mod wakers;
 pub(in crate::controller) mod watches;
 
 use std::time::Duration;
@@ -15,7 +17,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::sync::Semaphore;
 
-use super::process::lease::Leadership;
+use super::process::leadership::Leadership;
 use crate::issuance::Read;
 
 /// The API server answers within milliseconds or is in trouble.

@@ -1,131 +1,34 @@
 //! The reconciler of `Issuer` and `ClusterIssuer`: the same code for both.
 
 pub(in crate::controller) mod accounts;
+pub(in crate::controller) mod checks;
+pub(in crate::controller) mod found;
+pub(in crate::controller) mod key;
+pub(in crate::controller) mod limits;
+pub(in crate::controller) mod object;
 pub(in crate::controller) mod order_poller;
+pub(in crate::controller) mod poll;
 pub(in crate::controller) mod quota;
+pub(in crate::controller) mod reserve;
 
-use std::collections::HashMap;
-use std::fmt::Debug;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use jiff::Timestamp;
-use k8s_openapi::NamespaceResourceScope;
+use kube::ResourceExt as _;
 use kube::runtime::controller::Action;
-use kube::{Api, Resource, ResourceExt as _};
-use serde::Serialize;
-use serde::de::DeserializeOwned;
 use tracing::Instrument as _;
 
+use self::accounts::IssuerNow;
+use self::found::now;
+use self::key::IssuerKey;
+use self::object::IssuerObject;
 use super::cluster::ErrorKind;
-use super::cluster::watches::Guarded;
-use super::issuer::accounts::{IssuerKey, IssuerNow};
-use super::{Context, Never};
-use crate::api::{ClusterIssuer, Issuer, IssuerKind, IssuerSpec, IssuerStatus};
+use super::cluster::stores::Guarded;
+use super::context::{Context, Never};
+use crate::api::IssuerStatus;
 use crate::issuance::Requeue;
 use crate::issuance::issuer::{Checked, IssuerObservation, IssuerStep, decide, describe};
 use crate::outside::Error;
-
-/// What `Issuer` and `ClusterIssuer` have in common.
-pub(super) trait IssuerObject:
-    Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Serialize + Send + Sync + 'static
-{
-    const KIND: IssuerKind;
-    const RESOURCE: &'static str;
-    const STATUS_RESOURCE: &'static str;
-    fn spec(&self) -> &IssuerSpec;
-    fn status(&self) -> Option<&IssuerStatus>;
-    fn set_status(&mut self, status: IssuerStatus);
-    fn api(client: kube::Client, namespace: Option<&str>) -> Api<Self>;
-}
-
-impl IssuerObject for Issuer {
-    const KIND: IssuerKind = IssuerKind::Issuer;
-    const RESOURCE: &'static str = "issuers";
-    const STATUS_RESOURCE: &'static str = "issuers/status";
-
-    fn spec(&self) -> &IssuerSpec {
-        &self.spec
-    }
-
-    fn status(&self) -> Option<&IssuerStatus> {
-        self.status.as_ref()
-    }
-
-    fn set_status(&mut self, status: IssuerStatus) {
-        self.status = Some(status);
-    }
-
-    fn api(client: kube::Client, namespace: Option<&str>) -> Api<Self>
-    where
-        Self: Resource<Scope = NamespaceResourceScope>,
-    {
-        Api::namespaced(client, namespace.unwrap_or_default())
-    }
-}
-
-impl IssuerObject for ClusterIssuer {
-    const KIND: IssuerKind = IssuerKind::ClusterIssuer;
-    const RESOURCE: &'static str = "clusterissuers";
-    const STATUS_RESOURCE: &'static str = "clusterissuers/status";
-
-    fn spec(&self) -> &IssuerSpec {
-        &self.spec.issuer
-    }
-
-    fn status(&self) -> Option<&IssuerStatus> {
-        self.status.as_ref()
-    }
-
-    fn set_status(&mut self, status: IssuerStatus) {
-        self.status = Some(status);
-    }
-
-    fn api(client: kube::Client, _: Option<&str>) -> Api<Self> {
-        Api::all(client)
-    }
-}
-
-/// When each issuer is checked next. In memory: a restart believes the status.
-#[derive(Default)]
-pub(super) struct Checks(Mutex<HashMap<IssuerKey, (Timestamp, u32)>>);
-
-impl Checks {
-    fn get(&self, key: &IssuerKey) -> Option<(Timestamp, u32)> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(key).copied()
-    }
-
-    /// Has an issuer checked with the next look.
-    pub(super) fn due(&self, key: &IssuerKey, now: Timestamp) {
-        let failures = self.get(key).map_or(0, |(_, failures)| failures);
-        self.set(key.clone(), now, failures);
-    }
-
-    /// Forgets an issuer that is gone.
-    pub(super) fn forget(&self, key: &IssuerKey) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(key);
-    }
-
-    fn set(&self, key: IssuerKey, next: Timestamp, failures: u32) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(key, (next, failures));
-    }
-}
-
-/// An issuer with what the watches know of its credentials.
-pub(super) fn now<'a>(
-    context: &'a Context,
-    key: IssuerKey,
-    uid: &str,
-    spec: &'a IssuerSpec,
-    generation: i64,
-) -> IssuerNow<'a> {
-    IssuerNow::new(
-        key,
-        format!("{uid}/{generation}"),
-        spec,
-        &context.namespace,
-        |namespace, name| context.stores.credentials_version(namespace, name),
-    )
-}
 
 /// One run for one issuer.
 pub(super) async fn reconcile<K: IssuerObject>(

@@ -6,6 +6,7 @@
 pub(in crate::controller) mod failpoint;
 pub(in crate::controller) mod incarnation;
 pub(in crate::controller) mod keys;
+pub(in crate::controller) mod leadership;
 pub(in crate::controller) mod lease;
 
 use std::collections::BTreeMap;

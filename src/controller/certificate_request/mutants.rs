@@ -1,15 +1,18 @@
 //! The shell without one of its safeguards: what a step is performed with is doctored, and what is
 //! remembered of it. For tests; the shell itself knows nothing of it.
 
+use super::observe::values;
+use super::orders::stored_request;
+use super::take::{self};
 use crate::api::CertificateRequest;
 use crate::ca::Claim;
-use crate::controller::Context;
-use crate::controller::certificate_request::{FoundIssuer, orders};
+use crate::controller::context::Context;
+use crate::controller::issuer::found::FoundIssuer;
 use crate::controller::issuer::quota::Allowance;
 use crate::issuance::{Mark, Observation, OrderState, Outcome, Read, Rest, Step};
 use crate::mutant::{self, Mutant};
 
-/// Performs one step, as [`super::take`] without the safeguard that is taken away.
+/// Performs one step, as [`take::take`] without the safeguard that is taken away.
 pub(super) async fn take(
     context: &Context,
     issuer: &FoundIssuer,
@@ -28,16 +31,16 @@ pub(super) async fn take(
         let (namespace, name) = (&seen.request.namespace, &seen.request.name);
         let cached = context.stores.request(namespace, name);
         if let Some(Ok(cached)) = cached.as_ref().map(|cached| cached.0.as_ref()) {
-            seen.request = super::values(context, cached);
+            seen.request = values(context, cached);
         }
     }
     if matches!(step, Step::Mark(Mark { state: OrderState::Superseded, .. }))
         && mutant == Some(Mutant::RequestAsStored)
-        && let Read::Present(stored) = orders::stored_request(context, &seen.request).await
+        && let Read::Present(stored) = stored_request(context, &seen.request).await
     {
-        seen.request = super::values(context, &stored);
+        seen.request = values(context, &stored);
     }
-    let outcome = super::take(context, issuer, &seen, written, allowance, step).await;
+    let outcome = take::take(context, issuer, &seen, written, allowance, step).await;
     if submits && let Some(record) = seen.record() {
         mutant::submitted(context.leadership.incarnation(), &record.next.order.reference);
         if mutant == Some(Mutant::ClaimOnce) {

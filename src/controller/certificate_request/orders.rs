@@ -12,11 +12,11 @@ use serde_json::json;
 
 use crate::api::{CertificateRequest, annotation};
 use crate::ca::{Claim, Lookup, Order, OrderKind, Permit, Submitted};
-use crate::controller::Context;
 use crate::controller::certificate_request::perform::{
     csr, disclosed, examine, key_trouble, refused,
 };
 use crate::controller::cluster::{Error, ErrorKind};
+use crate::controller::context::Context;
 use crate::controller::issuer::accounts::{Account, IssuerNow};
 use crate::controller::issuer::quota::Allowance;
 use crate::controller::process::failpoint::failpoint;

@@ -7,9 +7,9 @@ use kube::ResourceExt as _;
 
 use crate::api::CertificateRequest;
 use crate::ca::{Capabilities, Order, OrderKind, Permit, Phase, Progress, Submitted, Wanted};
-use crate::controller::Context;
 use crate::controller::cluster::ErrorKind;
 use crate::controller::cluster::secret;
+use crate::controller::context::Context;
 use crate::controller::issuer::accounts::{Account, IssuerNow};
 use crate::controller::issuer::quota::{Allowance, Spent};
 use crate::controller::process::failpoint::failpoint;

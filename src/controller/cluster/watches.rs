@@ -6,57 +6,33 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use futures::stream::{BoxStream, StreamExt as _};
-use k8s_openapi::api::core::v1::Secret;
-use kube::core::{DeserializeGuard, PartialObjectMeta};
-use kube::runtime::reflector::{ObjectRef, Store, store};
+use kube::runtime::reflector::store::Writer;
+use kube::runtime::reflector::{ObjectRef, store};
 use kube::runtime::utils::{Backoff, ResetTimerBackoff};
 use kube::runtime::watcher::{self, Event};
 use kube::runtime::{WatchStreamExt as _, reflector, watcher as watch};
 use kube::{Api, Client, Resource, ResourceExt as _};
 use serde::de::DeserializeOwned;
-use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::task::JoinSet;
 
 use crate::api::{
     CertificateRequest, ClusterIssuer, Issuer, IssuerKind, IssuerSpec, WaitsFor, annotation,
 };
 use crate::ca::registry;
-use crate::controller::issuer::accounts::IssuerKey;
+use crate::controller::cluster::stores::{Guarded, SecretMeta, Stores, in_order};
+use crate::controller::cluster::wakers::Wakers;
+use crate::controller::issuer::key::IssuerKey;
+use crate::controller::issuer::object::IssuerObject;
 use crate::controller::memory::expectations::number;
 use crate::controller::process::Process;
 use crate::issuance::record::request_of;
 use crate::issuance::renewal::jitter;
 use crate::issuance::waits_for;
-
-/// An object that may have been written for another version of its type: it must not stop a watch.
-pub(in crate::controller) type Guarded<K> = DeserializeGuard<K>;
-/// A Secret without its contents.
-pub(in crate::controller) type SecretMeta = PartialObjectMeta<Secret>;
-
-/// The caches.
-#[derive(Clone)]
-pub(in crate::controller) struct Stores {
-    pub(in crate::controller) requests: Store<Guarded<CertificateRequest>>,
-    pub(in crate::controller) issuers: Store<Guarded<Issuer>>,
-    pub(in crate::controller) cluster_issuers: Store<Guarded<ClusterIssuer>>,
-    pub(in crate::controller) targets: Store<SecretMeta>,
-    pub(in crate::controller) credentials: Store<SecretMeta>,
-    pub(in crate::controller) records: Store<SecretMeta>,
-    /// Newest version that the watch of the targets has told of, deletions included.
-    targets_reached: Arc<AtomicU64>,
-}
-
-/// Wakes reconciles from inside the operator.
-#[derive(Clone)]
-pub(in crate::controller) struct Wakers {
-    requests: UnboundedSender<ObjectRef<Guarded<CertificateRequest>>>,
-    issuers: UnboundedSender<ObjectRef<Guarded<Issuer>>>,
-    cluster_issuers: UnboundedSender<ObjectRef<Guarded<ClusterIssuer>>>,
-}
 
 /// An object that was deleted, and of which nothing is worth remembering.
 pub(in crate::controller) enum Gone {
@@ -87,6 +63,47 @@ pub(in crate::controller) fn start(
     (process, incarnation): (&Process, &str),
     gone: impl Fn(Gone) + Clone + Send + 'static,
 ) -> Watches {
+    let (stores, writers) = caches();
+    let (wakers, woken) = wakers();
+    let mut watching = Watching { client, process, incarnation, tasks: JoinSet::new() };
+    let routes = Routes { stores: stores.clone(), wakers: wakers.clone() };
+    let labelled = |label: &str| watcher::Config::default().labels(&format!("{label}=true"));
+
+    let (to, told) = (routes.clone(), gone.clone());
+    watching.all("requests", writers.requests, move |request, is_gone| {
+        if let (true, Some(uid)) = (is_gone, request.uid()) {
+            told(Gone::Request(uid));
+        }
+        to.request(request, is_gone);
+    });
+    watching.all("issuers", writers.issuers, routes.of_issuers(gone.clone()));
+    watching.all("cluster_issuers", writers.cluster_issuers, routes.of_issuers(gone));
+    let to = routes.clone();
+    let config = labelled(annotation::MANAGED_LABEL);
+    watching.some(config, "targets", writers.targets, move |secret, _| to.target(secret));
+    let to = routes.clone();
+    let config = labelled(annotation::ORDER_LABEL);
+    watching.some(config, "records", writers.records, move |secret, gone| to.record(secret, gone));
+    let namespace = operator_namespace.to_owned();
+    let config = labelled(annotation::CREDENTIALS_LABEL);
+    watching.some(config, "credentials", writers.credentials, move |secret, _| {
+        routes.credentials(secret, &namespace);
+    });
+    let Woken { requests, issuers, cluster_issuers } = woken;
+    Watches { stores, wakers, requests, issuers, cluster_issuers, tasks: watching.tasks }
+}
+
+/// Fills the caches.
+struct Writers {
+    requests: Writer<Guarded<CertificateRequest>>,
+    issuers: Writer<Guarded<Issuer>>,
+    cluster_issuers: Writer<Guarded<ClusterIssuer>>,
+    targets: Writer<SecretMeta>,
+    credentials: Writer<SecretMeta>,
+    records: Writer<SecretMeta>,
+}
+
+fn caches() -> (Stores, Writers) {
     let (requests, requests_writer) = store();
     let (issuers, issuers_writer) = store();
     let (cluster_issuers, cluster_issuers_writer) = store();
@@ -94,6 +111,14 @@ pub(in crate::controller) fn start(
     let (credentials, credentials_writer) = store();
     let (records, records_writer) = store();
     let targets_reached = Arc::default();
+    let writers = Writers {
+        requests: requests_writer,
+        issuers: issuers_writer,
+        cluster_issuers: cluster_issuers_writer,
+        targets: targets_writer,
+        credentials: credentials_writer,
+        records: records_writer,
+    };
     let stores = Stores {
         requests,
         issuers,
@@ -103,120 +128,76 @@ pub(in crate::controller) fn start(
         records,
         targets_reached,
     };
-    let (wake_requests, request_wakes) = unbounded_channel();
-    let (wake_issuers, issuer_wakes) = unbounded_channel();
-    let (wake_cluster_issuers, cluster_issuer_wakes) = unbounded_channel();
-    let wakers = Wakers {
-        requests: wake_requests,
-        issuers: wake_issuers,
-        cluster_issuers: wake_cluster_issuers,
-    };
-    let all = watcher::Config::default();
-    let labelled = |label: &str| watcher::Config::default().labels(&format!("{label}=true"));
-    let pauses = |what: &str| Pauses::of(format!("{incarnation}/{what}"));
-    let mut tasks = JoinSet::new();
+    (stores, writers)
+}
 
-    let routes = Routes { stores: stores.clone(), wakers: wakers.clone() };
-    tasks.spawn(process.within(follow(
-        Api::all(client.clone()),
-        all.clone(),
-        requests_writer,
-        pauses("requests"),
-        {
-            let (routes, gone) = (routes.clone(), gone.clone());
-            move |request: &Guarded<CertificateRequest>, is_gone| {
-                if let (true, Some(uid)) = (is_gone, request.uid()) {
-                    gone(Gone::Request(uid));
-                }
-                routes.request(request, is_gone);
-            }
-        },
-    )));
-    tasks.spawn(process.within(follow(
-        Api::all(client.clone()),
-        all.clone(),
-        issuers_writer,
-        pauses("issuers"),
-        {
-            let (routes, gone) = (routes.clone(), gone.clone());
-            move |issuer: &Guarded<Issuer>, is_gone| {
-                if is_gone {
-                    gone(Gone::Issuer(IssuerKey {
-                        kind: IssuerKind::Issuer,
-                        namespace: issuer.namespace(),
-                        name: issuer.name_any(),
-                    }));
-                }
-                let _ = routes.wakers.issuers.send(ObjectRef::from_obj(issuer));
-                routes.issuer(
-                    IssuerKind::Issuer,
-                    issuer.meta().namespace.as_deref(),
-                    &issuer.name_any(),
-                );
-            }
-        },
-    )));
-    tasks.spawn(process.within(follow(
-        Api::all(client.clone()),
-        all,
-        cluster_issuers_writer,
-        pauses("cluster_issuers"),
-        {
-            let routes = routes.clone();
-            move |issuer: &Guarded<ClusterIssuer>, is_gone| {
-                if is_gone {
-                    gone(Gone::Issuer(IssuerKey {
-                        kind: IssuerKind::ClusterIssuer,
-                        namespace: None,
-                        name: issuer.name_any(),
-                    }));
-                }
-                let _ = routes.wakers.cluster_issuers.send(ObjectRef::from_obj(issuer));
-                routes.issuer(IssuerKind::ClusterIssuer, None, &issuer.name_any());
-            }
-        },
-    )));
-    tasks.spawn(process.within(follow(
-        Api::all(client.clone()),
-        labelled(annotation::MANAGED_LABEL),
-        targets_writer,
-        pauses("targets"),
-        {
-            let routes = routes.clone();
-            move |secret: &SecretMeta, _| {
-                let version = number(secret.metadata.resource_version.as_deref());
-                let reached = &routes.stores.targets_reached;
-                reached.fetch_max(version.unwrap_or_default(), Ordering::AcqRel);
-                routes.target(secret);
-            }
-        },
-    )));
-    tasks.spawn(process.within(follow(
-        Api::all(client.clone()),
-        labelled(annotation::ORDER_LABEL),
-        records_writer,
-        pauses("records"),
-        {
-            let routes = routes.clone();
-            move |secret, is_gone| routes.record(secret, is_gone)
-        },
-    )));
-    let operator_namespace = operator_namespace.to_owned();
-    tasks.spawn(process.within(follow(
-        Api::all(client.clone()),
-        labelled(annotation::CREDENTIALS_LABEL),
-        credentials_writer,
-        pauses("credentials"),
-        move |secret, _| routes.credentials(secret, &operator_namespace),
-    )));
-    Watches {
-        stores,
-        wakers,
-        requests: wakes(request_wakes),
-        issuers: wakes(issuer_wakes),
-        cluster_issuers: wakes(cluster_issuer_wakes),
-        tasks,
+/// What the wakers have woken.
+struct Woken {
+    requests: BoxStream<'static, ObjectRef<Guarded<CertificateRequest>>>,
+    issuers: BoxStream<'static, ObjectRef<Guarded<Issuer>>>,
+    cluster_issuers: BoxStream<'static, ObjectRef<Guarded<ClusterIssuer>>>,
+}
+
+fn wakers() -> (Wakers, Woken) {
+    let (requests, woken_requests) = unbounded_channel();
+    let (issuers, woken_issuers) = unbounded_channel();
+    let (cluster_issuers, woken_cluster_issuers) = unbounded_channel();
+    let woken = Woken {
+        requests: wakes(woken_requests),
+        issuers: wakes(woken_issuers),
+        cluster_issuers: wakes(woken_cluster_issuers),
+    };
+    (Wakers { requests, issuers, cluster_issuers }, woken)
+}
+
+/// The watches as they are started.
+struct Watching<'a> {
+    client: &'a Client,
+    process: &'a Process,
+    incarnation: &'a str,
+    tasks: JoinSet<()>,
+}
+
+impl Watching<'_> {
+    /// Watches all objects of a kind.
+    fn all<K: Watched>(
+        &mut self,
+        what: &str,
+        writer: Writer<K>,
+        changed: impl Fn(&K, bool) + Send + 'static,
+    ) {
+        self.some(watcher::Config::default(), what, writer, changed);
     }
+
+    /// Watches the objects of a kind that `config` selects.
+    fn some<K: Watched>(
+        &mut self,
+        config: watcher::Config,
+        what: &str,
+        writer: Writer<K>,
+        changed: impl Fn(&K, bool) + Send + 'static,
+    ) {
+        let api = Api::all(self.client.clone());
+        let pauses = Pauses::of(format!("{}/{what}", self.incarnation));
+        self.tasks.spawn(self.process.within(follow(api, config, writer, pauses, changed)));
+    }
+}
+
+/// What can be watched and kept in a cache.
+trait Watched:
+    Resource<DynamicType = ()> + Clone + DeserializeOwned + std::fmt::Debug + Send + Sync + 'static
+{
+}
+
+impl<K> Watched for K where
+    K: Resource<DynamicType = ()>
+        + Clone
+        + DeserializeOwned
+        + std::fmt::Debug
+        + Send
+        + Sync
+        + 'static
+{
 }
 
 fn wakes<T: Send + 'static>(receiver: UnboundedReceiver<T>) -> BoxStream<'static, T> {
@@ -265,21 +246,13 @@ impl Backoff for Pauses {
 
 /// Keeps one cache up to date, and calls `changed` after each change with whether the object is
 /// gone.
-async fn follow<K>(
+async fn follow<K: Watched>(
     api: Api<K>,
     config: watcher::Config,
-    writer: reflector::store::Writer<K>,
+    writer: Writer<K>,
     pauses: ResetTimerBackoff<Pauses>,
     changed: impl Fn(&K, bool) + Send,
-) where
-    K: Resource<DynamicType = ()>
-        + Clone
-        + DeserializeOwned
-        + std::fmt::Debug
-        + Send
-        + Sync
-        + 'static,
-{
+) {
     let cache = writer.as_reader();
     let events = watch(api, config).backoff(pauses).modify(|object: &mut K| {
         // A third of each object, and of no use here.
@@ -308,113 +281,6 @@ async fn follow<K>(
                 tracing::warn!(resource = %K::plural(&()), %error, "the watch failed and is tried again");
             }
         }
-    }
-}
-
-/// By namespace and name: a cache has no order of its own, and what follows is to be the same each
-/// time.
-fn in_order<K: Resource>(mut objects: Vec<Arc<K>>) -> Vec<Arc<K>> {
-    let place = |object: &K| {
-        let meta = object.meta();
-        (meta.namespace.clone(), meta.name.clone())
-    };
-    objects.sort_by_cached_key(|object| place(object));
-    objects
-}
-
-impl Stores {
-    /// Caches that have seen these requests and nothing else.
-    #[cfg(test)]
-    pub(in crate::controller) fn of_requests(requests: Vec<CertificateRequest>) -> Self {
-        let (reader, mut writer) = store();
-        for request in requests {
-            writer.apply_watcher_event(&Event::Apply(DeserializeGuard(Ok(request))));
-        }
-        Self {
-            requests: reader,
-            issuers: store().0,
-            cluster_issuers: store().0,
-            targets: store().0,
-            credentials: store().0,
-            records: store().0,
-            targets_reached: Arc::default(),
-        }
-    }
-
-    /// Waits until every watch had its first answer.
-    pub(in crate::controller) async fn wait_until_ready(&self) {
-        // An error means that the watches have ended, which they do at shutdown only.
-        let _ = tokio::join!(
-            self.requests.wait_until_ready(),
-            self.issuers.wait_until_ready(),
-            self.cluster_issuers.wait_until_ready(),
-            self.targets.wait_until_ready(),
-            self.credentials.wait_until_ready(),
-            self.records.wait_until_ready(),
-        );
-    }
-
-    /// The request as the cache has it now.
-    pub(in crate::controller) fn request(
-        &self,
-        namespace: &str,
-        name: &str,
-    ) -> Option<Arc<Guarded<CertificateRequest>>> {
-        self.requests.get(&ObjectRef::new(name).within(namespace))
-    }
-
-    /// Newest version of any target that has arrived. A Secret that was deleted right after it was
-    /// written has no version in the cache; that its deletion arrived says the same.
-    pub(in crate::controller) fn targets_reached(&self) -> u64 {
-        self.targets_reached.load(Ordering::Acquire)
-    }
-
-    /// resourceVersion of a credentials Secret.
-    pub(in crate::controller) fn credentials_version(
-        &self,
-        namespace: &str,
-        name: &str,
-    ) -> Option<String> {
-        self.credentials.get(&ObjectRef::new(name).within(namespace))?.resource_version()
-    }
-}
-
-impl Wakers {
-    /// Has everything looked at that is in the caches.
-    pub(in crate::controller) fn everything(&self, stores: &Stores) {
-        // A receiver is gone at shutdown only.
-        for issuer in in_order(stores.issuers.state()) {
-            let _ = self.issuers.send(ObjectRef::from_obj(&*issuer));
-        }
-        for issuer in in_order(stores.cluster_issuers.state()) {
-            let _ = self.cluster_issuers.send(ObjectRef::from_obj(&*issuer));
-        }
-        for request in in_order(stores.requests.state()) {
-            let _ = self.requests.send(ObjectRef::from_obj(&*request));
-        }
-    }
-
-    /// Has a request looked at again.
-    pub(in crate::controller) fn request(&self, namespace: &str, name: &str) {
-        // A receiver is gone at shutdown only.
-        let _ = self.requests.send(ObjectRef::new(name).within(namespace));
-    }
-
-    /// Has an issuer looked at again.
-    pub(in crate::controller) fn issuer(
-        &self,
-        kind: IssuerKind,
-        namespace: Option<&str>,
-        name: &str,
-    ) {
-        // A receiver is gone at shutdown only.
-        let _ = match kind {
-            IssuerKind::Issuer => self
-                .issuers
-                .send(ObjectRef::new(name).within(namespace.unwrap_or_default()))
-                .is_ok(),
-            IssuerKind::ClusterIssuer => self.cluster_issuers.send(ObjectRef::new(name)).is_ok(),
-        };
     }
 }
 
@@ -471,7 +337,27 @@ impl Routes {
         });
     }
 
+    /// An issuer wakes itself and its requests.
+    fn of_issuers<K: IssuerObject>(
+        &self,
+        gone: impl Fn(Gone) + Send + 'static,
+    ) -> impl Fn(&Guarded<K>, bool) + Send + 'static {
+        let to = self.clone();
+        move |issuer: &Guarded<K>, is_gone| {
+            let (namespace, name) = (issuer.namespace(), issuer.name_any());
+            if is_gone {
+                let (namespace, name) = (namespace.clone(), name.clone());
+                gone(Gone::Issuer(IssuerKey { kind: K::KIND, namespace, name }));
+            }
+            to.wakers.issuer(K::KIND, namespace.as_deref(), &name);
+            to.issuer(K::KIND, namespace.as_deref(), &name);
+        }
+    }
+
     fn target(&self, secret: &SecretMeta) {
+        let version = number(secret.metadata.resource_version.as_deref());
+        let reached = &self.stores.targets_reached;
+        reached.fetch_max(version.unwrap_or_default(), Ordering::AcqRel);
         if let (Some(namespace), Some(request)) =
             (secret.namespace(), secret.annotations().get(annotation::REQUEST))
         {

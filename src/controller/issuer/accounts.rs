@@ -12,13 +12,14 @@ use std::time::Duration;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
-use crate::api::{CertificateBundle, IssuerKind, IssuerSpec};
+use crate::api::{CertificateBundle, IssuerSpec};
 use crate::ca::kind::{AccountSettings, Opening};
 use crate::ca::registry;
 use crate::ca::{CertificateAuthority, Order, Permit, Submitted};
 use crate::clock::Clock;
 use crate::controller::cluster::Cluster;
 use crate::controller::cluster::secret;
+use crate::controller::issuer::key::IssuerKey;
 use crate::controller::issuer::quota::Spent;
 use crate::outside::credentials::{self, Credentials};
 use crate::outside::pace::{Pace, Paced};
@@ -36,14 +37,6 @@ const LIFETIME: Duration = Duration::from_secs(600);
 const TRIAL: Duration = Duration::from_secs(1);
 /// So many requests are under way to one CA at once.
 const PARALLEL: usize = 32;
-
-/// An issuer by kind, namespace and name.
-#[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
-pub(in crate::controller) struct IssuerKey {
-    pub(in crate::controller) kind: IssuerKind,
-    pub(in crate::controller) namespace: Option<String>,
-    pub(in crate::controller) name: String,
-}
 
 /// An issuer as it is now: everything an open account depends on.
 pub(in crate::controller) struct IssuerNow<'a> {

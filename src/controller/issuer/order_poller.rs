@@ -1,7 +1,5 @@
-//! The order poller: how the open orders of each account stand, by the CA's latest word.
-//!
-//! One task per account asks the CA, for many orders in few calls, and wakes the reconciles of those
-//! that moved. It writes nothing and holds no keys: the reconciler alone acts.
+//! The order poller: how the open orders of each account stand, by the CA's latest word, and when it is
+//! asked again. [`super::poll`] asks.
 //!
 //! # Guarantees
 //! - A CA that hangs delays the orders of its own account only.
@@ -18,10 +16,7 @@ use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
 use crate::ca::{OpenOrder, Phase, Progress};
-use crate::controller::Context;
-use crate::controller::certificate_request::FoundIssuer;
-use crate::controller::issuer::accounts::IssuerKey;
-use crate::outside::Disposition;
+use crate::controller::issuer::key::IssuerKey;
 
 const SHORTEST: Duration = Duration::from_secs(2);
 const LONGEST: Duration = Duration::from_secs(300);
@@ -33,6 +28,7 @@ const ENDED: Duration = Duration::from_secs(600);
 pub(in crate::controller) struct OrderPoller(Mutex<BTreeMap<IssuerKey, Polled>>);
 
 /// The open orders of one account, and the task that asks about them.
+#[derive(Default)]
 struct Polled {
     /// In order, so that it is always the same one that is asked about first.
     orders: BTreeMap<String, Entry>,
@@ -73,7 +69,7 @@ impl Entry {
 }
 
 /// Why a poll says nothing of an order.
-enum Unanswered {
+pub(super) enum Unanswered {
     /// Asking about it failed; how long the CA wants to be left alone.
     Failed(Option<Duration>),
     /// The poll ended before it was asked about.
@@ -90,22 +86,19 @@ impl OrderPoller {
         self.accounts().get(issuer)?.orders.get(reference)?.progress.clone()
     }
 
-    /// Has the CA asked about `open` until [`Self::forget`]; `progress` is what was learned otherwise.
-    pub(in crate::controller) fn follow(
+    /// Notes that the CA is to be asked about `open` until [`Self::forget`]; `progress` is what was learned
+    /// otherwise. Returns what tells of changes, where nobody asks this account yet.
+    pub(super) fn put(
         &self,
-        context: &Arc<Context>,
         issuer: &IssuerKey,
         (open, account): (OpenOrder, String),
         request: (String, String),
         progress: Option<Progress>,
-    ) {
+        now: Timestamp,
+    ) -> Option<Arc<Notify>> {
         let mut accounts = self.accounts();
-        let polled = accounts.entry(issuer.clone()).or_insert_with(|| Polled {
-            orders: BTreeMap::new(),
-            changed: Arc::default(),
-            task: None,
-        });
-        let interval = interval(&open, context.clock.now());
+        let polled = accounts.entry(issuer.clone()).or_default();
+        let interval = interval(&open, now);
         polled
             .orders
             .entry(open.reference.clone())
@@ -129,18 +122,24 @@ impl OrderPoller {
                 }
             });
         polled.changed.notify_one();
-        if polled.task.as_ref().is_none_or(AbortHandle::is_finished) {
-            let (context, issuer) = (Arc::clone(context), issuer.clone());
-            let changed = Arc::clone(&polled.changed);
-            let process = context.process.clone();
-            let asking = async move { ask(&context, &issuer, &changed).await };
-            let task = tokio::spawn(process.within(asking));
-            polled.task = Some(task.abort_handle());
+        let is_idle = polled.task.as_ref().is_none_or(AbortHandle::is_finished);
+        is_idle.then(|| Arc::clone(&polled.changed))
+    }
+
+    /// Notes the task that asks about the orders of an account.
+    pub(super) fn asks(&self, issuer: &IssuerKey, task: AbortHandle) {
+        self.accounts().entry(issuer.clone()).or_default().task = Some(task);
+    }
+
+    /// Asks no more about the orders of requests that are gone: nobody would take the answer.
+    pub(super) fn keep(&self, issuer: &IssuerKey, is_there: impl Fn(&str, &str) -> bool) {
+        if let Some(polled) = self.accounts().get_mut(issuer) {
+            polled.orders.retain(|_, entry| is_there(&entry.request.0, &entry.request.1));
         }
     }
 
     /// Whether an order was made at this account.
-    fn is_at(&self, issuer: &IssuerKey, reference: &str, account: &str) -> bool {
+    pub(super) fn is_at(&self, issuer: &IssuerKey, reference: &str, account: &str) -> bool {
         let accounts = self.accounts();
         let entry = accounts.get(issuer).and_then(|polled| polled.orders.get(reference));
         entry.is_some_and(|entry| entry.account == account)
@@ -153,16 +152,6 @@ impl OrderPoller {
         }
     }
 
-    /// Asks no more about the orders of requests that are gone: nobody would take the answer.
-    fn forget_gone(&self, context: &Context, issuer: &IssuerKey) {
-        if let Some(polled) = self.accounts().get_mut(issuer) {
-            polled.orders.retain(|_, entry| {
-                let (namespace, name) = &entry.request;
-                context.stores.request(namespace, name).is_some()
-            });
-        }
-    }
-
     /// Ends all tasks.
     pub(in crate::controller) fn stop(&self) {
         for polled in std::mem::take(&mut *self.accounts()).into_values() {
@@ -171,7 +160,7 @@ impl OrderPoller {
     }
 
     /// The orders that are due, or when the next one is; `None` where there are none.
-    fn due(&self, issuer: &IssuerKey) -> Option<Result<Vec<OpenOrder>, Instant>> {
+    pub(super) fn due(&self, issuer: &IssuerKey) -> Option<Result<Vec<OpenOrder>, Instant>> {
         let mut accounts = self.accounts();
         let polled = accounts.get_mut(issuer)?;
         let Some(first) = polled.orders.values().map(|entry| entry.due).min() else {
@@ -193,7 +182,7 @@ impl OrderPoller {
     }
 
     /// Notes an answer. Returns the request to wake, where it says something new.
-    fn note(
+    pub(super) fn note(
         &self,
         issuer: &IssuerKey,
         reference: &str,
@@ -237,81 +226,6 @@ impl OrderPoller {
 fn interval(open: &OpenOrder, now: Timestamp) -> Duration {
     let age = Duration::try_from(now.duration_since(open.since)).unwrap_or_default();
     (age / 15).clamp(SHORTEST, LONGEST)
-}
-
-/// Asks about the orders of one account for as long as there are some.
-async fn ask(context: &Context, issuer: &IssuerKey, changed: &Notify) {
-    while let Some(due) = context.order_poller.due(issuer) {
-        match due {
-            Err(at) => {
-                tokio::select! {
-                    biased;
-                    () = changed.notified() => {}
-                    () = tokio::time::sleep_until(at) => {}
-                }
-            }
-            Ok(_) if context.is_stopping() => return,
-            Ok(orders) => {
-                context.order_poller.forget_gone(context, issuer);
-                ask_once(context, issuer, &orders).await;
-            }
-        }
-    }
-}
-
-async fn ask_once(context: &Context, issuer: &IssuerKey, orders: &[OpenOrder]) {
-    let found = FoundIssuer::by_key(context, issuer);
-    let account = match found.now(context) {
-        Some(now) if context.accounts.blamed(&now).is_none() => {
-            context.accounts.open(&context.cluster, &now).await.ok().map(|open| (now, open))
-        }
-        Some(_) | None => None,
-    };
-    let now = context.clock.now();
-    let mut answered = BTreeMap::new();
-    if let Some((issuer_now, account)) = account {
-        let _permit = account.permits.acquire().await;
-        let start = tokio::time::Instant::now();
-        let at_account: Vec<OpenOrder> = orders
-            .iter()
-            .filter(|order| context.order_poller.is_at(issuer, &order.reference, &account.name))
-            .cloned()
-            .collect();
-        let answers =
-            if at_account.is_empty() { Vec::new() } else { account.ca.poll(&at_account).await };
-        let failed = answers.iter().find_map(|(_, answer)| answer.as_ref().err());
-        let disposition = failed.map_or("ok", |error| error.disposition.label());
-        context.metrics.ca_request(&issuer.name, "poll", disposition, start.elapsed());
-        if account.ca.has_found_orders() {
-            context.prove(&issuer_now, &account);
-        }
-        if let Some(error) = failed {
-            tracing::warn!(orders = orders.len(), %error, "open orders could not be asked about");
-            if error.disposition == Disposition::BlameCredentials {
-                context.accounts.blame(&issuer_now, error.clone());
-                context.wake.issuer(issuer.kind, issuer.namespace.as_deref(), &issuer.name);
-            }
-        }
-        answered.extend(answers);
-    }
-    for order in orders {
-        let answer = match answered.remove(&order.reference) {
-            Some(Ok(progress)) => Ok(progress),
-            Some(Err(error)) => Err(Unanswered::Failed(match error.disposition {
-                Disposition::Retry { after } => after,
-                Disposition::BlameCredentials
-                | Disposition::BlameIssuer
-                | Disposition::Internal
-                | Disposition::Reject => Some(Duration::from_secs(60)),
-            })),
-            None => Err(Unanswered::NotAsked),
-        };
-        if let Some((namespace, name)) =
-            context.order_poller.note(issuer, &order.reference, answer, now)
-        {
-            context.wake.request(&namespace, &name);
-        }
-    }
 }
 
 #[cfg(test)]

@@ -15,26 +15,14 @@ use jiff::civil::Date;
 use kube::ResourceExt as _;
 use kube::runtime::reflector::ObjectRef;
 
-use crate::api::{
-    CertificateRequest, ClusterIssuer, DayBudget, Issuer, IssuerKind, IssuerSpec, annotation,
-};
+use crate::api::{CertificateRequest, DayBudget, IssuerKind, IssuerSpec, annotation};
 use crate::ca::kind::AccountSettings;
 use crate::ca::registry;
-use crate::controller::Context;
-use crate::controller::cluster::watches::Stores;
-use crate::controller::cluster::{Error, ErrorKind};
-use crate::controller::issuer::IssuerObject;
-use crate::controller::issuer::accounts::IssuerKey;
+use crate::controller::cluster::stores::Stores;
+use crate::controller::issuer::key::IssuerKey;
 use crate::controller::memory::expectations::number;
-use crate::controller::process::failpoint::failpoint;
 use crate::issuance::quota::{self, Draw, Reserved};
-use crate::issuance::{Limits, Outcome, Read, Trouble, Withheld, waits_for};
-use crate::metrics::LimitFigures;
-use crate::outside::Disposition;
-use crate::reason::Reason;
-
-/// So often a reservation may lose to another writer before the run ends.
-const CONFLICTS: usize = 8;
+use crate::issuance::{Limits, Withheld};
 
 /// Namespace and name of a request.
 type Name = (String, String);
@@ -58,7 +46,7 @@ struct Purse {
 
 /// Whether a request has an open order.
 #[derive(Clone, Copy)]
-struct Place {
+pub(super) struct Place {
     is_open: bool,
     /// From this version on the cache says so itself; `None` while a run is under way.
     version: Option<u64>,
@@ -137,6 +125,11 @@ impl Drop for Taken {
 }
 
 impl Allowance {
+    /// Gives a grant back that has lapsed and is of no use any more.
+    pub(super) fn give_back(&mut self) {
+        drop(self.grant.take());
+    }
+
     /// The grant for a submit now; nothing where none was taken, or it was for a day that has ended.
     pub(in crate::controller) fn take(&mut self, limits: Limits, now: Timestamp) -> Option<Grant> {
         if !limits.need_grant() {
@@ -170,13 +163,13 @@ impl Quotas {
         purse(&mut purses, issuer).check(stores, issuer, request, now).err()
     }
 
-    fn turn(&self, issuer: &Limited<'_>) -> Arc<tokio::sync::Mutex<()>> {
+    pub(super) fn turn(&self, issuer: &Limited<'_>) -> Arc<tokio::sync::Mutex<()>> {
         Arc::clone(&purse(&mut self.purses(), issuer).turn)
     }
 
     /// Takes a grant, and a place where the run has none; whether that came about, or a block has to be
     /// reserved first.
-    fn take(
+    pub(super) fn take(
         self: &Arc<Self>,
         stores: &Stores,
         issuer: &Limited<'_>,
@@ -214,11 +207,11 @@ impl Quotas {
     }
 
     /// Notes what is known to be reserved; `block` of it is new and this process's.
-    fn note(&self, issuer: &Limited<'_>, known: Reserved) {
+    pub(super) fn note(&self, issuer: &Limited<'_>, known: Reserved) {
         purse(&mut self.purses(), issuer).reserved = Some(known);
     }
 
-    fn reserved(&self, issuer: &Limited<'_>) -> Option<Reserved> {
+    pub(super) fn reserved(&self, issuer: &Limited<'_>) -> Option<Reserved> {
         purse(&mut self.purses(), issuer).reserved
     }
 
@@ -317,135 +310,6 @@ impl Purse {
     }
 }
 
-/// Takes a grant, and reserves a block of the day's orders where there is none.
-pub(in crate::controller) async fn reserve(
-    context: &Context,
-    issuer: &Limited<'_>,
-    request: &CertificateRequest,
-    allowance: &mut Allowance,
-) -> Outcome {
-    // One that has lapsed goes back, and is of no use any more.
-    drop(allowance.grant.take());
-    let turn = context.quotas.turn(issuer);
-    for _ in 0..CONFLICTS {
-        let _turn = turn.lock().await;
-        let now = context.clock.now();
-        match context.quotas.take(&context.stores, issuer, request, now, allowance) {
-            Err(withheld) => return Outcome::Withheld(withheld),
-            Ok(true) => return Outcome::Granted,
-            Ok(false) => {}
-        }
-        let (Some(limit), uid) = (issuer.limits.per_day, request.uid().unwrap_or_default()) else {
-            return Outcome::Granted;
-        };
-        let reserved = match issuer.key.kind {
-            IssuerKind::Issuer => reserve_block::<Issuer>(context, issuer, limit, now).await,
-            IssuerKind::ClusterIssuer => {
-                reserve_block::<ClusterIssuer>(context, issuer, limit, now).await
-            }
-        };
-        match reserved {
-            Ok(()) => {}
-            Err(Unreserved::Spent(limit, day)) => {
-                return Outcome::Withheld(quota::spent(limit, day, &uid));
-            }
-            Err(Unreserved::Gone) => return Outcome::Abandoned,
-            Err(Unreserved::Failed(why)) => return Outcome::Failed(not_reserved(why)),
-        }
-    }
-    Outcome::Failed(not_reserved(format!(
-        "somebody else changed the status of {} {} {CONFLICTS} times in the meantime",
-        issuer.key.kind, issuer.key.name
-    )))
-}
-
-/// Why there is no block.
-enum Unreserved {
-    /// By the limit and the day of now nothing is left.
-    Spent(u32, Date),
-    /// The issuer is gone, or another has its name.
-    Gone,
-    /// It could not be read or written.
-    Failed(String),
-}
-
-fn not_reserved(why: String) -> Trouble {
-    Trouble {
-        disposition: Disposition::Retry { after: None },
-        reason: Reason::OrderBudgetNotReserved,
-        message: format!(
-            "nothing was ordered, because no part of the day's orders could be reserved: {why}"
-        ),
-        counts: true,
-    }
-}
-
-/// Writes into the status that one more block is reserved. Where somebody else was faster, or the
-/// status tells of more than the cache, that is noted, and there is no block.
-async fn reserve_block<K: IssuerObject>(
-    context: &Context,
-    issuer: &Limited<'_>,
-    limit: u32,
-    now: Timestamp,
-) -> Result<(), Unreserved> {
-    let fresh = read::<K>(context, issuer).await?;
-    let limits = fresh.spec().limits.as_ref();
-    let limit = limits.and_then(|limits| limits.orders_per_day).map_or(limit, |one| one.min(limit));
-    let stored = fresh.status().and_then(|status| status.budget.as_ref());
-    let today = quota::day_of(now);
-    let known = Reserved::known(today, stored, context.quotas.reserved(issuer));
-    let next = match known.draw(limit) {
-        Draw::Reserve(next) => next,
-        Draw::FromBlock(_) => {
-            context.quotas.note(issuer, known);
-            return Ok(());
-        }
-        Draw::Spent(day) => return Err(Unreserved::Spent(limit, day)),
-    };
-    let wanted = next.stored(context.leadership.claimant());
-    match write(context, &fresh, wanted.clone()).await {
-        Ok(()) => context.quotas.note(issuer, next),
-        Err(error) if matches!(error.kind, ErrorKind::Conflict | ErrorKind::NotFound) => {}
-        // Whether it was written nobody knows, until it is looked at. Only this process writes its
-        // own name, and one reservation at a time.
-        Err(error) => {
-            let found = read::<K>(context, issuer).await?;
-            if found.status().and_then(|status| status.budget.as_ref()) != Some(&wanted) {
-                return Err(Unreserved::Failed(error.to_string()));
-            }
-            context.quotas.note(issuer, next);
-        }
-    }
-    Ok(())
-}
-
-async fn read<K: IssuerObject>(context: &Context, issuer: &Limited<'_>) -> Result<K, Unreserved> {
-    let namespace = issuer.key.namespace.as_deref();
-    let api = K::api(context.cluster.client(), namespace);
-    let name = (namespace.unwrap_or_default(), issuer.key.name.as_str());
-    match context.cluster.object(api, K::RESOURCE, name).await {
-        Read::Present(found) if found.uid().as_deref() == Some(issuer.uid) => Ok(found),
-        Read::Present(_) | Read::Absent => Err(Unreserved::Gone),
-        Read::Unreadable(why) => Err(Unreserved::Failed(why)),
-    }
-}
-
-async fn write<K: IssuerObject>(
-    context: &Context,
-    fresh: &K,
-    budget: DayBudget,
-) -> Result<(), Error> {
-    let mut changed = fresh.clone();
-    let mut status = fresh.status().cloned().unwrap_or_default();
-    status.budget = Some(budget);
-    changed.set_status(status);
-    let api = K::api(context.cluster.client(), fresh.namespace().as_deref());
-    failpoint("before-reserve");
-    let written = context.cluster.put_status(api, K::STATUS_RESOURCE, &changed).await;
-    failpoint("after-reserve");
-    written.map(drop)
-}
-
 fn name_of(request: &CertificateRequest) -> Name {
     (request.namespace().unwrap_or_default(), request.name_any())
 }
@@ -468,7 +332,7 @@ fn has_open_order(stores: &Stores, request: &CertificateRequest) -> bool {
 }
 
 /// Open orders of an issuer, that of `except` apart.
-fn open_orders(
+pub(super) fn open_orders(
     stores: &Stores,
     key: &IssuerKey,
     except: Option<&Name>,
@@ -499,7 +363,7 @@ fn open_orders(
     open
 }
 
-fn is_of(key: &IssuerKey, request: &CertificateRequest) -> bool {
+pub(super) fn is_of(key: &IssuerKey, request: &CertificateRequest) -> bool {
     let reference = &request.spec.issuer_ref;
     reference.kind == key.kind
         && reference.name == key.name
@@ -511,55 +375,8 @@ pub(in crate::controller) fn limits_of(spec: &IssuerSpec) -> Limits {
     Limits::of(spec.limits.as_ref(), has_records(spec))
 }
 
-fn has_records(spec: &IssuerSpec) -> bool {
+pub(super) fn has_records(spec: &IssuerSpec) -> bool {
     registry::account(spec).is_ok_and(AccountSettings::has_records)
-}
-
-/// The limits of all issuers and what is used of them, as the caches tell.
-pub(in crate::controller) fn figures(stores: &Stores, now: Timestamp) -> Vec<LimitFigures> {
-    let mut all = Vec::new();
-    for issuer in stores.issuers.state() {
-        all.extend(issuer.0.as_ref().ok().map(|issuer| figures_of(stores, issuer, now)));
-    }
-    for issuer in stores.cluster_issuers.state() {
-        all.extend(issuer.0.as_ref().ok().map(|issuer| figures_of(stores, issuer, now)));
-    }
-    all
-}
-
-fn figures_of<K: IssuerObject>(stores: &Stores, issuer: &K, now: Timestamp) -> LimitFigures {
-    let key = IssuerKey { kind: K::KIND, namespace: issuer.namespace(), name: issuer.name_any() };
-    let limits = limits_of(issuer.spec());
-    let pace = issuer.spec().limits.as_ref().and_then(|limits| limits.requests_per_second);
-    let stored = issuer.status().and_then(|status| status.budget.as_ref());
-    let reserved = limits.per_day.map(|_| Reserved::known(quota::day_of(now), stored, None));
-    let mut withheld = BTreeMap::new();
-    for guarded in stores.requests.state() {
-        let Ok(request) = &guarded.0 else { continue };
-        let wait = request.status.as_ref().and_then(waits_for);
-        let limit = wait.and_then(|wait| wait.on.limit());
-        if let Some(field) = limit.filter(|_| is_of(&key, request)) {
-            *withheld.entry(field).or_default() += 1;
-        }
-    }
-    LimitFigures {
-        limits: [
-            ("ordersPerDay", limits.per_day),
-            ("openOrders", limits.open),
-            ("ordersPerRequestPerDay", limits.per_request),
-            ("requestsPerSecond", pace),
-        ]
-        .into_iter()
-        .filter_map(|(field, limit)| Some((field, limit?)))
-        .collect(),
-        reserved: reserved.map(|reserved| reserved.reserved),
-        open: has_records(issuer.spec())
-            .then(|| open_orders(stores, &key, None, &mut BTreeMap::new())),
-        withheld: withheld.into_iter().collect(),
-        kind: K::KIND.to_string(),
-        namespace: key.namespace.unwrap_or_default(),
-        issuer: key.name,
-    }
 }
 
 #[cfg(test)]

@@ -1695,7 +1695,7 @@ fn what_the_ca_would_not_issue_again_is_in_hand_until_it_is_delivered() {
         seen.order.progress = Some(Progress { id: None, named: false, phase: fine() });
     });
     let read = |seen: Observation| {
-        seen.after(Outcome::RecordRead(RecordRead::Present(Box::new(record(1))), None))
+        seen.after(Outcome::RecordRead(RecordRead::Present(Box::new(record(1)))))
     };
     check([
         ("its key is in the record", again.clone(), "ReadRecord"),

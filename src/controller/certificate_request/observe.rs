@@ -1,0 +1,164 @@
+//! What is known of a request when a run begins: from the caches and from memory, without a call.
+
+use kube::ResourceExt as _;
+use kube::runtime::reflector::ObjectRef;
+
+use super::asked;
+use crate::api::{CertificateRequest, annotation};
+use crate::ca::registry;
+use crate::controller::context::Context;
+use crate::controller::issuer::found::FoundIssuer;
+use crate::controller::issuer::quota::Limited;
+use crate::issuance::{
+    CachedTarget, CsrReference, Observation, OrderSeen, Previous, QuotaSeen, RenewBefore, Request,
+    Template, UnusedClaim, record_name,
+};
+
+pub(super) fn observe(
+    context: &Context,
+    request: &CertificateRequest,
+    previous: Previous,
+    issuer: &FoundIssuer,
+    cached: Option<CachedTarget>,
+    now: jiff::Timestamp,
+) -> Observation {
+    let values = values(context, request);
+    // Whoever has the target has it; looking through all requests is for those without.
+    let rival = if cached.is_none() { rival(context, request) } else { None };
+    let order = order_seen(context, &values, &previous, issuer);
+    let quota =
+        issuer.limited().map(|issuer| quota_seen(context, request, &previous, &issuer, now));
+    let issuer = issuer.state(&values);
+    Observation {
+        rival,
+        repaired: context.memory.repairs.last(request),
+        order,
+        quota: quota.unwrap_or_default(),
+        ..Observation::at_start(now, values, issuer, previous, cached)
+    }
+}
+
+/// What this process knows of the request's order.
+fn order_seen(
+    context: &Context,
+    request: &Request,
+    previous: &Previous,
+    issuer: &FoundIssuer,
+) -> OrderSeen {
+    let claim = context.memory.claims.unused(&request.namespace, &request.name);
+    let claim = claim.map(|(reference, is_old)| UnusedClaim { reference, is_old });
+    let mut seen = OrderSeen {
+        incarnation: context.leadership.claimant().to_owned(),
+        claim,
+        sought: context.memory.searches.recall(&request.uid),
+        ..OrderSeen::default()
+    };
+    if let FoundIssuer::Found { key, status, .. } = issuer {
+        let account = status.account.as_ref();
+        seen.proven = account.is_some()
+            && (status.order_found_at.as_ref() == account
+                || context.accounts.proven(key).as_ref() == account);
+        seen.progress = previous.order.as_ref().and_then(|hint| {
+            let polled = context.order_poller.progress(key, &hint.reference);
+            polled.or_else(|| context.memory.undelivered.ordered(&request.uid, &hint.reference))
+        });
+    }
+    seen
+}
+
+/// What the limits of the issuer leave to the request, as far as the caches and this process know.
+fn quota_seen(
+    context: &Context,
+    request: &CertificateRequest,
+    previous: &Previous,
+    issuer: &Limited<'_>,
+    now: jiff::Timestamp,
+) -> QuotaSeen {
+    let withheld = previous
+        .waits_for_limit()
+        .then(|| context.quotas.withheld(&context.stores, issuer, request, now));
+    let record = record_name(&request.name_any());
+    let record = ObjectRef::new(&record).within(&request.namespace().unwrap_or_default());
+    let made = context.stores.records.get(&record).map(|record| {
+        // What is damaged is told of where the record is read.
+        let text = record.annotations().get(annotation::ORDERS_MADE);
+        text.and_then(|text| crate::issuance::quota::made::read(text)).unwrap_or_default()
+    });
+    QuotaSeen { limits: issuer.limits, granted: false, withheld: withheld.flatten(), made }
+}
+
+pub(super) fn cached_target(
+    context: &Context,
+    request: &CertificateRequest,
+) -> Option<CachedTarget> {
+    let namespace = request.namespace().unwrap_or_default();
+    let at = ObjectRef::new(&request.spec.secret_name).within(&namespace);
+    let cached = context.stores.targets.get(&at)?;
+    Some(CachedTarget {
+        resource_version: cached.resource_version().unwrap_or_default(),
+        metadata: Template {
+            labels: cached.labels().clone(),
+            annotations: cached.annotations().clone(),
+        },
+    })
+}
+
+/// The oldest request has the Secret; of two made in the same second, the first by name.
+fn rival(context: &Context, request: &CertificateRequest) -> Option<String> {
+    let rank = |request: &CertificateRequest| {
+        (request.metadata.creation_timestamp.as_ref().map(|time| time.0), request.name_any())
+    };
+    let is_rival = |other: &CertificateRequest| {
+        other.spec.secret_name == request.spec.secret_name
+            && other.metadata.namespace == request.metadata.namespace
+            && rank(other) < rank(request)
+    };
+    let requests = &context.stores.requests;
+    let found = requests.state_filter(|other| other.0.as_ref().is_ok_and(is_rival));
+    let first =
+        found.iter().filter_map(|other| other.0.as_ref().ok()).min_by_key(|one| rank(one))?;
+    Some(first.name_any())
+}
+
+pub(super) fn values(context: &Context, request: &CertificateRequest) -> Request {
+    let spec = &request.spec;
+    let namespace = request.namespace().unwrap_or_default();
+    let credentials = registry::own_credentials(spec);
+    let template = spec.secret_template.clone().unwrap_or_default();
+    Request {
+        name: request.name_any(),
+        uid: request.uid().unwrap_or_default(),
+        generation: request.metadata.generation.unwrap_or_default(),
+        deleting: request.metadata.deletion_timestamp.is_some(),
+        secret_name: spec.secret_name.clone(),
+        issuer: format!("{} {}", spec.issuer_ref.kind, spec.issuer_ref.name),
+        names: asked::names(spec),
+        duration: asked::duration(spec),
+        csr: spec.csr_secret_ref.as_ref().map(|reference| CsrReference {
+            secret: reference.name.clone(),
+            entry: reference.key.clone(),
+            version: context.stores.credentials_version(&namespace, &reference.name),
+        }),
+        key_kind: spec.private_key.as_ref().map(asked::key_kind),
+        rotation: spec.private_key.as_ref().map(|key| key.rotation_policy).unwrap_or_default(),
+        renew_before: renew_before(spec.renew_before.as_deref(), spec.renew_before_percentage),
+        template: Template { labels: template.labels, annotations: template.annotations },
+        suspended: spec.suspend.unwrap_or(false),
+        renew: request.annotations().get(annotation::RENEW).cloned(),
+        blocks: registry::blocks(spec),
+        release: request.annotations().get(annotation::RELEASE).cloned(),
+        credentials_version: credentials
+            .and_then(|name| context.stores.credentials_version(&namespace, name)),
+        credentials: credentials.map(str::to_owned),
+        namespace,
+    }
+}
+
+/// Admission let only durations of hours, minutes and seconds pass.
+fn renew_before(duration: Option<&str>, percentage: Option<i32>) -> RenewBefore {
+    match (duration.and_then(|text| text.parse().ok()), percentage) {
+        (Some(duration), _) => RenewBefore::Duration(duration),
+        (None, Some(percentage)) => RenewBefore::Percentage(percentage),
+        (None, None) => RenewBefore::AThird,
+    }
+}

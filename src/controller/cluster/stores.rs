@@ -1,0 +1,99 @@
+//! The caches of the watches.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use k8s_openapi::api::core::v1::Secret;
+use kube::core::{DeserializeGuard, PartialObjectMeta};
+use kube::runtime::reflector::{ObjectRef, Store};
+#[cfg(test)]
+use kube::runtime::{reflector::store, watcher::Event};
+use kube::{Resource, ResourceExt as _};
+
+use crate::api::{CertificateRequest, ClusterIssuer, Issuer};
+
+/// An object that may have been written for another version of its type: it must not stop a watch.
+pub(in crate::controller) type Guarded<K> = DeserializeGuard<K>;
+/// A Secret without its contents.
+pub(in crate::controller) type SecretMeta = PartialObjectMeta<Secret>;
+
+/// The caches.
+#[derive(Clone)]
+pub(in crate::controller) struct Stores {
+    pub(in crate::controller) requests: Store<Guarded<CertificateRequest>>,
+    pub(in crate::controller) issuers: Store<Guarded<Issuer>>,
+    pub(in crate::controller) cluster_issuers: Store<Guarded<ClusterIssuer>>,
+    pub(in crate::controller) targets: Store<SecretMeta>,
+    pub(in crate::controller) credentials: Store<SecretMeta>,
+    pub(in crate::controller) records: Store<SecretMeta>,
+    /// Newest version that the watch of the targets has told of, deletions included.
+    pub(super) targets_reached: Arc<AtomicU64>,
+}
+
+impl Stores {
+    /// Caches that have seen these requests and nothing else.
+    #[cfg(test)]
+    pub(in crate::controller) fn of_requests(requests: Vec<CertificateRequest>) -> Self {
+        let (reader, mut writer) = store();
+        for request in requests {
+            writer.apply_watcher_event(&Event::Apply(DeserializeGuard(Ok(request))));
+        }
+        Self {
+            requests: reader,
+            issuers: store().0,
+            cluster_issuers: store().0,
+            targets: store().0,
+            credentials: store().0,
+            records: store().0,
+            targets_reached: Arc::default(),
+        }
+    }
+
+    /// Waits until every watch had its first answer.
+    pub(in crate::controller) async fn wait_until_ready(&self) {
+        // An error means that the watches have ended, which they do at shutdown only.
+        let _ = tokio::join!(
+            self.requests.wait_until_ready(),
+            self.issuers.wait_until_ready(),
+            self.cluster_issuers.wait_until_ready(),
+            self.targets.wait_until_ready(),
+            self.credentials.wait_until_ready(),
+            self.records.wait_until_ready(),
+        );
+    }
+
+    /// The request as the cache has it now.
+    pub(in crate::controller) fn request(
+        &self,
+        namespace: &str,
+        name: &str,
+    ) -> Option<Arc<Guarded<CertificateRequest>>> {
+        self.requests.get(&ObjectRef::new(name).within(namespace))
+    }
+
+    /// Newest version of any target that has arrived. A Secret that was deleted right after it was
+    /// written has no version in the cache; that its deletion arrived says the same.
+    pub(in crate::controller) fn targets_reached(&self) -> u64 {
+        self.targets_reached.load(Ordering::Acquire)
+    }
+
+    /// resourceVersion of a credentials Secret.
+    pub(in crate::controller) fn credentials_version(
+        &self,
+        namespace: &str,
+        name: &str,
+    ) -> Option<String> {
+        self.credentials.get(&ObjectRef::new(name).within(namespace))?.resource_version()
+    }
+}
+
+/// By namespace and name: a cache has no order of its own, and what follows is to be the same each
+/// time.
+pub(in crate::controller) fn in_order<K: Resource>(mut objects: Vec<Arc<K>>) -> Vec<Arc<K>> {
+    let place = |object: &K| {
+        let meta = object.meta();
+        (meta.namespace.clone(), meta.name.clone())
+    };
+    objects.sort_by_cached_key(|object| place(object));
+    objects
+}

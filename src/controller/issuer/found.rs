@@ -1,0 +1,131 @@
+//! An issuer as the caches have it.
+
+use std::sync::Arc;
+
+use kube::ResourceExt as _;
+use kube::runtime::reflector::ObjectRef;
+
+use crate::api::condition::{self, READY};
+use crate::api::{CertificateRequest, IssuerKind, IssuerSpec, IssuerStatus};
+use crate::controller::cluster::stores::Guarded;
+use crate::controller::context::Context;
+use crate::controller::issuer::accounts::IssuerNow;
+use crate::controller::issuer::key::IssuerKey;
+use crate::controller::issuer::object::IssuerObject;
+use crate::controller::issuer::quota::{Limited, limits_of};
+use crate::issuance::{IssuerState, Request};
+
+/// The issuer of a request, from the caches.
+pub(in crate::controller) enum FoundIssuer {
+    Missing,
+    Unreadable(String),
+    Found {
+        key: IssuerKey,
+        uid: String,
+        spec: Box<IssuerSpec>,
+        status: Box<IssuerStatus>,
+        generation: i64,
+    },
+}
+
+impl FoundIssuer {
+    pub(in crate::controller) fn of(context: &Context, request: &CertificateRequest) -> Self {
+        let reference = &request.spec.issuer_ref;
+        let namespace = match reference.kind {
+            IssuerKind::Issuer => request.namespace(),
+            IssuerKind::ClusterIssuer => None,
+        };
+        let name = reference.name.clone();
+        Self::by_key(context, &IssuerKey { kind: reference.kind, namespace, name })
+    }
+
+    pub(in crate::controller) fn by_key(context: &Context, key: &IssuerKey) -> Self {
+        let at = key.namespace.as_deref().unwrap_or_default();
+        match key.kind {
+            IssuerKind::Issuer => {
+                Self::from(context.stores.issuers.get(&ObjectRef::new(&key.name).within(at)))
+            }
+            IssuerKind::ClusterIssuer => {
+                Self::from(context.stores.cluster_issuers.get(&ObjectRef::new(&key.name)))
+            }
+        }
+    }
+
+    fn from<K: IssuerObject>(found: Option<Arc<Guarded<K>>>) -> Self {
+        let Some(found) = found else { return Self::Missing };
+        match &found.0 {
+            Err(error) => Self::Unreadable(error.to_string()),
+            Ok(issuer) => Self::Found {
+                key: IssuerKey {
+                    kind: K::KIND,
+                    namespace: issuer.namespace(),
+                    name: issuer.name_any(),
+                },
+                uid: issuer.uid().unwrap_or_default(),
+                spec: Box::new(issuer.spec().clone()),
+                status: Box::new(issuer.status().cloned().unwrap_or_default()),
+                generation: issuer.meta().generation.unwrap_or_default(),
+            },
+        }
+    }
+
+    pub(in crate::controller) fn state(&self, request: &Request) -> IssuerState {
+        match self {
+            Self::Missing => IssuerState::Missing,
+            Self::Unreadable(why) => {
+                IssuerState::NotReady(format!("this version of Chancery cannot read it: {why}"))
+            }
+            Self::Found { uid, status, generation, .. } => {
+                let ready = condition::find(&status.conditions, READY);
+                match ready {
+                    Some(ready)
+                        if status.observed_generation == *generation
+                            && (ready.status == "True" || request.needs_not(status)) =>
+                    {
+                        IssuerState::Ready {
+                            version: format!("{uid}/{generation}"),
+                            account: status.account.clone(),
+                        }
+                    }
+                    Some(ready) if status.observed_generation == *generation => {
+                        IssuerState::NotReady(ready.message.clone())
+                    }
+                    _ => IssuerState::NotReady("it has not been checked yet".to_owned()),
+                }
+            }
+        }
+    }
+
+    /// As far as its limits bear on its requests.
+    pub(in crate::controller) fn limited(&self) -> Option<Limited<'_>> {
+        let Self::Found { key, uid, spec, status, .. } = self else {
+            return None;
+        };
+        let limits = limits_of(spec);
+        Some(Limited { key, uid, limits, budget: status.budget.as_ref() })
+    }
+
+    pub(in crate::controller) fn now<'a>(&'a self, context: &'a Context) -> Option<IssuerNow<'a>> {
+        let Self::Found { key, uid, spec, generation, .. } = self else {
+            return None;
+        };
+        Some(now(context, key.clone(), uid, spec, *generation))
+    }
+}
+
+/// An issuer with what the watches know of its credentials.
+pub(in crate::controller) fn now<'a>(
+    context: &'a Context,
+    key: IssuerKey,
+    uid: &str,
+    spec: &'a IssuerSpec,
+    generation: i64,
+) -> IssuerNow<'a> {
+    IssuerNow::new(
+        key,
+        format!("{uid}/{generation}"),
+        spec,
+        &context.namespace,
+        |namespace, name| context.stores.credentials_version(namespace, name),
+    )
+}

@@ -1,0 +1,148 @@
+//! Takes a grant for a run, and reserves in the issuer's status what grants are drawn on.
+
+use jiff::Timestamp;
+use jiff::civil::Date;
+use kube::ResourceExt as _;
+
+use crate::api::{CertificateRequest, ClusterIssuer, DayBudget, Issuer, IssuerKind};
+use crate::controller::cluster::{Error, ErrorKind};
+use crate::controller::context::Context;
+use crate::controller::issuer::object::IssuerObject;
+use crate::controller::issuer::quota::{Allowance, Limited};
+use crate::controller::process::failpoint::failpoint;
+use crate::issuance::quota::{self, Draw, Reserved};
+use crate::issuance::{Outcome, Read, Trouble};
+use crate::outside::Disposition;
+use crate::reason::Reason;
+
+/// So often a reservation may lose to another writer before the run ends.
+const CONFLICTS: usize = 8;
+
+/// Takes a grant, and reserves a block of the day's orders where there is none.
+pub(in crate::controller) async fn reserve(
+    context: &Context,
+    issuer: &Limited<'_>,
+    request: &CertificateRequest,
+    allowance: &mut Allowance,
+) -> Outcome {
+    // One that has lapsed goes back, and is of no use any more.
+    allowance.give_back();
+    let turn = context.quotas.turn(issuer);
+    for _ in 0..CONFLICTS {
+        let _turn = turn.lock().await;
+        let now = context.clock.now();
+        match context.quotas.take(&context.stores, issuer, request, now, allowance) {
+            Err(withheld) => return Outcome::Withheld(withheld),
+            Ok(true) => return Outcome::Granted,
+            Ok(false) => {}
+        }
+        let (Some(limit), uid) = (issuer.limits.per_day, request.uid().unwrap_or_default()) else {
+            return Outcome::Granted;
+        };
+        let reserved = match issuer.key.kind {
+            IssuerKind::Issuer => reserve_block::<Issuer>(context, issuer, limit, now).await,
+            IssuerKind::ClusterIssuer => {
+                reserve_block::<ClusterIssuer>(context, issuer, limit, now).await
+            }
+        };
+        match reserved {
+            Ok(()) => {}
+            Err(Unreserved::Spent(limit, day)) => {
+                return Outcome::Withheld(quota::spent(limit, day, &uid));
+            }
+            Err(Unreserved::Gone) => return Outcome::Abandoned,
+            Err(Unreserved::Failed(why)) => return Outcome::Failed(not_reserved(why)),
+        }
+    }
+    Outcome::Failed(not_reserved(format!(
+        "somebody else changed the status of {} {} {CONFLICTS} times in the meantime",
+        issuer.key.kind, issuer.key.name
+    )))
+}
+
+/// Why there is no block.
+enum Unreserved {
+    /// By the limit and the day of now nothing is left.
+    Spent(u32, Date),
+    /// The issuer is gone, or another has its name.
+    Gone,
+    /// It could not be read or written.
+    Failed(String),
+}
+
+fn not_reserved(why: String) -> Trouble {
+    Trouble {
+        disposition: Disposition::Retry { after: None },
+        reason: Reason::OrderBudgetNotReserved,
+        message: format!(
+            "nothing was ordered, because no part of the day's orders could be reserved: {why}"
+        ),
+        counts: true,
+    }
+}
+
+/// Writes into the status that one more block is reserved. Where somebody else was faster, or the
+/// status tells of more than the cache, that is noted, and there is no block.
+async fn reserve_block<K: IssuerObject>(
+    context: &Context,
+    issuer: &Limited<'_>,
+    limit: u32,
+    now: Timestamp,
+) -> Result<(), Unreserved> {
+    let fresh = read::<K>(context, issuer).await?;
+    let limits = fresh.spec().limits.as_ref();
+    let limit = limits.and_then(|limits| limits.orders_per_day).map_or(limit, |one| one.min(limit));
+    let stored = fresh.status().and_then(|status| status.budget.as_ref());
+    let today = quota::day_of(now);
+    let known = Reserved::known(today, stored, context.quotas.reserved(issuer));
+    let next = match known.draw(limit) {
+        Draw::Reserve(next) => next,
+        Draw::FromBlock(_) => {
+            context.quotas.note(issuer, known);
+            return Ok(());
+        }
+        Draw::Spent(day) => return Err(Unreserved::Spent(limit, day)),
+    };
+    let wanted = next.stored(context.leadership.claimant());
+    match write(context, &fresh, wanted.clone()).await {
+        Ok(()) => context.quotas.note(issuer, next),
+        Err(error) if matches!(error.kind, ErrorKind::Conflict | ErrorKind::NotFound) => {}
+        // Whether it was written nobody knows, until it is looked at. Only this process writes its
+        // own name, and one reservation at a time.
+        Err(error) => {
+            let found = read::<K>(context, issuer).await?;
+            if found.status().and_then(|status| status.budget.as_ref()) != Some(&wanted) {
+                return Err(Unreserved::Failed(error.to_string()));
+            }
+            context.quotas.note(issuer, next);
+        }
+    }
+    Ok(())
+}
+
+async fn read<K: IssuerObject>(context: &Context, issuer: &Limited<'_>) -> Result<K, Unreserved> {
+    let namespace = issuer.key.namespace.as_deref();
+    let api = K::api(context.cluster.client(), namespace);
+    let name = (namespace.unwrap_or_default(), issuer.key.name.as_str());
+    match context.cluster.object(api, K::RESOURCE, name).await {
+        Read::Present(found) if found.uid().as_deref() == Some(issuer.uid) => Ok(found),
+        Read::Present(_) | Read::Absent => Err(Unreserved::Gone),
+        Read::Unreadable(why) => Err(Unreserved::Failed(why)),
+    }
+}
+
+async fn write<K: IssuerObject>(
+    context: &Context,
+    fresh: &K,
+    budget: DayBudget,
+) -> Result<(), Error> {
+    let mut changed = fresh.clone();
+    let mut status = fresh.status().cloned().unwrap_or_default();
+    status.budget = Some(budget);
+    changed.set_status(status);
+    let api = K::api(context.cluster.client(), fresh.namespace().as_deref());
+    failpoint("before-reserve");
+    let written = context.cluster.put_status(api, K::STATUS_RESOURCE, &changed).await;
+    failpoint("after-reserve");
+    written.map(drop)
+}
