@@ -11,7 +11,7 @@ use secrecy::ExposeSecret as _;
 use serde_json::json;
 
 use crate::api::{CertificateRequest, annotation};
-use crate::ca::{Claim, Lookup, Order, OrderKind, Permit, Submitted};
+use crate::ca::{Claim, Found, Lookup, Order, OrderKind, Permit, Submitted};
 use crate::controller::certificate_request::perform::{
     csr, disclosed, examine, key_trouble, refused,
 };
@@ -24,8 +24,8 @@ use crate::issuance::{
     KeyPlan, Mark, Observation, OrderDraft, OrderState, Outcome, Prepared, RawRecord, Read, Record,
     RecordRead, Request, Sent, Slot, Trouble, adopt, others, record,
 };
-use crate::outside::Disposition;
 use crate::outside::credentials::Credentials;
+use crate::outside::{self, Disposition};
 use crate::pki::KeyKind;
 use crate::reason::Reason;
 
@@ -416,27 +416,13 @@ pub(in crate::controller) async fn find(
     let _permit = account.permits.acquire().await;
     let start = tokio::time::Instant::now();
     let answer = account.ca.find(&order).await;
-    let disposition = match &answer {
-        Ok(Lookup::Absent { .. }) => "absent",
-        Ok(Lookup::Found(_)) => "found",
-        Ok(Lookup::Unchanged) => "unchanged",
-        Ok(Lookup::Unsupported) => "unsupported",
-        Err(error) => error.disposition.label(),
-    };
-    context.metrics.ca_request(&issuer.key.name, "find", disposition, start.elapsed());
+    context.metrics.ca_request(&issuer.key.name, "find", label(&answer), start.elapsed());
     if let Ok(Lookup::Found(found)) = &answer {
         // Found by its name, and not by its key or its id.
         if account.ca.has_found_orders() {
             context.prove(issuer, &account);
         }
-        let others = others(found);
-        if !others.is_empty() {
-            tracing::error!(
-                order.reference = slot.order.reference,
-                order.ids = ?others,
-                "the CA has several orders of this name; one is followed, look at the others"
-            );
-        }
+        tell_of_others(&slot.order.reference, found);
         // What is there needs no submit.
         if matches!(which, Which::Next) && adopt(found).is_some() {
             context.memory.claims.forget(&seen.request.namespace, &seen.request.name);
@@ -455,6 +441,28 @@ pub(in crate::controller) async fn find(
         context.memory.searches.note(uid, &record.claim_id(), window, is_absent)
     };
     Outcome::Searched(answer, sought)
+}
+
+/// The word for metrics.
+fn label(answer: &Result<Lookup, outside::Error>) -> &'static str {
+    match answer {
+        Ok(Lookup::Absent { .. }) => "absent",
+        Ok(Lookup::Found(_)) => "found",
+        Ok(Lookup::Unchanged) => "unchanged",
+        Ok(Lookup::Unsupported) => "unsupported",
+        Err(error) => error.disposition.label(),
+    }
+}
+
+fn tell_of_others(reference: &str, found: &[Found]) {
+    let others = others(found);
+    if !others.is_empty() {
+        tracing::error!(
+            order.reference = reference,
+            order.ids = ?others,
+            "the CA has several orders of this name; one is followed, look at the others"
+        );
+    }
 }
 
 /// Submits the order that is stored. The claim is used up, whatever comes of it.
@@ -496,18 +504,23 @@ pub(in crate::controller) async fn submit(
     let start = tokio::time::Instant::now();
     let submitted = account.submit(&order, Permit::Claimed(claim), grant.spend()).await;
     failpoint("after-order");
-    let (disposition, outcome) = match submitted {
+    let disposition = match &submitted {
+        Submitted::Accepted(_) => "accepted",
+        Submitted::Refused(error) => error.disposition.label(),
+        Submitted::Unknown(_) => "unknown",
+    };
+    context.metrics.ca_request(&issuer.key.name, "submit", disposition, start.elapsed());
+    match submitted {
         Submitted::Accepted(progress) => {
             tracing::info!(
                 order.reference = stored.reference,
                 order.id = progress.id,
                 "the CA took the order"
             );
-            ("accepted", Outcome::Ordered(progress))
+            Outcome::Ordered(progress)
         }
         Submitted::Refused(error) => {
-            let label = error.disposition.label();
-            (label, Outcome::NotOrdered(Sent::Refused, refused(context, seen, issuer, error)))
+            Outcome::NotOrdered(Sent::Refused, refused(context, seen, issuer, error))
         }
         Submitted::Unknown(error) => {
             tracing::warn!(
@@ -515,9 +528,7 @@ pub(in crate::controller) async fn submit(
                 %error,
                 "nobody knows whether the CA took the order: it is looked for"
             );
-            ("unknown", Outcome::NotOrdered(Sent::Unknown, error.into()))
+            Outcome::NotOrdered(Sent::Unknown, error.into())
         }
-    };
-    context.metrics.ca_request(&issuer.key.name, "submit", disposition, start.elapsed());
-    outcome
+    }
 }

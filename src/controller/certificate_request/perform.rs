@@ -17,7 +17,7 @@ use crate::issuance::{
     self, Delivery, Key, KeyPlan, Observation, Obtained, Outcome, Read, Trouble,
 };
 use crate::outside::{Disposition, Error};
-use crate::pki::{KeyKind, Names, PrivateKey, csr};
+use crate::pki::{Certificate, KeyKind, Names, PrivateKey, csr};
 use crate::reason::Reason;
 
 /// Reads the target Secret.
@@ -136,7 +136,6 @@ pub(in crate::controller) async fn submit(
         Ok(parameters) => parameters,
         Err(error) => return Outcome::Failed(refused(context, seen, issuer, error)),
     };
-    let order = Order { parameters: &parameters, ..order };
     account.turn().await;
     // Much may have happened while this request waited.
     if context.is_stopping() || !is_still_wanted(context, seen) {
@@ -148,20 +147,37 @@ pub(in crate::controller) async fn submit(
     let Some(grant) = allowance.take(seen.quota.limits, context.clock.now()) else {
         return Outcome::Lapsed;
     };
-    failpoint("before-submit");
-    let submitted = timed(context, &account, issuer, &order, grant.spend()).await;
-    failpoint("after-submit");
-    match submitted {
-        Submitted::Accepted(Progress { phase: Phase::Issued(candidates), .. }) => {
-            if let Some(trial) = &trial {
-                trial.passed();
-            }
+    let order = Order { parameters: &parameters, ..order };
+    match issued(context, &account, issuer, &order, grant.spend()).await {
+        Ok(candidates) => {
+            trial.iter().for_each(|trial| trial.passed());
             Outcome::Issued(Obtained { key, csr_names, candidates })
         }
-        Submitted::Accepted(_) => Outcome::Failed(not_at_once()),
-        Submitted::Refused(error) | Submitted::Unknown(error) => {
-            Outcome::Failed(refused(context, seen, issuer, error))
-        }
+        Err(NotIssued::Refused(error)) => Outcome::Failed(refused(context, seen, issuer, error)),
+        Err(NotIssued::Pending) => Outcome::Failed(not_at_once()),
+    }
+}
+
+/// Why a CA that issues at once did not.
+enum NotIssued {
+    Refused(Error),
+    Pending,
+}
+
+async fn issued(
+    context: &Context,
+    account: &Account,
+    issuer: &IssuerNow<'_>,
+    order: &Order<'_>,
+    spent: Spent,
+) -> Result<Vec<Certificate>, NotIssued> {
+    failpoint("before-submit");
+    let submitted = timed(context, account, issuer, order, spent).await;
+    failpoint("after-submit");
+    match submitted {
+        Submitted::Accepted(Progress { phase: Phase::Issued(candidates), .. }) => Ok(candidates),
+        Submitted::Accepted(_) => Err(NotIssued::Pending),
+        Submitted::Refused(error) | Submitted::Unknown(error) => Err(NotIssued::Refused(error)),
     }
 }
 

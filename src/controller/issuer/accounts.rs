@@ -275,6 +275,19 @@ impl Accounts {
     }
 
     /// Opens an account; the client of the same account `before` is kept where it would be the same.
+    /// A way to the CA, at the pace of its issuer.
+    fn transport(
+        &self,
+        tls: &TlsSettings,
+        pace: Option<Arc<Pace>>,
+    ) -> Result<Arc<dyn Transport>, Error> {
+        let inner = self.connector.connect(tls).map_err(|failure| no_transport(&failure))?;
+        Ok(match pace {
+            Some(pace) => Arc::new(Paced { inner, pace }),
+            None => inner,
+        })
+    }
+
     async fn connect(
         &self,
         cluster: &Cluster,
@@ -307,15 +320,9 @@ impl Accounts {
         let (ca, permits) = match before.filter(|before| before.tls == tls) {
             Some(before) => (Arc::clone(&before.ca), Arc::clone(&before.permits)),
             None => {
-                let inner =
-                    self.connector.connect(&tls).map_err(|failure| no_transport(&failure))?;
-                let transport: Arc<dyn Transport> = match pace.clone() {
-                    Some(pace) => Arc::new(Paced { inner, pace }),
-                    None => inner,
-                };
                 let ca = settings.open(Opening {
                     credentials,
-                    transport,
+                    transport: self.transport(&tls, pace.clone())?,
                     deadline: self.deadline,
                     clock: self.clock.clone(),
                 })?;

@@ -12,46 +12,55 @@ use crate::reason::Reason;
 
 /// The order as the status shows it; `None` where none is open and none has to be looked at.
 pub(super) fn of(seen: &Observation, rest: &Rest) -> Option<OrderStatus> {
-    let hint = seen.previous.order.clone();
-    // What was delivered is no open order, whatever comes next has to wait for.
-    let is_delivered = |reference: &str| {
-        seen.standing().held().and_then(|held| held.order.as_deref()) == Some(reference)
-    };
     if *rest == Rest::Kept {
         return None;
     }
-    // A record that is older than the order made last tells nothing of it.
-    let record = seen.record().filter(|record| !seen.is_older(record));
-    let is_over = |state| matches!(state, OrderState::Refused | OrderState::Superseded);
-    if record.is_some_and(|record| is_over(record.mark.state)) {
-        return None;
-    }
-    let mut order = match record {
-        Some(record) => {
-            let order = &record.next.order;
-            let same = hint.filter(|hint| hint.reference == order.reference);
-            OrderStatus {
-                reference: order.reference.clone(),
-                account: order.account.clone(),
-                attempt: record.mark.attempt,
-                claimed_by: Some(record.mark.claim.clone()),
-                ..same.unwrap_or_default()
-            }
-        }
-        None => hint?,
-    };
-    if matches!(rest, Rest::Withheld(_)) && is_delivered(&order.reference) {
+    let mut order = last(seen)?;
+    // What was delivered is no open order, whatever comes next has to wait for.
+    let standing = seen.standing();
+    let delivered = standing.held().and_then(|held| held.order.as_ref());
+    if matches!(rest, Rest::Withheld(_)) && delivered == Some(&order.reference) {
         return None;
     }
     order.id = seen.order_id().or(order.id);
     if *rest == Rest::Submitting {
         order.submitted_at.get_or_insert(Time(seen.now));
     }
-    order.phase = match rest {
+    order.phase = phase(rest, order.phase);
+    Some(match seen.order.progress.as_ref().map(|progress| &progress.phase) {
+        Some(phase) => told(order, phase),
+        None => order,
+    })
+}
+
+/// The order made last, unless it is over.
+fn last(seen: &Observation) -> Option<OrderStatus> {
+    let hint = seen.previous.order.clone();
+    // A record that is older than the order made last tells nothing of it.
+    let Some(record) = seen.record().filter(|record| !seen.is_older(record)) else {
+        return hint;
+    };
+    if matches!(record.mark.state, OrderState::Refused | OrderState::Superseded) {
+        return None;
+    }
+    let order = &record.next.order;
+    let same = hint.filter(|hint| hint.reference == order.reference);
+    Some(OrderStatus {
+        reference: order.reference.clone(),
+        account: order.account.clone(),
+        attempt: record.mark.attempt,
+        claimed_by: Some(record.mark.claim.clone()),
+        ..same.unwrap_or_default()
+    })
+}
+
+/// Where the order stands, as far as the end of a run tells.
+fn phase(rest: &Rest, before: OrderPhase) -> OrderPhase {
+    match rest {
         Rest::Submitting => OrderPhase::Submitting,
         Rest::LookedFor { .. } | Rest::Held(Hold::OutcomeUnknown(_)) => OrderPhase::Unknown,
         Rest::Held(Hold::Ended(..)) => OrderPhase::Failed,
-        Rest::Ordered if order.phase != OrderPhase::Issued => OrderPhase::Pending,
+        Rest::Ordered if before != OrderPhase::Issued => OrderPhase::Pending,
         // What is said of it otherwise does not move it.
         Rest::Abandoned
         | Rest::AwaitingChange
@@ -68,33 +77,31 @@ pub(super) fn of(seen: &Observation, rest: &Rest) -> Option<OrderStatus> {
         | Rest::SecretNotOurs(_)
         | Rest::Suspended(_)
         | Rest::TargetUnreadable(_)
-        | Rest::Withheld(_) => order.phase,
-    };
-    match seen.order.progress.as_ref().map(|progress| &progress.phase) {
-        Some(Phase::Pending(waiting)) => {
-            order.phase = OrderPhase::Pending;
-            order.state = Some(waiting.state.clone());
-            order.waiting_for = Some(waiting.actor.words().to_owned());
-            order.actor = actor(waiting.actor);
-            order.message = Some(waiting.message.clone()).filter(|text| !text.is_empty());
-        }
-        Some(Phase::Issued(_)) => {
-            order.phase = OrderPhase::Issued;
-            order.state = None;
-            order.waiting_for = None;
-            order.actor = None;
-            order.message = None;
-        }
-        Some(Phase::Failed(failed)) => {
-            order.phase = OrderPhase::Failed;
-            order.state = Some(failed.state.clone());
-            order.waiting_for = None;
-            order.actor = None;
-            order.message = Some(failed.message.clone());
-        }
-        None => {}
+        | Rest::Withheld(_) => before,
     }
-    Some(order)
+}
+
+/// The order with the CA's latest word on it.
+fn told(order: OrderStatus, phase: &Phase) -> OrderStatus {
+    let silent =
+        OrderStatus { state: None, waiting_for: None, actor: None, message: None, ..order };
+    match phase {
+        Phase::Pending(waiting) => OrderStatus {
+            phase: OrderPhase::Pending,
+            state: Some(waiting.state.clone()),
+            waiting_for: Some(waiting.actor.words().to_owned()),
+            actor: actor(waiting.actor),
+            message: Some(waiting.message.clone()).filter(|text| !text.is_empty()),
+            ..silent
+        },
+        Phase::Issued(_) => OrderStatus { phase: OrderPhase::Issued, ..silent },
+        Phase::Failed(failed) => OrderStatus {
+            phase: OrderPhase::Failed,
+            state: Some(failed.state.clone()),
+            message: Some(failed.message.clone()),
+            ..silent
+        },
+    }
 }
 
 fn actor(actor: Actor) -> Option<OrderActor> {
