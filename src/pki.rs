@@ -25,6 +25,8 @@ mod pem;
 
 use std::collections::HashSet;
 
+use data_encoding::HEXLOWER;
+
 pub use certificate::{Certificate, contains_private_key, parse_pem};
 pub use key::{Error as KeyError, KeyKind, PrivateKey};
 pub use names::Names;
@@ -79,17 +81,7 @@ fn unreadable_path(error: &rustls_native_certs::Error) -> Option<String> {
 /// Returns the SHA-256 digest of `bytes` as 64 lower-case hexadecimal digits.
 #[must_use]
 pub fn sha256_hex(bytes: &[u8]) -> String {
-    hex(aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, bytes).as_ref())
-}
-
-/// Writes bytes as hexadecimal digits, lower-case.
-fn hex(bytes: &[u8]) -> String {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    bytes
-        .iter()
-        .flat_map(|byte| [byte >> 4, byte & 0x0f])
-        .map(|nibble| char::from(DIGITS[usize::from(nibble)]))
-        .collect()
+    HEXLOWER.encode(aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, bytes).as_ref())
 }
 
 #[cfg(test)]
@@ -109,7 +101,8 @@ mod tests {
     }
 
     #[test]
-    fn hexadecimal_digits_are_lower_case() {
-        assert_eq!(hex(&[0x00, 0x1f, 0xab]), "001fab");
+    fn a_digest_is_in_lower_case() {
+        let digest = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
+        assert_eq!(sha256_hex(b""), digest);
     }
 }

@@ -12,9 +12,9 @@ use std::hash::{Hash, Hasher};
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use aws_lc_rs::digest;
 use const_oid::ObjectIdentifier;
 use const_oid::db::rfc5280::{ID_CE_BASIC_CONSTRAINTS, ID_CE_SUBJECT_ALT_NAME};
+use data_encoding::HEXUPPER;
 use der::asn1::AnyRef;
 use der::{Decode as _, Reader as _, SliceReader, Tag, TagNumber, Tagged as _};
 use jiff::Timestamp;
@@ -22,7 +22,7 @@ use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
 
 use super::names::AlternativeNames;
-use super::{hex, name, pem};
+use super::{name, pem};
 
 /// The last second that [`Timestamp`] can hold at every offset, 9999-12-30T22:00:00Z.
 const END_OF_TIME: i64 = 253_402_207_200;
@@ -337,7 +337,7 @@ impl Parsed {
             alternative_names: value_of(&extensions, ID_CE_SUBJECT_ALT_NAME)
                 .map(AlternativeNames::read)
                 .unwrap_or_default(),
-            fingerprint_sha256: hex(digest::digest(&digest::SHA256, der).as_ref()),
+            fingerprint_sha256: super::sha256_hex(der),
             der: der.to_vec(),
         })
     }
@@ -400,7 +400,7 @@ fn serial_number_text(octets: &[u8]) -> String {
     let leading_zeros = magnitude.iter().take_while(|octet| **octet == 0).count();
     let shown = &magnitude[leading_zeros.min(magnitude.len().saturating_sub(1))..];
     let sign = if is_negative { "-" } else { "" };
-    format!("{sign}{}", hex(shown).to_uppercase())
+    format!("{sign}{}", HEXUPPER.encode(shown))
 }
 
 /// Negates a number in two's complement.

@@ -8,10 +8,9 @@ use std::fmt::Write as _;
 
 use const_oid::ObjectIdentifier;
 use const_oid::db::rfc4519::COMMON_NAME;
+use data_encoding::HEXLOWER;
 use der::asn1::AnyRef;
 use der::{Decode, Encode, Reader, SliceReader, Tag};
-
-use super::hex;
 
 /// The keywords of RFC 4514 section 3, then those that OpenSSL and browsers use beyond it.
 const KEYWORDS: [(ObjectIdentifier, &str); 22] = [
@@ -62,7 +61,7 @@ pub(super) fn keyword(oid: ObjectIdentifier) -> &'static str {
 /// An empty name gives an empty string.
 pub(super) fn to_rfc4514(name_der: &[u8]) -> String {
     let Ok(relative_names) = parse(name_der) else {
-        return format!("#{}", hex(name_der));
+        return format!("#{}", HEXLOWER.encode(name_der));
     };
     let rendered: Vec<String> = relative_names.iter().rev().map(|r| relative(r)).collect();
     rendered.join(",")
@@ -114,7 +113,7 @@ fn type_and_value(attribute: &Attribute<'_>) -> String {
         (keyword, _) => {
             let name = keyword.map_or_else(|| attribute.oid.to_string(), |(_, k)| (*k).to_owned());
             let value_der = attribute.value.to_der().unwrap_or_default();
-            format!("{name}=#{}", hex(&value_der))
+            format!("{name}=#{}", HEXLOWER.encode(&value_der))
         }
     }
 }

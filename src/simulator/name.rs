@@ -275,7 +275,7 @@ fn little_endian_hex(hash: &[u8]) -> String {
 
 /// Lower case hexadecimal.
 pub(crate) fn hex(octets: &[u8]) -> String {
-    octets.iter().map(|octet| format!("{octet:02x}")).collect()
+    data_encoding::HEXLOWER.encode(octets)
 }
 
 /// MD5 (RFC 1321), for the old style file names alone: aws-lc-rs rightly offers none.

@@ -366,7 +366,7 @@ impl Ledger {
     }
 
     fn look_at_targets(&mut self, api: &ApiServer, orders: &[Record], now: Timestamp) {
-        let is_served = |name: &&String| !self.shares_target || name.as_str() == name_of_first();
+        let is_served = |name: &&String| !self.shares_target || **name == name_of(0);
         let names: Vec<String> = self.wanted.keys().filter(is_served).cloned().collect();
         for name in names {
             let Some(target) = api.object(Kind::Secret, NAMESPACE, &format!("{name}-tls")) else {
@@ -611,10 +611,6 @@ impl Ledger {
         };
         self.leaves.entry(text.to_owned()).or_insert_with(read).clone()
     }
-}
-
-fn name_of_first() -> String {
-    name_of(0)
 }
 
 fn reference(order: &Record) -> Option<&str> {

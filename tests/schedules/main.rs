@@ -8,9 +8,11 @@
 //!                ── the simulator's router ┘ ledger (check): what the CA and the store hold
 //! ```
 //!
-//! Without arguments: all single faults, a share of the pairs, and some twice. `exhaust [SHARE]`: all
-//! of them, or one pair in so many; `random SEED COUNT`: by chance; `replay SEED`: one of them, told; `mutants`: whether the loss of each safeguard is still noticed by
-//! the seed in `mutants.txt`; `hunt COUNT [NAME]`: finds such seeds; `without SEED NAME`: tells one.
+//! Without arguments: all single faults, a share of the pairs, all stories, and some twice.
+//! `exhaust [SHARE]`: all pairs, or one in so many; `random SEED COUNT`: by chance; `replay SEED`: one
+//! of them, told; `stories`: those that are given; `story NAME [MUTANT]`: one of them, told; `mutants`:
+//! whether the loss of each safeguard is still noticed by the schedule in `mutants.txt`; `hunt COUNT
+//! [NAME]`: finds such seeds; `without SEED NAME`: tells one.
 
 #![allow(
     clippy::disallowed_methods,
@@ -61,14 +63,13 @@ fn main() -> ExitCode {
         }
         Some("mutants") => mutants::check(),
         Some("story") => {
-            for story in stories::all()
-                .iter()
-                .filter(|one| arguments.get(1).is_some_and(|it| it == one.name))
-            {
-                let mutant = arguments.get(2).and_then(|name| mutants::by_name(name));
-                chancery::mutant::set(mutant);
-                explore::tell(story.name, &story.plan());
-            }
+            let all = stories::all();
+            let name = arguments.get(1).map(String::as_str).unwrap_or_default();
+            let Some(story) = all.iter().find(|story| story.name == name) else {
+                return ExitCode::FAILURE;
+            };
+            chancery::mutant::set(arguments.get(2).and_then(|name| mutants::by_name(name)));
+            explore::tell(story.name, &story.plan());
             ExitCode::SUCCESS
         }
         Some("without") => match arguments.get(2).and_then(|name| mutants::by_name(name)) {

@@ -306,13 +306,8 @@ pub(super) const NAME_TAG: &str = "chancery-";
 
 /// The tag for a key: the first eight bytes of the SHA-256 of its SubjectPublicKeyInfo.
 pub(super) fn key_tag(spki_der: &[u8]) -> String {
-    use std::fmt::Write as _;
     let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, spki_der);
-    let mut tag = KEY_TAG.to_owned();
-    for byte in &digest.as_ref()[..8] {
-        let _ = write!(tag, "{byte:02x}");
-    }
-    tag
+    format!("{KEY_TAG}{}", data_encoding::HEXLOWER.encode(&digest.as_ref()[..8]))
 }
 
 #[cfg(test)]

@@ -3,8 +3,6 @@
 //! Not the pod's name: a container that is restarted keeps that name, and must not take what its
 //! predecessor claimed for its own.
 
-use std::fmt::Write as _;
-
 /// The system gives no random bytes.
 #[derive(Debug, thiserror::Error)]
 #[error("the system provides no random bytes to name this process")]
@@ -17,12 +15,7 @@ pub struct NoRandomness;
 pub fn new_incarnation() -> Result<String, NoRandomness> {
     let mut bytes = [0_u8; 16];
     aws_lc_rs::rand::fill(&mut bytes).map_err(|_unspecified| NoRandomness)?;
-    let mut text = String::with_capacity(2 * bytes.len());
-    for byte in bytes {
-        // Writing to a String cannot fail.
-        let _ = write!(text, "{byte:02x}");
-    }
-    Ok(text)
+    Ok(data_encoding::HEXLOWER.encode(&bytes))
 }
 
 #[cfg(test)]
