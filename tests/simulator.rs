@@ -636,7 +636,7 @@ async fn sites_have_keys_of_their_own_unless_they_are_told_to_share() {
     assert_eq!((roots(None), roots(Some(3))), (9, 3));
 }
 
-/// The files of a serialisation: the loop of section 9.
+/// The files of a serialisation, as the shell's loop unpacks them.
 fn unpack(text: &str) -> BTreeMap<String, Vec<u8>> {
     assert!(text.ends_with('\n'));
     text.lines()
@@ -1169,7 +1169,7 @@ impl Served {
     }
 }
 
-/// The request of section 9, ready to be followed by credentials.
+/// The request for a certificate, ready to be followed by credentials.
 const ASK: &str = "curl -sS --cacert root.crt --data-urlencode certificate_request@u.csr";
 const MAKE_CSR: &str =
     "openssl req -new -newkey rsa:2048 -nodes -keyout u.key -subj /CN=dummy -out u.csr 2>/dev/null";
@@ -1185,7 +1185,7 @@ async fn the_lines_of_the_real_service_work() {
     // names.
     assert!((2200..2700).contains(&answer.len()), "{}", answer.len());
 
-    // The bootstrap of section 6: fetch without verification, unpack, then verify with what was
+    // The bootstrap: fetch without verification, unpack, then verify with what was
     // fetched.
     let unpack = r#"mkdir dir
         curl -sS --fail --insecure ${URL}trustroots/ > t.txt

@@ -1,9 +1,9 @@
 //! The online CA: the Contrail service 0.4.0 and its Django successor, as one site or many.
 //!
 //! It decides what a site answers: who is let in, which subject a certificate gets, what the
-//! certificate says and which fault spoils the answer. Its specification is the facts sheet on the
-//! "Online CA" protocol, whose sections the comments cite. It must not share code with the
-//! operator's client for the same protocol.
+//! certificate says and which fault spoils the answer. It goes by what the services
+//! themselves do, ContrailOnlineCAService 0.4.0 and cedadev/django-onlineca. It must not share code
+//! with the operator's client for the same protocol.
 //!
 //! A request passes these steps, and every fault belongs to one of them:
 //!
@@ -52,7 +52,7 @@ use crate::simulator::name::Name;
 use crate::simulator::requests::{Counter, Requests};
 use crate::simulator::{BODY_LIMIT, Disconnect, PeerCertificate, Shared, Simulator, lock};
 
-/// The two operations of the protocol (facts, section 1).
+/// The two operations of the protocol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Operation {
@@ -71,7 +71,7 @@ impl Operation {
         }
     }
 
-    /// Trailing slashes count: the real service compares the whole path (facts, section 1).
+    /// Trailing slashes count: the real service compares the whole path.
     fn from_path(path: &str) -> Option<Self> {
         match path {
             "certificate/" => Some(Self::Certificate),
@@ -187,8 +187,7 @@ struct Inner {
     requests: Counter,
 }
 
-/// The handle is the interface of the management API (facts do not cover it: the real service has
-/// none).
+/// The handle is the interface of the management API (the real service has none).
 impl Site {
     pub(crate) fn new(name: &str, shared: Arc<Shared>) -> Self {
         Self(Arc::new(Inner {
@@ -266,8 +265,8 @@ impl Site {
         self.0.requests.snapshot()
     }
 
-    /// What a restart of the service does: serial numbers begin at 0 again (facts, section 3). The
-    /// record of what was issued stays, since it is the simulator's and not the service's.
+    /// What a restart of the service does: serial numbers begin at 0 again. The record of
+    /// what was issued stays, since it is the simulator's and not the service's.
     pub fn restart(&self) {
         lock(&self.0.ledger).next_serial = 0;
     }
@@ -563,7 +562,7 @@ impl Site {
     }
 }
 
-/// Decides, purely, whether a call deserves a certificate (facts, sections 2, 4 and 7).
+/// Decides, purely, whether a call deserves a certificate.
 fn admit(settings: &SiteSettings, call: &Call, now: Timestamp) -> Result<Admitted, Refusal> {
     let username = authenticate(settings, call, now)?;
     if call.method != Method::POST {
@@ -613,8 +612,7 @@ fn authenticate(settings: &SiteSettings, call: &Call, now: Timestamp) -> Result<
     }
 }
 
-/// From when to when a certificate is valid, in whole seconds and without back-dating (facts,
-/// section 3).
+/// From when to when a certificate is valid, in whole seconds and without back-dating.
 fn validity(lifetime_seconds: u32, fault: Option<&Kind>, now: Timestamp) -> (Timestamp, Timestamp) {
     let now = Timestamp::from_second(now.as_second()).unwrap_or(now);
     let lifetime = SignedDuration::from_secs(i64::from(lifetime_seconds));
@@ -628,8 +626,7 @@ fn validity(lifetime_seconds: u32, fault: Option<&Kind>, now: Timestamp) -> (Tim
     (not_before, shifted(not_before, lifetime))
 }
 
-/// The configured chain; Contrail copies files as they are, Django encodes them anew (facts,
-/// section 3).
+/// The configured chain; Contrail copies files as they are, Django encodes them anew.
 fn chain_text(settings: &SiteSettings, authorities: &Authorities) -> String {
     let authority = match settings.chain {
         Chain::Intermediate => &authorities.intermediate,

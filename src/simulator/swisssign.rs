@@ -1,9 +1,9 @@
 //! SwissSign's registration authority: the RA REST API 3.5.0, as one site or many.
 //!
 //! It decides what a site answers: whose token is good, which order is accepted, how far an order
-//! has come, what its certificate says and which fault spoils the answer. Its specification is the
-//! facts sheet on the "SwissSign RA REST API", whose sections the comments cite. It must not share
-//! code with the operator's client for the same protocol.
+//! has come, what its certificate says and which fault spoils the answer. Its specification is
+//! the OpenAPI document 3.5.0 of the "SwissSign RA REST API", whose paths and types the comments
+//! name. It must not share code with the operator's client for the same protocol.
 //!
 //! A site's URL is `https://…/swisssign/<site>`; every operation is a POST below `/v2`. A request
 //! passes these steps, and every fault belongs to one of them:
@@ -26,7 +26,7 @@
 //!
 //! *Caveats.* A request that has begun is carried out even if its client has gone away. Documents,
 //! recipients, roles and Microsoft's extensions are taken and have no effect, and the key is never
-//! made here. Everything the sheet leaves open is a setting or the unkinder reading.
+//! made here. What the specification leaves open is a setting or the unkinder reading.
 
 mod admit;
 mod call;

@@ -332,7 +332,7 @@ mod tests {
         }
     }
 
-    /// The table of section 3.6 of our notes, row by row, each with the status that is likeliest.
+    /// The codes of the vendor's specification, row by row, each with the status that is likeliest.
     #[test]
     fn each_code_has_one_meaning() {
         use Certainty::{NothingDone, Unknown};

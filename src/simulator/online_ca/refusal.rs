@@ -1,4 +1,4 @@
-//! The errors of the two services and how each spells them (facts, section 4).
+//! The errors of the two services and how each spells them.
 //!
 //! Pure. A refusal says what is wrong; the flavour decides on status, headers and body.
 

@@ -1,5 +1,4 @@
-//! The client register: which TLS client may ask for certificates of which users (facts, section
-//! 7).
+//! The client register: which TLS client may ask for certificates of which users.
 //!
 //! Pure. As in the real service the chain of the client's certificate is nobody's concern here, and
 //! neither is the password.

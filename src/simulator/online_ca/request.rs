@@ -1,8 +1,7 @@
 //! Reads a request the way the two services do: credentials, form field, certificate request.
 //!
 //! Pure, and lenient exactly where they are: Python's base64 skips what it does not know, the PEM
-//! reader of OpenSSL skips text around a block, and nobody checks the request's signature (facts,
-//! section 2).
+//! reader of OpenSSL skips text around a block, and nobody checks the request's signature.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;

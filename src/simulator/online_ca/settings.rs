@@ -21,7 +21,7 @@ pub enum Flavour {
     Django,
 }
 
-/// Which certificate authorities follow the issued certificate in an answer (facts, section 3).
+/// Which certificate authorities follow the issued certificate in an answer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Chain {
@@ -34,7 +34,7 @@ pub enum Chain {
     Unrelated,
 }
 
-/// How the TRUSTED_CERTS list of the vendor document is spelled, if at all (facts, section 5).
+/// How the TRUSTED_CERTS list of the vendor document is spelled, if at all.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Manifest {
@@ -49,7 +49,7 @@ pub enum Manifest {
     Plain,
 }
 
-/// What lies in the trust root directory (facts, section 5).
+/// What lies in the trust root directory.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default, deny_unknown_fields)]
 pub struct TrustRoots {
@@ -57,7 +57,7 @@ pub struct TrustRoots {
     pub root: bool,
     /// The site's issuing authority.
     pub intermediate: bool,
-    /// The root above the simulator's own TLS certificate, so that the bootstrap of section 6
+    /// The root above the simulator's own TLS certificate, so that a bootstrap from what it serves
     /// works.
     pub tls_root: bool,
     /// A root that expired last year.
@@ -100,7 +100,7 @@ pub struct SiteSettings {
     /// User names and passwords.
     pub users: BTreeMap<String, String>,
     /// The subject of every certificate, in slash form. Contrail replaces `$REMOTE_USER`, Django
-    /// `{user}`; absent means `/O=NDG/OU=Security/CN=` and the user name (facts, section 3).
+    /// `{user}`; absent means `/O=NDG/OU=Security/CN=` and the user name.
     pub subject_template: Option<String>,
     /// How long certificates live (`ca_class.not_after_time_nsecs`, which counts seconds despite
     /// its name).
@@ -121,8 +121,8 @@ pub struct SiteSettings {
     pub chain_without_final_newline: bool,
     /// What the trust root directory holds.
     pub trust_roots: TrustRoots,
-    /// The client register (facts, section 7): TLS client subject in slash form to the users it may
-    /// ask for. Present, even if empty, it replaces the passwords. Contrail only.
+    /// The client register: TLS client subject in slash form to the users it may ask for.
+    /// Present, even if empty, it replaces the passwords. Contrail only.
     pub client_register: Option<BTreeMap<String, Vec<String>>>,
     /// The kind of key the site's authorities sign with.
     pub key_algorithm: KeyAlgorithm,

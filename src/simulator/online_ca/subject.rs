@@ -3,7 +3,7 @@
 //!
 //! Pure. It reproduces, on purpose, what `X509SubjectName` of the Contrail online CA service 0.4.0
 //! and `x509_name` of django-onlineca do: repeated attributes collapse into one, and a user name
-//! can smuggle in attributes of its own (facts, section 3, "Subject construction").
+//! can smuggle in attributes of its own.
 
 use super::settings::Flavour;
 use crate::simulator::name::Name;
@@ -142,8 +142,8 @@ fn collapse(attributes: &[(&'static str, &str)]) -> Vec<(&'static str, String)> 
     collapsed
 }
 
-/// The form in which the client register compares names (facts, section 7): attributes sorted,
-/// empty ones left out.
+/// The form in which the client register compares names: attributes sorted, empty ones left
+/// out.
 pub(super) fn sorted_slash_form(slash_form: &str) -> String {
     let mut fields: Vec<String> = collapse(&split(slash_form))
         .into_iter()

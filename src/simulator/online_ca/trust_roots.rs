@@ -1,4 +1,4 @@
-//! The trust root directory and its serialisation (facts, section 5).
+//! The trust root directory and its serialisation.
 //!
 //! Pure: which files there are follows from the settings, and how they are sent from their names.
 

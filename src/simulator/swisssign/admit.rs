@@ -1,4 +1,4 @@
-//! Whether a submission deserves an order, and which (facts, section 2.2).
+//! Whether a submission deserves an order, and which.
 //!
 //! Pure: nothing is recorded here.
 
@@ -17,7 +17,7 @@ pub(super) struct Admitted {
     pub(super) life: Vec<Step>,
 }
 
-/// Decides whether an IssueRequest deserves an order (facts, section 2.2).
+/// Decides whether an IssueRequest deserves an order.
 pub(super) fn json(
     context: &Context,
     call: &Call,

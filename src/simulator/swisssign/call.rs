@@ -66,7 +66,7 @@ impl Call {
             .map_err(|error| Refusal::bad(Code::Validation, format!("Invalid request: {error}")))
     }
 
-    /// There must be no body (facts, section 2: `{}` is refused).
+    /// There must be no body: `{}` is refused.
     pub(super) fn no_body(&self) -> Result<(), Refusal> {
         match self.body.is_empty() {
             true => Ok(()),

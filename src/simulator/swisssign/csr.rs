@@ -28,8 +28,7 @@ const UPN: &[u8] = &[0x2b, 6, 1, 4, 1, 0x82, 0x37, 0x14, 2, 3];
 pub(super) struct AltName(Vec<u8>);
 
 impl AltName {
-    /// A host name; an international one becomes its A-label, as the server promises (facts,
-    /// section 2.2).
+    /// A host name; an international one becomes its A-label, as the server promises.
     pub(super) fn dns(name: &str) -> Option<Self> {
         let (star, rest) = match name.strip_prefix("*.") {
             Some(rest) => ("*.", rest),

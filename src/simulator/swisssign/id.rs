@@ -1,4 +1,4 @@
-//! Identifiers: a prefix and a lower-case UUID (facts, head of the sheet).
+//! Identifiers: a prefix and a lower-case UUID.
 
 use aws_lc_rs::{digest, rand};
 

@@ -1,8 +1,8 @@
-//! The operations that are played, and the paths that name them (facts, section 2).
+//! The operations that are played, and the paths that name them.
 
 use serde::{Deserialize, Serialize};
 
-/// The operations that are played (facts, section 2).
+/// The operations that are played.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Operation {

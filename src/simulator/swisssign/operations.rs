@@ -92,7 +92,7 @@ impl Site {
         }
     }
 
-    /// `/v2/jwt/{userName}` (facts, section 1.1).
+    /// `/v2/jwt/{userName}`.
     fn jwt(&self, call: &Call) -> Result<Outcome, Refusal> {
         call.must_be("application/x-www-form-urlencoded")?;
         if !call.accepts("text/plain") {
@@ -122,7 +122,7 @@ impl Site {
         Ok(Outcome::text(if settings.quoted_token { format!("\"{token}\"") } else { token }))
     }
 
-    /// The account a token is for (facts, section 1.3).
+    /// The account a token is for.
     fn authenticate(&self, call: &Call) -> Result<String, Refusal> {
         let refused = |code, message: &str| Err(Refusal::with(401, code, message));
         let token = call
@@ -146,7 +146,7 @@ impl Site {
             .or_else(|bad| refused(Code::Jwt, &bad.to_string()))
     }
 
-    /// `/v2/issue` (facts, section 2.2).
+    /// `/v2/issue`.
     async fn issue(&self, context: &Context, call: &Call) -> Result<Outcome, Refusal> {
         let (admitted, request) = admit::json(context, call, Operation::Issue)?;
         let id = self.submit(context, admitted)?;
@@ -157,7 +157,7 @@ impl Site {
         self.submitted(context, &id, with_chain)
     }
 
-    /// `/v2/issue/csr/{pma}` (facts, section 2.2).
+    /// `/v2/issue/csr/{pma}`.
     fn issue_csr(&self, context: &Context, call: &Call) -> Result<Outcome, Refusal> {
         let product = call.id("pma-")?;
         call.must_be("text/plain")?;
@@ -285,20 +285,20 @@ impl Site {
         Ok((hits.iter().map(|order| order.document(lowercase, true, with_chain)).collect(), total))
     }
 
-    /// `/v2/orders` (facts, section 2.3).
+    /// `/v2/orders`.
     fn search(&self, context: &Context, call: &Call) -> Result<Outcome, Refusal> {
         let (mut hits, _) = self.found(context, call)?;
         hits.truncate(context.settings.max_page_length as usize);
         Ok(Outcome::json(&json!(hits)))
     }
 
-    /// `/v2/orders/paged` (facts, section 2.3).
+    /// `/v2/orders/paged`.
     fn search_paged(&self, context: &Context, call: &Call) -> Result<Outcome, Refusal> {
         let (hits, total) = self.found(context, call)?;
         page(context, call, hits, total)
     }
 
-    /// `/v2/revoke` (facts, section 2.5): one after the other, up to the first that fails.
+    /// `/v2/revoke`: one after the other, up to the first that fails.
     fn revoke(&self, context: &Context, call: &Call) -> Result<Outcome, Refusal> {
         let requests: Vec<RevocationRequest> = call.json()?;
         let mut ledger = self
@@ -372,20 +372,20 @@ fn found_clients(context: &Context, call: &Call) -> Result<Vec<Value>, Refusal> 
     Ok(context.offers.iter().filter(is_found).map(client_document).collect())
 }
 
-/// `/v2/clients` (facts, section 2.1).
+/// `/v2/clients`.
 fn clients(context: &Context, call: &Call) -> Result<Outcome, Refusal> {
     let mut found = found_clients(context, call)?;
     found.truncate(context.settings.max_page_length as usize);
     Ok(Outcome::json(&json!(found)))
 }
 
-/// `/v2/clients/paged` (facts, section 2.1).
+/// `/v2/clients/paged`.
 fn clients_paged(context: &Context, call: &Call) -> Result<Outcome, Refusal> {
     let found = found_clients(context, call)?;
     page(context, call, found, context.offers.len())
 }
 
-/// `/v2/client/{cli}` (facts, section 2.1).
+/// `/v2/client/{cli}`.
 fn client(context: &Context, call: &Call) -> Result<Outcome, Refusal> {
     let id = call.id("cli-")?;
     call.no_body()?;
@@ -394,7 +394,7 @@ fn client(context: &Context, call: &Call) -> Result<Outcome, Refusal> {
     Ok(Outcome::json(&client_document(offer)))
 }
 
-/// The page object (facts, section 2.1): a longer page than the maximum is clamped.
+/// The page object: a longer page than the maximum is clamped.
 fn page(
     context: &Context,
     call: &Call,
@@ -414,7 +414,7 @@ fn page(
     })))
 }
 
-/// `/v2/order/{ord}/certificate/chain` (facts, section 2.4).
+/// `/v2/order/{ord}/certificate/chain`.
 fn chain(context: &Context, order: &Order) -> Result<Vec<String>, Refusal> {
     let settings = &context.settings;
     let missing = || {
@@ -478,7 +478,7 @@ fn revoke_one(
     if let Some((code, message)) = objection {
         return Err(Refusal::bad(code, message));
     }
-    // A product that needs a person for orders needs one for revocations too (facts, section 2.1).
+    // A product that needs a person for orders needs one for revocations too.
     let needs_person = context
         .offers
         .iter()

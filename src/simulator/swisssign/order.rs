@@ -1,5 +1,5 @@
-//! An order and its life: a script of states that pass with the clock or wait for the management
-//! API (facts, sections 2.2 and 3.1).
+//! An order and its life: a script of states that pass with the clock or wait for the
+//! management API.
 //!
 //! Pure: the time is a parameter, and whoever settles an order says how its certificate is made.
 
@@ -32,7 +32,7 @@ pub enum Delivery {
 pub(super) struct Certificate {
     pub(super) subject: String,
     pub(super) issuer: String,
-    /// Upper-case hexadecimal, padded to 40 digits (facts, section 5, row 14).
+    /// Upper-case hexadecimal, padded to 40 digits.
     pub(super) serial: String,
     pub(super) not_before: Timestamp,
     pub(super) not_after: Timestamp,
@@ -235,8 +235,7 @@ impl Order {
         self.past.iter().cloned().chain([present]).collect()
     }
 
-    /// CertificateOrder. With `nulls`, what is not there is `null`; otherwise it is left out (facts,
-    /// section 4, row 16).
+    /// CertificateOrder. With `nulls`, what is not there is `null`; otherwise it is left out.
     pub(super) fn document(&self, lowercase_status: bool, nulls: bool, with_chain: bool) -> Value {
         let mut document = json!({
             "uuid": self.uuid,
@@ -293,7 +292,7 @@ impl Order {
         Some(document)
     }
 
-    /// CertificateOrderTask of every state so far (facts, section 3.5).
+    /// CertificateOrderTask of every state so far.
     pub(super) fn tasks(&self) -> Vec<Value> {
         let history = self.history();
         let present = history.len() - 1;

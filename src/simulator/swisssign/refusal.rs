@@ -1,7 +1,7 @@
-//! Why a call fails, and the APIError that says so (facts, sections 2 and 3.6).
+//! Why a call fails, and the APIError that says so.
 //!
-//! The sheet gives codes and names and leaves open which HTTP status goes with which; here it is
-//! 400 unless an operation declares a better one.
+//! The specification gives codes and names and leaves open which HTTP status goes with which;
+//! here it is 400 unless an operation declares a better one.
 
 use axum::body::Body;
 use http::header::ALLOW;

@@ -1,7 +1,7 @@
-//! Which orders a search finds (facts, section 2.3), and which it unkindly does not.
+//! Which orders a search finds, and which it unkindly does not.
 //!
-//! Pure. Filters combine with AND, values within one filter with OR; where the sheet leaves the
-//! meaning open, [`SiteSettings`] decides.
+//! Pure. Filters combine with AND, values within one filter with OR; where the
+//! specification leaves the meaning open, [`SiteSettings`] decides.
 
 use jiff::Timestamp;
 
@@ -71,8 +71,8 @@ fn has_tags(settings: &SiteSettings, wanted: &[String], tags: &[String]) -> bool
     }
 }
 
-/// Whether a client of this name is found by this text: a part of the name, or all of it where
-/// there are wildcards (facts, section 2.1).
+/// Whether a client of this name is found by this text: a part of the name, or all of it where there
+/// are wildcards.
 pub(super) fn finds_client(search: &str, name: &str) -> bool {
     match search.contains(['*', '?']) {
         true => is_like(search, name),

@@ -15,13 +15,13 @@ use crate::simulator::authority::KeyAlgorithm;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Step {
-    /// The status, sent as it stands here (facts, section 3.1). `ISSUED`, `FINALIZE_ISSUANCE` and
-    /// `POST_VALIDATION` in any case make the certificate exist.
+    /// The status, sent as it stands here. `ISSUED`, `FINALIZE_ISSUANCE` and `POST_VALIDATION`
+    /// in any case make the certificate exist.
     pub state: String,
     /// How long the order stays; without it, until the management API moves it on.
     #[serde(default)]
     pub seconds: Option<f64>,
-    /// What the task of this step says is wrong (facts, section 3.5).
+    /// What the task of this step says is wrong.
     #[serde(default)]
     pub error: Option<String>,
 }
@@ -38,7 +38,7 @@ impl Step {
     }
 }
 
-/// The unit of a validity (facts, section 2.1).
+/// The unit of a validity.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum ValidityType {
@@ -89,7 +89,7 @@ pub struct Product {
     pub id: Option<String>,
     /// Free text.
     pub description: Option<String>,
-    /// Who makes the key (facts, section 2.1). Only kinds that contain `PKCS10` take a CSR.
+    /// Who makes the key. Only kinds that contain `PKCS10` take a CSR.
     pub key_generation_type: String,
     /// The declared kind of key, which constrains nothing.
     pub key_type: String,
@@ -170,7 +170,7 @@ impl Default for Client {
     }
 }
 
-/// Which orders a search for several tags finds; the facts leave it open.
+/// Which orders a search for several tags finds; the specification leaves it open.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum TagSearch {
@@ -187,7 +187,7 @@ pub enum TagSearch {
 pub struct SiteSettings {
     /// Account names and their API keys.
     pub accounts: BTreeMap<String, String>,
-    /// How long a token of `/v2/jwt` is good for (facts, section 1.1).
+    /// How long a token of `/v2/jwt` is good for.
     pub token_lifetime_seconds: u32,
     /// The next request with a token is answered with 401, once; then this is false again.
     pub reject_next_token: bool,
@@ -200,7 +200,7 @@ pub struct SiteSettings {
     pub states: Option<Vec<Step>>,
     /// The kind of key the site's authorities sign with.
     pub key_algorithm: KeyAlgorithm,
-    /// The most rows of any search (facts, section 2.1).
+    /// The most rows of any search.
     pub max_page_length: u32,
     /// How long an order stays invisible to searches; `/v2/order/{ord}` sees it at once.
     pub search_lag_seconds: f64,
@@ -228,7 +228,7 @@ pub struct SiteSettings {
     pub add_www: bool,
     /// DNS names the certificate gets though nobody asked for them.
     pub add_sans: Vec<String>,
-    /// Statuses are sent in lower case, as the brief writes them (facts, section 4).
+    /// Statuses are sent in lower case, though the specification writes them in upper case.
     pub lowercase_status: bool,
     /// No certificate lives longer, whatever was asked for.
     pub clamp_validity_days: Option<u32>,

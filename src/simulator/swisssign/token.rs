@@ -1,5 +1,4 @@
-//! Tokens: those the site hands out and those that clients sign themselves with their API key
-//! (facts, sections 1.1 and 1.2).
+//! Tokens: those the site hands out and those that clients sign themselves with their API key.
 //!
 //! Pure but for nothing: the time and the keys are parameters. The library checks signature,
 //! algorithm, issuer and audience; the times are checked here, against the simulator's clock and

@@ -1,4 +1,4 @@
-//! Bodies of requests as the specification spells them (facts, sections 2.2 to 2.5).
+//! Bodies of requests as the specification spells them.
 //!
 //! A key that the specification does not have is refused: what the real server does with one is not
 //! known, and a misspelled option that passes in silence helps nobody.
@@ -170,7 +170,7 @@ pub(super) struct Search {
     pub(super) include_certificate_chain: Option<bool>,
 }
 
-/// CertificateOrderStatus (facts, section 3.1): only upper case.
+/// CertificateOrderStatus: only upper case.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, serde::Serialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub(super) enum OrderStatus {
@@ -199,7 +199,7 @@ impl OrderStatus {
     }
 }
 
-/// RevocationReason (facts, section 3.2).
+/// RevocationReason of the specification.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, serde::Serialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub(super) enum RevocationReason {
