@@ -16,7 +16,9 @@ use kube::runtime::controller::Action;
 use tracing::Instrument as _;
 
 #[cfg(feature = "mutants")]
-use self::mutants::take;
+use self::mutants::{caught_up, take};
+#[cfg(not(feature = "mutants"))]
+use self::observe::caught_up;
 use self::observe::{cached_target, observe};
 #[cfg(not(feature = "mutants"))]
 use self::take::take;
@@ -62,10 +64,7 @@ pub(super) fn error_policy(
 }
 
 async fn run(context: &Arc<Context>, request: &CertificateRequest) -> Action {
-    let uid = request.uid().unwrap_or_default();
-    let version = request.resource_version();
-    let targets = context.stores.targets_reached();
-    if let Err(wait) = context.memory.expectations.are_met(&uid, version.as_deref(), targets) {
+    if let Err(wait) = caught_up(context, request) {
         return Action::requeue(wait);
     }
     let issuer = FoundIssuer::of(context, request);

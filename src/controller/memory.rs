@@ -7,12 +7,12 @@ pub(in crate::controller) mod searches;
 pub(in crate::controller) mod undelivered;
 pub(in crate::controller) mod unwritten;
 
-use super::memory::claims::Claims;
-use super::memory::expectations::Expectations;
-use super::memory::repairs::Repairs;
-use super::memory::searches::Searches;
-use super::memory::undelivered::Undelivered;
-use super::memory::unwritten::Unwritten;
+use self::claims::Claims;
+use self::expectations::Expectations;
+use self::repairs::Repairs;
+use self::searches::Searches;
+use self::undelivered::Undelivered;
+use self::unwritten::Unwritten;
 
 #[derive(Default)]
 pub(super) struct Memory {

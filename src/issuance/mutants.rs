@@ -53,6 +53,11 @@ fn show(mutant: Mutant, seen: &mut Observation) {
             seen.request.release = seen.released_by();
         }
         Mutant::Rival => seen.rival = None,
+        Mutant::SearchPerClaim if seen.order.sought.elapsed.is_some() => {
+            if let Some(record) = seen.record() {
+                seen.order.sought.of = record.claim_id();
+            }
+        }
         Mutant::SettleWindow if is_absent(seen) && seen.order.sought.absent >= ABSENT_ENOUGH => {
             seen.order.sought.elapsed = Some(SignedDuration::from_hours(1000));
         }

@@ -1,5 +1,7 @@
 //! What is known of a request when a run begins: from the caches and from memory, without a call.
 
+use std::time::Duration;
+
 use kube::ResourceExt as _;
 use kube::runtime::reflector::ObjectRef;
 
@@ -13,6 +15,14 @@ use crate::issuance::{
     CachedTarget, CsrReference, Observation, OrderSeen, Previous, QuotaSeen, RenewBefore, Request,
     Template, UnusedClaim, record_name,
 };
+
+/// Whether the caches have what the last run wrote. If not, the time to wait at most.
+pub(super) fn caught_up(context: &Context, request: &CertificateRequest) -> Result<(), Duration> {
+    let uid = request.uid().unwrap_or_default();
+    let version = request.resource_version();
+    let targets = context.stores.targets_reached();
+    context.memory.expectations.are_met(&uid, version.as_deref(), targets)
+}
 
 pub(super) fn observe(
     context: &Context,

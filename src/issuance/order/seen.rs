@@ -6,7 +6,6 @@ use super::record::{Record, RecordRead};
 use crate::ca::{Found, KeyEvidence, Lookup, OrderKind, Phase, Progress};
 use crate::issuance::certificate::key::Key;
 use crate::issuance::trouble::Trouble;
-use crate::mutant::{self, Mutant};
 use crate::pki::Names;
 
 /// What is known of the request's order in this run.
@@ -115,7 +114,7 @@ impl Sought {
     /// It is about this claim.
     #[must_use]
     pub fn is_of(&self, claim: &str) -> bool {
-        self.of == claim || mutant::is_removed(Mutant::SearchPerClaim)
+        self.of == claim
     }
 
     /// How long after the last look the next one comes.
