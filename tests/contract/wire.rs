@@ -222,7 +222,10 @@ impl Transport for Wire {
             }
         };
         let response = tokio::time::timeout(deadline, outcome).await.unwrap_or_else(|_| {
-            Err(Failure::Unknown(format!("no whole answer within {} s", deadline.as_secs())))
+            Err(Failure::Unknown(format!(
+                "no complete answer came within {} s",
+                deadline.as_secs()
+            )))
         })?;
         if response.body().len() > body_limit {
             return Err(Failure::Unknown("the answer is too long".to_owned()));
