@@ -338,8 +338,10 @@ pub enum WaitsFor {
     Search,
     /// The target Secret, which is somebody else's or cannot be written.
     Secret,
-    /// A person.
-    Person,
+    /// A person's word on an order, or on its record.
+    Order,
+    /// Another request, which has the same target Secret.
+    SecretName,
     /// `ordersPerDay` of the issuer: another day.
     OrdersPerDay,
     /// `openOrders` of the issuer: the end of another order.
@@ -356,7 +358,7 @@ impl WaitsFor {
             Self::OrdersPerDay => Some("ordersPerDay"),
             Self::OpenOrders => Some("openOrders"),
             Self::OrdersPerRequestPerDay => Some("ordersPerRequestPerDay"),
-            Self::Attempt | Self::Person | Self::Search | Self::Secret => None,
+            Self::Attempt | Self::Order | Self::Search | Self::Secret | Self::SecretName => None,
         }
     }
 }

@@ -14,9 +14,9 @@ use serde_json::json;
 
 use super::Fatal;
 use crate::api::condition::{self, ISSUING, STALLED};
-use crate::api::{CertificateRequest, OrderStatus, annotation};
+use crate::api::{CertificateRequest, OrderStatus, WaitsFor, annotation};
 use crate::issuance::record::{reference, request_of};
-use crate::issuance::record_name;
+use crate::issuance::{record_name, waits_for};
 
 type RecordMeta = PartialObjectMeta<Secret>;
 
@@ -139,13 +139,12 @@ fn table(requests: &[CertificateRequest], records: &[RecordMeta]) -> String {
 }
 
 fn row(request: &CertificateRequest) -> Option<[String; 8]> {
-    let held = hold(request).filter(|(reason, _)| reason.starts_with("Order"));
     let none = OrderStatus::default();
-    let order = match (request.status.as_ref()?.order.as_ref(), &held) {
-        (Some(order), _) => order,
+    let order = match &request.status.as_ref()?.order {
+        Some(order) => order,
         // Held for its record, of which the status knows no order.
-        (None, Some(_)) => &none,
-        (None, None) => return None,
+        None if is_held(request) => &none,
+        None => return None,
     };
     Some([
         request.namespace().unwrap_or_default(),
@@ -157,6 +156,13 @@ fn row(request: &CertificateRequest) -> Option<[String; 8]> {
         order.id.clone().unwrap_or_default(),
         order.reference.clone(),
     ])
+}
+
+/// An order, or the record of one, waits for a person.
+fn is_held(request: &CertificateRequest) -> bool {
+    request.status.as_ref().and_then(waits_for).is_some_and(|wait| {
+        wait.needs_person && matches!(wait.on, WaitsFor::Order | WaitsFor::Search)
+    })
 }
 
 /// Reason and message, where nothing moves before a person acts.
@@ -222,8 +228,8 @@ impl Found {
         match (request, self.order()) {
             (Some(_), Some(order)) => Some(order.reference.clone()),
             // Held for its record, of which the status knows at most the number of the order.
+            (Some(request), None) if !is_held(request) => None,
             (Some(request), None) => {
-                hold(request).filter(|(reason, _)| reason.starts_with("Order"))?;
                 let orders = request.status.as_ref().and_then(|status| status.orders);
                 let last =
                     orders.map(|number| reference(&request.uid().unwrap_or_default(), number));
@@ -386,6 +392,23 @@ web        shop  Failed       REJECTED  -            OrderRejected  ord-1  chanc
 "
         );
         assert_eq!(table(&[], &[]), "");
+    }
+
+    #[test]
+    fn a_request_without_an_order_is_listed_where_its_record_waits_for_a_person() {
+        let waits = |on: &str, needs_person| {
+            let mut request = shop();
+            let status = request.status.as_mut().expect("a status");
+            status.order = None;
+            let wait = json!({ "for": on, "needsPerson": needs_person });
+            status.wait = Some(serde_json::from_value(wait).expect("a wait"));
+            row(&request).is_some()
+        };
+        assert!(waits("Order", true), "its record was edited");
+        assert!(waits("Search", true), "nobody knows whether it was made");
+        assert!(!waits("Search", false), "it is still looked for");
+        assert!(!waits("SecretName", true), "no order is in the way");
+        assert!(!waits("Attempt", true), "the CA refused it");
     }
 
     #[test]

@@ -70,9 +70,11 @@ pub(super) fn wait(status: &CertificateRequestStatus) -> Option<Wait> {
         Some(Reason::OrderForForeignKey | Reason::OrderLookedFor | Reason::OrderOutcomeUnknown) => {
             WaitsFor::Search
         }
+        Some(Reason::SecretNameTaken) => WaitsFor::SecretName,
         Some(Reason::SecretNotOurs) => WaitsFor::Secret,
+        Some(Reason::Pending) if needs_person => WaitsFor::Attempt,
         Some(reason) if FAILURES.contains(reason) => WaitsFor::Attempt,
-        Some(_) | None if needs_person => WaitsFor::Person,
+        Some(_) | None if needs_person => WaitsFor::Order,
         Some(_) | None => return None,
     };
     Some(Wait { on, needs_person })

@@ -27,12 +27,13 @@ pub(super) fn wait(seen: &Observation, rest: &Rest) -> Option<Wait> {
             for_person(WaitsFor::Search)
         }
         Rest::Held(Hold::Unusable(_)) => for_person(WaitsFor::Attempt),
-        Rest::Held(_) | Rest::SecretNameTaken(_) => for_person(WaitsFor::Person),
+        Rest::Held(_) => for_person(WaitsFor::Order),
         Rest::LookedFor { .. } => {
             let needs_person = needed_person && is_looked_for(seen);
             Some(Wait { on: WaitsFor::Search, needs_person })
         }
         Rest::Ordered => before.filter(|wait| is_issued(seen) && wait.on.limit().is_none()),
+        Rest::SecretNameTaken(_) => for_person(WaitsFor::SecretName),
         Rest::SecretNotOurs(_) => for_person(WaitsFor::Secret),
         Rest::Withheld(withheld) => Some(Wait { on: limit(withheld), needs_person: false }),
         Rest::Abandoned
@@ -69,9 +70,10 @@ pub(super) fn is_said_again(seen: &Observation) -> bool {
     seen.previous.wait.is_some_and(|wait| match wait.on {
         WaitsFor::Attempt | WaitsFor::Search | WaitsFor::Secret => true,
         WaitsFor::OpenOrders
+        | WaitsFor::Order
         | WaitsFor::OrdersPerDay
         | WaitsFor::OrdersPerRequestPerDay
-        | WaitsFor::Person => false,
+        | WaitsFor::SecretName => false,
     })
 }
 

@@ -31,7 +31,8 @@ fn of_reason(reason: &str, is_stalled: bool) -> CertificateRequestStatus {
 #[test]
 fn a_wait_is_read_from_the_reason_where_there_is_no_field() {
     use WaitsFor::{
-        Attempt, OpenOrders, OrdersPerDay, OrdersPerRequestPerDay, Person, Search, Secret,
+        Attempt, OpenOrders, Order, OrdersPerDay, OrdersPerRequestPerDay, Search, Secret,
+        SecretName,
     };
     let rows = [
         ("NoAnswer", false, Some(Attempt)),
@@ -41,7 +42,10 @@ fn a_wait_is_read_from_the_reason_where_there_is_no_field() {
         ("OrderOutcomeUnknown", true, Some(Search)),
         ("OrderForForeignKey", true, Some(Search)),
         ("SecretNotOurs", true, Some(Secret)),
-        ("OrderRecordLost", true, Some(Person)),
+        ("SecretNameTaken", true, Some(SecretName)),
+        ("OrderRecordLost", true, Some(Order)),
+        ("Pending", true, Some(Attempt)),
+        ("Pending", false, None),
         ("OrderBudgetSpent", false, Some(OrdersPerDay)),
         ("OpenOrdersLimitReached", false, Some(OpenOrders)),
         ("ChurnLimitReached", false, Some(OrdersPerRequestPerDay)),
@@ -49,7 +53,7 @@ fn a_wait_is_read_from_the_reason_where_there_is_no_field() {
         ("IssuerNotReady", false, None),
         ("Issued", false, None),
         ("AWordOfANewerVersion", false, None),
-        ("AWordOfANewerVersion", true, Some(Person)),
+        ("AWordOfANewerVersion", true, Some(Order)),
     ];
     for (reason, is_stalled, on) in rows {
         let read = previous(&of_reason(reason, is_stalled)).wait;

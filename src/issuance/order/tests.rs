@@ -522,7 +522,7 @@ fn a_lost_order_is_looked_for_before_it_is_made_again() {
         (
             "the CA has it, and a person had to look at it: is the record mended?",
             with(unnamed(true), |seen| {
-                seen.previous.wait = Some(Wait { on: WaitsFor::Person, needs_person: true });
+                seen.previous.wait = Some(Wait { on: WaitsFor::Order, needs_person: true });
             }),
             "ReadRecord",
         ),
