@@ -496,6 +496,26 @@ fn files_of_core_and_shell_do_not_import_each_other_in_circles() {
 }
 
 #[test]
+fn a_reason_is_read_back_from_a_condition_by_one_module_alone() {
+    const FORMER: &str = "src/issuance/former.rs";
+    let mut all = sources("src/issuance");
+    all.extend(
+        ["src/controller", "src/cli", "src/cli.rs", "src/metrics.rs"]
+            .map(sources)
+            .into_iter()
+            .flatten(),
+    );
+    let reads = |source: &Source| {
+        source.lines.iter().any(|(_, line)| {
+            line.contains("Reason::ALL") || line.contains("Reason::") && line.contains(".word()")
+        })
+    };
+    let readers: Vec<&str> =
+        all.iter().filter(|source| reads(source)).map(|source| source.path.as_str()).collect();
+    assert_eq!(readers, [FORMER], "statuses of versions before, where the field is absent");
+}
+
+#[test]
 fn imports_are_read_as_the_compiler_reads_them() {
     let text = "use super::{Context, issuer::{self, key::IssuerKey}};\n\
                 pub use self::b::*;\npub(in crate::x) fn f() { crate::controller::c::run(my::self_made) }\n";
