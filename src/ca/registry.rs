@@ -32,6 +32,13 @@ pub fn account(spec: &IssuerSpec) -> Result<&dyn AccountSettings, Error> {
     })
 }
 
+/// The field of the kind of CA that an Issuer describes, in its spec and in that of a request; empty
+/// where it describes none.
+#[must_use]
+pub fn field(spec: &IssuerSpec) -> &'static str {
+    KINDS.iter().find(|kind| kind.account(spec).is_some()).map_or("", |kind| kind.field())
+}
+
 /// What a request says to one kind of CA only.
 #[must_use]
 pub fn blocks(spec: &CertificateRequestSpec) -> Blocks {

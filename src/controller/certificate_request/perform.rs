@@ -6,6 +6,7 @@ use std::sync::Arc;
 use kube::ResourceExt as _;
 
 use crate::api::CertificateRequest;
+use crate::ca::registry;
 use crate::ca::{Capabilities, Order, OrderKind, Permit, Phase, Progress, Submitted, Wanted};
 use crate::controller::cluster::ErrorKind;
 use crate::controller::cluster::secret;
@@ -16,6 +17,7 @@ use crate::controller::process::failpoint::failpoint;
 use crate::issuance::{
     self, Delivery, Key, KeyPlan, Observation, Obtained, Outcome, Read, Trouble,
 };
+use crate::outside::credentials;
 use crate::outside::{Disposition, Error};
 use crate::pki::{Certificate, KeyKind, Names, PrivateKey, csr};
 use crate::reason::Reason;
@@ -62,6 +64,9 @@ pub(in crate::controller) async fn open_account(
         Some(name) => {
             let place = (seen.request.namespace.as_str(), name.as_str());
             let kind = account.credentials_kind;
+            if let Err(error) = may_be_brought(kind, registry::field(issuer.spec)) {
+                return Outcome::Failed(error.into());
+            }
             match secret::credentials(&context.cluster, place, kind, &account.hosts).await {
                 Ok(credentials) => Some(credentials),
                 Err(error) => return Outcome::Failed(error.into()),
@@ -74,6 +79,21 @@ pub(in crate::controller) async fn open_account(
         anchors: account.anchors.clone(),
         add_served_roots: account.add_served_roots,
         credentials,
+    })
+}
+
+/// Whether a request may bring credentials of this kind: TLS connections are the account's, and are
+/// made with its certificate.
+fn may_be_brought(kind: credentials::Kind, field: &str) -> Result<(), Error> {
+    if kind != credentials::Kind::ClientCertificate {
+        return Ok(());
+    }
+    Err(Error {
+        disposition: Disposition::Reject,
+        reason: Reason::CredentialsUnusable,
+        message: format!(
+            "spec.{field}.credentialsSecretRef names a client certificate, and this CA is shown that of the Issuer only: remove the field, and name an Issuer that has the certificate"
+        ),
     })
 }
 
@@ -359,6 +379,23 @@ fn is_still_wanted(context: &Context, seen: &Observation) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_client_certificate_of_the_request_is_refused_and_other_credentials_are_not() {
+        use credentials::Kind;
+        let error = may_be_brought(Kind::ClientCertificate, "houseCa").expect_err("refused");
+        assert_eq!(error.disposition, Disposition::Reject);
+        assert!(error.message.contains("spec.houseCa.credentialsSecretRef"), "{error}");
+        assert!(error.message.contains("remove the field"), "{error}");
+        for kind in [
+            Kind::ApiKey,
+            Kind::Basic { password: "password" },
+            Kind::Bearer,
+            Kind::ClientCredentials,
+        ] {
+            assert!(may_be_brought(kind, "houseCa").is_ok(), "{kind:?}");
+        }
+    }
 
     #[test]
     fn a_private_key_is_shown_to_a_ca_that_needs_it_and_to_no_other() {
