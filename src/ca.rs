@@ -22,7 +22,7 @@ pub use self::answer::{
 };
 pub use self::capabilities::{Capabilities, OrderKinds};
 pub use self::order::{
-    Blocks, Claim, OpenOrder, Order, OrderKind, Permit, Previous, RevocationReason, Verdict, Wanted,
+    Blocks, Claim, OpenOrder, Order, OrderKind, Permit, Previous, RevocationReason, Wanted,
 };
 
 /// One account at one CA. Never sleeps, retries or stores; at most one request that makes a
@@ -77,18 +77,6 @@ pub trait CertificateAuthority: Send + Sync {
         met: &[Challenge],
     ) -> Result<Answer<Progress>, Error> {
         let _ = (order, met);
-        Ok(Answer::Unsupported)
-    }
-
-    /// Tells a CA that waits for it what became of the certificate: after it was stored, never
-    /// before.
-    async fn confirm(
-        &self,
-        order: &Order<'_>,
-        certificate: &Certificate,
-        verdict: Verdict,
-    ) -> Result<Answer<()>, Error> {
-        let _ = (order, certificate, verdict);
         Ok(Answer::Unsupported)
     }
 

@@ -228,15 +228,6 @@ impl Claim {
     }
 }
 
-/// What a CA that waits for it is told of a certificate.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Verdict {
-    /// It is stored and fits.
-    Accepted,
-    /// It does not fit, and nobody will use it.
-    Rejected,
-}
-
 /// Why a certificate is revoked, of the reasons of RFC 5280 section 5.3.1 those that a subscriber may
 /// give.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
