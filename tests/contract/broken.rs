@@ -9,8 +9,9 @@ use chancery::ca::{
     FailedKind, Lookup, OpenOrder, Order, Permit, Phase, Previous, Progress, RevocationReason,
     Submitted,
 };
-use chancery::outside::Error;
+use chancery::outside::{Disposition, Error};
 use chancery::pki::Certificate;
+use chancery::reason::Reason;
 
 use crate::authority::Bend;
 use crate::reseller::Reseller;
@@ -27,6 +28,11 @@ const FINDS_NOTHING: usize = 5;
 const GIVES_UP: usize = 6;
 const HAS_A_MEMORY: usize = 7;
 const CANCELS_NOTHING: usize = 8;
+const REVOKES_NOTHING: usize = 9;
+const SWALLOWS: usize = 10;
+const CHECKS_NOTHING: usize = 11;
+const CANNOT_SEARCH: usize = 12;
+const FORGETS_WHEN: usize = 13;
 
 /// The reseller with a client that does one thing wrong.
 struct Broken<const FAULT: usize>(Reseller);
@@ -43,7 +49,21 @@ impl<const FAULT: usize> CertificateAuthority for Client<FAULT> {
     }
 
     async fn check(&self) -> Result<AccountReport, Error> {
-        self.right.check().await
+        match self.right.check().await {
+            Err(error)
+                if FAULT == CHECKS_NOTHING
+                    && error.reason == Reason::CredentialsRefused
+                    && error.message.contains("401") =>
+            {
+                Ok(AccountReport::default())
+            }
+            Err(Error { disposition: Disposition::Retry { .. }, reason, message })
+                if FAULT == FORGETS_WHEN =>
+            {
+                Err(Error { disposition: Disposition::Retry { after: None }, reason, message })
+            }
+            answer => answer,
+        }
     }
 
     async fn submit(&self, order: &Order<'_>, permit: Permit) -> Submitted {
@@ -66,7 +86,10 @@ impl<const FAULT: usize> CertificateAuthority for Client<FAULT> {
         if FAULT == FINDS_NOTHING {
             return Ok(Lookup::Absent { complete: true, doubt: None });
         }
-        self.right.find(order).await
+        match self.right.find(order).await {
+            Err(_) if FAULT == CANNOT_SEARCH => Ok(Lookup::Unsupported),
+            answer => answer,
+        }
     }
 
     async fn poll(&self, orders: &[OpenOrder]) -> Vec<(String, Result<Progress, Error>)> {
@@ -103,11 +126,17 @@ impl<const FAULT: usize> CertificateAuthority for Client<FAULT> {
     }
 
     async fn revoke(&self, old: &Previous, why: RevocationReason) -> Result<Answer<()>, Error> {
+        if FAULT == REVOKES_NOTHING {
+            return Ok(Answer::Done(()));
+        }
         self.right.revoke(old, why).await
     }
 
     async fn trust_anchors(&self) -> Result<Vec<Certificate>, Error> {
-        self.right.trust_anchors().await
+        match self.right.trust_anchors().await {
+            Err(_) if FAULT == SWALLOWS => Ok(Vec::new()),
+            answer => answer,
+        }
     }
 }
 
@@ -135,6 +164,14 @@ impl<const FAULT: usize> Row for Broken<FAULT> {
 
     fn bend(&self, bend: Bend) {
         self.0.bend(bend);
+    }
+
+    fn withdrawn(&self) -> Option<Vec<String>> {
+        self.0.withdrawn()
+    }
+
+    fn revoked(&self) -> Option<Vec<String>> {
+        self.0.revoked()
     }
 
     fn anchors(&self) -> Vec<Certificate> {
@@ -171,5 +208,10 @@ noticed! {
     that_does_not_find_what_it_made: FINDS_NOTHING, "LostAfter";
     that_gives_an_order_up_after_an_error: GIVES_UP, "ends nothing";
     that_passes_something_by_a_back_door: HAS_A_MEMORY, "Forgotten";
-    that_does_not_cancel: CANCELS_NOTHING, "Pending";
+    that_does_not_cancel: CANCELS_NOTHING, "(\"cancel\", None) is said to be done";
+    that_does_not_revoke: REVOKES_NOTHING, "(\"revoke\", None) is said to be done";
+    that_swallows_errors: SWALLOWS, "\"anchors\") is not told";
+    that_calls_a_refused_token_good: CHECKS_NOTHING, "Unauthorized, \"check\") is not told";
+    that_says_it_cannot_search_after_an_error: CANNOT_SEARCH, "it says that it can be searched";
+    that_forgets_when_to_come_back: FORGETS_WHEN, "TooManyRequests";
 }

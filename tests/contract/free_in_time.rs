@@ -159,6 +159,12 @@ impl Side for House {
         self.0.lock().unwrap().1 = Some(bend);
     }
 
+    fn withdrawn(&self) -> Option<Vec<String>> {
+        let (orders, _) = &*self.0.lock().unwrap();
+        let withdrawn = orders.iter().filter(|one| one["state"] == "withdrawn");
+        Some(withdrawn.map(|one| text(one, "id").to_owned()).collect())
+    }
+
     fn secrets() -> Vec<String> {
         vec![SECRET[0].1.to_owned()]
     }

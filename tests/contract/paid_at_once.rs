@@ -85,11 +85,18 @@ impl CertificateAuthority for Client {
 
 /// The other side.
 #[derive(Default)]
-pub(crate) struct Counter(Mutex<(Vec<Value>, Option<Bend>)>);
+pub(crate) struct Counter(Mutex<Sold>);
+
+#[derive(Default)]
+struct Sold {
+    purchases: Vec<Value>,
+    bend: Option<Bend>,
+    revoked: Vec<String>,
+}
 
 impl Peer for Counter {
     fn answer(&self, request: &Request<Bytes>) -> Response<Bytes> {
-        let (purchases, bend) = &mut *self.0.lock().unwrap();
+        let Sold { purchases, bend, revoked } = &mut *self.0.lock().unwrap();
         let expected = format!("Bearer {}", SECRET[0].1);
         if request.headers().get("authorization").is_none_or(|token| token != expected.as_str()) {
             return answer(401, "who are you?");
@@ -105,7 +112,13 @@ impl Peer for Counter {
                 purchases.push(made);
                 answered(200, purchases.last().unwrap())
             }
-            ("DELETE", path) if path.starts_with("/certificates/") => answered(200, &json!({})),
+            ("DELETE", path) => {
+                let serial = path.strip_prefix("/certificates/").unwrap();
+                if !revoked.iter().any(|one| one == serial) {
+                    revoked.push(serial.to_owned());
+                }
+                answered(200, &json!({}))
+            }
             _ => answer(404, "no such thing"),
         }
     }
@@ -133,11 +146,15 @@ impl Side for Counter {
     }
 
     fn made(&self) -> usize {
-        self.0.lock().unwrap().0.len()
+        self.0.lock().unwrap().purchases.len()
     }
 
     fn bend(&self, bend: Bend) {
-        self.0.lock().unwrap().1 = Some(bend);
+        self.0.lock().unwrap().bend = Some(bend);
+    }
+
+    fn revoked(&self) -> Option<Vec<String>> {
+        Some(self.0.lock().unwrap().revoked.clone())
     }
 
     fn secrets() -> Vec<String> {

@@ -34,6 +34,19 @@ impl Client {
     }
 }
 
+fn proof(challenge: &Value) -> Proof {
+    let text = |field| text(challenge, field).to_owned();
+    match text("method").as_str() {
+        "dns" => Proof::Dns {
+            kind: "CNAME".to_owned(),
+            name: text("dnsRecord"),
+            value: text("dnsCnameValue"),
+        },
+        "file" => Proof::File { url: text("fileUrl"), content: text("fileContent") },
+        _ => Proof::Mailbox { address: text("email") },
+    }
+}
+
 fn progress(order: &Value) -> Progress {
     let state = text(order, "status").to_owned();
     let challenges = order["challenges"].as_array().into_iter().flatten();
@@ -48,14 +61,7 @@ fn progress(order: &Value) -> Progress {
             message: "show that the domain is yours".to_owned(),
             retry_after: None,
             challenges: challenges
-                .map(|domain| Challenge {
-                    domain: text(domain, "domain").to_owned(),
-                    proof: Proof::Dns {
-                        kind: "CNAME".to_owned(),
-                        name: text(domain, "dnsRecord").to_owned(),
-                        value: text(domain, "dnsCnameValue").to_owned(),
-                    },
-                })
+                .map(|one| Challenge { domain: text(one, "domain").to_owned(), proof: proof(one) })
                 .collect(),
         }),
     };
@@ -178,6 +184,15 @@ struct Sold {
     former: Option<Value>,
 }
 
+impl Shop {
+    /// Of orders that have ended.
+    fn disabled(&self, field: &str) -> Vec<String> {
+        let Sold { orders, .. } = &*self.0.lock().unwrap();
+        let disabled = orders.iter().filter(|one| one["status"] == "disabled");
+        disabled.map(|one| text(one, field).to_owned()).collect()
+    }
+}
+
 impl Peer for Shop {
     fn answer(&self, request: &Request<Bytes>) -> Response<Bytes> {
         let Sold { orders, made, former, .. } = &mut *self.0.lock().unwrap();
@@ -190,10 +205,9 @@ impl Peer for Shop {
         let path: Vec<&str> = request.uri().path().trim_matches('/').split('/').collect();
         let at = path.get(1).and_then(|id| orders.iter().position(|one| one["id"] == **id));
         let pending = |id: &str, csr: &Value, reference: &Value| {
-            let dns =
-                json!({ "domain": "shop.example.org", "dnsRecord": "_a", "dnsCnameValue": "b" });
+            let challenges = challenges();
             json!({ "id": id, "status": "pending", "csr": csr, "client_reference": reference,
-                    "serial": "", "challenges": [dns] })
+                    "serial": "", "challenges": challenges })
         };
         match (request.method().as_str(), path.as_slice(), at) {
             ("GET", ["ssl-certificate-plan"], _) => answered(200, &json!({ "result": [] })),
@@ -215,7 +229,9 @@ impl Peer for Shop {
                 answered(200, &orders[at])
             }
             ("POST", ["ssl-certificate", _, "validate"], Some(at)) => {
-                orders[at]["challenges"] = json!([]);
+                let met = body["domains"].as_array().unwrap();
+                let left = orders[at]["challenges"].as_array_mut().unwrap();
+                left.retain(|one| !met.contains(&one["domain"]));
                 answered(200, &orders[at])
             }
             ("DELETE", ["ssl-certificate", _], Some(at)) => {
@@ -225,6 +241,16 @@ impl Peer for Shop {
             _ => answer(404, "no such thing"),
         }
     }
+}
+
+/// One domain for each way to show that it is held.
+fn challenges() -> Value {
+    json!([
+        { "domain": "a.example.org", "method": "dns", "dnsRecord": "_a", "dnsCnameValue": "b" },
+        { "domain": "b.example.org", "method": "file", "fileUrl": "http://b.example.org/.well-known/c",
+          "fileContent": "d" },
+        { "domain": "c.example.org", "method": "email", "email": "admin@c.example.org" },
+    ])
 }
 
 const SECRET: &[(&str, &str)] = &[("username", "reseller"), ("apiKey", KEY)];
@@ -275,10 +301,32 @@ impl Side for Shop {
         self.0.lock().unwrap().bend = Some(bend);
     }
 
+    fn withdrawn(&self) -> Option<Vec<String>> {
+        Some(self.disabled("id"))
+    }
+
+    fn revoked(&self) -> Option<Vec<String>> {
+        Some(self.disabled("serial"))
+    }
+
     fn secrets() -> Vec<String> {
         use base64::Engine as _;
         let header = format!("reseller:{KEY}");
         let header = base64::engine::general_purpose::STANDARD.encode(header);
         vec![KEY.to_owned(), header]
     }
+}
+
+#[test]
+fn its_challenges_are_told_for_what_they_are() {
+    let order = json!({ "id": "order-1", "status": "pending", "challenges": challenges() });
+    let Phase::Pending(waiting) = progress(&order).phase else { panic!("it waits") };
+    let shown: Vec<(&str, &Proof)> =
+        waiting.challenges.iter().map(|one| (one.domain.as_str(), &one.proof)).collect();
+    let dns = Proof::Dns { kind: "CNAME".into(), name: "_a".into(), value: "b".into() };
+    let url = "http://b.example.org/.well-known/c".to_owned();
+    let file = Proof::File { url, content: "d".into() };
+    let mailbox = Proof::Mailbox { address: "admin@c.example.org".into() };
+    let expected = [("a.example.org", &dns), ("b.example.org", &file), ("c.example.org", &mailbox)];
+    assert_eq!(shown, expected);
 }

@@ -41,6 +41,17 @@ pub(crate) trait Row: Sized {
     /// Whether its answer proves that nothing was made, where each CA says that for itself: 400, 401,
     /// 404, 429, and 307.
     fn proves_refusal(trouble: Trouble) -> bool;
+    /// Whether a token that is not accepted is replaced by another.
+    const RENEWS_TOKENS: bool = false;
+    /// Ids of the orders that were taken back, as the other side knows them; `None` where it takes none
+    /// back.
+    fn withdrawn(&self) -> Option<Vec<String>> {
+        None
+    }
+    /// Serial numbers of what was revoked, as the other side knows them; `None` where it revokes none.
+    fn revoked(&self) -> Option<Vec<String>> {
+        None
+    }
     /// The request's own credentials.
     fn own_credentials(&self) -> Option<Credentials> {
         None
@@ -58,8 +69,10 @@ pub(crate) async fn hold<R: Row>() {
             a_spoilt_submit_is_told_for_what_it_is::<R>(word, trouble).await;
         }
     }
-    for trouble in Trouble::ALL {
-        a_spoilt_look_decides_nothing::<R>(trouble).await;
+    for word in words(&R::start()) {
+        for trouble in Trouble::ALL {
+            a_spoilt_look_decides_nothing::<R>(word, trouble).await;
+        }
     }
     what_ends_is_ended::<R>().await;
 }
@@ -501,75 +514,168 @@ async fn what_was_made_is_found<R: Row>(row: &R, stored: &Stored, made: usize, t
     assert_eq!((row.made(), row.wire().submits().len()), (before, sent), "to look makes nothing");
 }
 
-async fn a_spoilt_look_decides_nothing<R: Row>(trouble: Trouble) {
+async fn a_spoilt_look_decides_nothing<R: Row>(word: Word, trouble: Trouble) {
     let row = R::start();
-    let stored = stored(&row, Word::New).await;
+    let stored = stored(&row, word).await;
     let submitted = submit(&row, &stored).await;
     let made = row.made();
-    let wire = row.wire();
-    let told = |error: &Error, what: &str| {
-        is_fit_for_a_condition(&row, error, (trouble, what));
-        wire.forget();
-    };
     for at_fault in ["check", "anchors", "find", "poll"] {
-        wire.spoil(Target::Look, trouble);
-        match at_fault {
-            "check" => match row.open().check().await {
-                Ok(_) => assert!(may_pass(trouble) || !wire.is_quiet(), "{trouble:?}"),
-                Err(error) => told(&error, at_fault),
-            },
-            "anchors" => match row.open().trust_anchors().await {
-                Ok(anchors) => assert!(
-                    anchors.is_empty() || may_pass(trouble) || !wire.is_quiet(),
-                    "{trouble:?}: {anchors:?}"
-                ),
-                Err(error) => told(&error, at_fault),
-            },
-            "find" => match row.open().find(&stored.revive(&row).order(&stored)).await {
-                Ok(Lookup::Absent { complete, .. }) => assert!(!complete, "{trouble:?}: it exists"),
-                Ok(Lookup::Unchanged) => panic!("{trouble:?}: it renews nothing"),
-                Ok(Lookup::Found(_) | Lookup::Unsupported) => {}
-                Err(error) => told(&error, at_fault),
-            },
-            _ => {
-                let Some(id) = id(&submitted) else { continue };
-                if !row.open().capabilities().asynchronous {
-                    continue;
-                }
-                match poll(&row, &stored.open_order(&id)).await {
-                    Ok(progress) => {
-                        let ended = matches!(progress.phase, Phase::Failed(_) | Phase::Issued(_));
-                        assert!(!ended, "{trouble:?} ends nothing: {progress:?}");
-                    }
-                    Err(error) => told(&error, at_fault),
-                }
-            }
-        }
-        wire.forget();
+        spoilt_look(&row, &stored, &submitted, (at_fault, trouble)).await;
+        row.wire().forget();
     }
-    assert_eq!(row.made(), made, "{trouble:?}");
+    assert_eq!(row.made(), made, "{word:?}, {trouble:?}");
     let certificates = followed(&row, &stored, submitted).await;
-    assert!(verifies(&row, &stored, &certificates), "{trouble:?} has passed");
+    assert!(verifies(&row, &stored, &certificates), "{word:?}, {trouble:?} has passed");
 }
 
-/// A token that is not accepted is replaced.
-fn may_pass(trouble: Trouble) -> bool {
-    trouble == Trouble::Unauthorized
+async fn spoilt_look<R: Row>(
+    row: &R,
+    stored: &Stored,
+    submitted: &Submitted,
+    (at_fault, trouble): (&str, Trouble),
+) {
+    let can = row.open().capabilities().clone();
+    let when = (stored.word, trouble, at_fault);
+    let look = Spoilt::new(row, trouble);
+    match at_fault {
+        "check" => match row.open().check().await {
+            Ok(_) => look.passed(when),
+            Err(error) => look.told(&error, when),
+        },
+        "anchors" => match row.open().trust_anchors().await {
+            Ok(_) => look.passed(when),
+            Err(error) => look.told(&error, when),
+        },
+        "find" => match row.open().find(&stored.revive(row).order(stored)).await {
+            Ok(Lookup::Absent { complete, .. }) => assert!(!complete, "{when:?}: it exists"),
+            Ok(Lookup::Unsupported) => {
+                assert!(!can.searchable, "{when:?}: it says that it can be searched");
+                assert_eq!(look.sent(), 0, "{when:?}");
+            }
+            Ok(Lookup::Unchanged) => {
+                assert!(stored.open_order("id").replaces.is_some(), "{when:?}: it renews nothing");
+                look.passed(when);
+            }
+            Ok(Lookup::Found(found)) => {
+                assert_eq!(found.len(), 1, "{when:?}");
+                look.passed(when);
+            }
+            Err(error) => look.told(&error, when),
+        },
+        _ => {
+            let Some(id) = id(submitted).filter(|_| can.asynchronous) else { return };
+            match poll(row, &stored.open_order(&id)).await {
+                Ok(progress) => {
+                    let ended = matches!(progress.phase, Phase::Failed(_) | Phase::Issued(_));
+                    assert!(!ended, "{when:?} ends nothing: {progress:?}");
+                    look.passed(when);
+                }
+                Err(error) => look.told(&error, when),
+            }
+        }
+    }
+}
+
+/// A call whose first request meets with trouble.
+struct Spoilt<'a, R> {
+    row: &'a R,
+    trouble: Trouble,
+    before: usize,
+}
+
+impl<'a, R: Row> Spoilt<'a, R> {
+    fn new(row: &'a R, trouble: Trouble) -> Self {
+        row.wire().spoil(Target::Look, trouble);
+        Self { row, trouble, before: row.wire().requests() }
+    }
+
+    fn sent(&self) -> usize {
+        self.row.wire().requests() - self.before
+    }
+
+    /// It may have worked where it sent nothing, or where it got a token in place of one that was not
+    /// accepted.
+    fn passed(&self, when: impl std::fmt::Debug) {
+        let renewed = R::RENEWS_TOKENS && self.trouble == Trouble::Unauthorized;
+        assert!(self.sent() == 0 || renewed && self.sent() >= 2, "{when:?} is not told");
+    }
+
+    fn told(&self, error: &Error, when: impl std::fmt::Debug) {
+        is_fit_for_a_condition(self.row, error, &when);
+        assert!(self.row.wire().is_quiet(), "{when:?}: {error:?} came of nothing");
+        let is_page =
+            matches!(self.trouble, Trouble::Empty | Trouble::Html | Trouble::OtherSuccess);
+        // What is no answer to a question may come from a wrong address.
+        if !(is_page && error.disposition == Disposition::BlameIssuer) {
+            has_the_disposition(error, self.trouble);
+        }
+    }
 }
 
 async fn what_ends_is_ended<R: Row>() {
+    an_order_is_taken_back::<R>(None).await;
+    a_certificate_is_revoked::<R>(None).await;
+    for trouble in Trouble::ALL {
+        a_spoilt_advance_can_be_made_again::<R>(trouble).await;
+        an_order_is_taken_back::<R>(Some(trouble)).await;
+        a_certificate_is_revoked::<R>(Some(trouble)).await;
+    }
+}
+
+/// Whether it was done, as it was told; `seen` is what the other side knows of it.
+fn ended<R: Row>(
+    row: &R,
+    answer: Result<Answer<()>, Error>,
+    spoilt: Option<&Spoilt<'_, R>>,
+    (what, is_able, seen): (&str, bool, bool),
+) {
+    let when = (what, spoilt.map(|spoilt| spoilt.trouble));
+    match answer {
+        Ok(Answer::Done(())) => {
+            assert!(seen, "{when:?} is said to be done, and the other side knows nothing of it");
+            spoilt.into_iter().for_each(|spoilt| spoilt.passed(when));
+        }
+        Ok(Answer::Unsupported) => {
+            assert!(!is_able, "{when:?}: this CA can do it");
+            assert_eq!(spoilt.map_or(0, Spoilt::sent), 0, "{when:?}");
+        }
+        Err(error) => match spoilt {
+            Some(spoilt) => spoilt.told(&error, when),
+            None => panic!("{when:?}: {error:?}"),
+        },
+    }
+    row.wire().forget();
+}
+
+async fn an_order_is_taken_back<R: Row>(trouble: Option<Trouble>) {
     let row = R::start();
     let placed = prepared(&row, Word::New, None).await;
     let submitted = submit(&row, &placed).await;
+    let Submitted::Accepted(Progress { id: Some(id), phase: Phase::Pending(_), .. }) = &submitted
+    else {
+        assert_eq!(row.withdrawn(), None, "nothing waits there: {submitted:?}");
+        return;
+    };
     let made = row.made();
-    if let Submitted::Accepted(Progress { id: Some(id), phase: Phase::Pending(_), .. }) = &submitted
-    {
-        let open = placed.open_order(id);
-        if row.open().cancel(&open).await.unwrap() == Answer::Done(()) {
-            let after = poll(&row, &open).await.unwrap();
-            assert!(matches!(after.phase, Phase::Failed(_)), "{after:?}");
-        }
+    let open = placed.open_order(id);
+    let is_able = row.withdrawn().is_some();
+    let seen = || row.withdrawn().is_some_and(|ids| ids.contains(id));
+    assert!(!seen());
+    if let Some(trouble) = trouble {
+        let spoilt = Spoilt::new(&row, trouble);
+        let answer = row.open().cancel(&open).await;
+        ended(&row, answer, Some(&spoilt), ("cancel", is_able, seen()));
     }
+    let answer = row.open().cancel(&open).await;
+    ended(&row, answer, None, ("cancel", is_able, seen()));
+    if is_able {
+        let after = poll(&row, &open).await.unwrap();
+        assert!(matches!(after.phase, Phase::Failed(_)), "{after:?}");
+    }
+    assert_eq!(row.made(), made, "to end makes nothing");
+}
+
+async fn a_certificate_is_revoked<R: Row>(trouble: Option<Trouble>) {
     let row = R::start();
     let placed = prepared(&row, Word::New, None).await;
     let submitted = submit(&row, &placed).await;
@@ -577,13 +683,48 @@ async fn what_ends_is_ended<R: Row>() {
     let certificates = followed(&row, &placed, submitted).await;
     let certificate = certificates.iter().find(|one| one.spki_der() == placed.spki_der).unwrap();
     let kept = Kept { id, certificate: certificate.to_pem(), key: None };
-    let mut answers = Vec::new();
-    for _ in 0..2 {
-        let reason = RevocationReason::Superseded;
-        answers.push(row.open().revoke(&kept.revive(), reason).await.unwrap());
+    let made = row.made();
+    let is_able = row.revoked().is_some();
+    let serial = kept.revive().serial().to_owned();
+    let seen = || row.revoked().is_some_and(|serials| serials.contains(&serial));
+    assert!(!seen());
+    let reason = RevocationReason::Superseded;
+    if let Some(trouble) = trouble {
+        let spoilt = Spoilt::new(&row, trouble);
+        let answer = row.open().revoke(&kept.revive(), reason).await;
+        ended(&row, answer, Some(&spoilt), ("revoke", is_able, seen()));
     }
-    assert_eq!(answers[0], answers[1], "what is revoked already is no error");
+    // What is revoked already is no error.
+    for _ in 0..2 {
+        let answer = row.open().revoke(&kept.revive(), reason).await;
+        ended(&row, answer, None, ("revoke", is_able, seen()));
+    }
     assert_eq!(row.made(), made, "to end makes nothing");
+}
+
+async fn a_spoilt_advance_can_be_made_again<R: Row>(trouble: Trouble) {
+    let row = R::start();
+    let placed = prepared(&row, Word::New, None).await;
+    let submitted = submit(&row, &placed).await;
+    let Submitted::Accepted(Progress { id: Some(id), phase: Phase::Pending(waiting), .. }) =
+        &submitted
+    else {
+        return;
+    };
+    let made = row.made();
+    if !waiting.challenges.is_empty() {
+        let spoilt = Spoilt::new(&row, trouble);
+        let when = ("advance", trouble);
+        match row.open().advance(&placed.open_order(id), &waiting.challenges).await {
+            Ok(Answer::Done(_)) => spoilt.passed(when),
+            Ok(Answer::Unsupported) => panic!("{when:?}: it set challenges itself"),
+            Err(error) => spoilt.told(&error, when),
+        }
+        row.wire().forget();
+    }
+    let certificates = followed(&row, &placed, submitted).await;
+    assert!(verifies(&row, &placed, &certificates), "{trouble:?} has passed");
+    assert_eq!(row.made(), made, "{trouble:?}");
 }
 
 fn hides<R: Row>(row: &R, text: &str) {

@@ -33,6 +33,8 @@ pub(crate) struct SwissSign {
 }
 
 impl Row for SwissSign {
+    const RENEWS_TOKENS: bool = true;
+
     fn start() -> Self {
         let simulator = Simulator::new(Settings { clock: Arc::new(now), key_pool: None });
         let site = simulator.swisssign("demo").unwrap();

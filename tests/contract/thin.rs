@@ -153,6 +153,12 @@ pub(crate) trait Side: Peer + Default + 'static {
     fn finish(&self) {}
     fn bend(&self, bend: Bend);
     fn secrets() -> Vec<String>;
+    fn withdrawn(&self) -> Option<Vec<String>> {
+        None
+    }
+    fn revoked(&self) -> Option<Vec<String>> {
+        None
+    }
 }
 
 /// A thin row.
@@ -188,6 +194,14 @@ impl<S: Side> Row for Thin<S> {
 
     fn bend(&self, bend: Bend) {
         self.side.bend(bend);
+    }
+
+    fn withdrawn(&self) -> Option<Vec<String>> {
+        self.side.withdrawn()
+    }
+
+    fn revoked(&self) -> Option<Vec<String>> {
+        self.side.revoked()
     }
 
     fn anchors(&self) -> Vec<Certificate> {
