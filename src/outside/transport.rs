@@ -255,11 +255,13 @@ async fn exchange(
 /// In TLS 1.2 it says so while the connection comes about. In TLS 1.3 the client has finished before
 /// the server looks at its certificate, and may have written the request by then; the server acts on
 /// it only after that look (RFC 8446, section 4.4.2.4), so that an alert about the certificate which
-/// is the first thing on a connection ends a handshake. On a connection that had answers before it
-/// proves nothing.
+/// is the first thing on a connection ends a handshake. It proves nothing on a connection that had
+/// answers before, nor where nothing shows that a certificate was demanded: then a gateway may have
+/// passed the request on before it ended the connection.
 fn refusal(error: &reqwest::Error, is_first: bool, has_identity: bool) -> Option<Failure> {
     let Some(rustls::Error::AlertReceived(alert)) = tls_error(error) else { return None };
-    let is_proof = is_first || error.is_connect() || was_taken_back(error);
+    let ends_a_handshake = is_first && is_about_a_demanded_certificate(*alert, has_identity);
+    let is_proof = ends_a_handshake || error.is_connect() || was_taken_back(error);
     (is_proof && is_about_the_client(*alert)).then(|| {
         Failure::ClientRefused(if has_identity {
             format!(
@@ -269,6 +271,12 @@ fn refusal(error: &reqwest::Error, is_first: bool, has_identity: bool) -> Option
             format!("the server demands a client certificate ({alert:?}), and there is none")
         })
     })
+}
+
+/// Whether only a server that demanded a certificate says so. `access_denied` is said of much else.
+fn is_about_a_demanded_certificate(alert: rustls::AlertDescription, has_identity: bool) -> bool {
+    use rustls::AlertDescription as Alert;
+    alert == Alert::CertificateRequired || has_identity && alert != Alert::AccessDenied
 }
 
 fn is_about_the_client(alert: rustls::AlertDescription) -> bool {
@@ -422,6 +430,32 @@ mod tests {
             let mut headers = http::HeaderMap::new();
             headers.insert(http::header::RETRY_AFTER, value.parse().unwrap());
             assert_eq!(retry_after(&headers), seconds.map(Duration::from_secs), "{value}");
+        }
+    }
+
+    #[test]
+    fn only_who_demanded_a_certificate_proves_by_an_alert_that_nothing_was_done() {
+        use rustls::AlertDescription as Alert;
+        let cases = [
+            ("one is missing", Alert::CertificateRequired, false, true),
+            ("ours is from nobody known", Alert::UnknownCA, true, true),
+            ("ours is over", Alert::CertificateExpired, true, true),
+            (
+                "a gateway speaks of a certificate, and none was shown",
+                Alert::UnknownCA,
+                false,
+                false,
+            ),
+            (
+                "a gateway denies access after a look at the request",
+                Alert::AccessDenied,
+                false,
+                false,
+            ),
+            ("and to who has a certificate", Alert::AccessDenied, true, false),
+        ];
+        for (name, alert, has_identity, is_proof) in cases {
+            assert_eq!(is_about_a_demanded_certificate(alert, has_identity), is_proof, "{name}");
         }
     }
 }

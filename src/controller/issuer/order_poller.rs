@@ -87,7 +87,8 @@ impl OrderPoller {
     }
 
     /// Notes that the CA is to be asked about `open` until [`Self::forget`]; `progress` is what was learned
-    /// otherwise. Returns what tells of changes, where nobody asks this account yet.
+    /// otherwise. Where nobody asks this account yet, `start` has somebody do it, who is told of
+    /// changes: once, however many runs come here at the same time.
     pub(super) fn put(
         &self,
         issuer: &IssuerKey,
@@ -95,7 +96,8 @@ impl OrderPoller {
         request: (String, String),
         progress: Option<Progress>,
         now: Timestamp,
-    ) -> Option<Arc<Notify>> {
+        start: impl FnOnce(Arc<Notify>) -> AbortHandle,
+    ) {
         let mut accounts = self.accounts();
         let polled = accounts.entry(issuer.clone()).or_default();
         let interval = interval(&open, now);
@@ -122,13 +124,9 @@ impl OrderPoller {
                 }
             });
         polled.changed.notify_one();
-        let is_idle = polled.task.as_ref().is_none_or(AbortHandle::is_finished);
-        is_idle.then(|| Arc::clone(&polled.changed))
-    }
-
-    /// Notes the task that asks about the orders of an account.
-    pub(super) fn asks(&self, issuer: &IssuerKey, task: AbortHandle) {
-        self.accounts().entry(issuer.clone()).or_default().task = Some(task);
+        if polled.task.as_ref().is_none_or(AbortHandle::is_finished) {
+            polled.task = Some(start(Arc::clone(&polled.changed)));
+        }
     }
 
     /// Asks no more about the orders of requests that are gone: nobody would take the answer.

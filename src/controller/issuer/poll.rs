@@ -30,13 +30,11 @@ pub(in crate::controller) fn follow(
     progress: Option<Progress>,
 ) {
     let now = context.clock.now();
-    let Some(changed) = context.order_poller.put(issuer, open, request, progress, now) else {
-        return;
-    };
-    let (key, shared) = (issuer.clone(), Arc::clone(context));
-    let asking = async move { ask(&shared, &key, &changed).await };
-    let task = tokio::spawn(context.process.within(asking));
-    context.order_poller.asks(issuer, task.abort_handle());
+    context.order_poller.put(issuer, open, request, progress, now, |changed| {
+        let (key, shared) = (issuer.clone(), Arc::clone(context));
+        let asking = async move { ask(&shared, &key, &changed).await };
+        tokio::spawn(context.process.within(asking)).abort_handle()
+    });
 }
 
 /// Asks about the orders of one account for as long as there are some.
