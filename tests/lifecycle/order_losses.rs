@@ -14,19 +14,21 @@ use crate::orders::Paid;
 use crate::world::{PATIENCE, is_ready, revision, until};
 
 /// Where the process dies that looks for orders whose answer was lost, in the order of their turns:
-/// those first that leave orders for the next.
+/// those first that leave orders for the next, however long each takes. What is to be claimed is so
+/// only after the settle window; what is found is delivered meanwhile, but never what is still to be
+/// ordered.
 const ON_THE_WAY_BACK: [&str; 11] = [
     "after-read-record",
     "after-find",
     "after-status",
-    "before-deliver",
-    "after-deliver",
     "before-claim",
     "after-claim",
     "before-announce",
     "after-announce",
     "before-order",
     "after-order",
+    "before-deliver",
+    "after-deliver",
 ];
 /// So many submits are lost on the way there, and so many on the way back.
 const LOST: usize = 6;
