@@ -26,13 +26,13 @@ demo: tools ## Bring up control plane, simulator and operator, and watch certifi
 check: tools ## Check format and lints, and run all tests that need no API server: two minutes
 	@$(MAKE) --no-print-directory lint
 	$(CARGO) test --all-features --no-run $(foreach name,$(QUICK),--test $(name)) --lib
-	@$(MAKE) --no-print-directory --output-sync=target --jobs=2 $(addprefix suite-,lib $(QUICK))
+	@$(MAKE) --no-print-directory --keep-going --output-sync=target --jobs=2 $(addprefix suite-,lib $(QUICK))
 
 .PHONY: test
 test: tools ## Run all tests, those on a real API server included
 	@tests/controlplane/build > /dev/null
 	$(CARGO) test --all-features --no-run
-	@$(MAKE) --no-print-directory --output-sync=target --jobs=4 $(addprefix suite-,$(SLOW) lib doc $(QUICK))
+	@$(MAKE) --no-print-directory --keep-going --output-sync=target --jobs=4 $(addprefix suite-,$(SLOW) lib doc $(QUICK))
 
 # The slowest first: four run at once, and most of the time of the first two is spent waiting.
 SLOW := lifecycle kubernetes exhaustion random mutants
