@@ -58,7 +58,7 @@ suite-exhaustion:
 suite-random:
 	$(call SUITE,nice $(SCHEDULES) -- random 1 2000)
 suite-mutants:
-	$(call SUITE,nice $(SCHEDULES) -- mutants)
+	$(call SUITE,nice $(SCHEDULES) -- mutants 200)
 
 SCHEDULES := $(CARGO) test --quiet --all-features --test schedules
 # Optimised for what takes longer than to build it so.

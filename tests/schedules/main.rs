@@ -61,7 +61,7 @@ fn main() -> ExitCode {
         Some("hunt") => {
             mutants::hunt(number(1).unwrap_or(2000), arguments.get(2).map(String::as_str))
         }
-        Some("mutants") => mutants::check(),
+        Some("mutants") => mutants::check(number(1).unwrap_or(1000)),
         Some("story") => {
             let all = stories::all();
             let name = arguments.get(1).map(String::as_str).unwrap_or_default();
