@@ -65,7 +65,7 @@ pub use self::order::record::{
     Mark, OrderDraft, OrderState, RawRecord, Record, RecordRead, Slot, record_name,
 };
 pub use self::order::seen::{
-    OrderSeen, OrderStage, Prepared, Sent, Sought, UnusedClaim, adopt, others,
+    OrderAndClaim, OrderSeen, OrderStage, Prepared, Sent, Sought, UnusedClaim, adopt, others,
 };
 pub use self::previous::{Previous, waits_for};
 pub use self::quota::{Limits, QuotaSeen, Withheld};

@@ -275,6 +275,21 @@ struct OfRequest {
     issuer: String,
 }
 
+impl Requests {
+    /// Records whose request is gone.
+    fn orphans(&self) -> std::collections::BTreeMap<OfNamespace, u64> {
+        let mut orphans = std::collections::BTreeMap::<OfNamespace, u64>::new();
+        for record in self.records.state() {
+            let (name, namespace) = (record.name_any(), record.namespace().unwrap_or_default());
+            let request = ObjectRef::new(request_of(&name).unwrap_or_default()).within(&namespace);
+            if self.requests.get(&request).is_none() {
+                *orphans.entry(OfNamespace { namespace }).or_default() += 1;
+            }
+        }
+        orphans
+    }
+}
+
 impl Collector for Requests {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
         let mut phases = std::collections::BTreeMap::<Phase, u64>::new();
@@ -306,19 +321,11 @@ impl Collector for Requests {
             "Orders that are open or need a person, by issuer and phase",
             orders,
         )?;
-        let mut orphans = std::collections::BTreeMap::<OfNamespace, u64>::new();
-        for record in self.records.state() {
-            let (name, namespace) = (record.name_any(), record.namespace().unwrap_or_default());
-            let request = ObjectRef::new(request_of(&name).unwrap_or_default()).within(&namespace);
-            if self.requests.get(&request).is_none() {
-                *orphans.entry(OfNamespace { namespace }).or_default() += 1;
-            }
-        }
         gauges(
             &mut encoder,
             "order_records_without_request",
             "Secrets with the key of an order whose request is gone",
-            orphans.into_iter().map(|(labels, count)| (labels, count as f64)),
+            self.orphans().into_iter().map(|(labels, count)| (labels, count as f64)),
         )?;
         let counted = phases.into_iter().map(|(labels, count)| (labels, count as f64));
         gauges(

@@ -17,10 +17,11 @@ use std::task::{Context, Poll, Waker};
 
 /// A process. Clones are the same one.
 #[derive(Clone, Default)]
-pub struct Process(Option<Arc<Mutex<Gate>>>);
+pub struct Process(Option<Arc<Mutex<Control>>>);
 
+/// What a test has decided on a process, and who waits for that to change.
 #[derive(Default)]
-struct Gate {
+struct Control {
     state: State,
     next: u64,
     waiting: BTreeMap<u64, Waker>,
@@ -63,13 +64,13 @@ impl Process {
 
     #[cfg(feature = "simulator")]
     fn turn(&self, state: State) {
-        let Some(gate) = &self.0 else { return };
+        let Some(control) = &self.0 else { return };
         let woken = {
-            let mut gate = lock(gate);
-            if gate.state != State::Ended {
-                gate.state = state;
+            let mut control = lock(control);
+            if control.state != State::Ended {
+                control.state = state;
             }
-            std::mem::take(&mut gate.waiting)
+            std::mem::take(&mut control.waiting)
         };
         // In the order in which the tasks were made, so that each run is the same.
         woken.into_values().for_each(Waker::wake);
@@ -78,10 +79,10 @@ impl Process {
     /// A part of the operator that belongs to this process. Once the process has ended it never
     /// completes.
     pub fn within<F: Future>(&self, part: F) -> Within<F> {
-        let number = self.0.as_ref().map_or(0, |gate| {
-            let mut gate = lock(gate);
-            gate.next += 1;
-            gate.next
+        let number = self.0.as_ref().map_or(0, |control| {
+            let mut control = lock(control);
+            control.next += 1;
+            control.next
         });
         Within { process: self.clone(), number, part: Some(Box::pin(part)) }
     }
@@ -98,13 +99,13 @@ impl<F: Future> Future for Within<F> {
     type Output = F::Output;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<F::Output> {
-        if let Some(gate) = &self.process.0 {
-            let mut gate = lock(gate);
-            let state = gate.state;
+        if let Some(control) = &self.process.0 {
+            let mut control = lock(control);
+            let state = control.state;
             if state != State::Ended {
-                gate.waiting.insert(self.number, context.waker().clone());
+                control.waiting.insert(self.number, context.waker().clone());
             }
-            drop(gate);
+            drop(control);
             match state {
                 State::Runs => {}
                 State::Stopped => return Poll::Pending,
@@ -123,14 +124,14 @@ impl<F: Future> Future for Within<F> {
 
 impl<F> Drop for Within<F> {
     fn drop(&mut self) {
-        if let Some(gate) = &self.process.0 {
-            lock(gate).waiting.remove(&self.number);
+        if let Some(control) = &self.process.0 {
+            lock(control).waiting.remove(&self.number);
         }
     }
 }
 
-fn lock(gate: &Mutex<Gate>) -> MutexGuard<'_, Gate> {
-    gate.lock().unwrap_or_else(PoisonError::into_inner)
+fn lock(control: &Mutex<Control>) -> MutexGuard<'_, Control> {
+    control.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(all(test, feature = "simulator"))]

@@ -510,10 +510,21 @@ pub(in crate::controller) async fn submit(
         Submitted::Unknown(_) => "unknown",
     };
     context.metrics.ca_request(&issuer.key.name, "submit", disposition, start.elapsed());
+    answered(context, seen, issuer, &stored.reference, submitted)
+}
+
+/// What the CA's answer to a submit means.
+fn answered(
+    context: &Context,
+    seen: &Observation,
+    issuer: &IssuerNow<'_>,
+    reference: &str,
+    submitted: Submitted,
+) -> Outcome {
     match submitted {
         Submitted::Accepted(progress) => {
             tracing::info!(
-                order.reference = stored.reference,
+                order.reference = reference,
                 order.id = progress.id,
                 "the CA took the order"
             );
@@ -524,7 +535,7 @@ pub(in crate::controller) async fn submit(
         }
         Submitted::Unknown(error) => {
             tracing::warn!(
-                order.reference = stored.reference,
+                order.reference = reference,
                 %error,
                 "nobody knows whether the CA took the order: it is looked for"
             );

@@ -121,15 +121,10 @@ pub(in crate::controller) async fn submit(
         Err(trouble) => return Outcome::Failed(trouble),
     };
     // After the key, which may have taken its time: the account of now is asked.
-    let account = match context.accounts.open(&context.cluster, issuer).await {
+    let account = match account_for(context, seen, issuer, &kind).await {
         Ok(account) => account,
-        Err(error) => return Outcome::Failed(Trouble { counts: false, ..error.into() }),
+        Err(outcome) => return outcome,
     };
-    // An old key goes back to the tenant that certified it, and the issuer may speak for another now.
-    let is_as_seen = seen.account.as_ref().is_some_and(|seen| seen.name == account.name);
-    if kind.follows() && !is_as_seen {
-        return Outcome::Abandoned;
-    }
     let credentials = seen.account.as_ref().and_then(|account| account.credentials.clone());
     let trial = credentials.is_none().then(|| context.accounts.trial(issuer));
     let _turn = match &trial {
@@ -176,6 +171,24 @@ pub(in crate::controller) async fn submit(
         Err(NotIssued::Refused(error)) => Outcome::Failed(refused(context, seen, issuer, error)),
         Err(NotIssued::Pending) => Outcome::Failed(not_at_once()),
     }
+}
+
+/// The account that an order of this kind goes to.
+async fn account_for(
+    context: &Context,
+    seen: &Observation,
+    issuer: &IssuerNow<'_>,
+    kind: &OrderKind,
+) -> Result<Arc<Account>, Outcome> {
+    let account = context.accounts.open(&context.cluster, issuer).await;
+    let account =
+        account.map_err(|error| Outcome::Failed(Trouble { counts: false, ..error.into() }))?;
+    // An old key goes back to the tenant that certified it, and the issuer may speak for another now.
+    let is_as_seen = seen.account.as_ref().is_some_and(|seen| seen.name == account.name);
+    if kind.follows() && !is_as_seen {
+        return Err(Outcome::Abandoned);
+    }
+    Ok(account)
 }
 
 /// Why a CA that issues at once did not.

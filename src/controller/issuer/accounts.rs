@@ -274,7 +274,6 @@ impl Accounts {
         Some(Arc::clone(pace))
     }
 
-    /// Opens an account; the client of the same account `before` is kept where it would be the same.
     /// A way to the CA, at the pace of its issuer.
     fn transport(
         &self,
@@ -288,6 +287,7 @@ impl Accounts {
         })
     }
 
+    /// Opens an account; the client of the same account `before` is kept where it would be the same.
     async fn connect(
         &self,
         cluster: &Cluster,

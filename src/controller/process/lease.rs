@@ -18,13 +18,13 @@
 //! # A lost lease does not end the process
 //! client-go's users exit. This process would lose certificates that it obtained and could not
 //! deliver yet, and an API server that is away for longer than the deadline would restart every
-//! replica. Nothing has to be thrown away instead: runs that are under way meet the gate at their
+//! replica. Nothing has to be thrown away instead: runs that are under way are checked at their
 //! next effect, and end as they do when the API server is away; what they hold is kept in memory
 //! and delivered, if it is still of use, should this process get the lease again. Then every object
 //! is looked at anew, by caches that were never interrupted.
 //!
 //! # Caveats
-//! **The lease is liveness, not safety.** A process that is stopped right after the gate and goes on
+//! **The lease is liveness, not safety.** A process that is stopped right after the check and goes on
 //! much later still sends what it was about to send, and so does a request that is being connected.
 //! Writes to the API server carry a resourceVersion; an order that costs money takes a claim that is
 //! won by compare-and-swap, under this process's incarnation. Correctness depends on these alone.

@@ -23,9 +23,8 @@ pub struct OrderSeen {
     pub record: Option<RecordRead>,
     /// How often somebody else wrote the record in this run.
     pub conflicts: u8,
-    /// The order that `stage` and `progress` speak of, and the claim that `stage` does
-    /// ([`Record::claim_id`]), where the record was read in this run.
-    pub about: Option<(String, String)>,
+    /// What `stage` and `progress` speak of, where the record was read in this run.
+    pub about: Option<OrderAndClaim>,
     /// How far this run has come with the order.
     pub stage: OrderStage,
     /// The order that is to take its place: made ready in this run, and not stored.
@@ -55,6 +54,21 @@ pub enum OrderStage {
     Taken,
     /// It was sent, and the CA did not say that it took it.
     NotTaken(Sent, Trouble),
+}
+
+/// An order, and the claim on it.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct OrderAndClaim {
+    /// The order's reference.
+    pub reference: String,
+    /// The claim that the stage of the order was reached under ([`Record::claim_id`]).
+    pub claim: String,
+}
+
+impl OrderAndClaim {
+    fn of(record: &Record) -> Self {
+        Self { reference: record.next.order.reference.clone(), claim: record.claim_id() }
+    }
 }
 
 /// A claim that was won and not used.
@@ -188,9 +202,9 @@ impl OrderSeen {
     /// the order that the status speaks of.
     pub(in crate::issuance) fn read(&mut self, read: RecordRead, hinted: Option<&str>) {
         if let RecordRead::Present(record) = &read {
-            let about = (record.next.order.reference.clone(), record.claim_id());
-            let before = self.about.as_ref().map(|(reference, _)| reference.as_str()).or(hinted);
-            let is_another = before.is_some_and(|before| before != about.0);
+            let about = OrderAndClaim::of(record);
+            let before = self.about.as_ref().map(|one| one.reference.as_str()).or(hinted);
+            let is_another = before.is_some_and(|before| before != about.reference);
             let is_under_another = self.about.as_ref().is_some_and(|before| *before != about);
             if is_another {
                 self.progress = None;
@@ -216,10 +230,10 @@ impl OrderSeen {
 
     /// The record was written, and with it the claim won: what was learned before says nothing of it.
     pub(in crate::issuance) fn claimed(self, record: Box<Record>) -> Self {
-        let reference = record.next.order.reference.clone();
+        let about = OrderAndClaim::of(&record);
         Self {
-            claim: Some(UnusedClaim { reference: reference.clone(), is_old: false }),
-            about: Some((reference, record.claim_id())),
+            claim: Some(UnusedClaim { reference: about.reference.clone(), is_old: false }),
+            about: Some(about),
             record: Some(RecordRead::Present(record)),
             incarnation: self.incarnation,
             sought: self.sought,
