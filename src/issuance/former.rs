@@ -1,5 +1,6 @@
 //! Statuses of the versions before: what is a field of its own now was told by a reason then, or by
-//! words. Here, and nowhere else, they are read back, where the field is absent.
+//! words. Here, and nowhere else, they are read back, where the field is absent. A status of this version
+//! may have no such field either, because there is nothing to say: its words come to nothing then.
 
 use jiff::Timestamp;
 

@@ -1,8 +1,10 @@
 //! What the versions before wrote is understood as what this one writes.
 
+use jiff::civil::date;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 
 use super::*;
+use crate::issuance::certificate::reissue::Reissue;
 use crate::issuance::describe::describe;
 use crate::issuance::fixtures::{at, days, fresh, kept, now, previous, with};
 use crate::issuance::order::hold::Hold;
@@ -90,10 +92,37 @@ fn reasons_and_the_field_say_the_same() {
         Rest::Submitting,
         Rest::Withheld(Withheld::Open { limit: 1, open: 1 }),
         Rest::Withheld(Withheld::Churn { limit: 1, made: 1, until: now() + days(30) }),
+        Rest::Withheld(Withheld::Day { limit: 1, day: date(2026, 6, 1), until: now() + days(1) }),
+        Rest::Abandoned,
+        Rest::BackingOff { until: now() + days(30), reissue: None },
+        Rest::Deleted,
+        Rest::IssuerNotReady("it is checked".to_owned()),
+        Rest::RecordUnreadable("forbidden".to_owned()),
+        Rest::Suspended(Reissue::NeverIssued),
+        Rest::TargetUnreadable("forbidden".to_owned()),
     ];
     for rest in rests {
         let mut status = describe(&kept(), &[], &rest).status;
         let written = status.wait.take();
+        assert_eq!(wait(&status), written, "{rest:?}");
+    }
+}
+
+/// What is said again tells the same wait as the run before.
+#[test]
+fn reasons_that_are_said_again_and_the_field_say_the_same() {
+    for disposition in [Disposition::Retry { after: None }, Disposition::Reject] {
+        let trouble =
+            Trouble { disposition, reason: Reason::Refused, message: String::new(), counts: true };
+        let failed = describe(&kept(), &[], &Rest::Failed(trouble)).status;
+        let later = with(kept(), |seen| seen.previous = previous(&failed));
+        let rest = match later.previous.next_attempt {
+            Some(until) => Rest::BackingOff { until, reissue: None },
+            None => Rest::AwaitingChange,
+        };
+        let mut status = describe(&later, &[], &rest).status;
+        let written = status.wait.take();
+        assert!(written.is_some(), "{rest:?}");
         assert_eq!(wait(&status), written, "{rest:?}");
     }
 }
