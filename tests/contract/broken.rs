@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use async_trait::async_trait;
+use chancery::ca::kind::AccountSettings;
 use chancery::ca::{
     AccountReport, Answer, Capabilities, CertificateAuthority, Challenge, Claim, Failed,
     FailedKind, Lookup, OpenOrder, Order, Permit, Phase, Previous, Progress, RevocationReason,
@@ -147,6 +148,14 @@ impl<const FAULT: usize> Row for Broken<FAULT> {
 
     fn wire(&self) -> &Arc<Wire> {
         self.0.wire()
+    }
+
+    fn settings(&self) -> Box<dyn AccountSettings> {
+        self.0.settings()
+    }
+
+    fn secret() -> Vec<(&'static str, String)> {
+        Reseller::secret()
     }
 
     fn open(&self) -> Arc<dyn CertificateAuthority> {

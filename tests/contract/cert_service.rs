@@ -2,17 +2,20 @@
 //! and of the one before for its update, over TLS that demands a certificate.
 
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
+use chancery::ca::kind::Opening;
 use chancery::ca::{
     AccountReport, Capabilities, CertificateAuthority, Order, OrderKind, OrderKinds, Permit, Phase,
     Progress, Submitted,
 };
-use chancery::outside::credentials::{ClientCertificate, Credentials, Kind};
-use chancery::outside::transport::{Call, Connector, Failure, Roots, TlsSettings, Transport};
+use chancery::clock::Clock;
+use chancery::outside::credentials::{ClientCertificate, Kind};
+use chancery::outside::transport::{Call, Failure, Transport};
 use chancery::outside::{Disposition, Error};
 use chancery::pki::csr::Csr;
 use chancery::pki::{Certificate, KeyKind, PrivateKey, parse_pem};
@@ -22,7 +25,7 @@ use serde_json::{Value, json};
 
 use crate::authority::{Bend, client, root};
 use crate::rules::{self, Row};
-use crate::thin::{self, Side, Thin, Way, certificates, csr_pem, unusable};
+use crate::thin::{Side, Thin, Way, certificates, csr_pem, unusable};
 use crate::wire::{Peer, Wire, answer, json as answered};
 
 struct Client(Way, Capabilities);
@@ -118,8 +121,6 @@ impl Peer for Service {
 }
 
 /// Its TLS: who comes with another certificate, or none, gets nowhere.
-struct Door<'a>(&'a Arc<Wire>);
-
 struct Closed;
 
 #[async_trait]
@@ -127,34 +128,6 @@ impl Transport for Closed {
     async fn send(&self, _: Call) -> Result<Response<Bytes>, Failure> {
         Err(Failure::ClientRefused("the server demands a client certificate".to_owned()))
     }
-}
-
-impl Connector for Door<'_> {
-    fn connect(&self, tls: &TlsSettings) -> Result<Arc<dyn Transport>, Failure> {
-        let is_known = tls.identity.as_ref() == credentials().client_certificate();
-        Ok(if is_known { self.0.clone() } else { Arc::new(Closed) })
-    }
-}
-
-/// What opens the door, read from its Secret each time.
-fn credentials() -> Credentials {
-    let (certificate, key) = client();
-    let entries = [("tls.crt", certificate), ("tls.key", key)];
-    thin::credentials(Kind::ClientCertificate, &entries)
-}
-
-/// As the operator does it: what kind of credentials it is decides how they are shown.
-fn open(wire: &Arc<Wire>, identity: Option<ClientCertificate>) -> Arc<dyn CertificateAuthority> {
-    let roots = Roots::Bundle(vec![root().certificate.clone()]);
-    let transport = Door(wire).connect(&TlsSettings { roots, identity }).unwrap();
-    let can = Capabilities {
-        name: "CertService",
-        key_kinds: vec![KeyKind::EcdsaP256],
-        needs_private_key: true,
-        kinds: OrderKinds { renew: false, reissue: false, update_key: true },
-        ..Capabilities::default()
-    };
-    Arc::new(Client(Way { transport, credentials: credentials() }, can))
 }
 
 pub(crate) type CertService = Thin<Service>;
@@ -166,8 +139,29 @@ impl Side for Service {
         request.uri().path().starts_with("/v1/")
     }
 
-    fn client(wire: &Arc<Wire>) -> Arc<dyn CertificateAuthority> {
-        open(wire, credentials().client_certificate().cloned())
+    const CREDENTIALS: Kind = Kind::ClientCertificate;
+    const HAS_RECORDS: bool = false;
+
+    fn secret() -> Vec<(&'static str, String)> {
+        let (certificate, key) = client();
+        vec![("tls.crt", certificate.to_owned()), ("tls.key", key.to_owned())]
+    }
+
+    fn client(way: Way) -> Arc<dyn CertificateAuthority> {
+        let can = Capabilities {
+            name: "CertService",
+            key_kinds: vec![KeyKind::EcdsaP256],
+            needs_private_key: true,
+            kinds: OrderKinds { renew: false, reissue: false, update_key: true },
+            ..Capabilities::default()
+        };
+        Arc::new(Client(way, can))
+    }
+
+    fn connect(wire: &Arc<Wire>, identity: Option<&ClientCertificate>) -> Arc<dyn Transport> {
+        let known = parse_pem(client().0.as_bytes()).unwrap().remove(0);
+        let is_known = identity.is_some_and(|identity| *identity.certificate() == known);
+        if is_known { wire.clone() } else { Arc::new(Closed) }
     }
 
     fn made(&self) -> usize {
@@ -188,7 +182,13 @@ impl Side for Service {
 #[tokio::test]
 async fn a_client_without_its_certificate_gets_nothing() {
     let row = CertService::start();
-    let error = open(row.wire(), None).check().await.unwrap_err();
+    let opening = Opening {
+        credentials: Some(row.read_secret()),
+        transport: row.connect(None),
+        deadline: Duration::from_secs(30),
+        clock: Clock::new(rules::now),
+    };
+    let error = row.settings().open(opening).unwrap().check().await.unwrap_err();
     assert_eq!(error.disposition, Disposition::BlameCredentials);
     assert_eq!(row.wire().requests(), 0);
     row.open().check().await.unwrap();

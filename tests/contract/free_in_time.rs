@@ -16,10 +16,8 @@ use http::{Request, Response};
 use serde_json::{Value, json};
 
 use crate::authority::{Bend, root};
-use crate::thin::{
-    self, Problem, Side, Thin, Way, certificates, csr_pem, is_claimed, text, unusable,
-};
-use crate::wire::{Peer, Wire, answer, json as answered};
+use crate::thin::{Problem, Side, Thin, Way, certificates, csr_pem, is_claimed, text, unusable};
+use crate::wire::{Peer, answer, json as answered};
 
 const SECRET: &[(&str, &str)] = &[("apiKey", "canary-house-ra-0815")];
 
@@ -131,15 +129,21 @@ impl Side for House {
         request.method() == "POST"
     }
 
-    fn client(wire: &Arc<Wire>) -> Arc<dyn CertificateAuthority> {
+    const CREDENTIALS: Kind = Kind::ApiKey;
+    const HAS_RECORDS: bool = true;
+
+    fn secret() -> Vec<(&'static str, String)> {
+        SECRET.iter().map(|(key, value)| (*key, (*value).to_owned())).collect()
+    }
+
+    fn client(way: Way) -> Arc<dyn CertificateAuthority> {
         let can = Capabilities {
             name: "House RA",
             key_kinds: vec![KeyKind::EcdsaP256],
             asynchronous: true,
             ..Capabilities::default()
         };
-        let credentials = thin::credentials(Kind::ApiKey, SECRET);
-        Arc::new(Client(Way { transport: wire.clone(), credentials }, can))
+        Arc::new(Client(way, can))
     }
 
     fn made(&self) -> usize {

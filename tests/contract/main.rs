@@ -33,6 +33,14 @@ macro_rules! rows {
                 rules::hold::<$row>().await;
             }
         )*
+
+        #[test]
+        fn every_kind_of_ca_has_a_row() {
+            let fields = [$(<$row as rules::Row>::field()),*];
+            for kind in chancery::ca::registry::KINDS {
+                assert!(fields.contains(&Some(kind.field())), "{}", kind.field());
+            }
+        }
     };
 }
 

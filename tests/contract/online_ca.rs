@@ -1,16 +1,13 @@
 //! The Online CA against the simulator, in both flavours.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use chancery::api::IssuerSpec;
-use chancery::ca::kind::Opening;
-use chancery::ca::{CertificateAuthority, registry};
-use chancery::clock::Clock;
-use chancery::outside::credentials::{Credentials, Kind as CredentialsKind};
+use chancery::ca::kind::AccountSettings;
+use chancery::outside::credentials::Credentials;
 use chancery::pki::{Certificate, parse_pem};
 use chancery::simulator::online_ca::{Flavour, Operation, Site, SiteSettings};
 use chancery::simulator::{Fault, KeyAlgorithm, Kind, Settings, Simulator};
@@ -19,7 +16,6 @@ use serde_json::json;
 
 use crate::authority::Bend;
 use crate::rules::{Row, now};
-use crate::thin;
 use crate::wire::{Routed, Trouble, Wire};
 
 const USER: &str = "testuser";
@@ -29,11 +25,6 @@ const PASSWORD: &str = "Tr0ub4dor&3-xyzzy";
 pub(crate) struct OnlineCa<const DJANGO: bool, const OWN: bool> {
     site: Site,
     wire: Arc<Wire>,
-}
-
-fn basic() -> Credentials {
-    let entries = [("username", USER), ("password", PASSWORD)];
-    thin::credentials(CredentialsKind::Basic { password: "password" }, &entries)
 }
 
 impl<const DJANGO: bool, const OWN: bool> Row for OnlineCa<DJANGO, OWN> {
@@ -56,24 +47,29 @@ impl<const DJANGO: bool, const OWN: bool> Row for OnlineCa<DJANGO, OWN> {
         &self.wire
     }
 
-    fn open(&self) -> Arc<dyn CertificateAuthority> {
-        let spec = json!({ "onlineCa": {
+    fn field() -> Option<&'static str> {
+        Some("onlineCa")
+    }
+
+    fn settings(&self) -> Box<dyn AccountSettings> {
+        let mut spec = json!({ "onlineCa": {
             "certificateUrl": "https://ca.example/online-ca/demo/certificate/",
             "trustRootsUrl": "https://ca.example/online-ca/demo/trustroots/",
             "keyAlgorithms": ["RSA"],
         } });
+        if !OWN {
+            spec["onlineCa"]["credentialsSecretRef"] = json!({ "name": "ca" });
+        }
         let spec: IssuerSpec = serde_json::from_value(spec).unwrap();
-        let opening = Opening {
-            credentials: (!OWN).then(basic),
-            transport: self.wire.clone(),
-            deadline: Duration::from_secs(30),
-            clock: Clock::new(now),
-        };
-        registry::account(&spec).unwrap().open(opening).unwrap()
+        Box::new(spec.online_ca.unwrap())
+    }
+
+    fn secret() -> Vec<(&'static str, String)> {
+        vec![("username", USER.to_owned()), ("password", PASSWORD.to_owned())]
     }
 
     fn own_credentials(&self) -> Option<Credentials> {
-        OWN.then(basic)
+        OWN.then(|| self.read_secret())
     }
 
     fn made(&self) -> usize {

@@ -16,12 +16,12 @@ use http::{Request, Response};
 use serde_json::{Value, json};
 
 use crate::authority::{Bend, root};
-use crate::thin::{
-    self, Problem, Side, Thin, Way, certificates, csr_pem, is_claimed, text, unusable,
-};
-use crate::wire::{Peer, Wire, answer, json as answered};
+use crate::thin::{Problem, Side, Thin, Way, certificates, csr_pem, is_claimed, text, unusable};
+use crate::wire::{Peer, answer, json as answered};
 
-const SECRET: &[(&str, &str)] = &[("token", "canary-counter-1789")];
+const SECRET: &[(&str, &str)] =
+    &[("clientId", "chancery"), ("clientSecret", "canary-counter-1789&1")];
+const TOKEN: &str = "canary-token-27182";
 
 struct Client(Way, Capabilities);
 
@@ -97,7 +97,13 @@ struct Sold {
 impl Peer for Counter {
     fn answer(&self, request: &Request<Bytes>) -> Response<Bytes> {
         let Sold { purchases, bend, revoked } = &mut *self.0.lock().unwrap();
-        let expected = format!("Bearer {}", SECRET[0].1);
+        if request.uri().path() == "/token" {
+            let known = b"client_id=chancery&client_secret=canary-counter-1789%261";
+            let is_known = request.body().ends_with(known);
+            let token = json!({ "access_token": TOKEN });
+            return if is_known { answered(200, &token) } else { answer(401, "who are you?") };
+        }
+        let expected = format!("Bearer {TOKEN}");
         if request.headers().get("authorization").is_none_or(|token| token != expected.as_str()) {
             return answer(401, "who are you?");
         }
@@ -133,7 +139,14 @@ impl Side for Counter {
         request.method() == "PUT"
     }
 
-    fn client(wire: &Arc<Wire>) -> Arc<dyn CertificateAuthority> {
+    const CREDENTIALS: Kind = Kind::ClientCredentials;
+    const HAS_RECORDS: bool = true;
+
+    fn secret() -> Vec<(&'static str, String)> {
+        SECRET.iter().map(|(key, value)| (*key, (*value).to_owned())).collect()
+    }
+
+    fn client(way: Way) -> Arc<dyn CertificateAuthority> {
         let can = Capabilities {
             name: "Counter",
             key_kinds: vec![KeyKind::EcdsaP256],
@@ -141,8 +154,7 @@ impl Side for Counter {
             searchable: true,
             ..Capabilities::default()
         };
-        let credentials = thin::credentials(Kind::Bearer, SECRET);
-        Arc::new(Client(Way { transport: wire.clone(), credentials }, can))
+        Arc::new(Client(way, can))
     }
 
     fn made(&self) -> usize {
@@ -158,6 +170,7 @@ impl Side for Counter {
     }
 
     fn secrets() -> Vec<String> {
-        vec![SECRET[0].1.to_owned()]
+        let encoded = "canary-counter-1789%261".to_owned();
+        vec![SECRET[1].1.to_owned(), encoded, TOKEN.to_owned()]
     }
 }

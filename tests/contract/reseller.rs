@@ -21,7 +21,7 @@ use crate::authority::{Bend, root};
 use crate::thin::{
     self, Problem, Side, Thin, Way, certificates, csr_pem, is_claimed, text, unusable,
 };
-use crate::wire::{Peer, Wire, answer, json as answered};
+use crate::wire::{Peer, answer, json as answered};
 
 const KEY: &str = "canary-reseller-4711";
 
@@ -264,8 +264,14 @@ impl Side for Shop {
         request.method() == "POST" && !request.uri().path().ends_with("/validate")
     }
 
-    fn client(wire: &Arc<Wire>) -> Arc<dyn CertificateAuthority> {
-        let credentials = thin::credentials(Kind::Basic { password: "apiKey" }, SECRET);
+    const CREDENTIALS: Kind = Kind::Basic { password: "apiKey" };
+    const HAS_RECORDS: bool = true;
+
+    fn secret() -> Vec<(&'static str, String)> {
+        SECRET.iter().map(|(key, value)| (*key, (*value).to_owned())).collect()
+    }
+
+    fn client(way: Way) -> Arc<dyn CertificateAuthority> {
         let can = Capabilities {
             name: "Reseller",
             key_kinds: vec![KeyKind::EcdsaP256],
@@ -275,7 +281,7 @@ impl Side for Shop {
             kinds: OrderKinds { renew: true, reissue: true, update_key: false },
             ..Capabilities::default()
         };
-        Arc::new(Client(Way { transport: wire.clone(), credentials }, can))
+        Arc::new(Client(way, can))
     }
 
     fn made(&self) -> usize {

@@ -4,12 +4,16 @@
 //! client that was opened for it, with an order that was read back from text.
 
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
+use chancery::ca::kind::{AccountSettings, Opening};
 use chancery::ca::{
     Answer, Blocks, CertificateAuthority, Claim, KeyEvidence, Lookup, OpenOrder, Order, OrderKind,
     Permit, Phase, Previous, Progress, RevocationReason, Submitted, Wanted,
 };
-use chancery::outside::credentials::Credentials;
+use chancery::clock::Clock;
+use chancery::outside::credentials::{ClientCertificate, Credentials};
+use chancery::outside::transport::Transport;
 use chancery::outside::{Disposition, Error};
 use chancery::pki::chain::{self, Expected};
 use chancery::pki::{Certificate, KeyKind, Names, PrivateKey, csr, parse_pem};
@@ -26,8 +30,40 @@ pub(crate) trait Row: Sized {
     fn start() -> Self;
     /// What lies between.
     fn wire(&self) -> &Arc<Wire>;
-    /// A client that was told nothing yet.
-    fn open(&self) -> Arc<dyn CertificateAuthority>;
+    /// Its field in an Issuer, where there is one.
+    fn field() -> Option<&'static str> {
+        None
+    }
+    /// The account, as an Issuer describes it.
+    fn settings(&self) -> Box<dyn AccountSettings>;
+    /// The data of the Secret with the credentials, those of the account or those of a request.
+    fn secret() -> Vec<(&'static str, String)>;
+    /// The way to the other side, for who shows this at its door.
+    fn connect(&self, identity: Option<&ClientCertificate>) -> Arc<dyn Transport> {
+        let _ = identity;
+        self.wire().clone()
+    }
+    /// A client that was told nothing yet, opened as the operator does it.
+    fn open(&self) -> Arc<dyn CertificateAuthority> {
+        let settings = self.settings();
+        let credentials = settings.credentials_secret().map(|_| self.read_secret());
+        let identity = credentials.as_ref().and_then(Credentials::client_certificate).cloned();
+        let opening = Opening {
+            credentials,
+            transport: self.connect(identity.as_ref()),
+            deadline: Duration::from_secs(30),
+            clock: Clock::new(now),
+        };
+        settings.open(opening).unwrap()
+    }
+    /// What the Secret comes to.
+    fn read_secret(&self) -> Credentials {
+        let data = Self::secret();
+        let entry = |key: &str| {
+            data.iter().find(|(name, _)| *name == key).map(|(_, value)| value.as_bytes())
+        };
+        self.settings().credentials_kind().read("shop/ca", entry).unwrap()
+    }
     /// Orders, or certificates, that the other side has made.
     fn made(&self) -> usize;
     /// The other side does what it takes its time for.
@@ -61,6 +97,7 @@ pub(crate) trait Row: Sized {
 /// Puts all rules to it. Needs paused time: what hangs is waited out.
 pub(crate) async fn hold<R: Row>() {
     it_describes_itself(&R::start());
+    it_describes_its_account(&R::start());
     for word in words(&R::start()) {
         a_good_order_ends_in_a_certificate::<R>(word).await;
         wrong_certificates_are_told_from_badly_ordered_ones::<R>(word).await;
@@ -340,6 +377,39 @@ fn it_describes_itself(row: &impl Row) {
     assert_eq!((row.made(), row.wire().requests()), (0, 0));
 }
 
+/// What is known of an account before it is opened.
+fn it_describes_its_account<R: Row>(row: &R) {
+    let settings = row.settings();
+    let can = row.open().capabilities().clone();
+    assert_eq!(settings.has_records(), can.has_records(), "the open account says otherwise");
+    let own = settings.credentials_secret();
+    assert_ne!(own.is_some(), row.own_credentials().is_some(), "whose credentials?");
+    assert!(own.is_none_or(|name| settings.secrets().contains(&name)), "{own:?} is not watched");
+    let hosts = settings.hosts();
+    assert!(!hosts.is_empty());
+    for host in hosts {
+        assert!(!host.is_empty() && host == host.to_ascii_lowercase(), "{host}");
+        assert!(!host.contains(['/', ':']), "{host} is no host alone");
+    }
+    let credentials = row.read_secret();
+    hides(row, &format!("{credentials:?} {credentials:#?}"));
+    let tenant = settings.tenant(Some(&credentials));
+    hides(row, &tenant);
+    assert!(!tenant.is_empty() && !tenant.contains(char::is_control), "{tenant}");
+    assert_eq!(row.settings().tenant(Some(&row.read_secret())), tenant, "it is the same account");
+    assert_eq!(R::secret().len(), settings.credentials_kind().keys().len());
+    for missing in settings.credentials_kind().keys() {
+        let data = R::secret();
+        let entry = |key: &str| {
+            let found = data.iter().find(|(name, _)| *name == key && *name != missing);
+            found.map(|(_, value)| value.as_bytes())
+        };
+        let error = settings.credentials_kind().read("shop/ca", entry).unwrap_err();
+        assert!(error.message.contains(missing), "{missing}: {error}");
+        is_fit_for_a_condition(row, &error, missing);
+    }
+}
+
 async fn a_good_order_ends_in_a_certificate<R: Row>(word: Word) {
     let row = R::start();
     let stored = stored(&row, word).await;
@@ -352,6 +422,9 @@ async fn a_good_order_ends_in_a_certificate<R: Row>(word: Word) {
     let certificates = followed(&row, &stored, submitted).await;
     assert!(verifies(&row, &stored, &certificates), "{word:?}: {certificates:?}");
     assert_eq!((row.made(), row.wire().submits().len()), (made + 1, sent + 1), "{word:?}");
+    let named = row.settings().hosts();
+    let asked = row.wire().hosts();
+    assert!(asked.iter().all(|host| named.contains(host)), "{asked:?} were asked, of {named:?}");
 }
 
 async fn wrong_certificates_are_told_from_badly_ordered_ones<R: Row>(word: Word) {
@@ -462,8 +535,7 @@ fn is_refusal(trouble: Trouble) -> Option<bool> {
 fn has_the_disposition(error: &Error, trouble: Trouble) {
     let disposition = error.disposition;
     let retries = matches!(disposition, Disposition::Retry { .. });
-    let after =
-        |seconds| Disposition::Retry { after: Some(std::time::Duration::from_secs(seconds)) };
+    let after = |seconds| Disposition::Retry { after: Some(Duration::from_secs(seconds)) };
     let fits = match trouble {
         Trouble::ClientRefused | Trouble::Unauthorized => {
             disposition == Disposition::BlameCredentials

@@ -1,14 +1,10 @@
 //! SwissSign against the simulator.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
 use chancery::api::IssuerSpec;
-use chancery::ca::kind::Opening;
-use chancery::ca::{CertificateAuthority, registry};
-use chancery::clock::Clock;
-use chancery::outside::credentials::Kind as CredentialsKind;
+use chancery::ca::kind::AccountSettings;
 use chancery::pki::{Certificate, parse_pem};
 use chancery::simulator::swisssign::{
     Action, Client, Operation, Product, Site, SiteSettings, Step,
@@ -19,7 +15,6 @@ use serde_json::json;
 
 use crate::authority::Bend;
 use crate::rules::{Row, now};
-use crate::thin;
 use crate::wire::{Routed, Trouble, Wire};
 
 const USER: &str = "MPKI0000001.AutoRAO";
@@ -67,7 +62,11 @@ impl Row for SwissSign {
         &self.wire
     }
 
-    fn open(&self) -> Arc<dyn CertificateAuthority> {
+    fn field() -> Option<&'static str> {
+        Some("swissSign")
+    }
+
+    fn settings(&self) -> Box<dyn AccountSettings> {
         let spec = json!({ "swissSign": {
             "url": "https://ca.example/swisssign/demo",
             "credentialsSecretRef": { "name": "swisssign" },
@@ -76,15 +75,11 @@ impl Row for SwissSign {
             "acceptTermsAndConditions": true,
         } });
         let spec: IssuerSpec = serde_json::from_value(spec).unwrap();
-        let entries = [("username", USER), ("apiKey", API_KEY)];
-        let kind = CredentialsKind::Basic { password: "apiKey" };
-        let opening = Opening {
-            credentials: Some(thin::credentials(kind, &entries)),
-            transport: self.wire.clone(),
-            deadline: Duration::from_secs(30),
-            clock: Clock::new(now),
-        };
-        registry::account(&spec).unwrap().open(opening).unwrap()
+        Box::new(spec.swiss_sign.unwrap())
+    }
+
+    fn secret() -> Vec<(&'static str, String)> {
+        vec![("username", USER.to_owned()), ("apiKey", API_KEY.to_owned())]
     }
 
     fn made(&self) -> usize {

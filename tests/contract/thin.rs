@@ -1,12 +1,16 @@
 //! What the thin rows share: a request, an answer, and what each answer means; and the other side, with
 //! what the rules have to see of it.
 
+use std::marker::PhantomData;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use chancery::ca::kind::{AccountSettings, Opening, host_of};
 use chancery::ca::{CertificateAuthority, Claim, Order, Permit, Submitted};
-use chancery::outside::credentials::Credentials;
+use chancery::outside::credentials::{
+    ClientCertificate, ClientCredentials, Credentials, Kind, Token,
+};
 use chancery::outside::transport::{Call, Transport, retry_after};
 use chancery::outside::{Disposition, Error, remote_text};
 use chancery::pki::{Certificate, csr, parse_pem};
@@ -18,10 +22,13 @@ use crate::authority::{Bend, root};
 use crate::rules::Row;
 use crate::wire::{Peer, Played, Trouble, Wire};
 
+const URL: &str = "https://ca.example";
+
 /// The way to the other side, with what is shown there.
 pub(crate) struct Way {
     pub(crate) transport: Arc<dyn Transport>,
     pub(crate) credentials: Credentials,
+    pub(crate) deadline: Duration,
 }
 
 /// Why there is no good answer.
@@ -54,34 +61,63 @@ impl Way {
         body: String,
         makes: bool,
     ) -> Result<Value, Problem> {
-        let mut request =
-            Request::builder().method(method).uri(format!("https://ca.example{path}"));
-        for (name, value) in self.authorization().into_iter().chain(headers) {
+        let token = match &self.credentials {
+            Credentials::ClientCredentials(client) => Some(self.token(client).await?),
+            Credentials::ApiKey(_)
+            | Credentials::Basic(_)
+            | Credentials::Bearer(_)
+            | Credentials::ClientCertificate(_) => None,
+        };
+        let shown = match (&self.credentials, &token) {
+            (Credentials::ApiKey(key), _) => Some(("x-api-key", key.header().unwrap())),
+            (Credentials::Basic(basic), _) => Some(("authorization", basic.header().unwrap())),
+            (Credentials::Bearer(token), _) | (Credentials::ClientCredentials(_), Some(token)) => {
+                Some(("authorization", token.bearer().unwrap()))
+            }
+            (Credentials::ClientCertificate(_) | Credentials::ClientCredentials(_), _) => None,
+        };
+        let mut request = Request::builder().method(method).uri(format!("{URL}{path}"));
+        for (name, value) in shown.into_iter().chain(headers) {
             request = request.header(name, value);
         }
-        let call = Call {
-            request: request.body(Bytes::from(body)).unwrap(),
-            deadline: Duration::from_secs(30),
-            body_limit: 100_000,
-            fresh_connection: makes,
-        };
+        let request = request.body(Bytes::from(body)).unwrap();
+        self.send(request, makes, token.as_ref()).await
+    }
+
+    /// A token, of which nothing is kept. Without one nothing was ordered.
+    async fn token(&self, client: &ClientCredentials) -> Result<Token, Problem> {
+        let known = |error| Problem { error, is_unknown: false };
+        let form = Bytes::from(client.form().to_string());
+        let request = Request::post(format!("{URL}/token")).body(form).unwrap();
+        let given = self.send(request, false, None).await;
+        let given = given.map_err(|problem| known(problem.error))?;
+        let token = given["access_token"].as_str().and_then(|text| Token::new(text.into()).ok());
+        token.ok_or_else(|| {
+            known(Error {
+                disposition: Disposition::Internal,
+                reason: Reason::NoToken,
+                message: "ca.example gave no token".to_owned(),
+            })
+        })
+    }
+
+    async fn send(
+        &self,
+        request: Request<Bytes>,
+        makes: bool,
+        token: Option<&Token>,
+    ) -> Result<Value, Problem> {
+        let path = request.uri().path().to_owned();
+        let call =
+            Call { request, deadline: self.deadline, body_limit: 100_000, fresh_connection: makes };
         let response = self.transport.send(call).await.map_err(|failure| Problem {
-            error: failure.told("ca.example", path),
+            error: failure.told("ca.example", &path),
             is_unknown: failure.is_unknown(),
         })?;
-        self.read(&response)
+        self.read(&response, token)
     }
 
-    fn authorization(&self) -> Option<(&'static str, HeaderValue)> {
-        match &self.credentials {
-            Credentials::ApiKey(key) => Some(("x-api-key", key.header().unwrap())),
-            Credentials::Basic(basic) => Some(("authorization", basic.header().unwrap())),
-            Credentials::Bearer(token) => Some(("authorization", token.bearer().unwrap())),
-            Credentials::ClientCertificate(_) | Credentials::ClientCredentials(_) => None,
-        }
-    }
-
-    fn read(&self, response: &Response<Bytes>) -> Result<Value, Problem> {
+    fn read(&self, response: &Response<Bytes>, token: Option<&Token>) -> Result<Value, Problem> {
         let after = retry_after(response.headers());
         let status = response.status().as_u16();
         let (disposition, reason, is_unknown) = match status {
@@ -97,7 +133,10 @@ impl Way {
             400..=499 => (Disposition::Reject, Reason::Refused, false),
             _ => (Disposition::Retry { after }, Reason::ServerError, true),
         };
-        let words = remote_text::excerpt(response.body(), |text| self.credentials.scrub(text));
+        let words = remote_text::excerpt(response.body(), |text| {
+            let text = self.credentials.scrub(text);
+            token.map_or_else(|| text.clone(), |token| token.scrub(&text))
+        });
         let message = format!("ca.example answered {status} ({})", words.unwrap_or_default());
         Err(Problem { error: Error { disposition, reason, message }, is_unknown })
     }
@@ -133,10 +172,7 @@ pub(crate) fn certificates(list: &Value) -> Vec<Certificate> {
 }
 
 /// Credentials as they are read from a Secret.
-pub(crate) fn credentials(
-    kind: chancery::outside::credentials::Kind,
-    entries: &[(&str, &str)],
-) -> Credentials {
+pub(crate) fn credentials(kind: Kind, entries: &[(&str, &str)]) -> Credentials {
     let entry = |key: &str| {
         entries.iter().find(|(name, _)| *name == key).map(|(_, value)| value.as_bytes())
     };
@@ -148,7 +184,18 @@ pub(crate) trait Side: Peer + Default + 'static {
     /// How it refuses for good.
     const REFUSAL: (u16, &'static str);
     fn is_submit(request: &Request<Bytes>) -> bool;
-    fn client(wire: &Arc<Wire>) -> Arc<dyn CertificateAuthority>;
+    /// What its credentials are.
+    const CREDENTIALS: Kind;
+    /// Whether its orders are recorded.
+    const HAS_RECORDS: bool;
+    /// The data of their Secret.
+    fn secret() -> Vec<(&'static str, String)>;
+    fn client(way: Way) -> Arc<dyn CertificateAuthority>;
+    /// The way in, for who shows this.
+    fn connect(wire: &Arc<Wire>, identity: Option<&ClientCertificate>) -> Arc<dyn Transport> {
+        let _ = identity;
+        wire.clone()
+    }
     fn made(&self) -> usize;
     fn finish(&self) {}
     fn bend(&self, bend: Bend);
@@ -158,6 +205,39 @@ pub(crate) trait Side: Peer + Default + 'static {
     }
     fn revoked(&self) -> Option<Vec<String>> {
         None
+    }
+}
+
+/// The account at the other side, as an Issuer would describe it.
+struct Account<S>(PhantomData<fn() -> S>);
+
+impl<S: Side> AccountSettings for Account<S> {
+    fn credentials_kind(&self) -> Kind {
+        S::CREDENTIALS
+    }
+
+    fn credentials_secret(&self) -> Option<&str> {
+        Some("ca")
+    }
+
+    fn hosts(&self) -> Vec<String> {
+        vec![host_of(URL)]
+    }
+
+    /// A key or a token does not say whose it is.
+    fn tenant(&self, credentials: Option<&Credentials>) -> String {
+        let name = credentials.and_then(Credentials::name);
+        name.map_or_else(|| URL.to_owned(), |name| format!("{URL} as {name}"))
+    }
+
+    fn has_records(&self) -> bool {
+        S::HAS_RECORDS
+    }
+
+    fn open(&self, with: Opening) -> Result<Arc<dyn CertificateAuthority>, Error> {
+        let Opening { credentials, transport, deadline, .. } = with;
+        let Some(credentials) = credentials else { panic!("it was opened without credentials") };
+        Ok(S::client(Way { transport, credentials, deadline }))
     }
 }
 
@@ -180,8 +260,16 @@ impl<S: Side> Row for Thin<S> {
         &self.wire
     }
 
-    fn open(&self) -> Arc<dyn CertificateAuthority> {
-        S::client(&self.wire)
+    fn settings(&self) -> Box<dyn AccountSettings> {
+        Box::new(Account::<S>(PhantomData))
+    }
+
+    fn secret() -> Vec<(&'static str, String)> {
+        S::secret()
+    }
+
+    fn connect(&self, identity: Option<&ClientCertificate>) -> Arc<dyn Transport> {
+        S::connect(&self.wire, identity)
     }
 
     fn made(&self) -> usize {

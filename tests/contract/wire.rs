@@ -1,6 +1,6 @@
 //! The wire between a client and the other side, which tests cut where they want.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -95,6 +95,7 @@ pub(crate) struct Wire {
     ahead: Mutex<VecDeque<(Target, Trouble)>>,
     submits: Mutex<Vec<bool>>,
     requests: Mutex<usize>,
+    hosts: Mutex<BTreeSet<String>>,
 }
 
 impl Wire {
@@ -112,6 +113,7 @@ impl Wire {
             ahead: Mutex::default(),
             submits: Mutex::default(),
             requests: Mutex::default(),
+            hosts: Mutex::default(),
         })
     }
 
@@ -133,6 +135,11 @@ impl Wire {
         self.submits.lock().unwrap().clone()
     }
 
+    /// Whom they went to.
+    pub(crate) fn hosts(&self) -> BTreeSet<String> {
+        self.hosts.lock().unwrap().clone()
+    }
+
     /// Requests of any kind.
     pub(crate) fn requests(&self) -> usize {
         *self.requests.lock().unwrap()
@@ -146,6 +153,7 @@ impl Wire {
         assert!(call.deadline > Duration::ZERO && call.deadline <= Duration::from_secs(120));
         assert!(call.body_limit <= 16 * 1024 * 1024, "{}", call.body_limit);
         *self.requests.lock().unwrap() += 1;
+        self.hosts.lock().unwrap().insert(call.request.uri().host().unwrap().to_owned());
         let is_submit = (self.is_submit)(&call.request);
         if is_submit {
             self.submits.lock().unwrap().push(call.fresh_connection);
