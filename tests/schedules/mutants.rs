@@ -69,13 +69,24 @@ fn survivable(mutant: Mutant, what: &str, seeds: u64) -> String {
     format!("harmless {name}: {seeds} seeds find nothing worse than stuck: {what}")
 }
 
-/// Whether there is the test that notices the loss, given its file and its name.
-fn is_noticed_elsewhere(by: &str) -> Result<(), String> {
+/// The text of a test, given its file and its name.
+fn test_named(by: &str) -> Result<String, String> {
     let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
-    let read = |path: &str| std::fs::read_to_string(root.join(path)).map_err(|why| why.to_string());
-    match by.split_once(' ') {
-        Some((path, test)) if read(path)?.contains(&format!("fn {test}(")) => Ok(()),
-        _ => Err(format!("there is no test {by}")),
+    let (path, test) = by.split_once(' ').ok_or_else(|| format!("{by} is no file and test"))?;
+    let text = std::fs::read_to_string(root.join(path)).map_err(|why| why.to_string())?;
+    let rest = text.split_once(&format!("fn {test}(")).map(|(_, rest)| rest);
+    let body = rest.and_then(|rest| rest.split("test]").next());
+    body.map(str::to_owned).ok_or_else(|| format!("there is no test {by}"))
+}
+
+/// Whether the unit test takes the safeguard away. `make mutants` runs it by a part of its name.
+fn is_taken_away(mutant: Mutant, by: &str) -> Result<(), String> {
+    let takes = test_named(by)?.contains(&format!("set(Some(Mutant::{mutant:?}))"));
+    match takes && by.contains("_mutant_") {
+        true => Ok(()),
+        false => {
+            Err(format!("the test {by} does not take it away, or is not named after a mutant"))
+        }
     }
 }
 
@@ -136,8 +147,12 @@ pub fn check(seeds: u64) -> ExitCode {
         if seed == &"liveness" {
             return survivable(mutant, what, seeds);
         }
-        if seed == &"-" {
-            return match is_noticed_elsewhere(what) {
+        if seed == &"unit" || seed == &"-" {
+            let found = match seed == &"unit" {
+                true => is_taken_away(mutant, what),
+                false => test_named(what).map(drop),
+            };
+            return match found {
                 Ok(()) => format!("elsewhere {name}: {what}"),
                 Err(why) => format!("FAILED  {name}: {why}"),
             };

@@ -1224,6 +1224,18 @@ fn what_was_obtained_is_delivered_later_and_not_asked_for_again() {
     ]);
 }
 
+#[cfg(feature = "mutants")]
+#[test]
+fn a_mutant_asks_for_another_certificate_while_it_has_one() {
+    use crate::mutant::{Mutant, set};
+    let seen = in_hand(|seen| seen.account = Some(account()));
+    assert!(matches!(crate::issuance::decide(&seen), Step::Deliver(_)));
+    set(Some(Mutant::Undelivered));
+    let step = crate::issuance::decide(&seen);
+    set(None);
+    assert!(matches!(step, Step::Submit(..)), "{step:?}");
+}
+
 #[test]
 fn a_fight_over_a_target_is_fought_slowly() {
     let seen = altered_and_opened(|target| target.anchors.clear());

@@ -1069,6 +1069,29 @@ fn an_order_is_asked_about_while_the_answer_is_of_use() {
     }
 }
 
+fn with_old_claim() -> Observation {
+    with(claimed(), |seen| seen.order.claim.as_mut().expect("a claim").is_old = true)
+}
+
+#[test]
+fn a_claim_that_has_become_old_is_won_again_first() {
+    check([
+        ("a new one is announced", claimed(), "Announce"),
+        ("an old one is not", with_old_claim(), "Claim"),
+    ]);
+}
+
+#[cfg(feature = "mutants")]
+#[test]
+fn a_mutant_takes_an_old_claim_for_a_new_one() {
+    use crate::mutant::{Mutant, set};
+    assert!(matches!(crate::issuance::decide(&with_old_claim()), Step::Claim));
+    set(Some(Mutant::ClaimAge));
+    let step = crate::issuance::decide(&with_old_claim());
+    set(None);
+    assert!(matches!(step, Step::Announce), "{step:?}");
+}
+
 #[test]
 fn an_order_may_be_at_the_ca_unless_its_first_claim_is_unused() {
     let again = |seen: Observation| {
