@@ -1,6 +1,11 @@
 //! Orders that cost money, while processes die, stop, hand over, and lose the API server: one order
 //! for each intent, and none without its key.
 
+pub mod limits;
+mod losses;
+mod pauses;
+mod restarts;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
@@ -11,8 +16,8 @@ use kube::Api;
 use kube::api::ListParams;
 use serde_json::{Value, json};
 
-use crate::failpoints::dies;
-use crate::lease::Wire;
+use crate::processes::failpoints::dies;
+use crate::processes::lease::Wire;
 use crate::support::operator::Operator;
 use crate::support::simulator::SwissSign;
 use crate::world::{Test, revision, until};

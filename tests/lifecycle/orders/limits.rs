@@ -4,8 +4,8 @@
 use chancery::api::CertificateRequest;
 use serde_json::Value;
 
-use crate::failpoints::dies;
 use crate::orders::Paid;
+use crate::processes::failpoints::dies;
 use crate::world::{issuing, until};
 
 const POINTS: [&str; 2] = ["before-reserve", "after-reserve"];

@@ -110,8 +110,11 @@ pub fn dies(mut operator: Operator, point: &str) {
 fn every_failpoint_in_the_sources_has_its_tests() {
     let mut found = BTreeSet::new();
     collect(&root().join("src"), &mut found);
-    let tested =
-        TESTED.iter().copied().chain(crate::orders::tested()).chain(crate::limits::tested());
+    let tested = TESTED
+        .iter()
+        .copied()
+        .chain(crate::orders::tested())
+        .chain(crate::orders::limits::tested());
     let tested: BTreeSet<String> = tested.map(str::to_owned).collect();
     assert_eq!(found, tested, "add the new one to the list above");
 }

@@ -8,9 +8,9 @@ use k8s_openapi::api::core::v1::Secret;
 use kube::Api;
 use serde_json::json;
 
-use crate::failpoints::dies;
-use crate::lease::Wire;
 use crate::orders::Paid;
+use crate::processes::failpoints::dies;
+use crate::processes::lease::Wire;
 use crate::world::{PATIENCE, is_ready, revision, until};
 
 /// Where the process dies that looks for orders whose answer was lost, in the order of their turns:
