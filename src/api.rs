@@ -11,25 +11,30 @@ pub mod condition;
 mod crd;
 #[expect(unreachable_pub, reason = "KubeSchema repeats each struct where nobody can reach it")]
 mod issuer;
+mod key;
 #[expect(unreachable_pub, reason = "KubeSchema repeats each struct where nobody can reach it")]
 mod names;
 #[expect(unreachable_pub, reason = "KubeSchema repeats each struct where nobody can reach it")]
 mod online_ca;
 #[expect(unreachable_pub, reason = "KubeSchema repeats each struct where nobody can reach it")]
+mod reference;
+#[expect(unreachable_pub, reason = "KubeSchema repeats each struct where nobody can reach it")]
 mod swiss_sign;
 
 pub use self::certificate_request::{
     AttemptInputs, CertificateRequest, CertificateRequestSpec, CertificateRequestStatus,
-    CsrSecretReference, DeliveredCertificate, IssuerReference, KeyAlgorithm, OrderActor,
-    OrderPhase, OrderStatus, PrivateKeySpec, RotationPolicy, SecretTemplate, Wait, WaitsFor,
+    CsrSecretReference, DeliveredCertificate, IssuerReference, OrderActor, OrderPhase, OrderStatus,
+    PrivateKeySpec, RotationPolicy, SecretTemplate, Wait, WaitsFor,
 };
 pub use self::crd::all as crds;
 pub use self::issuer::{
     CertificateBundle, ClusterIssuer, ClusterIssuerSpec, DayBudget, Issuer, IssuerKind, IssuerSpec,
-    IssuerStatus, KeyReference, Limits, SecretReference, Tls, Trust,
+    IssuerStatus, KeyReference, Limits, Tls, Trust,
 };
+pub use self::key::KeyAlgorithm;
 pub use self::names::{KeyUsage, Subject};
 pub use self::online_ca::{BasicSplit, OnlineCa, OnlineCaIdentity};
+pub use self::reference::SecretReference;
 pub use self::swiss_sign::{
     SwissSign, SwissSignAuthentication, SwissSignClient, SwissSignOrder, SwissSignProduct,
     SwissSignSubmission,

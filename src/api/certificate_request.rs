@@ -9,6 +9,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::issuer::IssuerKind;
+use super::key::KeyAlgorithm;
 use super::names::{KeyUsage, Subject};
 use super::online_ca::OnlineCaIdentity;
 use super::swiss_sign::SwissSignOrder;
@@ -219,19 +220,6 @@ pub struct PrivateKeySpec {
     /// as it is of the kind asked for here.
     #[serde(default)]
     pub rotation_policy: RotationPolicy,
-}
-
-/// Algorithm of a private key.
-#[derive(Clone, Copy, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
-pub enum KeyAlgorithm {
-    /// RSA, RFC 8017.
-    #[serde(rename = "RSA")]
-    Rsa,
-    /// ECDSA on the curves P-256, P-384 and P-521 of FIPS 186.
-    #[serde(rename = "ECDSA")]
-    Ecdsa,
-    /// Ed25519, RFC 8032.
-    Ed25519,
 }
 
 /// Whether a renewal makes a new key.

@@ -181,15 +181,6 @@ fn ca_crt() -> String {
     "ca.crt".to_owned()
 }
 
-/// A Secret by name.
-#[derive(KubeSchema, Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct SecretReference {
-    /// Name of the Secret.
-    #[schemars(length(min = 1, max = 253))]
-    pub name: String,
-}
-
 /// What Chancery found out about the account.
 #[derive(KubeSchema, Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]

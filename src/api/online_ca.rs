@@ -4,8 +4,8 @@ use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::certificate_request::KeyAlgorithm;
-use super::issuer::SecretReference;
+use super::key::KeyAlgorithm;
+use super::reference::SecretReference;
 
 /// The Online CA web service of Contrail and CEDA.
 #[derive(KubeSchema, Clone, Debug, Deserialize, PartialEq, Serialize)]

@@ -4,7 +4,7 @@ use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::issuer::SecretReference;
+use super::reference::SecretReference;
 
 /// An account at SwissSign's RA API, version 2 (OpenAPI 3.5.0).
 #[derive(KubeSchema, Clone, Debug, Deserialize, PartialEq, Serialize)]
