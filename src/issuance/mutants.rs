@@ -140,7 +140,7 @@ fn take_for_own(seen: &mut Observation) {
     let (claim, reference) = (record.mark.claim.clone(), record.next.order.reference.clone());
     if !mutant::has_submitted(&seen.order.incarnation, &reference) {
         seen.order.incarnation = claim;
-        seen.order.claim = Some(UnusedClaim { reference, is_old: false });
+        seen.order.claim = Some(UnusedClaim { reference, is_old: false, is_untouched: false });
     }
 }
 

@@ -152,12 +152,21 @@ fn absent(
     account: &Account,
 ) -> Step {
     let is_repair = due.as_ref().is_some_and(Reissue::is_repair);
-    // The only copy of the key is gone: buying another certificate is for a person to decide.
-    let is_lost = seen.previous.order.is_some() || is_repair && seen.previous.orders > 0;
+    // The only copy of the key is gone: buying another certificate is for a person to decide. So it is
+    // where an older Secret was put back: what was paid for is neither there nor in the record.
+    let is_lost = seen.previous.order.is_some()
+        || seen.previous.orders > 0 && (is_repair || is_set_back(seen, standing));
     match seen.hinted().filter(|_| account.capabilities.billable) {
         Some(last) if is_lost && !seen.is_released(&last) => Step::hold(Hold::RecordLost),
         Some(_) | None => start(seen, standing, due, account, None),
     }
+}
+
+/// The target holds another certificate than was delivered last.
+fn is_set_back(seen: &Observation, standing: &Standing) -> bool {
+    let there = standing.held().map(|held| &held.certificate.fingerprint_sha256);
+    let last = seen.previous.certificate.as_ref().map(|last| &last.fingerprint_sha256);
+    there.is_some() && last.is_some() && there != last
 }
 
 fn with_record(
@@ -219,8 +228,7 @@ fn open(
     let order = &record.next.order;
     let is_ours = seen.has_unused_claim(record);
     if is_elsewhere(&order.account, account) {
-        // Nothing was sent under the first claim.
-        return if is_ours && record.mark.attempt == 1 {
+        return if is_ours && seen.is_untouched() {
             start(seen, standing, due, account, Some(record))
         } else {
             Step::hold(switched(&order.account, account))

@@ -357,9 +357,21 @@ impl Sides {
             None => "0",
             Some(version) => self.agreement.real_version(version).expect("both know it"),
         };
+        if version.is_none() {
+            self.until_watches_know(&path).await;
+        }
         let model = self.model.watch(&at(&in_model)).expect("it opens");
         let real = real::follow(&self.client, &at(in_real)).await;
         self.watches.push(WatchPair { kind, what, model, real });
+    }
+
+    /// Waits until a watch that begins with what is there begins with what is there now: a busy API
+    /// server's cache lags behind its store.
+    async fn until_watches_know(&self, path: &str) {
+        let mut list = request(User::Operator, Method::GET, path, None);
+        let newest = self.agreement.newest();
+        list.query = format!("resourceVersion={newest}&resourceVersionMatch=NotOlderThan");
+        self.until(&list, "the cache is up to date", |status| status == 200).await;
     }
 
     /// Waits until the real watches have told everything, and compares; returns how many events

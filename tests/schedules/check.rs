@@ -107,6 +107,8 @@ pub struct Ledger {
     submitter: Option<usize>,
     /// Public keys that were ordered before anybody could know that their private keys are gone.
     unknowingly: BTreeSet<String>,
+    /// Public keys whose certificates were of no use any more, when they were given up.
+    superseded: BTreeSet<String>,
     /// Public keys that were ordered.
     ordered: BTreeSet<String>,
     /// Somebody is at work on a record, and not done.
@@ -455,7 +457,7 @@ impl Ledger {
             let is_kept = held.contains(key) || self.delivered.contains(key);
             let is_given_up = reference(order).is_some_and(|one| self.given_up.contains(one));
             let is_anothers = self.clones.contains(key);
-            let is_excused = self.unknowingly.contains(key);
+            let is_excused = self.unknowingly.contains(key) || self.superseded.contains(key);
             if is_kept || is_over(order) || is_given_up || is_anothers || is_excused {
                 continue;
             }
@@ -468,7 +470,9 @@ impl Ledger {
             // certificate takes the place of an older one.
             let is_superseded = !is_wanted && order.certificate.is_some()
                 || later.iter().any(|one| self.delivered.contains(&one.spki_sha256));
-            if !is_superseded {
+            if is_superseded {
+                self.superseded.insert(key.clone());
+            } else {
                 let name = request.unwrap_or_default();
                 let when = if place < self.orders_seen { "later" } else { "at once" };
                 let finding = format!("{name}: order {} has no key, {when}", place + 1);

@@ -245,7 +245,14 @@ fn warrants(setting: &Setting, happened: &[(String, Happening)], why: &str) -> b
                     || has(|one| matches!(one, Happening::NameDropped { .. }))
             }
             "OrderForForeignKey" => {
-                has(|one| matches!(one, Happening::Cloned { .. } | Happening::WrongKey))
+                // What is ordered under a key that somebody threw away is another's ever after.
+                let is_foreign = |one: &Happening| {
+                    matches!(
+                        one,
+                        Happening::Cloned { .. } | Happening::Record { .. } | Happening::WrongKey
+                    )
+                };
+                has(is_foreign)
             }
             "OrderRecordEdited" | "OrderRecordLost" => {
                 has(|one| matches!(one, Happening::Record { .. }))

@@ -762,9 +762,11 @@ impl World {
         let record = format!("{}.order", name(number));
         let path = format!("{secrets}/{record}");
         let mut state = self.lock();
-        let Some(before) = state.api.object(Kind::Secret, NAMESPACE, &record).cloned() else {
-            return;
-        };
+        let stored = state.api.object(Kind::Secret, NAMESPACE, &record).cloned();
+        // What somebody else has put there is none.
+        let is_record =
+            |stored: &Value| stored["metadata"]["labels"][annotation::ORDER_LABEL] == "true";
+        let Some(before) = stored.filter(is_record) else { return };
         let patch = |body: Value| request(http::Method::PATCH, &path, &body, User::Operator);
         let delete = [
             patch(json!({"metadata": {"annotations": {annotation::RELEASE: "yes"}}})),
@@ -887,13 +889,19 @@ impl World {
             matches!(one, Happening::Record { how: one, .. } if how(*one))
         });
         let is_recreated = has(|one| matches!(one, Happening::Recreate { .. }));
-        let all: [(bool, &str, &[&str]); 6] = [
+        let all: [(bool, &str, &[&str]); 7] = [
             (
                 4 * (state.stood_still + state.lagged + state.blinded) >= 3 * window,
                 "pause and lag too long",
                 &["duplicate_orders"],
             ),
             (is_forgotten, "forgotten before it was known", &["duplicate_orders"]),
+            // Neither by its name nor by its key is it told from another's.
+            (
+                self.plan.setting.drops_tags && has(|one| matches!(one, Happening::WrongKey)),
+                "without a name, and for another key",
+                &["duplicate_orders"],
+            ),
             (
                 has(|one| matches!(one, Happening::NamespaceEnds)),
                 "the namespace ended",

@@ -9,7 +9,6 @@ use super::observe::{self, values};
 use super::orders::stored_request;
 use super::take::{self};
 use crate::api::CertificateRequest;
-use crate::ca::Claim;
 use crate::controller::context::Context;
 use crate::controller::issuer::found::FoundIssuer;
 use crate::controller::issuer::quota::Allowance;
@@ -81,7 +80,7 @@ fn count_for_earlier_claim(seen: &mut Observation) {
 fn keep_claim(context: &Context, seen: &Observation) {
     let (Some(record), Some(account)) = (seen.record(), &seen.account) else { return };
     let window = account.capabilities.settle_window;
-    let claim = Claim::won(record.next.order.reference.clone());
+    let claim = seen.order.won(record);
     let request = &seen.request;
     context.memory.claims.keep(&request.namespace, &request.name, claim, window);
 }

@@ -13,7 +13,7 @@ use crate::controller::issuer::found::FoundIssuer;
 use crate::controller::issuer::quota::Limited;
 use crate::issuance::{
     CachedTarget, CsrReference, Observation, OrderSeen, Previous, QuotaSeen, RenewBefore, Request,
-    Template, UnusedClaim, record_name,
+    Template, record_name,
 };
 
 /// Whether the caches have what the last run wrote. If not, the time to wait at most.
@@ -56,7 +56,6 @@ fn order_seen(
     issuer: &FoundIssuer,
 ) -> OrderSeen {
     let claim = context.memory.claims.unused(&request.namespace, &request.name);
-    let claim = claim.map(|(reference, is_old)| UnusedClaim { reference, is_old });
     let mut seen = OrderSeen {
         incarnation: context.leadership.claimant().to_owned(),
         claim,

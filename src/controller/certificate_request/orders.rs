@@ -11,7 +11,7 @@ use secrecy::ExposeSecret as _;
 use serde_json::json;
 
 use crate::api::{CertificateRequest, annotation};
-use crate::ca::{Claim, Found, Lookup, Order, OrderKind, Permit, Submitted};
+use crate::ca::{Found, Lookup, Order, OrderKind, Permit, Submitted};
 use crate::controller::certificate_request::perform::{
     csr, disclosed, examine, key_trouble, refused,
 };
@@ -275,7 +275,7 @@ async fn patch_mark(
 
 fn claimed(context: &Context, seen: &Observation, record: Box<Record>) -> Outcome {
     let request = &seen.request;
-    let claim = Claim::won(record.next.order.reference.clone());
+    let claim = seen.order.won(&record);
     let window = seen.account.as_ref().map(|account| account.capabilities.settle_window);
     let window = window.unwrap_or_default();
     context.memory.claims.keep(&request.namespace, &request.name, claim, window);

@@ -11,6 +11,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::ca::Claim;
+use crate::issuance::UnusedClaim;
 
 /// By namespace and name of the request.
 #[derive(Default)]
@@ -19,6 +20,7 @@ pub(in crate::controller) struct Claims(Mutex<HashMap<(String, String), Won>>);
 struct Won {
     claim: Claim,
     until: Instant,
+    is_untouched: bool,
 }
 
 impl Won {
@@ -34,24 +36,25 @@ impl Claims {
         &self,
         namespace: &str,
         name: &str,
-        claim: Claim,
+        won: UnusedClaim,
         settle_window: Duration,
     ) {
         let until = Instant::now() + settle_window / 4;
-        self.entries().insert((namespace.to_owned(), name.to_owned()), Won { claim, until });
+        let UnusedClaim { reference, is_untouched, .. } = won;
+        let won = Won { claim: Claim::won(reference), until, is_untouched };
+        self.entries().insert((namespace.to_owned(), name.to_owned()), won);
     }
 
-    /// Reference of the order of a request whose claim is unused, and whether that has become too
-    /// old to be used.
-    pub(in crate::controller) fn unused(
-        &self,
-        namespace: &str,
-        name: &str,
-    ) -> Option<(String, bool)> {
+    /// The claim on the order of a request, where it is unused.
+    pub(in crate::controller) fn unused(&self, namespace: &str, name: &str) -> Option<UnusedClaim> {
         let key = (namespace.to_owned(), name.to_owned());
         let entries = self.entries();
         let won = entries.get(&key)?;
-        Some((won.claim.reference().to_owned(), won.is_old()))
+        Some(UnusedClaim {
+            reference: won.claim.reference().to_owned(),
+            is_old: won.is_old(),
+            is_untouched: won.is_untouched,
+        })
     }
 
     /// Uses the claim on this order up.
@@ -86,18 +89,18 @@ mod tests {
 
     const WINDOW: Duration = Duration::from_secs(40);
 
-    fn claim() -> Claim {
-        Claim::won("chancery-a-1".to_owned())
+    fn claim(is_old: bool) -> UnusedClaim {
+        UnusedClaim { reference: "chancery-a-1".to_owned(), is_old, is_untouched: true }
     }
 
     #[tokio::test(start_paused = true)]
     async fn an_old_claim_is_not_used() {
         let claims = Claims::default();
-        claims.keep("web", "shop", claim(), WINDOW);
+        claims.keep("web", "shop", claim(false), WINDOW);
         tokio::time::advance(Duration::from_secs(9)).await;
-        assert_eq!(claims.unused("web", "shop"), Some(("chancery-a-1".to_owned(), false)));
+        assert_eq!(claims.unused("web", "shop"), Some(claim(false)));
         tokio::time::advance(Duration::from_secs(1)).await;
-        assert_eq!(claims.unused("web", "shop"), Some(("chancery-a-1".to_owned(), true)));
+        assert_eq!(claims.unused("web", "shop"), Some(claim(true)));
         assert!(claims.take("web", "shop", "chancery-a-1").is_none(), "another may be at it");
         claims.forget("web", "shop");
         assert_eq!(claims.unused("web", "shop"), None);
@@ -106,8 +109,8 @@ mod tests {
     #[test]
     fn a_claim_is_used_once_and_for_its_order_only() {
         let claims = Claims::default();
-        claims.keep("web", "shop", claim(), WINDOW);
-        assert_eq!(claims.unused("web", "shop"), Some(("chancery-a-1".to_owned(), false)));
+        claims.keep("web", "shop", claim(false), WINDOW);
+        assert_eq!(claims.unused("web", "shop"), Some(claim(false)));
         assert!(claims.take("web", "shop", "chancery-a-2").is_none(), "another order");
         assert!(claims.take("web", "other", "chancery-a-1").is_none(), "another request");
         assert!(claims.take("web", "shop", "chancery-a-1").is_some());

@@ -65,6 +65,11 @@ impl Observation {
                 .is_some_and(|claim| claim.reference == record.next.order.reference)
     }
 
+    /// Nothing was ever sent of the order whose claim this process has.
+    pub(super) fn is_untouched(&self) -> bool {
+        self.order.claim.as_ref().is_some_and(|claim| claim.is_untouched)
+    }
+
     /// The reference of the order made last, as far as the status knows.
     #[must_use]
     pub fn hinted(&self) -> Option<String> {

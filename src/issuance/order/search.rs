@@ -24,7 +24,7 @@ pub(super) fn submit(
     account: &Account,
     record: &Record,
 ) -> Step {
-    let is_untouched = record.mark.attempt == 1;
+    let is_untouched = seen.is_untouched();
     if is_untouched && (due.is_none() || seen.is_new_intent(&record.next.order)) {
         // The request changed before anything was sent.
         return start(seen, standing, due, account, Some(record));

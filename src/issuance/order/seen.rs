@@ -78,6 +78,8 @@ pub struct UnusedClaim {
     pub reference: String,
     /// It was won long ago, and has to be won again before it is used.
     pub is_old: bool,
+    /// Nothing was sent under an earlier claim either: this process has had all of them.
+    pub is_untouched: bool,
 }
 
 /// What became of a submit without an answer that says "taken".
@@ -228,11 +230,22 @@ impl OrderSeen {
         self.conflicts += 1;
     }
 
+    /// The claim that was won by writing this record.
+    #[must_use]
+    pub fn won(&self, record: &Record) -> UnusedClaim {
+        let reference = &record.next.order.reference;
+        let had_it = matches!(&self.record, Some(RecordRead::Present(before))
+            if before.mark.claim == self.incarnation);
+        let mut last = self.claim.iter().filter(|last| had_it && last.reference == *reference);
+        let is_untouched = record.mark.attempt == 1 || last.any(|last| last.is_untouched);
+        UnusedClaim { reference: reference.clone(), is_old: false, is_untouched }
+    }
+
     /// The record was written, and with it the claim won: what was learned before says nothing of it.
     pub(in crate::issuance) fn claimed(self, record: Box<Record>) -> Self {
         let about = OrderAndClaim::of(&record);
         Self {
-            claim: Some(UnusedClaim { reference: about.reference.clone(), is_old: false }),
+            claim: Some(self.won(&record)),
             about: Some(about),
             record: Some(RecordRead::Present(record)),
             incarnation: self.incarnation,

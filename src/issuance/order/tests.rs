@@ -318,6 +318,16 @@ fn not_ordered(sent: Sent) -> Outcome {
     Outcome::NotOrdered(sent, trouble(Disposition::Retry { after: None }))
 }
 
+/// Order 1, claimed for the second time by this process, after it or another had claimed it.
+fn again(before: &str) -> Observation {
+    let mut first = record(1);
+    first.mark.claim = before.to_owned();
+    let mut second = record(1);
+    second.mark.attempt = 2;
+    let seen = with(claimed(), |seen| put(seen, first));
+    seen.after(Outcome::Claimed(Box::new(second)))
+}
+
 #[test]
 fn what_withdraws_an_order_before_it_is_sent() {
     check([
@@ -333,13 +343,13 @@ fn what_withdraws_an_order_before_it_is_sent() {
         ),
         (
             "an order that may have been sent before is made again as it was",
-            with(claimed(), |seen| {
-                let mut record = record(1);
-                record.mark.attempt = 2;
-                put(seen, record);
-                seen.request.names.dns_names.truncate(1);
-            }),
+            with(again("process-2"), |seen| seen.request.names.dns_names.truncate(1)),
             "Announce",
+        ),
+        (
+            "claimed once more because the claim grew old, and never sent: another takes its place",
+            with(again(ME), |seen| seen.request.names.dns_names.truncate(1)),
+            "Prepare",
         ),
         (
             "another process has the claim in the record: ours is worth nothing",
@@ -811,6 +821,19 @@ fn a_record_that_is_not_as_it_was_holds_the_order() {
             "Held(OrderRecordLost)",
         ),
         (
+            "gone, and the target was set back to before it: likewise",
+            with(kept(), |seen| {
+                seen.previous.orders = 2;
+                new_nonce(seen);
+                let last = seen.previous.certificate.as_mut().expect("a certificate");
+                last.fingerprint_sha256 = "of-the-second".to_owned();
+                seen.target = Some(Read::Present(delivered_target()));
+                seen.account = Some(paid());
+                seen.order.record = Some(RecordRead::Absent);
+            }),
+            "Held(OrderRecordLost)",
+        ),
+        (
             "unreadable is not absent",
             read(RecordRead::Unreadable("403".to_owned())),
             "RecordUnreadable(\"403\")",
@@ -871,7 +894,11 @@ fn an_order_belongs_to_the_account_it_was_made_at() {
                     parameters: serde_json::Value::Null,
                     kind: &OrderKind::New,
                 });
-                seen.order.claim = Some(UnusedClaim { reference: reference_of(1), is_old: false });
+                seen.order.claim = Some(UnusedClaim {
+                    reference: reference_of(1),
+                    is_old: false,
+                    is_untouched: true,
+                });
                 put(seen, record);
             }),
             "Announce",
