@@ -162,11 +162,10 @@ fn absent(
     }
 }
 
-/// The target holds another certificate than was delivered last.
+/// The target holds the certificate of an earlier order than the last.
 fn is_set_back(seen: &Observation, standing: &Standing) -> bool {
-    let there = standing.held().map(|held| &held.certificate.fingerprint_sha256);
-    let last = seen.previous.certificate.as_ref().map(|last| &last.fingerprint_sha256);
-    there.is_some() && last.is_some() && there != last
+    let there = standing.held().and_then(|held| held.order.as_ref());
+    there.is_some() && there != seen.hinted().as_ref()
 }
 
 fn with_record(

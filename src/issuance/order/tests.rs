@@ -825,9 +825,10 @@ fn a_record_that_is_not_as_it_was_holds_the_order() {
             with(kept(), |seen| {
                 seen.previous.orders = 2;
                 new_nonce(seen);
-                let last = seen.previous.certificate.as_mut().expect("a certificate");
-                last.fingerprint_sha256 = "of-the-second".to_owned();
-                seen.target = Some(Read::Present(delivered_target()));
+                let mut target = delivered_target();
+                let order = (annotation::ORDER_REFERENCE.to_owned(), reference_of(1));
+                target.metadata.annotations.extend([order]);
+                seen.target = Some(Read::Present(target));
                 seen.account = Some(paid());
                 seen.order.record = Some(RecordRead::Absent);
             }),
