@@ -15,6 +15,7 @@ pub mod online_ca;
 mod order;
 pub mod registry;
 pub mod swisssign;
+pub mod tenant;
 
 pub use self::answer::{
     Actor, Answer, Challenge, Failed, FailedKind, Found, KeyEvidence, Lookup, Phase, Progress,
@@ -37,6 +38,24 @@ pub trait CertificateAuthority: Send + Sync {
 
     /// Whether the CA can be reached. Cheap, and authenticated where the CA has such a call.
     async fn check(&self) -> Result<AccountReport, Error>;
+
+    /// Id of the client that the account stands for, once the CA has told it.
+    fn client_id(&self) -> Option<String> {
+        None
+    }
+
+    /// Id of the product that a request which says `blocks` would be ordered as; `None` where the CA
+    /// has no products. Sends nothing that costs.
+    async fn product(&self, blocks: &Blocks) -> Result<Option<String>, Error> {
+        let _ = blocks;
+        Ok(None)
+    }
+
+    /// Id of the product in what [`Self::prepare`] made.
+    fn product_in(&self, parameters: &serde_json::Value) -> Option<String> {
+        let _ = parameters;
+        None
+    }
 
     /// What the CA has to be told beside the CSR, for an order of what is wanted. It is
     /// [`Order::parameters`] in every later call, and stored where the order is, so that an order
@@ -112,4 +131,6 @@ pub trait CertificateAuthority: Send + Sync {
 pub struct AccountReport {
     /// Findings that hinder nothing and that somebody should know of.
     pub remarks: Vec<String>,
+    /// Id of the product that is ordered where a request names none.
+    pub product: Option<String>,
 }

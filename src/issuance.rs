@@ -45,6 +45,7 @@ mod world;
 pub use self::attempt::repair_pause;
 pub use self::certificate::delivery::Delivery;
 pub use self::certificate::key::{BroughtCsr, CsrReference, Key};
+pub use self::certificate::purchase::{Products, Purchase};
 pub use self::certificate::reissue::Reissue;
 pub use self::certificate::renewal;
 pub use self::certificate::renewal::RenewBefore;

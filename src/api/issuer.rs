@@ -193,10 +193,13 @@ pub struct IssuerStatus {
     #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
     #[schemars(length(max = 16))]
     pub conditions: Vec<Condition>,
-    /// The account in one line: address of the CA, and the user where the Issuer has one. When it
-    /// changes, certificates are issued anew.
+    /// The account in one line: address of the CA, and whom certificates are for, by id where the CA
+    /// has ids.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub account: Option<String>,
+    /// Id of the product that is ordered where a request names none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub product: Option<String>,
     /// The account whose search has found an order of ours. Only there does an order that is not
     /// found count as absent, and only there is it submitted again after a lost answer.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -12,12 +12,11 @@ use super::reference::SecretReference;
 #[serde(rename_all = "camelCase")]
 pub struct OnlineCa {
     /// Full URL of the operation "get certificate", including the trailing slash where the server
-    /// has one, such as `https://slcs.example.org/certificate/`. It names the account and cannot be
-    /// changed: create another Issuer instead.
+    /// has one, such as `https://slcs.example.org/certificate/`. Where it is
+    /// changed, delivered certificates stay until they are renewed.
     #[schemars(length(max = 1024))]
     #[x_kube(
         validation = Rule::new("self.matches('^https://[^/?#@ ]+/[^?# ]*$')").message("certificateUrl must be an https URL with a path and without user, query or fragment, such as https://ca.example.org/certificate/"),
-        validation = Rule::new("self == oldSelf").message("certificateUrl names the account and cannot be changed: create another Issuer and point the requests to it"),
     )]
     pub certificate_url: String,
     /// Full URL of the operation "get trust roots", such as `https://slcs.example.org/trustroots/`.

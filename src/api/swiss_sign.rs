@@ -12,21 +12,21 @@ use super::reference::SecretReference;
 #[serde(rename_all = "camelCase")]
 pub struct SwissSign {
     /// Address of the API without `/v2`: `https://api.ra.swisssign.ch`, or
-    /// `https://api.ra.pre.swisssign.ch` for pre-production. It names the account and cannot be
-    /// changed: create another Issuer instead.
+    /// `https://api.ra.pre.swisssign.ch` for pre-production. Where it is changed, delivered
+    /// certificates stay until they are renewed, and an open order waits until the API at the new
+    /// address shows it, or another order of ours.
     #[schemars(length(max = 1024))]
     #[x_kube(
         validation = Rule::new("self.matches('^https://[^/?#@ ]+(/[^?# ]*[^/?# ])?$') && !self.endsWith('/v2')").message("url must be an https URL without /v2, user, query, fragment or a slash at its end, such as https://api.ra.swisssign.ch"),
-        validation = Rule::new("self == oldSelf").message("url names the account and cannot be changed: create another Issuer and point the requests to it"),
     )]
     pub url: String,
     /// Secret with the keys `username` (the name of the account, such as `MPKI0000001.AutoRAO`) and
     /// `apiKey`. It must carry the label `chancery.dev/credentials: "true"` and list the API's host
-    /// in the annotation `chancery.dev/hosts`. Another user name in it is another account: open
-    /// orders then wait until the first one is back.
+    /// in the annotation `chancery.dev/hosts`. User name and key may be changed at any time: whoever
+    /// may order for a client does it for that client.
     pub credentials_secret_ref: SecretReference,
-    /// The client (customer) the certificates are for. It names the account and cannot be changed.
-    #[x_kube(validation = Rule::new("self == oldSelf").message("client names the account and cannot be changed: create another Issuer and point the requests to it"))]
+    /// The client (customer) the certificates are for. Where it is changed, delivered certificates
+    /// stay until they are renewed, and an open order waits until the first one is back.
     pub client: SwissSignClient,
     /// The product that is ordered where a request names none.
     #[serde(default, skip_serializing_if = "Option::is_none")]

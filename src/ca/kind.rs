@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::CertificateAuthority;
+use super::tenant::Tenant;
 use crate::api::{CertificateRequestSpec, IssuerSpec};
 use crate::clock::Clock;
 use crate::outside::Error;
@@ -57,9 +58,8 @@ pub trait AccountSettings: Sync {
     /// The hosts to which credentials are sent, in lower case.
     fn hosts(&self) -> Vec<String>;
 
-    /// The tenant in one line, without secrets. Where it is another, so is the certificate: what this
-    /// returns for the same account must never change.
-    fn tenant(&self, credentials: Option<&Credentials>) -> String;
+    /// Whom certificates are for, as far as settings and credentials tell.
+    fn tenant(&self, credentials: Option<&Credentials>) -> Tenant;
 
     /// Whether orders are recorded, as
     /// [`Capabilities::has_records`](super::Capabilities::has_records) says of the open account. Limits

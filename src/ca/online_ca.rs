@@ -121,7 +121,7 @@ impl CertificateAuthority for OnlineCa {
 
     async fn check(&self) -> Result<AccountReport, Error> {
         let roots = self.client.trust_roots().await?;
-        Ok(AccountReport { remarks: roots.remarks })
+        Ok(AccountReport { remarks: roots.remarks, product: None })
     }
 
     async fn submit(&self, order: &Order<'_>, _: Permit) -> Submitted {

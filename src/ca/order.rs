@@ -147,7 +147,7 @@ pub struct Wanted<'a> {
 /// but that CA's client knows what is in them.
 #[derive(Clone, Debug, Default, Eq, PartialEq, serde::Serialize)]
 #[serde(transparent)]
-pub struct Blocks(BTreeMap<&'static str, Value>);
+pub struct Blocks(BTreeMap<String, Value>);
 
 impl Blocks {
     /// What a request says that says nothing to any kind of CA.
@@ -160,8 +160,14 @@ impl Blocks {
     /// The same with one more, as JSON.
     #[must_use]
     pub fn with(mut self, field: &'static str, block: Value) -> Self {
-        self.0.insert(field, block);
+        self.0.insert(field.to_owned(), block);
         self
+    }
+
+    /// From the JSON that they are written as; what is no object says nothing.
+    #[must_use]
+    pub fn parse(json: &Value) -> Self {
+        Self(json.as_object().cloned().unwrap_or_default().into_iter().collect())
     }
 
     /// Whether the request says nothing to any kind of CA.

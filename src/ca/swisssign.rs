@@ -44,8 +44,8 @@ use self::products::ChosenBy;
 use self::search::{Likeness, Ours};
 use self::wire::{CLIENT, IssueRequest, NAME_TAG, Overrides, SearchOrders};
 use super::{
-    AccountReport, Capabilities, CertificateAuthority, Found, KeyEvidence, Lookup, OpenOrder,
-    Order, Permit, Phase, Progress, Submitted, Wanted,
+    AccountReport, Blocks, Capabilities, CertificateAuthority, Found, KeyEvidence, Lookup,
+    OpenOrder, Order, Permit, Phase, Progress, Submitted, Wanted,
 };
 use crate::api::{SwissSign as Settings, SwissSignOrder, SwissSignProduct, SwissSignSubmission};
 use crate::clock::Clock;
@@ -206,7 +206,7 @@ impl SwissSign {
     }
 
     /// The id of the client; costs no call where the Issuer gives it.
-    async fn client_id(&self) -> Result<String, Error> {
+    async fn resolved_client(&self) -> Result<String, Error> {
         match &self.settings.client.id {
             Some(id) => Ok(id.clone()),
             None => Ok(self.resolved().await?.client.clone()),
@@ -214,7 +214,7 @@ impl SwissSign {
     }
 
     /// The product, from what is known of the client, and where it is not among that from the API.
-    async fn product(
+    async fn known_product(
         &self,
         wanted: &SwissSignProduct,
         chosen_by: ChosenBy,
@@ -227,6 +227,19 @@ impl SwissSign {
                 Ok((fresh.client.clone(), product_of(&fresh, wanted, chosen_by)?))
             }
         }
+    }
+
+    /// The product that is ordered, in the words of the request or else of the Issuer.
+    fn wanted_product(&self, blocks: &Blocks) -> Result<(SwissSignProduct, ChosenBy), Error> {
+        let own = blocks.read::<SwissSignOrder>(FIELD).and_then(|block| block.product);
+        let own = own.map(|product| (product, ChosenBy::Request));
+        let issuers = || Some((self.settings.product.clone()?, ChosenBy::Issuer));
+        own.or_else(issuers).ok_or_else(|| {
+            reject(
+                Reason::ProductMissing,
+                "neither the request nor its issuer names a product of SwissSign: set spec.swissSign.product in one of them",
+            )
+        })
     }
 
     /// The body of an order: the same to the byte each time.
@@ -425,19 +438,25 @@ impl CertificateAuthority for SwissSign {
         if resolved.products.is_none() {
             remarks.push("the API lists no products for the client: only the first order will show whether the one that is named can be ordered".to_owned());
         }
-        Ok(AccountReport { remarks })
+        Ok(AccountReport { remarks, product: product.uuid })
+    }
+
+    fn client_id(&self) -> Option<String> {
+        let known = self.account.lock().unwrap_or_else(PoisonError::into_inner);
+        known.as_ref().map(|known| known.client.clone())
+    }
+
+    async fn product(&self, blocks: &Blocks) -> Result<Option<String>, Error> {
+        let (product, chosen_by) = self.wanted_product(blocks)?;
+        Ok(self.known_product(&product, chosen_by).await?.1.uuid)
+    }
+
+    fn product_in(&self, parameters: &serde_json::Value) -> Option<String> {
+        Prepared::deserialize(parameters).ok().map(|prepared| prepared.product)
     }
 
     async fn prepare(&self, wanted: &Wanted<'_>) -> Result<serde_json::Value, Error> {
-        let own = wanted.blocks.read::<SwissSignOrder>(FIELD).and_then(|block| block.product);
-        let own = own.as_ref().map(|one| (one, ChosenBy::Request));
-        let issuers = || self.settings.product.as_ref().map(|one| (one, ChosenBy::Issuer));
-        let Some((product, chosen_by)) = own.or_else(issuers) else {
-            return Err(reject(
-                Reason::ProductMissing,
-                "neither the request nor its issuer names a product of SwissSign: set spec.swissSign.product in one of them",
-            ));
-        };
+        let (product, chosen_by) = self.wanted_product(wanted.blocks)?;
         // The CSR carries the names: the API has overrides for them, and they are not needed.
         if *wanted.names == Names::default() {
             return Err(reject(
@@ -445,7 +464,7 @@ impl CertificateAuthority for SwissSign {
                 "SwissSign issues for names: set commonName or dnsNames",
             ));
         }
-        let (client, product) = self.product(product, chosen_by).await?;
+        let (client, product) = self.known_product(&product, chosen_by).await?;
         products::is_orderable(&product, chosen_by, self.client.now())?;
         let validity = match wanted.duration {
             Some(duration) => products::validity(&product, duration)?,
@@ -529,7 +548,7 @@ impl CertificateAuthority for SwissSign {
     }
 
     async fn poll(&self, orders: &[OpenOrder]) -> Vec<(String, Result<Progress, Error>)> {
-        let client = match self.client_id().await {
+        let client = match self.resolved_client().await {
             Ok(client) => client,
             Err(error) => {
                 let all = orders.iter();

@@ -26,6 +26,7 @@ use super::cluster::ErrorKind;
 use super::cluster::stores::Guarded;
 use super::context::{Context, Never};
 use crate::api::IssuerStatus;
+use crate::ca::AccountReport;
 use crate::issuance::Requeue;
 use crate::issuance::issuer::{Checked, IssuerObservation, IssuerStep, decide, describe};
 use crate::outside::Error;
@@ -65,14 +66,15 @@ async fn run<K: IssuerObject>(context: &Context, issuer: &K) -> Action {
         return Action::await_change();
     }
     let generation = issuer.meta().generation.unwrap_or_default();
-    let now =
-        now(context, key.clone(), &issuer.uid().unwrap_or_default(), issuer.spec(), generation);
+    let status = issuer.status().cloned().unwrap_or_default();
+    let uid = issuer.uid().unwrap_or_default();
+    let now = now(context, key.clone(), &uid, (issuer.spec(), &status), generation);
     let (next_check, failures) = context.checks.get(&key).unzip();
     let seen = IssuerObservation {
         now: context.clock.now(),
         name: format!("{} {}", K::KIND, issuer.name_any()),
         generation,
-        status: issuer.status().cloned().unwrap_or_default(),
+        status,
         credentials_version: now.credentials_version.clone(),
         blamed: context.accounts.blamed(&now),
         next_check,
@@ -110,7 +112,8 @@ async fn check(context: &Context, issuer: &IssuerNow<'_>) -> Result<Checked, Err
     }
     let disposition = result.as_ref().map_or_else(|error| error.disposition.label(), |_| "ok");
     context.metrics.ca_request(&issuer.key.name, "check", disposition, start.elapsed());
-    Ok(Checked { account: account.name.clone(), remarks: result?.remarks })
+    let AccountReport { remarks, product } = result?;
+    Ok(Checked { account: account.name(), remarks, product })
 }
 
 async fn finish<K: IssuerObject>(

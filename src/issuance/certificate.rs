@@ -1,8 +1,10 @@
 //! What there is of a certificate and what is wanted: whether what is delivered is ours and in order,
 //! whether it is due, and what is to be delivered.
 
+mod comparison;
 pub(super) mod delivery;
 pub(super) mod key;
+pub(super) mod purchase;
 pub(super) mod reissue;
 pub mod renewal;
 pub(super) mod requested;

@@ -68,6 +68,10 @@ fn next(seen: &Observation) -> Step {
         let rest = pause(seen, Reissue::InputsDiffer(Requested::CSR));
         return rest.map_or(Step::ReadCsr, Step::Rest);
     }
+    if let Some(step) = seen.unresolved(&standing) {
+        let rest = pause(seen, Reissue::InputsDiffer(Requested::PRODUCT));
+        return rest.map_or(step, Step::Rest);
+    }
     let due = reissue(seen, &standing);
     if seen.has_open_order(&standing) {
         return order::step(seen, &standing, due);
@@ -136,7 +140,8 @@ fn deliver(seen: &Observation, obtained: &Obtained, account: &Account) -> Step {
         )))),
         Ok(chain) => {
             let key = obtained.key.clone();
-            let new = New { requested: seen.requested_for(&key), order: None, id: None };
+            let requested = obtained.purchase.noted_in(seen.requested_for(&key));
+            let new = New { requested, order: None, id: None };
             Step::Deliver(Box::new(seen.delivery(account, &chain, key, Some(new))))
         }
         // The server may keep the missing intermediate among the roots it serves.
@@ -160,7 +165,9 @@ fn keep(seen: &Observation, standing: &Standing) -> Step {
         return Step::Rest(Rest::Kept);
     }
     let drifted = seen.cached.as_ref().is_some_and(|cached| !seen.has_template(&cached.metadata));
-    if seen.target.is_none() && !drifted {
+    let noted = standing.held().and_then(|held| held.requested.as_ref());
+    let reworded = noted.is_some_and(|noted| seen.in_other_words(noted).is_some());
+    if seen.target.is_none() && !drifted && !reworded {
         return Step::Rest(Rest::Kept);
     }
     // Each failed repair changes the status, and that wakes the next run at once.

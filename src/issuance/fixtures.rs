@@ -20,10 +20,15 @@ use super::observation::{
 };
 use super::previous::Previous;
 use super::step::{Rest, Step};
-use super::{Description, RenewBefore, describe};
+use super::{Description, Purchase, RenewBefore, describe};
 use crate::api::{CertificateRequestStatus, RotationPolicy};
 use crate::ca::{Blocks, Capabilities};
 use crate::pki::{Certificate, KeyKind, Names, PrivateKey};
+
+/// What is bought at the account of the tests.
+pub(super) fn purchase() -> Purchase {
+    Purchase { account: account().name, product: None }
+}
 
 /// Reads a time as tests write it.
 pub(super) fn at(text: &str) -> Timestamp {
@@ -177,6 +182,7 @@ pub(super) fn ready() -> IssuerState {
     IssuerState::Ready {
         version: "7".to_owned(),
         account: Some("https://ca.example/ as house".to_owned()),
+        product: None,
     }
 }
 
@@ -215,7 +221,12 @@ pub(super) fn opened() -> Observation {
 pub(super) fn obtained() -> Observation {
     // Once, because each signature is another certificate.
     static ISSUED: LazyLock<Vec<Certificate>> = LazyLock::new(|| issued(&key(0), now()));
-    let obtained = Obtained { key: key(0).into(), csr_names: None, candidates: ISSUED.clone() };
+    let obtained = Obtained {
+        key: key(0).into(),
+        csr_names: None,
+        candidates: ISSUED.clone(),
+        purchase: purchase(),
+    };
     Observation { obtained: Some(obtained), submitted: true, ..opened() }
 }
 

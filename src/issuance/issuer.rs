@@ -8,6 +8,7 @@ use super::describe::requeue::Requeue;
 use super::previous::credentials_refused;
 use crate::api::IssuerStatus;
 use crate::api::condition::{self, READY, STALLED, Verdict};
+use crate::ca::tenant;
 use crate::outside::{Disposition, Error};
 use crate::reason::Reason;
 
@@ -43,8 +44,10 @@ impl IssuerObservation {
     /// The status with what a search has found out, where it does not say so yet.
     #[must_use]
     pub fn with_found_order(&self) -> Option<IssuerStatus> {
-        let found =
-            self.order_found_at.clone().filter(|_| self.order_found_at == self.status.account)?;
+        let found = self.order_found_at.clone()?;
+        if !tenant::is_same(&found, self.status.account.as_ref()?) {
+            return None;
+        }
         (self.status.order_found_at.as_ref() != Some(&found))
             .then(|| IssuerStatus { order_found_at: Some(found), ..self.status.clone() })
     }
@@ -68,6 +71,8 @@ pub struct Checked {
     pub account: String,
     /// Findings that hinder nothing.
     pub remarks: Vec<String>,
+    /// Id of the product that is ordered where a request names none.
+    pub product: Option<String>,
 }
 
 /// The next step.
@@ -110,22 +115,26 @@ pub fn describe(
     let is_refused = matches!(&result, Err(error) if error.reason == Reason::CredentialsRefused);
     // The first time counts: a refusal that stands changes nothing.
     let refused_at = credentials_refused(&seen.status).unwrap_or(seen.now);
-    let (account, verdicts) = match result {
+    let (account, product, verdicts) = match result {
         Ok(checked) => {
             let mut message = format!("{} answers", checked.account);
             for remark in &checked.remarks {
                 message.push_str("; note: ");
                 message.push_str(remark);
             }
-            (Some(checked.account), vec![Verdict::new(READY, true, Reason::Checked, message)])
+            let verdicts = vec![Verdict::new(READY, true, Reason::Checked, message)];
+            (Some(checked.account), checked.product, verdicts)
         }
-        Err(error) => (seen.status.account.clone(), failed(&error, pause)),
+        Err(error) => {
+            (seen.status.account.clone(), seen.status.product.clone(), failed(&error, pause))
+        }
     };
     let notices = notices(&seen.status, &verdicts);
     let status = IssuerStatus {
         observed_generation: seen.generation,
         conditions: condition::merge(&seen.status.conditions, verdicts, seen.generation, seen.now),
         account,
+        product,
         order_found_at: seen.status.order_found_at.clone(),
         credentials_resource_version: seen.credentials_version.clone(),
         credentials_refused_at: is_refused.then_some(Time(refused_at)),
@@ -204,7 +213,8 @@ mod tests {
     }
 
     fn checked() -> Checked {
-        Checked { account: "https://ca.example/certificate/ as jdoe".to_owned(), remarks: vec![] }
+        let account = "https://ca.example/certificate/ as jdoe".to_owned();
+        Checked { account, remarks: vec![], product: None }
     }
 
     fn refused() -> Error {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use jiff::{SignedDuration, Timestamp};
 
 use super::certificate::key::{BroughtCsr, CsrReference, Key};
+use super::certificate::purchase::{Products, Purchase};
 use super::certificate::renewal::RenewBefore;
 use super::certificate::requested::Requested;
 use super::order::record::{Record, RecordRead};
@@ -37,6 +38,8 @@ pub struct Observation {
     pub target: Option<Read<Target>>,
     /// The account at the CA, once opened in this run.
     pub account: Option<Account>,
+    /// What words for products stand for at the CA, as far as it was asked in this run.
+    pub products: Products,
     /// The CSR that the request brings, once read in this run.
     pub csr: Option<Arc<BroughtCsr>>,
     /// What the CA issued in this run, not yet delivered.
@@ -167,6 +170,8 @@ pub enum IssuerState {
         version: String,
         /// The account in one line.
         account: Option<String>,
+        /// Id of the product that is ordered where a request names none.
+        product: Option<String>,
     },
 }
 
@@ -224,6 +229,8 @@ pub struct Obtained {
     pub csr_names: Option<Names>,
     /// The certificates as they came.
     pub candidates: Vec<Certificate>,
+    /// What it was asked for, in ids.
+    pub purchase: Purchase,
 }
 
 /// What an effect came to.
@@ -233,6 +240,8 @@ pub enum Outcome {
     TargetRead(Read<Target>),
     /// The account was opened.
     Opened(Account),
+    /// The CA was asked what words for products stand for.
+    Resolved(Products),
     /// The CSR that the request brings was read.
     CsrRead(Arc<BroughtCsr>),
     /// The CA issued.
@@ -302,6 +311,7 @@ impl Observation {
             cached,
             target: None,
             account: None,
+            products: Products::default(),
             csr: None,
             obtained: None,
             served: None,
@@ -349,8 +359,9 @@ impl Observation {
             (None, IssuerState::Ready { account, .. }) => account.clone(),
             (None, IssuerState::Missing | IssuerState::NotReady(_)) => None,
         };
-        // With credentials of its own the request has an account of its own.
-        match account.filter(|_| request.credentials.is_none()) {
+        // With credentials of its own the request has an account of its own, known once it is opened.
+        let is_known = request.credentials.is_none() || self.account.is_some();
+        match account.filter(|_| is_known) {
             Some(account) => wanted.with(Requested::ACCOUNT, Some(account)),
             None => wanted,
         }
@@ -378,6 +389,7 @@ impl Observation {
         match outcome {
             Outcome::TargetRead(target) => self.target = Some(target),
             Outcome::Opened(account) => self.account = Some(account),
+            Outcome::Resolved(products) => self.products = products,
             Outcome::CsrRead(csr) => self.csr = Some(csr),
             Outcome::Issued(obtained) => {
                 self.submitted = true;

@@ -38,7 +38,7 @@ mod search;
 pub mod seen;
 mod start;
 
-use self::facts::{has_delivered, is_elsewhere, switched};
+use self::facts::{can_be_found, has_delivered, relation, switched};
 use self::follow::follow;
 use self::hold::Hold;
 use self::record::{Mark, OrderState, Record, RecordRead};
@@ -52,7 +52,8 @@ use super::observation::{Account, IssuerState, Observation};
 use super::step::{Rest, Step};
 use super::trouble::Trouble;
 use crate::api::OrderPhase;
-use crate::ca::{Phase, Progress};
+use crate::ca::tenant::Relation;
+use crate::ca::{Found, KeyEvidence, Lookup, Phase, Progress};
 use crate::outside::Disposition;
 use crate::reason::Reason;
 
@@ -125,8 +126,14 @@ fn unread(
     if seen.is_released(&hint.reference) {
         return Step::ReadRecord;
     }
-    if is_elsewhere(&hint.account, account) {
-        return Step::hold(switched(&hint.account, account));
+    if seen.is_elsewhere(&hint.account, account) {
+        return match relation(&hint.account, account) {
+            // Whether it is the same CA shows where the order is found there.
+            Relation::Moved => Step::ReadRecord,
+            Relation::Other | Relation::Same | Relation::Unknown => {
+                Step::hold(switched(&hint.account, account))
+            }
+        };
     }
     let is_taken = hint.id.is_some()
         && hint.phase == OrderPhase::Pending
@@ -226,11 +233,11 @@ fn open(
 ) -> Step {
     let order = &record.next.order;
     let is_ours = seen.has_unused_claim(record);
-    if is_elsewhere(&order.account, account) {
-        return if is_ours && seen.is_untouched() {
-            start(seen, standing, due, account, Some(record))
-        } else {
-            Step::hold(switched(&order.account, account))
+    if seen.is_elsewhere(&order.account, account) && !shows(seen, account, record) {
+        return match (is_ours && seen.is_untouched(), seen.order.lookup()) {
+            (true, _) => start(seen, standing, due, account, Some(record)),
+            (false, None) if may_show(account, record) => Step::Find,
+            (false, _) => Step::hold(switched(&order.account, account)),
         };
     }
     if let Some(progress) = &seen.order.progress {
@@ -251,6 +258,19 @@ fn open(
         return submit(seen, standing, due, account, record);
     }
     lost(seen, standing, due, account, record)
+}
+
+/// The order was made at another address, where the same CA may be: it is the same if it shows the
+/// order.
+fn may_show(account: &Account, record: &Record) -> bool {
+    let is_moved = relation(&record.next.order.account, account) == Relation::Moved;
+    is_moved && can_be_found(account, &record.next)
+}
+
+fn shows(seen: &Observation, account: &Account, record: &Record) -> bool {
+    let is_ours = |found: &Found| found.evidence == KeyEvidence::Ours;
+    matches!(seen.order.lookup(), Some(Ok(Lookup::Found(found)))
+        if may_show(account, record) && found.iter().any(is_ours))
 }
 
 #[cfg(test)]

@@ -22,6 +22,8 @@ pub enum Step {
     ReadTarget,
     /// Open the account at the CA.
     OpenAccount,
+    /// Ask the CA what these words for products stand for.
+    Resolve(Vec<serde_json::Value>),
     /// Read the CSR that the request brings.
     ReadCsr,
     /// Make or take a key, and submit.

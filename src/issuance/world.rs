@@ -11,6 +11,7 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 use proptest::prelude::*;
 
+use super::Purchase;
 use super::certificate::delivery::Delivery;
 use super::certificate::key::{BroughtCsr, CsrReference, Key};
 use super::decide::decide;
@@ -287,6 +288,7 @@ impl World {
             | Step::Prepare(..)
             | Step::ReadRecord
             | Step::Reserve
+            | Step::Resolve(_)
             | Step::Rest(_)
             | Step::WriteRecord(_) => panic!("no effect of a free CA"),
         }
@@ -372,7 +374,9 @@ impl World {
             Some(csr) => public(csr),
             None => key.into(),
         };
-        Outcome::Issued(Obtained { key, csr_names: None, candidates })
+        let account = self.account.name.clone();
+        let purchase = Purchase { account, product: None };
+        Outcome::Issued(Obtained { key, csr_names: None, candidates, purchase })
     }
 
     /// As the API server does it: what is there must be what was read.
@@ -495,7 +499,9 @@ impl World {
                 self.issuer = match tape.choose("which", 3) {
                     0 => IssuerState::Missing,
                     1 => IssuerState::NotReady("no answer".to_owned()),
-                    _ => IssuerState::Ready { version: "8".to_owned(), account: None },
+                    _ => {
+                        IssuerState::Ready { version: "8".to_owned(), account: None, product: None }
+                    }
                 }
             }
             13 => self.is_unreadable = !self.is_unreadable,

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use chancery::ca::kind::{AccountSettings, Opening, host_of};
+use chancery::ca::tenant::Tenant;
 use chancery::ca::{CertificateAuthority, Claim, Order, Permit, Submitted};
 use chancery::outside::credentials::{
     ClientCertificate, ClientCredentials, Credentials, Kind, Token,
@@ -225,9 +226,8 @@ impl<S: Side> AccountSettings for Account<S> {
     }
 
     /// A key or a token does not say whose it is.
-    fn tenant(&self, credentials: Option<&Credentials>) -> String {
-        let name = credentials.and_then(Credentials::name);
-        name.map_or_else(|| URL.to_owned(), |name| format!("{URL} as {name}"))
+    fn tenant(&self, credentials: Option<&Credentials>) -> Tenant {
+        Tenant::user(URL, credentials.and_then(Credentials::name))
     }
 
     fn has_records(&self) -> bool {

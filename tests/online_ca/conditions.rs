@@ -8,8 +8,8 @@ use chancery::api::{self, BasicSplit, CertificateRequestStatus, RotationPolicy};
 use chancery::ca::kind::AccountSettings as _;
 use chancery::ca::{Order, Permit, Phase, Progress, Submitted};
 use chancery::issuance::{
-    self, CachedTarget, IssuerState, KeyPlan, Observation, Obtained, Outcome, Previous, Read,
-    RenewBefore, Request, Requeue, Step, Target, Template, Trouble, decide, describe,
+    self, CachedTarget, IssuerState, KeyPlan, Observation, Obtained, Outcome, Previous, Purchase,
+    Read, RenewBefore, Request, Requeue, Step, Target, Template, Trouble, decide, describe,
 };
 use chancery::outside::credentials::Credentials;
 use chancery::outside::transport::{Failure, Transport};
@@ -74,6 +74,7 @@ impl World {
                     Outcome::TargetRead(self.target.clone().map_or(Read::Absent, Read::Present))
                 }
                 Step::OpenAccount => self.open_account(),
+                Step::Resolve(_) => unreachable!("it has no products"),
                 Step::ReadCsr => unreachable!("this request brings no CSR"),
                 Step::Submit(plan, _) => self.submit(plan).await,
                 Step::ReadServedRoots => {
@@ -136,7 +137,12 @@ impl World {
         };
         match self.ca().submit(&order, Permit::Free).await {
             Submitted::Accepted(Progress { phase: Phase::Issued(candidates), .. }) => {
-                Outcome::Issued(Obtained { key: key.into(), csr_names: None, candidates })
+                Outcome::Issued(Obtained {
+                    key: key.into(),
+                    csr_names: None,
+                    candidates,
+                    purchase: Purchase { account: "the account".to_owned(), product: None },
+                })
             }
             Submitted::Accepted(other) => panic!("not at once: {other:?}"),
             Submitted::Refused(error) | Submitted::Unknown(error) => Outcome::Failed(error.into()),
@@ -168,7 +174,7 @@ impl World {
             resource_version: target.resource_version.clone(),
             metadata: target.metadata.clone(),
         });
-        let issuer = IssuerState::Ready { version: "1".to_owned(), account: None };
+        let issuer = IssuerState::Ready { version: "1".to_owned(), account: None, product: None };
         let previous = Previous::from(&self.status);
         Observation::at_start(self.bench.clock.now(), self.request(), issuer, previous, cached)
     }

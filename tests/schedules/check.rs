@@ -17,8 +17,10 @@ use crate::world::{NAMESPACE, name as name_of, reason};
 /// Something that must never be.
 #[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub enum Finding {
-    /// An order more than was asked for.
+    /// An order that was made before.
     Duplicate(String),
+    /// An order that nobody asked for.
+    Unasked(String),
     /// An order whose private key nobody has.
     LostKey(String),
     /// A Secret that was given what does not belong there.
@@ -33,11 +35,12 @@ pub enum Finding {
 
 impl Finding {
     /// All kinds.
-    pub const KINDS: [&str; 6] = [
+    pub const KINDS: [&str; 7] = [
         "duplicate_orders",
         "lost_keys",
         "over_limits",
         "stuck",
+        "unasked_orders",
         "untrue_statements",
         "wrong_deliveries",
     ];
@@ -46,6 +49,7 @@ impl Finding {
     pub fn kind(&self) -> &'static str {
         match self {
             Self::Duplicate(_) => "duplicate_orders",
+            Self::Unasked(_) => "unasked_orders",
             Self::LostKey(_) => "lost_keys",
             Self::WrongDelivery(_) => "wrong_deliveries",
             Self::Stuck(_) => "stuck",
@@ -91,8 +95,6 @@ pub struct Ledger {
     edited_at: BTreeMap<String, Timestamp>,
     /// With which wish each reference was first seen.
     wished_with: BTreeMap<String, u64>,
-    /// Orders beyond one for each wish, where nobody knows what was wished first.
-    spare: BTreeMap<String, u64>,
     /// Requests that are suspended, each with the order that was announced before.
     suspended: BTreeMap<String, Option<String>>,
     /// References of orders that a person gave up.
@@ -144,12 +146,6 @@ impl Ledger {
     pub fn wished(&mut self, request: &str) {
         *self.wishes.entry(request.to_owned()).or_default() += 1;
         *self.may_order.entry(request.to_owned()).or_default() += 1;
-    }
-
-    /// So many further orders may be made, and nobody knows for which wish.
-    pub fn may_order(&mut self, request: &str, more: u64) {
-        *self.may_order.entry(request.to_owned()).or_default() += more;
-        *self.spare.entry(request.to_owned()).or_default() += more;
     }
 
     /// A person gives an order up: what it comes to is of no use any more.
@@ -249,7 +245,7 @@ impl Ledger {
         self.look_at_anothers(api);
         self.look_at_words(api, orders);
         self.look_at_records(api, orders);
-        self.look_at_accounts(api, orders);
+        self.look_at_products(api, orders);
         self.look_at_targets(api, orders, now);
         if !self.is_tampering {
             self.look_at_keys(api, orders);
@@ -307,8 +303,8 @@ impl Ledger {
         }
     }
 
-    /// A new order is made at the account that its record names.
-    fn look_at_accounts(&mut self, api: &ApiServer, orders: &[Record]) {
+    /// A new order is for the product that its record names.
+    fn look_at_products(&mut self, api: &ApiServer, orders: &[Record]) {
         for order in &orders[self.orders_seen.min(orders.len())..] {
             let Some(request) = self.request_of(order) else { continue };
             let record = api.object(Kind::Secret, NAMESPACE, &format!("{request}.order"));
@@ -318,9 +314,9 @@ impl Ledger {
                 serde_json::from_slice(&json.unwrap_or_default()).unwrap_or_default();
             let is_it = stored["reference"].as_str() == reference(order)
                 && !self.clones.contains(&order.spki_sha256);
-            let account = stored["account"].as_str().unwrap_or_default();
-            if is_it && !account.contains(&order.account) {
-                let text = format!("{request}: ordered at {}, and not at {account}", order.account);
+            let product = stored["parameters"]["product"].as_str().unwrap_or_default();
+            if is_it && product != order.product {
+                let text = format!("{request}: {} was ordered, and not {product}", order.product);
                 self.findings.insert(Finding::Untrue(text));
             }
         }
@@ -522,13 +518,11 @@ impl Ledger {
             let made = references.len();
             if made > usize::try_from(asked).unwrap_or_default() + expiring {
                 let text = format!("{request}: {made} orders where {asked} were asked for");
-                self.findings.insert(Finding::Duplicate(text));
+                self.findings.insert(Finding::Unasked(text));
             }
             let wishes: BTreeSet<_> =
                 references.keys().map(|one| self.wished_with.get(*one)).collect();
-            let spare = self.spare.get(&request).copied().unwrap_or_default();
-            let spare = usize::try_from(spare).unwrap_or_default() + expiring;
-            if made > wishes.len() + spare {
+            if made > wishes.len() + expiring {
                 let text = format!("{request}: {made} orders for {} wishes", wishes.len());
                 self.findings.insert(Finding::Duplicate(text));
             }

@@ -70,9 +70,6 @@ pub fn answered(request: &Request, answer: &mut Answer) {
                 answer.body["metadata"]["annotations"][annotation::REQUEST] = name.into();
             }
         }
-        Some(Mutant::AccountCheck) if is_read && request.path.ends_with("/api-key") => {
-            answer.body["data"]["username"] = STANDARD.encode(crate::world::ACCOUNTS[0]).into();
-        }
         Some(Mutant::DayBudget) => forget_budget(&mut answer.body),
         _ => {}
     }
@@ -86,18 +83,6 @@ pub fn told(event: String) -> String {
     let mut told: Value = serde_json::from_str(&event).expect("an event is JSON");
     forget_budget(&mut told["object"]);
     told.to_string()
-}
-
-/// What reaches the CA of a request.
-pub fn asked(request: http::Request<Bytes>, account: usize) -> http::Request<Bytes> {
-    if !is_removed(Mutant::AccountCheck) || !request.uri().path().contains("/v2/jwt/") {
-        return request;
-    }
-    let (mut parts, body) = request.into_parts();
-    let uri = parts.uri.to_string();
-    let [always, now] = [crate::world::ACCOUNTS[0], crate::world::ACCOUNTS[account]];
-    parts.uri = uri.replace(always, now).parse().expect("a URI");
-    http::Request::from_parts(parts, body)
 }
 
 /// What the operator hears of the CA's answer to a request whose body was `asked`.

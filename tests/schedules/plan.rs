@@ -57,6 +57,8 @@ pub enum Happening {
     TargetRestored { request: usize },
     /// The issuer's credentials are those of another account for so long.
     AccountSwitched { seconds: u64 },
+    /// Somebody edits the issuer, where nobody asks for a certificate; a move ends after so long.
+    Issuer { how: IssuerEdit, seconds: u64 },
     /// New orders are invisible to searches for so long.
     SearchLag { seconds: u64 },
     /// The CA makes two orders of the next submit.
@@ -104,6 +106,23 @@ pub enum Tampering {
     Restores,
 }
 
+/// What somebody does to an issuer.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum IssuerEdit {
+    /// Has it order another product.
+    Product,
+    /// Names its product by id.
+    ById,
+    /// Writes the address of the CA in other words.
+    Spelling,
+    /// Names another address of the same CA.
+    Moves,
+    /// Deletes it and creates it again.
+    Recreates,
+    /// Has a request go to a ClusterIssuer for the same client and product.
+    Widens,
+}
+
 impl Happening {
     /// For how long it may show, in seconds.
     pub fn lasts(self) -> u64 {
@@ -116,6 +135,7 @@ impl Happening {
             | Self::RightsLost { seconds }
             | Self::Blind { seconds }
             | Self::Endless { seconds }
+            | Self::Issuer { seconds, .. }
             | Self::NameDropped { seconds }
             | Self::SearchLag { seconds }
             | Self::Stale { seconds }
@@ -166,6 +186,7 @@ impl fmt::Display for Happening {
             Self::TargetDeleted { request } => write!(f, "target {request} is deleted"),
             Self::TargetRestored { request } => write!(f, "target {request} is set back"),
             Self::AccountSwitched { seconds } => write!(f, "another account for {seconds} s"),
+            Self::Issuer { how, seconds } => write!(f, "the issuer: {how:?}, {seconds} s"),
             Self::SearchLag { seconds } => write!(f, "new orders are invisible for {seconds} s"),
             Self::Doubled => write!(f, "the CA will double an order"),
             Self::Forgotten => write!(f, "the CA forgets its newest order"),
@@ -376,7 +397,7 @@ const TO_CALLS: [(&str, Draw); 10] = [
 ];
 
 /// What can happen at any time, and leaves the call alone.
-const BESIDE: [(&str, Draw); 27] = [
+const BESIDE: [(&str, Draw); 28] = [
     ("terminate", |_, _, _| Happening::Terminate),
     ("cut off", |d, n, _| Happening::CutOff { seconds: d.one_of(&[5, 20, 70], n) }),
     ("rights lost", |d, n, _| Happening::RightsLost { seconds: d.one_of(&[5, 30, 120], n) }),
@@ -389,6 +410,10 @@ const BESIDE: [(&str, Draw); 27] = [
     ("target deleted", |d, n, s| Happening::TargetDeleted { request: request(d, n, s) }),
     ("target restored", |d, n, s| Happening::TargetRestored { request: request(d, n, s) }),
     ("account", |d, n, _| Happening::AccountSwitched { seconds: d.one_of(&[10, 60], n) }),
+    ("issuer", |d, n, _| Happening::Issuer {
+        how: issuer_edit(d, n),
+        seconds: d.one_of(&[10, 60], &format!("{n} seconds")),
+    }),
     ("search lag", |d, n, s| Happening::SearchLag { seconds: seconds(d, n, s) }),
     ("doubled", |_, _, _| Happening::Doubled),
     ("forgotten", |_, _, _| Happening::Forgotten),
@@ -476,6 +501,18 @@ fn tampering(dice: Dice, name: &str) -> Tampering {
         Tampering::Restores,
     ];
     dice.one_of(&ALL, &format!("{name} tampering"))
+}
+
+fn issuer_edit(dice: Dice, name: &str) -> IssuerEdit {
+    const ALL: [IssuerEdit; 6] = [
+        IssuerEdit::Product,
+        IssuerEdit::ById,
+        IssuerEdit::Spelling,
+        IssuerEdit::Moves,
+        IssuerEdit::Recreates,
+        IssuerEdit::Widens,
+    ];
+    dice.one_of(&ALL, &format!("{name} issuer edit"))
 }
 
 fn half(dice: Dice, name: &str) -> bool {

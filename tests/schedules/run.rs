@@ -237,7 +237,9 @@ fn warrants(setting: &Setting, happened: &[(String, Happening)], why: &str) -> b
         || match why {
             "OrderOutcomeUnknown" => {
                 let is_endless = has(|one| matches!(one, Happening::Endless { .. }));
-                searches_badly || is_forgotten || is_searched_in_vain || is_endless
+                // Another issuer has not seen its search find anything.
+                let is_new = has(|one| matches!(one, Happening::Issuer { .. }));
+                searches_badly || is_forgotten || is_searched_in_vain || is_endless || is_new
             }
             // It has expired while something else was in the way.
             "CertificateUnusable" => {
@@ -271,7 +273,8 @@ fn warrants(setting: &Setting, happened: &[(String, Happening)], why: &str) -> b
                         )
                     })
             }
-            "OrderAccountSwitched" => has(|one| matches!(one, Happening::AccountSwitched { .. })),
+            // Which product it was for nobody knows any more, or it is found at no address.
+            "OrderAccountSwitched" => has(|one| matches!(one, Happening::Issuer { .. })),
             "OrderRecordForeign" => {
                 has(|one| matches!(one, Happening::Conflict | Happening::Record { .. }))
             }

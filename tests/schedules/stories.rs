@@ -148,14 +148,6 @@ pub fn all() -> Vec<Story> {
             Setting { is_proven: false, omits_open_orders: true, pending: 300, ..usual() },
             &[("r0 ca issue #1", Lost { carried_out: after })],
         ),
-        story(
-            "renewed-at-another-account",
-            usual(),
-            &[
-                ("person #1", AccountSwitched { seconds: 60 }),
-                ("r0 get secrets/api-key #1", Renew { request: 0 }),
-            ],
-        ),
         story("made-late", usual(), &[("r0 ca issue #1", Late { seconds: 160 })]),
         story(
             "forgotten-after-it-was-delivered",

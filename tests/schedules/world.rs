@@ -39,10 +39,13 @@ use crate::api::{self, ApiServer, Kind, User};
 use crate::check::{Finding, Ledger};
 use crate::dice::Dice;
 use crate::doctored;
-use crate::plan::{Happening, Limits, Peer, Plan, Setting, Tampering};
+use crate::plan::{Happening, IssuerEdit, Limits, Peer, Plan, Setting, Tampering};
 
 /// Where everything is that the schedules order.
 pub const NAMESPACE: &str = "shop";
+/// Where the operator is, and the credentials of a ClusterIssuer.
+const OPERATOR: &str = "chancery-system";
+const CLUSTER_ISSUERS: &str = "/apis/chancery.dev/v1alpha1/clusterissuers";
 /// When schedules begin: in the evening, or two minutes before midnight.
 const EVENING: i64 = 1_780_000_000;
 const NEAR_MIDNIGHT: i64 = 1_780_012_680;
@@ -53,6 +56,8 @@ const LEASE: Duration = Duration::from_secs(30);
 /// The accounts at the CA.
 pub const ACCOUNTS: [&str; 2] = ["MPKI0000001.AutoRAO", "MPKI0000002.AutoRAO"];
 const SITE: &str = "ra";
+/// Findings of orders that should not be.
+const ORDERS: [&str; 2] = ["duplicate_orders", "unasked_orders"];
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 type Line = Result<http_body::Frame<Bytes>, Infallible>;
@@ -110,8 +115,6 @@ pub struct State {
     endless_until: Option<Instant>,
     /// The last submit of an order, to be made again with another key.
     submit: Option<Request<Bytes>>,
-    /// The account that the issuer has.
-    account: usize,
     /// Records that are to be written once the CA has answered, by the process that is to.
     held_back: Vec<(usize, api::Request)>,
 }
@@ -182,7 +185,6 @@ impl World {
             first_records: BTreeMap::new(),
             endless_until: None,
             submit: None,
-            account: 0,
             held_back: Vec::new(),
         };
         Self {
@@ -265,11 +267,16 @@ impl World {
             json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}});
         self.person(http::Method::POST, "/api/v1/namespaces", &namespace);
         self.put_credentials(0);
+        self.person(http::Method::POST, &resources("issuers"), &self.issuer("Issuer"));
+    }
+
+    /// An issuer for the account, of this kind.
+    fn issuer(&self, kind: &str) -> Value {
         let root = self.site.issuers().expect("authorities").root_pem;
         let settings = self.site.settings();
         let client = &settings.clients[0];
-        let issuer = json!({
-            "apiVersion": "chancery.dev/v1alpha1", "kind": "Issuer",
+        let mut issuer = json!({
+            "apiVersion": "chancery.dev/v1alpha1", "kind": kind,
             "metadata": {"name": "ca", "namespace": NAMESPACE},
             "spec": {
                 "swissSign": {
@@ -284,7 +291,54 @@ impl World {
                 "limits": limits(self.plan.setting.limits),
             },
         });
-        self.person(http::Method::POST, &resources("issuers"), &issuer);
+        if kind == "ClusterIssuer" {
+            issuer["metadata"].as_object_mut().expect("an object").remove("namespace");
+        }
+        issuer
+    }
+
+    /// Somebody edits the issuer, or has a request name another for the same.
+    fn edit_issuer(&self, how: IssuerEdit, time: u64) {
+        let path = format!("{}/ca", resources("issuers"));
+        let settings = self.site.settings();
+        let products = &settings.clients[0].products;
+        let swiss_sign = |block: Value| {
+            self.person(http::Method::PATCH, &path, &json!({"spec": {"swissSign": block}}));
+        };
+        let at = |host: &str| json!({"url": format!("https://{host}/swisssign/{SITE}")});
+        match how {
+            IssuerEdit::Product => {
+                swiss_sign(json!({"product": {"id": products[1].id, "name": null}}));
+            }
+            IssuerEdit::ById => {
+                swiss_sign(json!({"product": {"id": products[0].id, "name": null}}));
+            }
+            IssuerEdit::Spelling => swiss_sign(at("RA.example:443")),
+            IssuerEdit::Moves => {
+                swiss_sign(at("ra2.example"));
+                self.later(time, move |world| {
+                    let block = json!({"url": format!("https://ra.example/swisssign/{SITE}")});
+                    let patch = json!({"spec": {"swissSign": block}});
+                    let path = format!("{}/ca", resources("issuers"));
+                    world.person(http::Method::PATCH, &path, &patch);
+                });
+            }
+            IssuerEdit::Recreates => {
+                self.person(http::Method::DELETE, &path, &Value::Null);
+                self.person(http::Method::POST, &resources("issuers"), &self.issuer("Issuer"));
+            }
+            IssuerEdit::Widens => {
+                let namespace = json!({
+                    "apiVersion": "v1", "kind": "Namespace", "metadata": {"name": OPERATOR},
+                });
+                self.person(http::Method::POST, "/api/v1/namespaces", &namespace);
+                self.put_credentials_in(OPERATOR, 0);
+                self.person(http::Method::POST, CLUSTER_ISSUERS, &self.issuer("ClusterIssuer"));
+                let request = format!("{}/{}", resources("certificaterequests"), name(0));
+                let patch = json!({"spec": {"issuerRef": {"kind": "ClusterIssuer"}}});
+                self.person(http::Method::PATCH, &request, &patch);
+            }
+        }
     }
 
     /// As if the account's search had found an order in earlier times.
@@ -305,17 +359,20 @@ impl World {
     }
 
     fn put_credentials(&self, account: usize) {
-        self.lock().account = account;
+        self.put_credentials_in(NAMESPACE, account);
+    }
+
+    fn put_credentials_in(&self, namespace: &str, account: usize) {
         let secret = json!({
             "apiVersion": "v1", "kind": "Secret", "type": "Opaque",
             "metadata": {
-                "name": "api-key", "namespace": NAMESPACE,
+                "name": "api-key", "namespace": namespace,
                 "labels": {"chancery.dev/credentials": "true"},
-                "annotations": {"chancery.dev/hosts": "ra.example"},
+                "annotations": {"chancery.dev/hosts": "ra.example,ra2.example"},
             },
             "stringData": {"username": ACCOUNTS[account], "apiKey": "changeme"},
         });
-        let secrets = format!("/api/v1/namespaces/{NAMESPACE}/secrets");
+        let secrets = format!("/api/v1/namespaces/{namespace}/secrets");
         if self.person(http::Method::POST, &secrets, &secret).status == 409 {
             self.person(http::Method::PATCH, &format!("{secrets}/api-key"), &secret);
         }
@@ -373,7 +430,7 @@ impl World {
         };
         let operator = Operator {
             client: self.client(number),
-            namespace: "chancery-system".to_owned(),
+            namespace: OPERATOR.to_owned(),
             incarnation: format!("{number:032x}"),
             lease_duration: (self.plan.setting.replicas > 1 && !is_removed(Mutant::LeaseCheck))
                 .then_some(LEASE),
@@ -625,14 +682,9 @@ impl World {
             Happening::TargetRestored { request } => self.restore_target(request),
             Happening::AccountSwitched { seconds: time } => {
                 self.put_credentials(1);
-                {
-                    let mut state = self.lock();
-                    for number in 0..self.plan.setting.requests {
-                        state.ledger.may_order(&name(number), 2);
-                    }
-                }
                 self.later(time, |world| world.put_credentials(0));
             }
+            Happening::Issuer { how, seconds } => self.edit_issuer(how, seconds),
             Happening::SearchLag { seconds: time } => {
                 let time = time.max(self.plan.setting.lag);
                 self.change_ca(|settings| {
@@ -889,18 +941,22 @@ impl World {
             matches!(one, Happening::Record { how: one, .. } if how(*one))
         });
         let is_recreated = has(|one| matches!(one, Happening::Recreate { .. }));
-        let all: [(bool, &str, &[&str]); 7] = [
+        let is_another_issuer = has(|one| {
+            let how = |how| matches!(how, IssuerEdit::Recreates | IssuerEdit::Widens);
+            matches!(one, Happening::Issuer { how: one, .. } if how(*one))
+        });
+        let all: [(bool, &str, &[&str]); 8] = [
             (
                 4 * (state.stood_still + state.lagged + state.blinded) >= 3 * window,
                 "pause and lag too long",
-                &["duplicate_orders"],
+                &ORDERS,
             ),
-            (is_forgotten, "forgotten before it was known", &["duplicate_orders"]),
+            (is_forgotten, "forgotten before it was known", &ORDERS),
             // Neither by its name nor by its key is it told from another's.
             (
                 self.plan.setting.drops_tags && has(|one| matches!(one, Happening::WrongKey)),
                 "without a name, and for another key",
-                &["duplicate_orders"],
+                &ORDERS,
             ),
             (
                 has(|one| matches!(one, Happening::NamespaceEnds)),
@@ -912,12 +968,14 @@ impl World {
                 "the store was set back",
                 &Finding::KINDS,
             ),
+            // The limits are each issuer's own.
+            (is_another_issuer, "another issuer for the same account", &["over_limits"]),
             // When orders were made is written there and nowhere else.
             (is_deleted, "the record was taken away", &["over_limits"]),
             (
                 is_deleted && is_recreated,
                 "record and request were taken away",
-                &["duplicate_orders", "over_limits"],
+                &["duplicate_orders", "over_limits", "unasked_orders"],
             ),
         ];
         all.into_iter()
@@ -1332,8 +1390,7 @@ impl Wire {
         }
         pass(latency(18, 8, &name)).await;
         let carry_out = || async {
-            let account = world.lock().account;
-            let answer = self.called(doctored::asked(request.clone(), account)).await;
+            let answer = self.called(request.clone()).await;
             let mut state = world.lock();
             if what.contains("ca issue") {
                 state.ledger.submitted(replica);
@@ -1507,12 +1564,18 @@ fn settings(setting: &Setting) -> SiteSettings {
         ..Product::default()
     };
     let product = Product {
+        id: Some("pma-00000000-0000-4000-8000-000000000001".to_owned()),
         product_validity: lifetime.or_else(|| product.product_validity.clone()),
         ..product
     };
+    let another = Product {
+        name: "Another".to_owned(),
+        id: Some("pma-00000000-0000-4000-8000-000000000002".to_owned()),
+        ..product.clone()
+    };
     SiteSettings {
         accounts: ACCOUNTS.map(|account| (account.to_owned(), "changeme".to_owned())).into(),
-        clients: vec![RaClient { products: vec![product], ..RaClient::default() }],
+        clients: vec![RaClient { products: vec![product, another], ..RaClient::default() }],
         key_algorithm: KeyAlgorithm::Ecdsa,
         drop_tags: setting.drops_tags,
         search_ignores_tags: setting.ignores_tags,

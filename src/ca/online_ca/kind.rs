@@ -6,6 +6,7 @@ use super::{FIELD, NAME, OnlineCa};
 use crate::api::{CertificateRequestSpec, IssuerSpec, OnlineCa as Settings};
 use crate::ca::CertificateAuthority;
 use crate::ca::kind::{AccountSettings, Asked, Kind, Opening, host_of};
+use crate::ca::tenant::Tenant;
 use crate::outside::Error;
 use crate::outside::credentials::{self, Credentials};
 
@@ -50,11 +51,8 @@ impl AccountSettings for Settings {
     }
 
     /// The user is whom the certificate is for.
-    fn tenant(&self, credentials: Option<&Credentials>) -> String {
-        match credentials.and_then(Credentials::name) {
-            Some(user) => format!("{} as {user}", self.certificate_url),
-            None => self.certificate_url.clone(),
-        }
+    fn tenant(&self, credentials: Option<&Credentials>) -> Tenant {
+        Tenant::user(&self.certificate_url, credentials.and_then(Credentials::name))
     }
 
     fn has_records(&self) -> bool {

@@ -6,6 +6,7 @@ use super::{FIELD, NAME, SwissSign};
 use crate::api::{CertificateRequestSpec, IssuerSpec, SwissSign as Settings};
 use crate::ca::CertificateAuthority;
 use crate::ca::kind::{AccountSettings, Asked, Kind, Opening, host_of};
+use crate::ca::tenant::Tenant;
 use crate::outside::Error;
 use crate::outside::credentials::{self, Credentials};
 
@@ -46,11 +47,10 @@ impl AccountSettings for Settings {
         vec![host_of(&self.url)]
     }
 
-    fn tenant(&self, credentials: Option<&Credentials>) -> String {
-        let user = credentials.and_then(Credentials::name).unwrap_or("nobody");
+    /// Whoever may order for a client does it for that client.
+    fn tenant(&self, _: Option<&Credentials>) -> Tenant {
         let client = self.client.id.as_ref().or(self.client.name.as_ref());
-        let client = client.map_or("none", String::as_str);
-        format!("{} as {user}, client {client}", self.url)
+        Tenant::client(&self.url, client.map_or("none", String::as_str))
     }
 
     fn has_records(&self) -> bool {

@@ -11,9 +11,10 @@ use secrecy::ExposeSecret as _;
 use serde_json::json;
 
 use crate::api::{CertificateRequest, annotation};
+use crate::ca::tenant::{self, Relation};
 use crate::ca::{Found, Lookup, Order, OrderKind, Permit, Submitted};
 use crate::controller::certificate_request::perform::{
-    csr, disclosed, examine, key_trouble, refused,
+    csr, disclosed, examine, key_trouble, purchase, refused,
 };
 use crate::controller::cluster::{Error, ErrorKind};
 use crate::controller::context::Context;
@@ -79,7 +80,7 @@ pub(in crate::controller) async fn prepare(
         Err(outcome) => return outcome,
     };
     // Other credentials may have been put in place while the key was made.
-    if seen.account.as_ref().is_none_or(|seen| is_elsewhere(&seen.name, &account)) {
+    if seen.account.as_ref().is_none_or(|seen| !account.is(&seen.name)) {
         return Outcome::Abandoned;
     }
     let _permit = account.permits.acquire().await;
@@ -95,18 +96,16 @@ pub(in crate::controller) async fn prepare(
     context.metrics.ca_request(&issuer.key.name, "prepare", disposition, start.elapsed());
     failpoint("after-prepare");
     match examined {
-        Ok(parameters) => Outcome::Prepared(Prepared { kind, key, names, csr_der, parameters }),
+        Ok(parameters) => {
+            let purchase = purchase(seen, &account, &parameters);
+            Outcome::Prepared(Prepared { kind, key, names, csr_der, parameters, purchase })
+        }
         Err(error) => Outcome::Failed(refused(context, seen, issuer, error)),
     }
 }
 
 fn own_credentials(seen: &Observation) -> Option<&Credentials> {
     seen.account.as_ref().and_then(|account| account.credentials.as_ref())
-}
-
-/// Something was meant for another account than this one.
-fn is_elsewhere(name: &str, account: &Account) -> bool {
-    name != account.name
 }
 
 async fn open(context: &Context, issuer: &IssuerNow<'_>) -> Result<Arc<Account>, Outcome> {
@@ -401,7 +400,8 @@ pub(in crate::controller) async fn find(
         Which::Before => record.issued.as_ref().unwrap_or(&record.next),
     };
     // Other credentials may have been put in place since the record was read.
-    if is_elsewhere(&slot.order.account, &account) {
+    let relation = tenant::relation(&slot.order.account, &account.name());
+    if !matches!(relation, Relation::Same | Relation::Moved) {
         return Outcome::Abandoned;
     }
     // Whoever has just won the first claim knows that nothing was submitted.
@@ -489,7 +489,10 @@ pub(in crate::controller) async fn submit(
     account.turn().await;
     let is_blamed = context.accounts.blamed(issuer).is_some();
     // Other credentials may have been put in place since the record was read.
-    if context.is_stopping() || is_blamed || is_elsewhere(&stored.account, &account) {
+    if context.is_stopping()
+        || is_blamed
+        || !context.accounts.stand_for(issuer, &account, &stored.account)
+    {
         return Outcome::Abandoned;
     }
     let Some(grant) = allowance.take(seen.quota.limits, context.clock.now()) else {

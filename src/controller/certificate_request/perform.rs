@@ -7,7 +7,9 @@ use kube::ResourceExt as _;
 
 use crate::api::CertificateRequest;
 use crate::ca::registry;
-use crate::ca::{Capabilities, Order, OrderKind, Permit, Phase, Progress, Submitted, Wanted};
+use crate::ca::{
+    Blocks, Capabilities, Order, OrderKind, Permit, Phase, Progress, Submitted, Wanted,
+};
 use crate::controller::cluster::ErrorKind;
 use crate::controller::cluster::secret;
 use crate::controller::context::Context;
@@ -15,7 +17,7 @@ use crate::controller::issuer::accounts::{Account, IssuerNow};
 use crate::controller::issuer::quota::{Allowance, Spent};
 use crate::controller::process::failpoint::failpoint;
 use crate::issuance::{
-    self, Delivery, Key, KeyPlan, Observation, Obtained, Outcome, Read, Trouble,
+    self, Delivery, Key, KeyPlan, Observation, Obtained, Outcome, Purchase, Read, Trouble,
 };
 use crate::outside::credentials;
 use crate::outside::{Disposition, Error};
@@ -73,8 +75,12 @@ pub(in crate::controller) async fn open_account(
             }
         }
     };
+    let name = match (&credentials, registry::account(issuer.spec)) {
+        (Some(own), Ok(settings)) => settings.tenant(Some(own)).to_string(),
+        _ => account.name(),
+    };
     Outcome::Opened(issuance::Account {
-        name: account.name.clone(),
+        name,
         capabilities: account.ca.capabilities().clone(),
         anchors: account.anchors.clone(),
         add_served_roots: account.add_served_roots,
@@ -166,7 +172,8 @@ pub(in crate::controller) async fn submit(
     match issued(context, &account, issuer, &order, grant.spend()).await {
         Ok(candidates) => {
             trial.iter().for_each(|trial| trial.passed());
-            Outcome::Issued(Obtained { key, csr_names, candidates })
+            let purchase = purchase(seen, &account, &parameters);
+            Outcome::Issued(Obtained { key, csr_names, candidates, purchase })
         }
         Err(NotIssued::Refused(error)) => Outcome::Failed(refused(context, seen, issuer, error)),
         Err(NotIssued::Pending) => Outcome::Failed(not_at_once()),
@@ -184,7 +191,7 @@ async fn account_for(
     let account =
         account.map_err(|error| Outcome::Failed(Trouble { counts: false, ..error.into() }))?;
     // An old key goes back to the tenant that certified it, and the issuer may speak for another now.
-    let is_as_seen = seen.account.as_ref().is_some_and(|seen| seen.name == account.name);
+    let is_as_seen = seen.account.as_ref().is_some_and(|seen| account.is(&seen.name));
     if kind.follows() && !is_as_seen {
         return Err(Outcome::Abandoned);
     }
@@ -232,6 +239,45 @@ pub(in crate::controller) async fn examine(
     let parameters = account.ca.prepare(&wanted).await?;
     account.ca.preflight(&Order { parameters: &parameters, ..*order }).await?;
     Ok(parameters)
+}
+
+/// What an order with these parameters is for, in ids.
+pub(in crate::controller) fn purchase(
+    seen: &Observation,
+    account: &Account,
+    parameters: &serde_json::Value,
+) -> Purchase {
+    // Whoever brings credentials of their own has an account of their own.
+    let own = seen.account.as_ref().filter(|account| account.credentials.is_some());
+    let name = own.map_or_else(|| account.name(), |own| own.name.clone());
+    Purchase { account: name, product: account.ca.product_in(parameters) }
+}
+
+/// Asks the CA what words for products stand for.
+pub(in crate::controller) async fn resolve(
+    context: &Context,
+    seen: &Observation,
+    issuer: &IssuerNow<'_>,
+    words: &[serde_json::Value],
+) -> Outcome {
+    let account = match context.accounts.open(&context.cluster, issuer).await {
+        Ok(account) => account,
+        Err(error) => return Outcome::Failed(Trouble { counts: false, ..error.into() }),
+    };
+    let _permit = account.permits.acquire().await;
+    let wanted = seen.wanted().block();
+    let mut products = seen.products.clone();
+    for words in words {
+        match account.ca.product(&Blocks::parse(words)).await {
+            Ok(product) => products.note(words, product),
+            Err(error) if *words == wanted => {
+                return Outcome::Failed(refused(context, seen, issuer, error));
+            }
+            // What was ordered once may be on offer no more: that is no difference.
+            Err(_) => products.note(words, None),
+        }
+    }
+    Outcome::Resolved(products)
 }
 
 /// The private key, where the CA is one that needs it: no other client ever sees it.

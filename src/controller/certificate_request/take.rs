@@ -30,6 +30,7 @@ pub(super) async fn take(
         Step::Rest(rest) => return Err(rest),
         Step::ReadTarget => perform::read_target(context, seen).await,
         Step::OpenAccount => perform::open_account(context, seen, &needed()?).await,
+        Step::Resolve(words) => perform::resolve(context, seen, &needed()?, &words).await,
         Step::ReadCsr => perform::read_csr(context, seen).await,
         Step::Submit(plan, kind) => {
             perform::submit(context, seen, &needed()?, (plan, kind), allowance).await

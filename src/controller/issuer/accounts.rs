@@ -12,9 +12,10 @@ use std::time::Duration;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
-use crate::api::{CertificateBundle, IssuerSpec};
+use crate::api::{CertificateBundle, IssuerSpec, IssuerStatus};
 use crate::ca::kind::{AccountSettings, Opening};
 use crate::ca::registry;
+use crate::ca::tenant::{self, Relation, Tenant};
 use crate::ca::{CertificateAuthority, Order, Permit, Submitted};
 use crate::clock::Clock;
 use crate::controller::cluster::Cluster;
@@ -48,13 +49,17 @@ pub(in crate::controller) struct IssuerNow<'a> {
     pub(in crate::controller) namespace: String,
     /// resourceVersion of each Secret it refers to, from the watch.
     pub(in crate::controller) credentials_version: Option<String>,
+    /// The account in one line, as the status has it of this generation of the spec.
+    pub(in crate::controller) account: Option<String>,
+    /// The account whose search has found an order of ours, as the status has it.
+    pub(in crate::controller) order_found_at: Option<String>,
 }
 
 /// An open account.
 pub(in crate::controller) struct Account {
     pub(in crate::controller) ca: Arc<dyn CertificateAuthority>,
-    /// In one line, without secrets.
-    pub(in crate::controller) name: String,
+    /// Whom certificates are for, as far as the settings tell and an earlier check has found out.
+    tenant: Tenant,
     /// How credentials lie in their Secret, those of a request too.
     pub(in crate::controller) credentials_kind: credentials::Kind,
     /// Hosts of the CA: where credentials are sent.
@@ -71,6 +76,16 @@ pub(in crate::controller) struct Account {
 }
 
 impl Account {
+    /// In one line, without secrets.
+    pub(in crate::controller) fn name(&self) -> String {
+        self.tenant.clone().with_id(self.ca.client_id().as_deref()).to_string()
+    }
+
+    /// Whether this stands for the tenant that something was meant for.
+    pub(in crate::controller) fn is(&self, name: &str) -> bool {
+        tenant::is_same(name, &self.name())
+    }
+
     /// Waits until a submit may be sent. Before the last look at what admits it: [`Self::submit`]
     /// waits for nothing.
     pub(in crate::controller) async fn turn(&self) {
@@ -236,8 +251,27 @@ impl Accounts {
 
     /// Notes that a search of this account has found an order of ours; whether that is news.
     pub(in crate::controller) fn prove(&self, issuer: &IssuerNow<'_>, account: &Account) -> bool {
-        let before = lock(&self.proven).insert(issuer.key.clone(), account.name.clone());
-        before.as_ref() != Some(&account.name)
+        let name = account.name();
+        let before = lock(&self.proven).insert(issuer.key.clone(), name.clone());
+        before != Some(name)
+    }
+
+    /// Whether this account stands for the tenant that something was meant for: at the same address, or
+    /// at another that has shown an order of ours.
+    pub(in crate::controller) fn stand_for(
+        &self,
+        issuer: &IssuerNow<'_>,
+        account: &Account,
+        name: &str,
+    ) -> bool {
+        match tenant::relation(name, &account.name()) {
+            Relation::Same => true,
+            Relation::Moved => [self.proven(&issuer.key), issuer.order_found_at.clone()]
+                .iter()
+                .flatten()
+                .any(|found| account.is(found)),
+            Relation::Other | Relation::Unknown => false,
+        }
     }
 
     /// The account whose search has found an order of ours.
@@ -314,7 +348,11 @@ impl Accounts {
         };
         let identity = credentials.as_ref().and_then(Credentials::client_certificate).cloned();
         let tls = TlsSettings { roots, identity };
-        let name = settings.tenant(credentials.as_ref());
+        let tenant = settings.tenant(credentials.as_ref());
+        let tenant = match &issuer.account {
+            Some(known) => tenant.with_id_of(known),
+            None => tenant,
+        };
         let pace = self.pace(issuer);
         let trust = spec.trust.clone().unwrap_or_default();
         let (ca, permits) = match before.filter(|before| before.tls == tls) {
@@ -330,7 +368,7 @@ impl Accounts {
             }
         };
         Ok(Account {
-            name,
+            tenant,
             ca,
             credentials_kind,
             hosts,
@@ -350,7 +388,7 @@ impl<'a> IssuerNow<'a> {
     pub(in crate::controller) fn new(
         key: IssuerKey,
         version: String,
-        spec: &'a IssuerSpec,
+        (spec, status): (&'a IssuerSpec, &IssuerStatus),
         operator_namespace: &str,
         credentials_version: impl Fn(&str, &str) -> Option<String>,
     ) -> Self {
@@ -358,7 +396,15 @@ impl<'a> IssuerNow<'a> {
         let secrets = registry::account(spec).map(AccountSettings::secrets).unwrap_or_default();
         let versions = secrets.iter().map(|name| credentials_version(&namespace, name));
         let credentials_version = joined(versions.collect());
-        Self { key, version, spec, namespace, credentials_version }
+        Self {
+            key,
+            version,
+            spec,
+            namespace,
+            credentials_version,
+            account: status.account.clone(),
+            order_found_at: status.order_found_at.clone(),
+        }
     }
 
     fn basis(&self) -> Basis {

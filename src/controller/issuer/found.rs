@@ -85,6 +85,7 @@ impl FoundIssuer {
                         IssuerState::Ready {
                             version: format!("{uid}/{generation}"),
                             account: status.account.clone(),
+                            product: status.product.clone(),
                         }
                     }
                     Some(ready) if status.observed_generation == *generation => {
@@ -106,10 +107,10 @@ impl FoundIssuer {
     }
 
     pub(in crate::controller) fn now<'a>(&'a self, context: &'a Context) -> Option<IssuerNow<'a>> {
-        let Self::Found { key, uid, spec, generation, .. } = self else {
+        let Self::Found { key, uid, spec, status, generation } = self else {
             return None;
         };
-        Some(now(context, key.clone(), uid, spec, *generation))
+        Some(now(context, key.clone(), uid, (spec, status), *generation))
     }
 }
 
@@ -118,13 +119,15 @@ pub(in crate::controller) fn now<'a>(
     context: &'a Context,
     key: IssuerKey,
     uid: &str,
-    spec: &'a IssuerSpec,
+    (spec, status): (&'a IssuerSpec, &IssuerStatus),
     generation: i64,
 ) -> IssuerNow<'a> {
+    let is_current = status.observed_generation == generation;
+    let account = status.account.clone().filter(|_| is_current);
     IssuerNow::new(
         key,
         format!("{uid}/{generation}"),
-        spec,
+        (spec, &IssuerStatus { account, ..status.clone() }),
         &context.namespace,
         |namespace, name| context.stores.credentials_version(namespace, name),
     )

@@ -136,11 +136,9 @@ impl OrderPoller {
         }
     }
 
-    /// Whether an order was made at this account.
-    pub(super) fn is_at(&self, issuer: &IssuerKey, reference: &str, account: &str) -> bool {
-        let accounts = self.accounts();
-        let entry = accounts.get(issuer).and_then(|polled| polled.orders.get(reference));
-        entry.is_some_and(|entry| entry.account == account)
+    /// The account that an order was made at, in one line.
+    pub(super) fn made_at(&self, issuer: &IssuerKey, reference: &str) -> Option<String> {
+        Some(self.accounts().get(issuer)?.orders.get(reference)?.account.clone())
     }
 
     /// Asks no more about an order.

@@ -104,7 +104,10 @@ async fn asked(
     let start = tokio::time::Instant::now();
     let at_account: Vec<OpenOrder> = orders
         .iter()
-        .filter(|order| context.order_poller.is_at(key, &order.reference, &account.name))
+        .filter(|order| {
+            let made_at = context.order_poller.made_at(key, &order.reference);
+            made_at.is_some_and(|made_at| context.accounts.stand_for(issuer, account, &made_at))
+        })
         .cloned()
         .collect();
     let answers =

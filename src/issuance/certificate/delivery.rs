@@ -64,7 +64,10 @@ impl Observation {
         let renewed = new.is_some();
         let (requested, order, id) = match new {
             Some(New { requested, order, id }) => (requested, order, id),
-            None => (old.and_then(requested).unwrap_or_else(|| self.wanted()), None, None),
+            None => {
+                let noted = old.and_then(requested).unwrap_or_else(|| self.wanted());
+                (self.in_other_words(&noted).unwrap_or(noted), None, None)
+            }
         };
         let mut metadata =
             self.metadata(&requested.to_annotation(), chain.leaf.fingerprint_sha256());

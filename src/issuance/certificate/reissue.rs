@@ -96,14 +96,13 @@ struct Case<'a> {
 
 type Predicate = fn(&Case<'_>) -> Option<Reissue>;
 
-const CHAIN: [Predicate; 9] = [
+const CHAIN: [Predicate; 8] = [
     never_issued,
     secret_missing,
     secret_altered,
     inputs_differ,
     key_kind_changed,
-    issuer_changed,
-    account_changed,
+    bought_for_another,
     renewal_requested,
     nearing_expiry,
 ];
@@ -135,7 +134,7 @@ fn secret_altered(case: &Case<'_>) -> Option<Reissue> {
 }
 
 /// What a user writes and a certificate is made from, but for its key.
-const INPUTS: [&str; 10] = [
+const INPUTS: [&str; 9] = [
     Requested::COMMON_NAME,
     Requested::SUBJECT,
     Requested::DNS_NAMES,
@@ -145,24 +144,23 @@ const INPUTS: [&str; 10] = [
     Requested::USAGES,
     Requested::DURATION,
     Requested::CREDENTIALS,
-    Requested::CA_BLOCK,
 ];
 
 fn inputs_differ(case: &Case<'_>) -> Option<Reissue> {
     let field = INPUTS.into_iter().find(|field| case.differs(field));
-    field.or_else(|| case.has_other_csr().then_some(Requested::CSR)).map(Reissue::InputsDiffer)
+    field
+        .or_else(|| case.has(Requested::differs_in_block).then_some(Requested::CA_BLOCK))
+        .or_else(|| case.has(Requested::has_other_csr).then_some(Requested::CSR))
+        .map(Reissue::InputsDiffer)
 }
 
 fn key_kind_changed(case: &Case<'_>) -> Option<Reissue> {
     case.differs(Requested::PRIVATE_KEY).then_some(Reissue::KeyKindChanged)
 }
 
-fn issuer_changed(case: &Case<'_>) -> Option<Reissue> {
-    case.differs(Requested::ISSUER).then_some(Reissue::IssuerChanged)
-}
-
-fn account_changed(case: &Case<'_>) -> Option<Reissue> {
-    case.differs(Requested::ACCOUNT).then_some(Reissue::AccountChanged)
+/// Tenant or product are others, by their ids.
+fn bought_for_another(case: &Case<'_>) -> Option<Reissue> {
+    case.seen.bought_for_another(case.held()?.requested.as_ref()?)
 }
 
 /// Taking the annotation away asks for nothing.
@@ -182,10 +180,10 @@ impl Case<'_> {
         self.standing.held()
     }
 
-    fn has_other_csr(&self) -> bool {
+    fn has(&self, differs: fn(&Requested, &Requested) -> bool) -> bool {
         self.held()
             .and_then(|held| held.requested.as_ref())
-            .is_some_and(|requested| requested.has_other_csr(&self.wanted))
+            .is_some_and(|requested| differs(requested, &self.wanted))
     }
 
     fn differs(&self, field: &str) -> bool {

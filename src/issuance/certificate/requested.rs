@@ -6,6 +6,9 @@ use serde_json::Value;
 
 use crate::pki::{self, Names, names};
 
+/// The field of a block that names a product, whatever the kind of CA.
+const PRODUCT_OF_BLOCK: &str = "product";
+
 /// Inputs by name. A map and not a struct, because "not known when it was written" and "none" must
 /// stay apart: a field that only one side knows is equal, so that an upgrade of Chancery re-issues
 /// nothing.
@@ -39,12 +42,14 @@ impl Requested {
     pub const PRIVATE_KEY: &'static str = "privateKey";
     /// Kind and name of the issuer.
     pub const ISSUER: &'static str = "issuer";
-    /// Account at the CA.
+    /// Account at the CA, in one line ([`Tenant`](crate::ca::tenant::Tenant)).
     pub const ACCOUNT: &'static str = "account";
     /// Secret with the request's own credentials.
     pub const CREDENTIALS: &'static str = "credentials";
     /// What the request says to one kind of CA only.
     pub const CA_BLOCK: &'static str = "ca";
+    /// Id of the product at the CA.
+    pub const PRODUCT: &'static str = "product";
     /// Renewal nonce.
     pub const RENEW: &'static str = "renew";
 
@@ -68,6 +73,15 @@ impl Requested {
             .with(Self::URIS, sorted(names.uris.iter().cloned()))
             .with(Self::EMAIL_ADDRESSES, sorted(names.email_addresses.iter().cloned()))
             .with(Self::USAGES, sorted(names.usages.iter().map(|usage| usage.to_string())))
+    }
+
+    /// The same with the id of the product set, where it is known.
+    #[must_use]
+    pub fn with_product(self, product: Option<&str>) -> Self {
+        match product {
+            Some(product) => self.with(Self::PRODUCT, Some(product)),
+            None => self,
+        }
     }
 
     /// The same with the key of the CSR set.
@@ -122,10 +136,76 @@ impl Requested {
         Self(fields)
     }
 
-    /// Whether any field differs that both sides know.
+    /// Whether any field differs that both sides know, those aside that are only words for a tenant
+    /// and a product, and the nonce.
     #[must_use]
-    pub fn differs_anywhere(&self, wanted: &Self) -> bool {
-        self.0.keys().any(|field| self.differs(wanted, field))
+    pub fn differs_in_itself(&self, wanted: &Self) -> bool {
+        const ASIDE: [&str; 5] = [
+            Requested::ACCOUNT,
+            Requested::CA_BLOCK,
+            Requested::ISSUER,
+            Requested::PRODUCT,
+            Requested::RENEW,
+        ];
+        let mut fields = self.0.keys().filter(|field| !ASIDE.contains(&field.as_str()));
+        fields.any(|field| self.differs(wanted, field)) || self.differs_in_block(wanted)
+    }
+
+    /// Whether what the request says to one kind of CA only differs, the product aside.
+    #[must_use]
+    pub fn differs_in_block(&self, wanted: &Self) -> bool {
+        self.differs(wanted, Self::CA_BLOCK) && self.without_product() != wanted.without_product()
+    }
+
+    /// Whether issuer or product are named in other words.
+    #[must_use]
+    pub fn names_otherwise(&self, wanted: &Self) -> bool {
+        let is_known = self.0.contains_key(Self::CA_BLOCK) && wanted.0.contains_key(Self::CA_BLOCK);
+        self.differs(wanted, Self::ISSUER) || is_known && self.products() != wanted.products()
+    }
+
+    /// Whether the request leaves the product to its issuer.
+    #[must_use]
+    pub fn names_no_product(&self) -> bool {
+        self.products().is_empty()
+    }
+
+    /// The same with issuer, account and product in the words of `wanted`.
+    #[must_use]
+    pub fn in_words_of(mut self, wanted: &Self) -> Self {
+        for field in [Self::ISSUER, Self::ACCOUNT, Self::CA_BLOCK] {
+            if let Some(value) = wanted.0.get(field) {
+                self.0.insert(field.to_owned(), value.clone());
+            }
+        }
+        self
+    }
+
+    /// What the request says to one kind of CA only; null where that is nothing or not known.
+    #[must_use]
+    pub fn block(&self) -> Value {
+        self.0.get(Self::CA_BLOCK).cloned().unwrap_or_default()
+    }
+
+    /// The products that it names, by kind of CA.
+    fn products(&self) -> BTreeMap<String, Value> {
+        let block = self.block();
+        let named =
+            block.as_object().into_iter().flatten().filter_map(|(kind, block)| {
+                Some((kind.clone(), block.get(PRODUCT_OF_BLOCK)?.clone()))
+            });
+        named.collect()
+    }
+
+    /// What it says to one kind of CA only, without the product.
+    fn without_product(&self) -> BTreeMap<String, Value> {
+        let block = self.block();
+        let rest = block.as_object().into_iter().flatten().map(|(kind, block)| {
+            let mut block = block.clone();
+            block.as_object_mut().map(|block| block.remove(PRODUCT_OF_BLOCK));
+            (kind.clone(), block)
+        });
+        rest.filter(|(_, block)| block.as_object().is_none_or(|block| !block.is_empty())).collect()
     }
 
     /// Whether both sides know the field and their values are not the same.

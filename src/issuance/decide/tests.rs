@@ -11,8 +11,8 @@ use crate::issuance::certificate::key::{BroughtCsr, CsrReference};
 use crate::issuance::describe;
 use crate::issuance::fixtures::{
     absent, account, altered, altered_and_opened, at, cached, days, delivered_target, described,
-    fresh, issued, kept, key, larger_key, names, now, obtained, opened, pki, previous, rest, with,
-    written,
+    fresh, issued, kept, key, larger_key, names, now, obtained, opened, pki, previous, purchase,
+    rest, with, written,
 };
 use crate::issuance::observation::{Outcome, Read, Template};
 use crate::issuance::step::KeyPlan;
@@ -222,22 +222,38 @@ fn every_reason_to_obtain_a_certificate_is_on_the_list_and_nothing_else_is() {
             "Kept",
         ),
         (
-            "another issuer",
-            suspended(|seen| seen.request.issuer = "ClusterIssuer house".to_owned()),
+            "another issuer for another account",
+            suspended(|seen| {
+                seen.request.issuer = "ClusterIssuer house".to_owned();
+                seen.issuer = IssuerState::Ready {
+                    version: "7".to_owned(),
+                    account: Some("https://ca.example/ as ann".to_owned()),
+                    product: None,
+                };
+            }),
             "Suspended(IssuerChanged)",
+        ),
+        (
+            "another issuer, and nobody knows yet whether it names the same product",
+            suspended(|seen| seen.request.issuer = "ClusterIssuer house".to_owned()),
+            "OpenAccount",
         ),
         (
             "the issuer speaks for another account",
             suspended(|seen| {
-                seen.issuer =
-                    IssuerState::Ready { version: "7".to_owned(), account: Some("b".to_owned()) };
+                seen.issuer = IssuerState::Ready {
+                    version: "7".to_owned(),
+                    account: Some("b".to_owned()),
+                    product: None,
+                };
             }),
             "Suspended(AccountChanged)",
         ),
         (
             "the account of the issuer is not known",
             suspended(|seen| {
-                seen.issuer = IssuerState::Ready { version: "8".to_owned(), account: None }
+                seen.issuer =
+                    IssuerState::Ready { version: "8".to_owned(), account: None, product: None }
             }),
             "Kept",
         ),
@@ -313,7 +329,11 @@ fn the_first_reason_that_applies_is_the_one_given() {
     let mut seen = suspended(|seen| {
         seen.now = now() + days(29);
         seen.request.renew = Some("1".to_owned());
-        seen.issuer = IssuerState::Ready { version: "7".to_owned(), account: Some("b".to_owned()) };
+        seen.issuer = IssuerState::Ready {
+            version: "7".to_owned(),
+            account: Some("b".to_owned()),
+            product: None,
+        };
         seen.request.issuer = "Issuer other".to_owned();
         seen.request.key_kind = Some(KeyKind::EcdsaP384);
         seen.request.names = Names::default();
@@ -406,7 +426,8 @@ fn whatever_an_attempt_was_made_with_lifts_the_wait_when_it_changes() {
     let changes: [(&str, Change); 6] = [
         ("another generation of the request", |seen| seen.request.generation += 1),
         ("another generation of the issuer", |seen| {
-            seen.issuer = IssuerState::Ready { version: "8".to_owned(), account: None };
+            seen.issuer =
+                IssuerState::Ready { version: "8".to_owned(), account: None, product: None };
         }),
         ("another renewal nonce", |seen| seen.request.renew = Some("2".to_owned())),
         ("no renewal nonce", |seen| seen.request.renew = None),
@@ -733,7 +754,12 @@ fn what_is_delivered_is_verified_first() {
     let house = || &pki().issuing;
     let replaced = |candidates: Vec<Certificate>| {
         with(obtained(), |seen| {
-            seen.obtained = Some(Obtained { key: key(0).into(), csr_names: None, candidates });
+            seen.obtained = Some(Obtained {
+                key: key(0).into(),
+                csr_names: None,
+                candidates,
+                purchase: purchase(),
+            });
         })
     };
     let unfit = "Failed(CertificateUnfit)";
@@ -854,6 +880,7 @@ fn a_delivery_says_what_it_writes_over_what() {
         seen.request.template.labels.clear();
         seen.request.template.annotations.insert("note".to_owned(), "x".to_owned());
         seen.obtained = Some(Obtained {
+            purchase: purchase(),
             key: key(1).into(),
             csr_names: None,
             candidates: issued(&key(1), now()),
@@ -863,7 +890,7 @@ fn a_delivery_says_what_it_writes_over_what() {
     assert_eq!(renewal.removed_labels, ["team"], "what left the template leaves the Secret");
     assert_eq!(
         renewal.metadata.annotations[annotation::REQUESTED],
-        r#"{"ca":null,"commonName":"a.example.org","credentials":"alice","csrSecretRef":null,"dnsNames":["a.example.org","b.example.org"],"duration":null,"emailAddresses":[],"ipAddresses":[],"issuer":"Issuer house","privateKey":"ECDSA P-256","renew":"1","subject":[],"uris":[],"usages":[]}"#
+        r#"{"account":"https://ca.example/ as house","ca":null,"commonName":"a.example.org","credentials":"alice","csrSecretRef":null,"dnsNames":["a.example.org","b.example.org"],"duration":null,"emailAddresses":[],"ipAddresses":[],"issuer":"Issuer house","privateKey":"ECDSA P-256","renew":"1","subject":[],"uris":[],"usages":[]}"#
     );
 }
 
@@ -894,6 +921,7 @@ fn a_delivery_that_lost_is_repeated_on_what_is_there_now_but_not_for_ever() {
         seen.cached = Some(cached(&delivered_target()));
         seen.submitted = true;
         seen.obtained = Some(Obtained {
+            purchase: purchase(),
             key: key(1).into(),
             csr_names: None,
             candidates: issued(&key(1), now()),
@@ -1278,7 +1306,8 @@ fn public(n: usize) -> Key {
 fn kept_for_csr(change: impl FnOnce(&mut Observation)) -> Observation {
     let start = brings_csr(|seen| {
         let candidates = issued(&key(0), now());
-        seen.obtained = Some(Obtained { key: public(0), csr_names: None, candidates });
+        seen.obtained =
+            Some(Obtained { key: public(0), csr_names: None, candidates, purchase: purchase() });
     });
     let target = written(None, &delivery(&start), 100);
     let outcome = Outcome::Delivered { target: target.clone(), added_roots: vec![], renewed: true };
@@ -1340,7 +1369,8 @@ fn a_csr_that_is_brought_is_read_submitted_and_delivered_without_a_key() {
                 let names = Names { uris: vec!["urn:uuid:1".to_owned()], ..names() };
                 let candidates = issued(&key(0), now());
                 let csr_names = Some(names);
-                seen.obtained = Some(Obtained { key: public(0), csr_names, candidates });
+                seen.obtained =
+                    Some(Obtained { key: public(0), csr_names, candidates, purchase: purchase() });
             }),
             "Failed(CertificateUnfit)",
         ),
@@ -1348,7 +1378,12 @@ fn a_csr_that_is_brought_is_read_submitted_and_delivered_without_a_key() {
             "a certificate for another key",
             brings_csr(|seen| {
                 let candidates = issued(&key(1), now());
-                seen.obtained = Some(Obtained { key: public(0), csr_names: None, candidates });
+                seen.obtained = Some(Obtained {
+                    key: public(0),
+                    csr_names: None,
+                    candidates,
+                    purchase: purchase(),
+                });
             }),
             "Failed(CertificateUnfit)",
         ),

@@ -1,8 +1,8 @@
 //! The condition `Ready`: whether a valid certificate is delivered.
 
 use super::issuing::Issuing;
-use crate::api::DeliveredCertificate;
 use crate::api::condition::{READY, Verdict};
+use crate::api::{DeliveredCertificate, annotation};
 use crate::issuance::certificate::standing::Held;
 use crate::issuance::observation::Observation;
 use crate::issuance::step::Rest;
@@ -51,10 +51,23 @@ pub(super) fn ready(
             message.push_str("; spec.renewBefore is not shorter than the certificate's lifetime, so a third of the lifetime is used instead");
         }
     }
+    message.push_str(&at_the_renewal(seen, held).unwrap_or_default());
     if let Rest::Withheld(withheld) = rest {
         message.push_str(&format!("; the renewal is held ({})", withheld.reason()));
     }
     Verdict::new(READY, true, Reason::Issued, message)
+}
+
+/// What will be different at the next issuance, because the issuer is.
+fn at_the_renewal(seen: &Observation, held: Option<&Held>) -> Option<String> {
+    let other = seen.waits_for_renewal(held?.requested.as_ref()?)?;
+    let request = &seen.request;
+    Some(format!(
+        "; the issuer has changed: from the renewal on the certificate is for {other}; to have it now: kubectl annotate certificaterequests.chancery.dev -n {} {} --overwrite {}=$(date +%s)",
+        request.namespace,
+        request.name,
+        annotation::RENEW
+    ))
 }
 
 /// The subject, or the names that were asked for where it is empty.

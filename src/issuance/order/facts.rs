@@ -5,14 +5,26 @@ use jiff::SignedDuration;
 use super::hold::Hold;
 use super::record::{Record, RecordRead, Slot, StoredOrder, record_name, reference};
 use crate::api::DeliveredCertificate;
+use crate::ca::tenant::{self, Relation};
 use crate::ca::{Phase, Progress};
-use crate::issuance::certificate::requested::Requested;
 use crate::issuance::certificate::standing::Standing;
 use crate::issuance::observation::{Account, Observation};
 
-/// An order was made at another account than the one the issuer speaks for now.
-pub(super) fn is_elsewhere(ordered_at: &str, account: &Account) -> bool {
-    ordered_at != account.name
+/// How the tenant that an order was made for stands to the one the issuer speaks for now.
+pub(super) fn relation(ordered_at: &str, account: &Account) -> Relation {
+    tenant::relation(ordered_at, &account.name)
+}
+
+impl Observation {
+    /// An order was made for another tenant, or at another address that has not shown any of our
+    /// orders: what is told there says nothing of it.
+    pub(super) fn is_elsewhere(&self, ordered_at: &str, account: &Account) -> bool {
+        match relation(ordered_at, account) {
+            Relation::Same => false,
+            Relation::Moved => !self.order.proven,
+            Relation::Other | Relation::Unknown => true,
+        }
+    }
 }
 
 pub(super) fn switched(ordered_at: &str, account: &Account) -> Hold {
@@ -140,14 +152,9 @@ impl Observation {
         self.request.release.as_deref() == Some(reference)
     }
 
-    /// What is wanted now is not what the order was made for. Taking the annotation that asks for a
-    /// renewal away asks for nothing.
+    /// What is wanted now is not what the order was made for.
     pub(in crate::issuance) fn is_new_intent(&self, order: &StoredOrder) -> bool {
-        let mut made_for = order.intent.clone();
-        if self.request.renew.is_none() {
-            made_for.remove(Requested::RENEW);
-        }
-        Requested::from_map(made_for).differs_anywhere(&self.wanted())
+        self.asks_for_another(&order.requested())
     }
 
     pub(super) fn last_words(&self) -> String {

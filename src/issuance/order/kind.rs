@@ -40,7 +40,7 @@ impl Observation {
         let tenant = requested.and_then(|requested| requested.text(Requested::ACCOUNT));
         Some(Before {
             is_same_tenant: self.request.credentials.is_none()
-                && tenant == Some(account.name.as_str()),
+                && tenant.is_some_and(|tenant| !self.is_elsewhere(tenant, account)),
             is_valid: leaf.not_after() > self.now,
             previous: Previous {
                 id: target.metadata.annotations.get(annotation::ORDER_ID).cloned(),

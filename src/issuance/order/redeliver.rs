@@ -1,6 +1,6 @@
 //! What was paid for is delivered again.
 
-use super::facts::{is_elsewhere, is_searchable};
+use super::facts::is_searchable;
 use super::record::{OrderState, Record};
 use super::seen::adopt;
 use crate::api::OrderPhase;
@@ -19,7 +19,8 @@ pub(super) fn deliver_again(
     account: &Account,
     record: &Record,
 ) -> Option<Step> {
-    let slot = record.issued.as_ref().filter(|slot| !is_elsewhere(&slot.order.account, account))?;
+    let slot =
+        record.issued.as_ref().filter(|slot| !seen.is_elsewhere(&slot.order.account, account))?;
     // The order made last comes first, where it may have a certificate.
     let is_open = match &seen.order.progress {
         Some(progress) => !progress.is_issued(),

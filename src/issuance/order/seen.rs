@@ -5,6 +5,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::record::{Record, RecordRead};
 use crate::ca::{Found, KeyEvidence, Lookup, OrderKind, Phase, Progress};
 use crate::issuance::certificate::key::Key;
+use crate::issuance::certificate::purchase::Purchase;
 use crate::issuance::trouble::Trouble;
 use crate::pki::Names;
 
@@ -104,6 +105,8 @@ pub struct Prepared {
     pub csr_der: Vec<u8>,
     /// What the CA's client made of the request.
     pub parameters: serde_json::Value,
+    /// What it is ordered for, in ids.
+    pub purchase: Purchase,
 }
 
 /// How long an order has been looked for, by the process's own monotonic clock.

@@ -59,11 +59,11 @@ pub(super) fn start(
     let order = StoredOrder::new(NewOrder {
         uid: &seen.request.uid,
         number,
-        account: &account.name,
+        account: &prepared.purchase.account,
         since: seen.now,
         csr_der: &prepared.csr_der,
         names: &prepared.names,
-        intent: seen.requested_for(&prepared.key),
+        intent: prepared.purchase.noted_in(seen.requested_for(&prepared.key)),
         parameters: prepared.parameters.clone(),
         kind: &prepared.kind,
     });

@@ -20,7 +20,7 @@ use crate::issuance::decide::decide;
 use crate::issuance::describe::{Requeue, describe};
 use crate::issuance::fixtures::{
     absent, account, cached, days, delivered_target, fresh, issued, kept, key, names, now, pki,
-    previous, with,
+    previous, purchase, with,
 };
 use crate::issuance::observation::{Outcome, Read};
 use crate::pki::Names;
@@ -234,6 +234,7 @@ fn new_nonce(seen: &mut Observation) {
 /// An order that is made ready and not stored.
 fn made_ready() -> Prepared {
     Prepared {
+        purchase: purchase(),
         kind: OrderKind::New,
         key: key(1).into(),
         names: names(),
@@ -869,6 +870,7 @@ fn an_order_belongs_to_the_account_it_was_made_at() {
         seen.issuer = IssuerState::Ready {
             version: "8".to_owned(),
             account: Some("https://other.example/".to_owned()),
+            product: None,
         };
     };
     check([

@@ -56,6 +56,7 @@ fn writes_record(seen: &Observation, step: &Step) -> bool {
         | Step::ReadServedRoots
         | Step::ReadTarget
         | Step::Reserve
+        | Step::Resolve(_)
         | Step::Rest(_)
         | Step::Submit(..) => false,
     }
@@ -84,6 +85,7 @@ fn leads_to_submit(seen: &Observation, step: &Step) -> bool {
         | Step::ReadServedRoots
         | Step::ReadTarget
         | Step::Reserve
+        | Step::Resolve(_)
         | Step::Rest(_) => false,
     }
 }
