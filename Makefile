@@ -35,7 +35,7 @@ test: tools ## Run all tests, those on a real API server included
 	@$(MAKE) --no-print-directory --keep-going --output-sync=target --jobs=4 $(addprefix suite-,$(SLOW) lib doc $(QUICK))
 
 # The slowest first: four run at once, and most of the time of the first two is spent waiting.
-SLOW := lifecycle kubernetes exhaustion random mutants
+SLOW := lifecycle kubernetes exhaustion random mutants edits
 QUICK := architecture contract online_ca pki_openssl simulator simulator_swisssign swisssign
 
 # What a suite prints comes in one piece, when it has ended, and with the time that it took. Cargo is
@@ -58,6 +58,8 @@ suite-exhaustion:
 	$(call SUITE,nice $(SCHEDULES))
 suite-random:
 	$(call SUITE,nice $(SCHEDULES) -- random 1 2000)
+suite-edits:
+	$(call SUITE,nice $(SCHEDULES) -- edits)
 suite-mutants:
 	$(call SUITE,nice $(SCHEDULES) -- mutants 200)
 

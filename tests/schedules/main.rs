@@ -10,7 +10,7 @@
 //!
 //! Without arguments: all single faults, a share of the pairs, all stories, and some twice.
 //! `exhaust [SHARE]`: all pairs, or one in so many; `random SEED COUNT`: by chance; `replay SEED`: one
-//! of them, told; `stories`: those that are given; `story NAME [MUTANT]`: one of them, told; `mutants`:
+//! of them, told; `edits`: what each edit of an object costs; `stories`: those that are given; `story NAME [MUTANT]`: one of them, told; `mutants`:
 //! whether the loss of each safeguard is still noticed by the schedule in `mutants.txt`; `hunt COUNT
 //! [NAME]`: finds such seeds; `without SEED NAME`: tells one.
 
@@ -27,6 +27,7 @@ mod api;
 mod check;
 mod dice;
 mod doctored;
+mod edits;
 mod explore;
 mod mutants;
 mod plan;
@@ -80,6 +81,8 @@ fn main() -> ExitCode {
             None => ExitCode::FAILURE,
         },
         Some("exhaust") => exhaust(usize::try_from(number(1).unwrap_or(1)).unwrap_or(1).max(1)),
+        Some("edits") if edits::all_come_to_what_they_say() => ExitCode::SUCCESS,
+        Some("edits") => ExitCode::FAILURE,
         Some("stories") if stories_end_well() => ExitCode::SUCCESS,
         Some("stories") => ExitCode::FAILURE,
         _ => everything(),

@@ -19,6 +19,7 @@ use chancery::metrics::Metrics;
 use chancery::mutant::{Mutant, is_removed};
 use chancery::outside::transport::{Call, Connector, Failure, TlsSettings, Transport};
 use chancery::pki::{self, KeyError, KeyKind, Names, PrivateKey, csr};
+use chancery::simulator::online_ca::{Site as FreeSite, SiteSettings as FreeSettings};
 use chancery::simulator::swisssign::{
     Action, Client as RaClient, Operation, Product, Site, SiteSettings, Step,
 };
@@ -44,8 +45,8 @@ use crate::plan::{Happening, IssuerEdit, Limits, Peer, Plan, Setting, Tampering}
 /// Where everything is that the schedules order.
 pub const NAMESPACE: &str = "shop";
 /// Where the operator is, and the credentials of a ClusterIssuer.
-const OPERATOR: &str = "chancery-system";
-const CLUSTER_ISSUERS: &str = "/apis/chancery.dev/v1alpha1/clusterissuers";
+pub const OPERATOR: &str = "chancery-system";
+pub const CLUSTER_ISSUERS: &str = "/apis/chancery.dev/v1alpha1/clusterissuers";
 /// When schedules begin: in the evening, or two minutes before midnight.
 const EVENING: i64 = 1_780_000_000;
 const NEAR_MIDNIGHT: i64 = 1_780_012_680;
@@ -56,6 +57,11 @@ const LEASE: Duration = Duration::from_secs(30);
 /// The accounts at the CA.
 pub const ACCOUNTS: [&str; 2] = ["MPKI0000001.AutoRAO", "MPKI0000002.AutoRAO"];
 const SITE: &str = "ra";
+/// Its first client, and that client's products.
+pub const CLIENT: &str = "cli-00000000-0000-4000-8000-000000000001";
+pub const PRODUCTS: [&str; 2] =
+    ["pma-00000000-0000-4000-8000-000000000001", "pma-00000000-0000-4000-8000-000000000002"];
+pub const PRODUCT_NAME: &str = "The Product";
 /// Findings of orders that should not be.
 const ORDERS: [&str; 2] = ["duplicate_orders", "unasked_orders"];
 
@@ -71,6 +77,7 @@ pub struct World {
     changed: watch::Sender<u64>,
     router: Router,
     site: Site,
+    free: FreeSite,
     pub plan: Arc<Plan>,
     begun: Instant,
     /// Second of the epoch at which the schedule begins.
@@ -162,6 +169,8 @@ impl World {
         site.configure(settings(&plan.setting)).expect("settings that make sense");
         // Made here, because later it would be left to a thread that may block.
         site.issuers().expect("authorities");
+        let free = simulator.online_ca("free").expect("a name");
+        free.configure(free_settings());
         let state = State {
             api: ApiServer::new(),
             ledger: Ledger::new(&plan.setting),
@@ -192,6 +201,7 @@ impl World {
             changed: watch::channel(0).0,
             router: simulator.router(),
             site,
+            free,
             plan: Arc::new(plan.clone()),
             begun,
             start,
@@ -213,6 +223,11 @@ impl World {
 
     pub fn site(&self) -> &Site {
         &self.site
+    }
+
+    /// The CA that is free.
+    pub fn free(&self) -> &FreeSite {
+        &self.free
     }
 
     /// Notes a line for whoever reads the trace.
@@ -271,7 +286,7 @@ impl World {
     }
 
     /// An issuer for the account, of this kind.
-    fn issuer(&self, kind: &str) -> Value {
+    pub fn issuer(&self, kind: &str) -> Value {
         let root = self.site.issuers().expect("authorities").root_pem;
         let settings = self.site.settings();
         let client = &settings.clients[0];
@@ -760,7 +775,7 @@ impl World {
         });
     }
 
-    fn change_ca(&self, change: impl FnOnce(&mut SiteSettings)) {
+    pub fn change_ca(&self, change: impl FnOnce(&mut SiteSettings)) {
         let mut settings = self.site.settings();
         change(&mut settings);
         self.site.configure(settings).expect("settings that make sense");
@@ -1497,7 +1512,7 @@ fn wall(start: i64, begun: Instant) -> Timestamp {
 }
 
 /// As it is created again.
-fn anew(mut object: Value) -> Value {
+pub fn anew(mut object: Value) -> Value {
     for server_side in ["uid", "resourceVersion", "creationTimestamp"] {
         object["metadata"].as_object_mut().expect("metadata").remove(server_side);
     }
@@ -1509,7 +1524,7 @@ pub fn name(number: usize) -> String {
     ["a", "b", "c", "d"][number].to_owned()
 }
 
-fn resources(plural: &str) -> String {
+pub fn resources(plural: &str) -> String {
     format!("/apis/chancery.dev/v1alpha1/namespaces/{NAMESPACE}/{plural}")
 }
 
@@ -1547,6 +1562,17 @@ fn limits(limits: Limits) -> Value {
         .into()
 }
 
+fn free_settings() -> FreeSettings {
+    let users = ["jdoe", "ann"].map(|user| (user.to_owned(), "changeme".to_owned()));
+    FreeSettings {
+        users: users.into(),
+        min_key_bits: 256,
+        lifetime_seconds: 30 * 24 * 3600,
+        key_algorithm: KeyAlgorithm::Ecdsa,
+        ..FreeSettings::default()
+    }
+}
+
 fn settings(setting: &Setting) -> SiteSettings {
     let lifetime =
         setting.lifetime.map(|seconds| chancery::simulator::swisssign::ProductValidity {
@@ -1564,18 +1590,27 @@ fn settings(setting: &Setting) -> SiteSettings {
         ..Product::default()
     };
     let product = Product {
-        id: Some("pma-00000000-0000-4000-8000-000000000001".to_owned()),
+        name: PRODUCT_NAME.to_owned(),
+        id: Some(PRODUCTS[0].to_owned()),
         product_validity: lifetime.or_else(|| product.product_validity.clone()),
         ..product
     };
-    let another = Product {
-        name: "Another".to_owned(),
-        id: Some("pma-00000000-0000-4000-8000-000000000002".to_owned()),
-        ..product.clone()
-    };
+    let another =
+        Product { name: "Another".to_owned(), id: Some(PRODUCTS[1].to_owned()), ..product.clone() };
     SiteSettings {
         accounts: ACCOUNTS.map(|account| (account.to_owned(), "changeme".to_owned())).into(),
-        clients: vec![RaClient { products: vec![product, another], ..RaClient::default() }],
+        clients: vec![
+            RaClient {
+                id: Some(CLIENT.to_owned()),
+                products: vec![product.clone(), another],
+                ..RaClient::default()
+            },
+            RaClient {
+                name: "Another Client".to_owned(),
+                products: vec![Product { id: None, ..product }],
+                ..RaClient::default()
+            },
+        ],
         key_algorithm: KeyAlgorithm::Ecdsa,
         drop_tags: setting.drops_tags,
         search_ignores_tags: setting.ignores_tags,

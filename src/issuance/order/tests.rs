@@ -864,6 +864,51 @@ fn a_record_that_is_not_as_it_was_holds_the_order() {
 }
 
 #[test]
+fn an_order_is_followed_at_another_address_once_that_has_shown_one_of_ours() {
+    let moved = |seen: &mut Observation| {
+        seen.account.as_mut().expect("an account").name =
+            "https://new.example/ as house".to_owned();
+        seen.order.proven = false;
+    };
+    let found = |evidence| {
+        let found = Found { progress: at_ca(waiting()), evidence, created: None };
+        with(with(lost_order(), moved), |seen| seen.order.searched(Ok(Lookup::Found(vec![found]))))
+    };
+    check([
+        ("is it there?", with(lost_order(), moved), "Find"),
+        (
+            "the status alone tells of it: what is stored counts",
+            with(with(lost_order(), moved), |seen| seen.order.record = None),
+            "ReadRecord",
+        ),
+        ("it is", found(KeyEvidence::Ours), "Ordered"),
+        (
+            "for another's key it is another's",
+            found(KeyEvidence::Foreign),
+            "Held(OrderAccountSwitched)",
+        ),
+        (
+            "it is not, however often it is looked for: it is not made again",
+            with(settled(), moved),
+            "Held(OrderAccountSwitched)",
+        ),
+        (
+            "another order of ours was found there: it is the same CA",
+            with(settled(), |seen| {
+                moved(seen);
+                seen.order.proven = true;
+            }),
+            "Claim",
+        ),
+        (
+            "nothing was sent under the first claim: it is made anew",
+            with(claimed(), moved),
+            "Prepare",
+        ),
+    ]);
+}
+
+#[test]
 fn an_order_belongs_to_the_account_it_was_made_at() {
     let switched = |seen: &mut Observation| {
         seen.account.as_mut().expect("an account").name = "https://other.example/".to_owned();

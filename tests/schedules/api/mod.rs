@@ -52,6 +52,8 @@ pub use self::answer::Answer;
 pub use self::kind::Kind;
 use self::kind::Target;
 use self::read::Query;
+#[allow(unused_imports, reason = "each user of this module takes what it needs")]
+pub use self::schema::fields;
 use self::store::Store;
 pub use self::watch::Watch;
 use self::write::{Hand, Proposal};

@@ -65,6 +65,26 @@ pub(super) fn of(kind: Kind) -> &'static Schema {
     }
 }
 
+/// All fields of the specs of issuers and requests, such as `Issuer.limits.ordersPerDay`.
+pub fn fields() -> Vec<String> {
+    fn gather(schema: &Schema, path: &str, fields: &mut Vec<String>) {
+        let inner = schema.items.as_deref().filter(|items| !items.properties.is_empty());
+        let properties = &inner.unwrap_or(schema).properties;
+        if properties.is_empty() {
+            fields.push(path.to_owned());
+        }
+        for (name, one) in properties {
+            gather(one, &format!("{path}.{name}"), fields);
+        }
+    }
+    let mut fields = Vec::new();
+    for (kind, name) in [(Kind::Issuer, "Issuer"), (Kind::CertificateRequest, "CertificateRequest")]
+    {
+        gather(&of(kind).properties["spec"], name, &mut fields);
+    }
+    fields
+}
+
 fn read(yaml: &str) -> Schema {
     let mut definition: Value = serde_yaml::from_str(yaml).expect("a definition is YAML");
     let version = &mut definition["spec"]["versions"][0];
