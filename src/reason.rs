@@ -70,6 +70,10 @@ reasons! {
     SecretUnreadable
     /// The Secret of that name is somebody else's, or nothing can be put into it.
     SecretNotOurs
+    /// The Secret is given to the request, and is not what the request asks for.
+    SecretNotAdopted
+    /// A pair that was obtained elsewhere was taken over.
+    Adopted
     /// Another request has the target Secret.
     SecretNameTaken
     /// The day's orders are spent.
@@ -260,6 +264,7 @@ mod tests {
     const WORDS: &[&str] = &[
         "AccessDenied",
         "AccountChanged",
+        "Adopted",
         "AddressInvalid",
         "AddressUnknown",
         "AwaitingApproval",
@@ -335,6 +340,7 @@ mod tests {
         "SecretContended",
         "SecretMissing",
         "SecretNameTaken",
+        "SecretNotAdopted",
         "SecretNotOurs",
         "SecretNotWritten",
         "SecretUnreadable",

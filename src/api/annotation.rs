@@ -43,6 +43,9 @@ pub const ORDER_ID: &str = "chancery.dev/order-id";
 pub const ORDERS_MADE: &str = "chancery.dev/orders-made";
 /// Annotation on a record: SHA-256 over its data, which shows edits by hand.
 pub const ORDER_DIGEST: &str = "chancery.dev/order-digest";
+/// Annotation on a Secret with a pair that was obtained elsewhere: the name of the
+/// `CertificateRequest` that it is given to.
+pub const ADOPT: &str = "chancery.dev/adopt";
 /// Annotation on a `CertificateRequest`: the reference of an order that is given up. A new order
 /// may then be made in its place. On a record whose request is gone, any value allows its deletion.
 pub const RELEASE: &str = "chancery.dev/release";

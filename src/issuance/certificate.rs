@@ -1,6 +1,7 @@
 //! What there is of a certificate and what is wanted: whether what is delivered is ours and in order,
 //! whether it is due, and what is to be delivered.
 
+pub(super) mod adoption;
 mod comparison;
 pub(super) mod delivery;
 pub(super) mod key;

@@ -1,6 +1,7 @@
 //! From an observation to the one next step.
 
 use super::attempt::{contended, examined, pause, unfit_trouble};
+use super::certificate::adoption;
 use super::certificate::delivery::New;
 use super::certificate::key::Key;
 use super::certificate::reissue::{Reissue, reissue};
@@ -48,6 +49,7 @@ fn next(seen: &Observation) -> Step {
             return Step::Rest(Rest::TargetUnreadable(why.clone()));
         }
         (Standing::Foreign(why), _) => return Step::Rest(Rest::SecretNotOurs(why.clone())),
+        (Standing::Offered, _) => return adoption::step(seen),
         // Once the marker names us, it beats age.
         (Standing::Absent, Some(rival)) => {
             return Step::Rest(Rest::SecretNameTaken(rival.clone()));

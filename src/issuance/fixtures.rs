@@ -235,7 +235,12 @@ pub(super) fn kept() -> Observation {
     let start = obtained();
     let Step::Deliver(delivery) = decide(&start) else { panic!("a delivery was expected") };
     let target = written(None, &delivery, 100);
-    let outcome = Outcome::Delivered { target: target.clone(), added_roots: vec![], renewed: true };
+    let outcome = Outcome::Delivered {
+        target: target.clone(),
+        added_roots: vec![],
+        renewed: true,
+        adopted: false,
+    };
     let delivered = start.after(outcome);
     let status = describe(&delivered, &[], &Rest::Kept).status;
     Observation {
@@ -284,6 +289,7 @@ pub(super) fn written(old: Option<&Target>, delivery: &Delivery, version: u64) -
         resource_version: version.to_string(),
         kind: old.map_or_else(|| type_of(delivery).to_owned(), |old| old.kind.clone()),
         immutable: false,
+        owners: vec![],
         metadata,
         key: delivery.key.private().map(Arc::clone),
         chain: delivery.chain.clone(),

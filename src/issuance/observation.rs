@@ -52,6 +52,8 @@ pub struct Observation {
     pub delivered: Option<Vec<String>>,
     /// The delivered certificate is new, not the old one in better order.
     pub renewed: bool,
+    /// The pair that is there was obtained elsewhere, and taken over in this run.
+    pub adopted: bool,
     /// How often a delivery lost to another writer in this run.
     pub conflicts: u8,
     /// Why this run cannot go on.
@@ -195,6 +197,8 @@ pub struct Target {
     pub kind: String,
     /// It says that it cannot be changed.
     pub immutable: bool,
+    /// Its owners, each as kind with group, and name.
+    pub owners: Vec<String>,
     /// Labels and annotations.
     pub metadata: Template,
     /// The key in `tls.key`, where one can be read.
@@ -256,6 +260,8 @@ pub enum Outcome {
         added_roots: Vec<String>,
         /// The certificate is a new one.
         renewed: bool,
+        /// The pair was obtained elsewhere.
+        adopted: bool,
     },
     /// The target was changed by somebody else in between.
     Conflict,
@@ -318,6 +324,7 @@ impl Observation {
             submitted: false,
             delivered: None,
             renewed: false,
+            adopted: false,
             conflicts: 0,
             trouble: None,
             abandoned: false,
@@ -396,7 +403,8 @@ impl Observation {
                 self.obtained = Some(obtained);
             }
             Outcome::Served(certificates) => self.served = Some(certificates),
-            Outcome::Delivered { target, added_roots, renewed } => {
+            Outcome::Delivered { target, added_roots, renewed, adopted } => {
+                self.adopted = adopted;
                 self.obtained = None;
                 self.target = Some(Read::Present(target));
                 self.delivered = Some(added_roots);

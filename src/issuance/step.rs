@@ -104,6 +104,8 @@ pub enum Rest {
     TargetUnreadable(String),
     /// The target belongs to somebody else.
     SecretNotOurs(String),
+    /// The target is given to the request, and is not what it asks for.
+    NotAdopted(String),
     /// Another request has the target.
     SecretNameTaken(String),
     /// The attempt of this run failed.

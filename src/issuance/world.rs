@@ -409,6 +409,7 @@ impl World {
             target,
             added_roots: delivery.added_roots.clone(),
             renewed: delivery.renewed,
+            adopted: delivery.adopted,
         }
     }
 
@@ -445,6 +446,7 @@ impl World {
                 resource_version: version,
                 kind: "Opaque".to_owned(),
                 immutable: false,
+                owners: vec![],
                 metadata: super::Template::default(),
                 key: None,
                 chain: vec![],

@@ -16,6 +16,7 @@ mod support;
 mod world;
 
 mod admission;
+mod adoption;
 mod api_contract;
 mod api_model;
 mod ca_faults;

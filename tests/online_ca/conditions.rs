@@ -156,6 +156,7 @@ impl World {
             resource_version: (version + 1_u32).to_string(),
             kind: "kubernetes.io/tls".to_owned(),
             immutable: false,
+            owners: vec![],
             metadata: delivery.metadata.clone(),
             key: delivery.key.private().map(Arc::clone),
             chain: delivery.chain.clone(),
@@ -166,6 +167,7 @@ impl World {
             target,
             added_roots: delivery.added_roots.clone(),
             renewed: delivery.renewed,
+            adopted: delivery.adopted,
         }
     }
 

@@ -153,8 +153,9 @@ fn count(world: &World, from: From) -> usize {
 /// Whether a request is ready, and what it says.
 fn ready(world: &World, name: &str) -> (bool, String) {
     let state = world.lock();
-    let find = |namespace| state.api.object(api::Kind::CertificateRequest, namespace, name);
-    let request = find(NAMESPACE).or_else(|| find("moved"));
+    let find = |namespace, name| state.api.object(api::Kind::CertificateRequest, namespace, name);
+    let request = find(NAMESPACE, name).or_else(|| find("moved", name));
+    let request = request.or_else(|| find(NAMESPACE, "renamed"));
     let conditions = request.and_then(|request| request["status"]["conditions"].as_array());
     let ready = conditions.into_iter().flatten().find(|one| one["type"] == "Ready");
     let message = ready.and_then(|ready| ready["message"].as_str()).unwrap_or("nothing");
@@ -285,6 +286,19 @@ fn move_to_another_namespace(world: &World) -> bool {
         )
         && is_done(world, Method::POST, &in_it("issuers"), &issuer)
         && is_done(world, Method::POST, &in_it("certificaterequests"), &request)
+}
+
+/// Renames the request, and gives its Secret to the new name.
+fn rename(world: &World) -> bool {
+    let path = resources("certificaterequests");
+    let request = world.lock().api.object(api::Kind::CertificateRequest, NAMESPACE, "a").cloned();
+    let mut request = again(&request.expect("it is there"), NAMESPACE);
+    request.as_object_mut().expect("an object").remove("status");
+    request["metadata"]["name"] = "renamed".into();
+    let offer = json!({"metadata": {"annotations": {annotation::ADOPT: "renamed"}}});
+    is_done(world, Method::DELETE, &format!("{path}/a"), &Value::Null)
+        && is_done(world, Method::PATCH, &format!("{}/a-tls", secrets(NAMESPACE)), &offer)
+        && is_done(world, Method::POST, &path, &request)
 }
 
 fn widen(world: &World) -> bool {
@@ -698,6 +712,7 @@ fn rows_of_requests() -> Vec<Row> {
             is_done(world, Method::DELETE, &format!("{path}/a"), &Value::Null)
                 && is_done(world, Method::POST, &path, &request)
         }),
+        paid(&[], "request renamed, and its Secret given to the new name", Nothing, rename),
         paid(
             &[],
             "request moved to another namespace with its Secret",

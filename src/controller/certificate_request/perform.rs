@@ -410,6 +410,7 @@ pub(in crate::controller) async fn deliver(
             target: secret::target(&secret),
             added_roots: delivery.added_roots.clone(),
             renewed: delivery.renewed,
+            adopted: delivery.adopted,
         },
         // Somebody created, changed or deleted it in between: look again.
         Err(error) if matches!(error.kind, ErrorKind::Conflict | ErrorKind::NotFound) => {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::ResourceExt as _;
 use secrecy::ExposeSecret as _;
 use serde_json::json;
@@ -30,6 +31,7 @@ pub(in crate::controller) fn target(secret: &Secret) -> Target {
         resource_version: secret.resource_version().unwrap_or_default(),
         kind: secret.type_.clone().unwrap_or_else(|| "Opaque".to_owned()),
         immutable: secret.immutable.unwrap_or(false),
+        owners: secret.owner_references().iter().map(owner).collect(),
         metadata: Template {
             labels: secret.labels().clone(),
             annotations: secret.annotations().clone(),
@@ -38,6 +40,12 @@ pub(in crate::controller) fn target(secret: &Secret) -> Target {
         chain: certificates("tls.crt"),
         anchors: certificates("ca.crt"),
     }
+}
+
+/// Such as `Certificate.cert-manager.io shop`.
+fn owner(reference: &OwnerReference) -> String {
+    let group = reference.api_version.split_once('/').map_or("", |(group, _)| group);
+    format!("{}.{group} {}", reference.kind, reference.name)
 }
 
 /// The Secret that a first delivery creates.

@@ -31,6 +31,8 @@ pub struct Delivery {
     pub added_roots: Vec<String>,
     /// The certificate is a new one.
     pub renewed: bool,
+    /// The pair was obtained elsewhere.
+    pub adopted: bool,
 }
 
 /// What a new certificate was asked for with.
@@ -96,6 +98,7 @@ impl Observation {
             metadata,
             key,
             renewed,
+            adopted: false,
         }
     }
 

@@ -128,6 +128,7 @@ fn secret_altered(case: &Case<'_>) -> Option<Reissue> {
         Standing::Absent
         | Standing::Foreign(_)
         | Standing::Held(_)
+        | Standing::Offered
         | Standing::Unread
         | Standing::Unreadable(_) => None,
     }

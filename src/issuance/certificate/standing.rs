@@ -26,6 +26,8 @@ pub(in crate::issuance) enum Standing {
     Absent,
     /// It is not ours, for this reason.
     Foreign(String),
+    /// Somebody gives it to the request.
+    Offered,
     /// It is ours and does not hold what was delivered.
     Broken(&'static str),
     /// It holds a certificate and its key.
@@ -69,6 +71,7 @@ impl Standing {
             Self::Absent
             | Self::Broken(_)
             | Self::Foreign(_)
+            | Self::Offered
             | Self::Unread
             | Self::Unreadable(_) => None,
         }
@@ -108,6 +111,9 @@ impl Observation {
     }
 
     fn live_standing(&self, target: &Target) -> Standing {
+        if self.is_offered(target) {
+            return Standing::Offered;
+        }
         if let Some(why) = self.foreign(target) {
             return Standing::Foreign(why);
         }

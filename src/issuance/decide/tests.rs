@@ -70,6 +70,7 @@ fn a_first_certificate_goes_one_step_at_a_time() {
                     target,
                     added_roots: vec![],
                     renewed: true,
+                    adopted: false,
                 });
             }),
             "Kept",
@@ -1131,6 +1132,7 @@ fn what_is_delivered_is_kept_in_order() {
                 target: orderly,
                 added_roots: vec![],
                 renewed: false,
+                adopted: false,
             }),
             "Kept",
         ),
@@ -1310,7 +1312,12 @@ fn kept_for_csr(change: impl FnOnce(&mut Observation)) -> Observation {
             Some(Obtained { key: public(0), csr_names: None, candidates, purchase: purchase() });
     });
     let target = written(None, &delivery(&start), 100);
-    let outcome = Outcome::Delivered { target: target.clone(), added_roots: vec![], renewed: true };
+    let outcome = Outcome::Delivered {
+        target: target.clone(),
+        added_roots: vec![],
+        renewed: true,
+        adopted: false,
+    };
     let status = described(&start.clone().after(outcome)).status;
     let seen = Observation {
         previous: previous(&status),

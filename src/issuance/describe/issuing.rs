@@ -53,6 +53,7 @@ pub(super) fn issuing(seen: &Observation, rest: &Rest, next: Option<&NextAttempt
             format!("{why}; nothing is ordered before it can be read"),
         ),
         Rest::SecretNameTaken(rival) => name_taken(seen, rival),
+        Rest::NotAdopted(why) => say(false, Reason::SecretNotAdopted, why),
         Rest::SecretNotOurs(why) => say(false, Reason::SecretNotOurs, why),
         Rest::Submitting => submitting(seen),
         Rest::Suspended(reissue) => say(

@@ -69,6 +69,11 @@ pub(super) fn is_new(seen: &Observation, held: Option<&Held>) -> bool {
 
 fn delivered(seen: &Observation, held: Option<&Held>) -> Option<Notice> {
     let secret = &seen.request.secret_name;
+    if seen.adopted {
+        let subject = held.map(|held| named(seen, &held.certificate)).unwrap_or_default();
+        let message = format!("Secret {secret} was taken over without an order: {subject}");
+        return Some(Notice::told(Reason::Adopted, message));
+    }
     if is_new(seen, held) {
         let subject = held.map(|held| named(seen, &held.certificate)).unwrap_or_default();
         let revision = seen.previous.revision + 1;

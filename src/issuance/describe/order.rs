@@ -74,6 +74,7 @@ fn phase(rest: &Rest, before: OrderPhase) -> OrderPhase {
         | Rest::Ordered
         | Rest::RecordUnreadable(_)
         | Rest::SecretNameTaken(_)
+        | Rest::NotAdopted(_)
         | Rest::SecretNotOurs(_)
         | Rest::Suspended(_)
         | Rest::TargetUnreadable(_)

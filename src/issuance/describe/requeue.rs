@@ -60,9 +60,10 @@ fn due(
             Some(next) => next.at,
             None => pause_after(trouble.disposition, 1).and_then(later),
         },
-        Rest::RecordUnreadable(_) | Rest::SecretNotOurs(_) | Rest::TargetUnreadable(_) => {
-            later(UNREADABLE_PAUSE)
-        }
+        Rest::NotAdopted(_)
+        | Rest::RecordUnreadable(_)
+        | Rest::SecretNotOurs(_)
+        | Rest::TargetUnreadable(_) => later(UNREADABLE_PAUSE),
         // The end of an order wakes who waits for it; this is for one that nobody told of.
         Rest::Withheld(withheld) => withheld.until().or_else(|| later(WITHHELD_PAUSE)),
         Rest::Held(hold) if hold.may_pass() => later(HELD_PAUSE),

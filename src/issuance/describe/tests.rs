@@ -46,6 +46,7 @@ fn ready_before() -> Vec<Condition> {
             target: delivered_target(),
             added_roots: vec![],
             renewed: true,
+            adopted: false,
         });
     });
     described(&delivered).status.conditions
@@ -457,7 +458,7 @@ fn delivered_now(added_roots: &[&str], is_renewal: bool) -> Observation {
             crate::issuance::fixtures::issued(&crate::issuance::fixtures::key(1), start.now);
     }
     let added_roots = added_roots.iter().map(|root| (*root).to_owned()).collect();
-    start.after(Outcome::Delivered { target, added_roots, renewed: true })
+    start.after(Outcome::Delivered { target, added_roots, renewed: true, adopted: false })
 }
 
 #[test]
@@ -673,6 +674,7 @@ fn any_rest() -> impl Strategy<Value = Rest> {
         Rest::IssuerNotReady("no answer".to_owned()),
         Rest::AwaitingChange,
         Rest::TargetUnreadable("403".to_owned()),
+        Rest::NotAdopted("for other names".to_owned()),
         Rest::SecretNotOurs("not ours".to_owned()),
         Rest::SecretNameTaken("elder".to_owned()),
         Rest::BackingOff { until: now() + days(99), reissue: Some(Reissue::SecretMissing) },
@@ -703,6 +705,7 @@ fn rest_after(rest: &Rest, status: &CertificateRequestStatus) -> Rest {
         | Rest::IssuerNotReady(_)
         | Rest::Kept
         | Rest::LookedFor { .. }
+        | Rest::NotAdopted(_)
         | Rest::Ordered
         | Rest::RecordUnreadable(_)
         | Rest::SecretNameTaken(_)
@@ -726,6 +729,7 @@ proptest! {
             // The next run has delivered nothing.
             seen.delivered = None;
             seen.renewed = false;
+            seen.adopted = false;
         });
         let second = describe(&next, &first.conditions, &rest_after(&rest, &first));
         prop_assert_eq!(stored(&second.status), first);

@@ -34,7 +34,7 @@ pub(super) fn wait(seen: &Observation, rest: &Rest) -> Option<Wait> {
         }
         Rest::Ordered => before.filter(|wait| is_issued(seen) && wait.on.limit().is_none()),
         Rest::SecretNameTaken(_) => for_person(WaitsFor::SecretName),
-        Rest::SecretNotOurs(_) => for_person(WaitsFor::Secret),
+        Rest::NotAdopted(_) | Rest::SecretNotOurs(_) => for_person(WaitsFor::Secret),
         Rest::Withheld(withheld) => Some(Wait { on: limit(withheld), needs_person: false }),
         Rest::Abandoned
         | Rest::BackingOff { .. }

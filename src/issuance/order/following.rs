@@ -69,6 +69,7 @@ fn is_of_use(rest: &Rest) -> bool {
             | Rest::Held(Hold::ForeignKey { .. } | Hold::Unusable(_))
             | Rest::Ordered
             | Rest::RecordUnreadable(_)
+            | Rest::NotAdopted(_)
             | Rest::SecretNotOurs(_)
             | Rest::TargetUnreadable(_)
     )
