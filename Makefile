@@ -74,6 +74,10 @@ SEED ?=
 schedules: tools ## Run the operator through N schedules in which everything goes wrong, or tell the one of SEED
 	$(if $(SEED),$(SCHEDULES) -- replay $(SEED),$(MANY) -- random $(FROM) $(N))
 
+.PHONY: edits
+edits: tools ## Print what an edit of each field of issuers, credentials and requests costs
+	$(SCHEDULES) -- edits
+
 .PHONY: exhaustion
 exhaustion: tools ## Run the operator through all schedules in which one thing goes wrong, or two
 	$(MANY) -- exhaust
