@@ -39,8 +39,8 @@ pub trait CertificateAuthority: Send + Sync {
     /// Whether the CA can be reached. Cheap, and authenticated where the CA has such a call.
     async fn check(&self) -> Result<AccountReport, Error>;
 
-    /// Id of the client that the account stands for, once the CA has told it.
-    fn client_id(&self) -> Option<String> {
+    /// The client that the account stands for, once the CA has told it.
+    fn client(&self) -> Option<tenant::Client> {
         None
     }
 

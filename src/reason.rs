@@ -264,9 +264,9 @@ mod tests {
     const WORDS: &[&str] = &[
         "AccessDenied",
         "AccountChanged",
-        "Adopted",
         "AddressInvalid",
         "AddressUnknown",
+        "Adopted",
         "AwaitingApproval",
         "AwaitingOwner",
         "BundleUnreadable",

@@ -43,6 +43,7 @@ pub(super) use self::kind::KIND;
 use self::products::ChosenBy;
 use self::search::{Likeness, Ours};
 use self::wire::{CLIENT, IssueRequest, NAME_TAG, Overrides, SearchOrders};
+use super::tenant;
 use super::{
     AccountReport, Blocks, Capabilities, CertificateAuthority, Found, KeyEvidence, Lookup,
     OpenOrder, Order, Permit, Phase, Progress, Submitted, Wanted,
@@ -79,6 +80,7 @@ pub struct SwissSign {
 /// The client that the Issuer means, as the API told it last.
 struct Resolved {
     client: String,
+    name: Option<String>,
     /// Where the API lists them.
     products: Option<Vec<wire::Product>>,
 }
@@ -171,7 +173,9 @@ impl SwissSign {
         };
         let client = found.uuid.filter(|id| wire::is_id(CLIENT, id));
         let client = client.ok_or_else(|| no_client(&products::client_words(wanted)))?;
-        let resolved = Arc::new(Resolved { client, products: found.products });
+        // It becomes a part of one line of text.
+        let name = found.name.filter(|name| !name.contains(char::is_control) && name.len() <= 256);
+        let resolved = Arc::new(Resolved { client, name, products: found.products });
         let mut account = self.account.lock().unwrap_or_else(PoisonError::into_inner);
         *account = Some(Arc::clone(&resolved));
         Ok(resolved)
@@ -441,9 +445,12 @@ impl CertificateAuthority for SwissSign {
         Ok(AccountReport { remarks, product: product.uuid })
     }
 
-    fn client_id(&self) -> Option<String> {
+    fn client(&self) -> Option<tenant::Client> {
         let known = self.account.lock().unwrap_or_else(PoisonError::into_inner);
-        known.as_ref().map(|known| known.client.clone())
+        known.as_ref().map(|known| tenant::Client {
+            id: Some(known.client.clone()),
+            name: known.name.clone(),
+        })
     }
 
     async fn product(&self, blocks: &Blocks) -> Result<Option<String>, Error> {

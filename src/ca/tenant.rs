@@ -5,7 +5,7 @@
 //!
 //! | line | written |
 //! | --- | --- |
-//! | `URL, client ID` | where a CA has clients, once the id is known |
+//! | `URL, client ID (NAME)` | where a CA has clients; without the name where only the id is known |
 //! | `URL, client NAME` | as long as the name alone is known |
 //! | `URL as USER, client ID or NAME` | by earlier versions: the user is no part of the tenant |
 //! | `URL as USER` | where the user is whom certificates are for |
@@ -23,10 +23,19 @@ pub struct Tenant {
 /// Whom certificates are for.
 #[derive(Clone, Debug, Eq, PartialEq)]
 enum Who {
-    /// A customer at the CA, by its id, or by its name where the id is not known.
-    Client(String),
+    /// A customer at the CA.
+    Client(Client),
     /// The user whose credentials are sent, if any.
     User(Option<String>),
+}
+
+/// A customer at a CA, as far as it is known.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Client {
+    /// Its id.
+    pub id: Option<String>,
+    /// Its name.
+    pub name: Option<String>,
 }
 
 /// How two tenants stand to each other.
@@ -42,11 +51,45 @@ pub enum Relation {
     Unknown,
 }
 
+impl Client {
+    /// From its words in a line.
+    fn parse(words: &str) -> Self {
+        let (id, rest) = words.split_once(' ').unwrap_or((words, ""));
+        if !is_id(id) {
+            return Self { id: None, name: Some(words.to_owned()) };
+        }
+        let name = rest.strip_prefix('(').and_then(|rest| rest.strip_suffix(')'));
+        Self { id: Some(id.to_owned()), name: name.map(str::to_owned) }
+    }
+
+    /// With what another knows of the same client.
+    fn with(self, other: &Self) -> Self {
+        match self.relation(other) {
+            // What a person wrote is kept.
+            Relation::Same => Self {
+                id: self.id.or_else(|| other.id.clone()),
+                name: self.name.or_else(|| other.name.clone()),
+            },
+            Relation::Moved | Relation::Other | Relation::Unknown => self,
+        }
+    }
+
+    /// As if both were at one address.
+    fn relation(&self, other: &Self) -> Relation {
+        match (&self.id, &other.id) {
+            (Some(one), Some(two)) if one == two => Relation::Same,
+            (Some(_), Some(_)) => Relation::Other,
+            _ if self.name.is_some() && self.name == other.name => Relation::Same,
+            _ => Relation::Unknown,
+        }
+    }
+}
+
 impl Tenant {
-    /// A customer of the CA at `site`, by id or name.
+    /// A customer of the CA at `site`.
     #[must_use]
-    pub fn client(site: &str, client: &str) -> Self {
-        Self { site: site.to_owned(), who: Who::Client(client.to_owned()) }
+    pub fn client(site: &str, client: Client) -> Self {
+        Self { site: site.to_owned(), who: Who::Client(client) }
     }
 
     /// The user of the CA at `site`, who is whom certificates are for.
@@ -64,29 +107,30 @@ impl Tenant {
             None => (line, ""),
         };
         match rest.rsplit_once(CLIENT) {
-            Some((_, client)) => Self::client(site, client),
+            Some((_, client)) => Self::client(site, Client::parse(client)),
             None => Self::user(site, rest.strip_prefix(" as ")),
         }
     }
 
-    /// The same, with the id of its client where only the name was known.
+    /// The same, with what the CA says of its client.
     #[must_use]
-    pub fn with_id(self, id: Option<&str>) -> Self {
-        match (&self.who, id) {
-            (Who::Client(client), Some(id)) if !is_id(client) => Self::client(&self.site, id),
-            _ => self,
+    pub fn with_client(self, told: Option<&Client>) -> Self {
+        match (self.who, told) {
+            (Who::Client(client), Some(told)) => {
+                Self { site: self.site, who: Who::Client(client.with(told)) }
+            }
+            (who, _) => Self { site: self.site, who },
         }
     }
 
-    /// The same, with the id that `line` has for the same client.
+    /// The same, with what `line` says of the same client at the same address.
     #[must_use]
-    pub fn with_id_of(self, line: &str) -> Self {
-        let known = Self::parse(line);
-        match known.who {
-            Who::Client(id) if is_id(&id) && same_site(&known.site, &self.site) => {
-                self.with_id(Some(&id))
+    pub fn with_client_of(self, line: &str) -> Self {
+        match Self::parse(line) {
+            Self { site, who: Who::Client(known) } if same_site(&site, &self.site) => {
+                self.with_client(Some(&known))
             }
-            Who::Client(_) | Who::User(_) => self,
+            _ => self,
         }
     }
 
@@ -95,16 +139,13 @@ impl Tenant {
     pub fn relation(&self, other: &Self) -> Relation {
         let is_same_site = same_site(&self.site, &other.site);
         match (&self.who, &other.who) {
-            (Who::Client(one), Who::Client(two)) if one == two => {
-                match (is_same_site, is_id(one)) {
-                    (true, _) => Relation::Same,
-                    (false, true) => Relation::Moved,
-                    // Two customers of different CAs may have one name.
-                    (false, false) => Relation::Unknown,
-                }
-            }
-            (Who::Client(one), Who::Client(two)) if is_id(one) && is_id(two) => Relation::Other,
-            (Who::Client(_), Who::Client(_)) => Relation::Unknown,
+            (Who::Client(one), Who::Client(two)) => match one.relation(two) {
+                Relation::Same if is_same_site => Relation::Same,
+                Relation::Same if one.id.is_some() && two.id.is_some() => Relation::Moved,
+                // Two customers of different CAs may have one name.
+                Relation::Same => Relation::Unknown,
+                relation => relation,
+            },
             (Who::User(one), Who::User(two)) if one == two => {
                 if is_same_site {
                     Relation::Same
@@ -137,6 +178,16 @@ pub fn relation(one: &str, other: &str) -> Relation {
 #[must_use]
 pub fn is_same(one: &str, other: &str) -> bool {
     relation(one, other) == Relation::Same
+}
+
+impl fmt::Display for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (&self.id, &self.name) {
+            (Some(id), Some(name)) => write!(f, "{id} ({name})"),
+            (Some(one), None) | (None, Some(one)) => f.write_str(one),
+            (None, None) => f.write_str("none"),
+        }
+    }
 }
 
 impl fmt::Display for Tenant {
@@ -178,31 +229,41 @@ mod tests {
     const ID: &str = "cli-11111111-2222-4333-8444-555555555555";
     const OTHER_ID: &str = "cli-11111111-2222-4333-8444-666666666666";
 
+    fn client(id: Option<&str>, name: Option<&str>) -> Client {
+        Client { id: id.map(str::to_owned), name: name.map(str::to_owned) }
+    }
+
     #[test]
     fn who_is_the_same() {
         use Relation::{Moved, Other, Same, Unknown};
-        let client = |site: &str, client: &str| Tenant::client(site, client).to_string();
+        let by_id = |site: &str, id: &str| Tenant::client(site, client(Some(id), None)).to_string();
+        let named =
+            |site: &str, name: &str| Tenant::client(site, client(None, Some(name))).to_string();
+        let whole = |name: &str| Tenant::client(SITE, client(Some(ID), Some(name))).to_string();
         let old = |user: &str, client: &str| format!("{SITE} as {user}, client {client}");
         let user = |user| Tenant::user(SITE, user).to_string();
-        let ours = client(SITE, ID);
+        let ours = by_id(SITE, ID);
         let rows = [
             ("the same", ours.clone(), ours.clone(), Same),
             ("another user of before", old("a", ID), ours.clone(), Same),
+            ("by name before, by id and name now", old("a", "Shop AG"), whole("Shop AG"), Same),
+            ("a name with brackets", old("a", "Shop (AG)"), whole("Shop (AG)"), Same),
+            ("renamed at the CA", whole("Shop AG"), whole("Store AG"), Same),
             ("two users of before", old("a", "Shop AG"), old("b", "Shop AG"), Same),
             ("a user with a comma", old("a, client x", ID), ours.clone(), Same),
-            ("a slash at the end", client("https://ra.example/ra/", ID), ours.clone(), Same),
-            ("the default port", client("https://ra.example:443/ra", ID), ours.clone(), Same),
-            ("another case", client("HTTPS://RA.Example/ra", ID), ours.clone(), Same),
-            ("another host", client("https://ra2.example/ra", ID), ours.clone(), Moved),
-            ("another port", client("https://ra.example:8443/ra", ID), ours.clone(), Moved),
-            ("another path", client("https://ra.example/b", ID), ours.clone(), Moved),
-            ("another client", client(SITE, OTHER_ID), ours.clone(), Other),
-            ("a name, and an id", client(SITE, "Shop AG"), ours.clone(), Unknown),
-            ("two names", client(SITE, "Shop AG"), client(SITE, "Shop GmbH"), Unknown),
+            ("a slash at the end", by_id("https://ra.example/ra/", ID), ours.clone(), Same),
+            ("the default port", by_id("https://ra.example:443/ra", ID), ours.clone(), Same),
+            ("another case", by_id("HTTPS://RA.Example/ra", ID), ours.clone(), Same),
+            ("another host", by_id("https://ra2.example/ra", ID), ours.clone(), Moved),
+            ("another port", by_id("https://ra.example:8443/ra", ID), ours.clone(), Moved),
+            ("another path", by_id("https://ra.example/b", ID), ours.clone(), Moved),
+            ("another client", by_id(SITE, OTHER_ID), ours.clone(), Other),
+            ("a name, and an id", named(SITE, "Shop AG"), ours.clone(), Unknown),
+            ("two names", named(SITE, "Shop AG"), named(SITE, "Shop GmbH"), Unknown),
             (
                 "one name at two CAs",
-                client("https://ra2.example/ra", "Shop AG"),
-                client(SITE, "Shop AG"),
+                named("https://ra2.example/ra", "Shop AG"),
+                named(SITE, "Shop AG"),
                 Unknown,
             ),
             ("a user and a client", user(Some("jdoe")), ours, Other),
@@ -228,15 +289,19 @@ mod tests {
 
     #[test]
     fn an_id_is_learned_and_never_exchanged() {
-        let named = Tenant::client(SITE, "Shop AG");
-        assert_eq!(named.clone().with_id(Some(ID)), Tenant::client(SITE, ID));
-        assert_eq!(named.clone().with_id(None), named);
-        assert_eq!(Tenant::client(SITE, ID).with_id(Some(OTHER_ID)), Tenant::client(SITE, ID));
-        let line = Tenant::client(SITE, ID).to_string();
-        assert_eq!(named.clone().with_id_of(&line), Tenant::client(SITE, ID));
-        let elsewhere = Tenant::client("https://ra2.example/", ID).to_string();
-        assert_eq!(named.clone().with_id_of(&elsewhere), named, "that of another CA");
+        let at_site = |id, name| Tenant::client(SITE, client(id, name));
+        let named = at_site(None, Some("Shop AG"));
+        let whole = at_site(Some(ID), Some("Shop AG"));
+        let told = client(Some(ID), Some("Shop AG"));
+        assert_eq!(named.clone().with_client(Some(&told)), whole);
+        assert_eq!(named.clone().with_client(None), named);
+        assert_eq!(at_site(Some(ID), None).with_client(Some(&told)), whole);
+        let other = client(Some(OTHER_ID), Some("Shop AG"));
+        assert_eq!(at_site(Some(ID), None).with_client(Some(&other)), at_site(Some(ID), None));
+        assert_eq!(named.clone().with_client_of(&whole.to_string()), whole);
+        let elsewhere = Tenant::client("https://ra2.example/", told).to_string();
+        assert_eq!(named.clone().with_client_of(&elsewhere), named, "that of another CA");
         let user = Tenant::user(SITE, Some("jdoe"));
-        assert_eq!(user.clone().with_id_of(&line), user);
+        assert_eq!(user.clone().with_client_of(&whole.to_string()), user);
     }
 }

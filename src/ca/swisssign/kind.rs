@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use super::{FIELD, NAME, SwissSign};
-use crate::api::{CertificateRequestSpec, IssuerSpec, SwissSign as Settings};
+use crate::api::{CertificateRequestSpec, IssuerSpec, SwissSign as Settings, SwissSignClient};
 use crate::ca::CertificateAuthority;
 use crate::ca::kind::{AccountSettings, Asked, Kind, Opening, host_of};
-use crate::ca::tenant::Tenant;
+use crate::ca::tenant::{Client, Tenant};
 use crate::outside::Error;
 use crate::outside::credentials::{self, Credentials};
 
@@ -49,8 +49,8 @@ impl AccountSettings for Settings {
 
     /// Whoever may order for a client does it for that client.
     fn tenant(&self, _: Option<&Credentials>) -> Tenant {
-        let client = self.client.id.as_ref().or(self.client.name.as_ref());
-        Tenant::client(&self.url, client.map_or("none", String::as_str))
+        let SwissSignClient { id, name } = self.client.clone();
+        Tenant::client(&self.url, Client { id, name })
     }
 
     fn has_records(&self) -> bool {

@@ -78,7 +78,7 @@ pub(in crate::controller) struct Account {
 impl Account {
     /// In one line, without secrets.
     pub(in crate::controller) fn name(&self) -> String {
-        self.tenant.clone().with_id(self.ca.client_id().as_deref()).to_string()
+        self.tenant.clone().with_client(self.ca.client().as_ref()).to_string()
     }
 
     /// Whether this stands for the tenant that something was meant for.
@@ -350,7 +350,7 @@ impl Accounts {
         let tls = TlsSettings { roots, identity };
         let tenant = settings.tenant(credentials.as_ref());
         let tenant = match &issuer.account {
-            Some(known) => tenant.with_id_of(known),
+            Some(known) => tenant.with_client_of(known),
             None => tenant,
         };
         let pace = self.pace(issuer);
