@@ -197,6 +197,7 @@ pub(super) fn account() -> Account {
             ..Capabilities::default()
         },
         anchors: vec![pki().root.certificate()],
+        preferred_root: None,
         add_served_roots: false,
         credentials: None,
     }

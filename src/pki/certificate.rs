@@ -320,7 +320,7 @@ pub fn contains_private_key(text: &[u8]) -> bool {
     text.windows(MARKER.len()).any(|window| window == MARKER)
 }
 
-fn from_block(block: &pem::Block<'_>) -> Result<Option<Certificate>, PemError> {
+pub(super) fn from_block(block: &pem::Block<'_>) -> Result<Option<Certificate>, PemError> {
     let is_trusted = block.label == b"TRUSTED CERTIFICATE";
     if !is_trusted && block.label != b"CERTIFICATE" && block.label != b"X509 CERTIFICATE" {
         return Ok(None);

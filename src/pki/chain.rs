@@ -153,7 +153,7 @@ pub enum Unfit {
     },
 }
 
-fn named(name: &str) -> &str {
+pub(super) fn named(name: &str) -> &str {
     if name.is_empty() { "an empty name" } else { name }
 }
 
@@ -235,6 +235,14 @@ fn check_leaf(leaf: &Certificate, expected: &Expected<'_>) -> Result<(), Unfit> 
     Ok(())
 }
 
+/// Says why TLS clients that are built on rustls refuse a chain that is right, the leaf first, where
+/// they do. `anchor` is the one at which it ends.
+#[must_use]
+pub fn rustls_refusal(chain: &[Certificate], anchor: Option<&Certificate>) -> Option<String> {
+    let chain: Vec<&Certificate> = chain.iter().collect();
+    search::rustls_refusal(&chain, anchor?)
+}
+
 /// Is this the root that a person means: by its SHA-256 fingerprint, with or without colons, or by its
 /// subject as it is shown here?
 #[must_use]
@@ -245,6 +253,12 @@ pub fn is_root(certificate: &Certificate, named: &str) -> bool {
     };
     digits.trim().eq_ignore_ascii_case(certificate.fingerprint_sha256())
         || subject(named) == subject(certificate.subject())
+}
+
+/// Says why the TLS stack would not take this certificate as an anchor, if so: completes the sentence
+/// "it ...".
+pub(super) fn unfit_as_anchor(certificate: &Certificate) -> Option<String> {
+    webpki::anchor_from_trusted_cert(&certificate.der().into()).err().map(|error| flaw(&error))
 }
 
 /// Says why webpki would not take this certificate as an intermediate, if so.

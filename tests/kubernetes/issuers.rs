@@ -410,13 +410,13 @@ async fn bundles_that_cannot_be_used_are_named_and_never_repeated() {
             Some(
                 json!({"ca.crt": "-----BEGIN CERTIFICATE-----\nc2VjcmV0LW1hdGVyaWFs\n-----END CERTIFICATE-----\n"}),
             ),
-            "(spec.trust.bundle) cannot be read",
+            "(spec.trust.bundle) holds no certificate that can be used: block 1",
         ),
         (
             "bundle-cut",
             "ConfigMap",
             Some(json!({"ca.crt": "-----BEGIN CERTIFICATE-----\nc2VjcmV0LW1hdGVyaWFs"})),
-            "(spec.trust.bundle) cannot be read",
+            "(spec.trust.bundle) holds no certificate that can be used: block 1",
         ),
         ("bundle-key", "Secret", Some(json!({"ca.crt": key})), "(spec.trust.bundle)"),
     ];

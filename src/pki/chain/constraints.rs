@@ -68,6 +68,21 @@ impl<'a> Constraints<'a> {
         all.filter_map(base).any(|base| !base.is_webpkis())
     }
 
+    /// Does webpki refuse every chain with these certificates below? It refuses directory names
+    /// whatever they say, and of the kinds that it does not judge the names that are there.
+    pub(super) fn are_refused_by_webpki(&self, below: &[&Certificate]) -> bool {
+        let has = |kind: u32| {
+            below.iter().any(|one| {
+                let names = one.extension(ID_CE_SUBJECT_ALT_NAME).map(general_names);
+                names.is_some_and(|names| {
+                    names.unwrap_or_default().iter().any(|name| name.kind == kind)
+                })
+            })
+        };
+        let mut all = self.permitted.iter().chain(&self.excluded).filter_map(base);
+        all.any(|base| base.kind == DIRECTORY_NAME || !base.is_webpkis() && has(base.kind))
+    }
+
     /// The contents of a NameConstraints with nothing but what webpki judges. `None` where nothing is
     /// left.
     pub(super) fn for_webpki(&self) -> Option<Vec<u8>> {

@@ -122,17 +122,14 @@ impl<'a> Search<'a> {
     /// Finds the best path to one of `anchors`.
     pub(super) fn path_to(&self, anchors: &[&'a Certificate]) -> Result<VerifiedChain, NoPath> {
         let (vouched, is_complete) = self.vouched(anchors);
-        let (path, rustls_refusal) = match self.plain(anchors, &vouched) {
-            Ok(path) => (path, None),
-            Err(error) => {
-                let error = if is_complete { error } else { NoPath::TooMany };
-                let path = self.beside(anchors, &vouched).ok_or(error)?;
-                let refusal = self.rustls_refusal(&path);
-                (path, refusal)
-            }
-        };
+        let path = self.plain(anchors, &vouched).or_else(|error| {
+            let error = if is_complete { error } else { NoPath::TooMany };
+            self.beside(anchors, &vouched).ok_or(error)
+        })?;
+        let signed: Vec<&Certificate> =
+            std::iter::once(self.leaf).chain(path.intermediates.iter().copied()).collect();
         Ok(VerifiedChain {
-            rustls_refusal,
+            rustls_refusal: rustls_refusal(&signed, path.anchor),
             leaf: self.leaf.clone(),
             intermediates: path.intermediates.into_iter().cloned().collect(),
             anchor: path.anchor.clone(),
@@ -396,29 +393,28 @@ impl<'a> Search<'a> {
         );
         !matches!(verified, Err(webpki::Error::NameConstraintViolation))
     }
+}
 
-    /// What of a path do TLS clients refuse that are built on rustls?
-    fn rustls_refusal(&self, path: &Path<'_>) -> Option<String> {
-        let leaf = [self.leaf];
-        let mut signed = leaf.iter().chain(&path.intermediates);
-        let null = signed.find(|one| signature::has_null_parameters(one));
-        if let Some(one) = null {
-            return Some(format!(
-                "clients built on rustls refuse this chain, because {} is signed with ECDSA and has \
-                 NULL for the parameters of that; those built on OpenSSL and Go take it",
-                super::identified(one)
-            ));
-        }
-        let constraining = path.intermediates.iter().copied().chain([path.anchor]).find(|one| {
-            let constraints = Constraints::of(one).and_then(Result::ok);
-            constraints.is_some_and(|constraints| constraints.are_beyond_webpki())
-        })?;
-        Some(format!(
-            "clients built on rustls, and some built on Go, refuse this chain, because {} constrains \
-             names that they do not judge, such as directory names; those built on OpenSSL take it",
-            super::identified(constraining)
-        ))
+/// What do TLS clients that are built on rustls refuse of a chain, from the leaf upwards, that is right?
+pub(super) fn rustls_refusal(chain: &[&Certificate], anchor: &Certificate) -> Option<String> {
+    if let Some(one) = chain.iter().find(|one| signature::has_null_parameters(one)) {
+        return Some(format!(
+            "clients built on rustls refuse this chain, because {} is signed with ECDSA and has NULL \
+             for the parameters of that; those built on OpenSSL and Go take it",
+            super::identified(one)
+        ));
     }
+    let above = chain.iter().copied().chain([anchor]).enumerate().skip(1);
+    let mut constraining = above.filter(|(place, one)| {
+        let constraints = Constraints::of(one).and_then(Result::ok);
+        constraints.is_some_and(|constraints| constraints.are_refused_by_webpki(&chain[..*place]))
+    });
+    let (_, one) = constraining.next()?;
+    Some(format!(
+        "clients built on rustls, and some built on Go, refuse this chain, because {} constrains names \
+         that they do not judge, such as directory names; those built on OpenSSL take it",
+        super::identified(one)
+    ))
 }
 
 /// The certificates that can be intermediates and that names connect with the leaf, in no more steps
