@@ -850,6 +850,31 @@ fn what_is_delivered_is_verified_first() {
     }
 }
 
+#[test]
+fn the_chain_that_is_served_is_delivered_up_to_the_anchor_that_is_preferred() {
+    let cross = pki().stranger.cross(&pki().root, "Root");
+    let (root, stranger) = (pki().root.certificate(), pki().stranger.certificate());
+    let served = with(obtained(), |seen| {
+        seen.obtained.as_mut().expect("a certificate").candidates.push(cross.clone());
+    });
+    let rows = [
+        ("both are trusted", vec![&root, &stranger], None, &stranger, true),
+        ("the root alone", vec![&root], None, &root, false),
+        ("the root is preferred", vec![&root, &stranger], Some("CN=Root"), &root, false),
+    ];
+    for (name, anchors, preferred, anchor, is_long) in rows {
+        let seen = with(served.clone(), |seen| {
+            let account = seen.account.as_mut().expect("an account");
+            account.anchors = anchors.into_iter().cloned().collect();
+            account.preferred_root = preferred.map(str::to_owned);
+        });
+        let delivery = delivery(&seen);
+        assert_eq!(delivery.anchors.first(), Some(anchor), "{name}");
+        assert_eq!(delivery.chain.contains(&cross), is_long, "{name}");
+        assert_eq!(delivery.chain.len(), if is_long { 3 } else { 2 }, "{name}");
+    }
+}
+
 /// Some CAs do not backdate, and their clocks are ahead.
 #[test]
 fn a_certificate_from_the_future_waits_while_there_is_one_that_is_valid() {
