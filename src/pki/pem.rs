@@ -221,6 +221,7 @@ mod tests {
     }
 
     /// Each is looked at once: a megabyte of them takes no longer than one of anything else.
+    #[expect(clippy::disallowed_methods, reason = "how long it takes is what is tested")]
     #[test]
     fn a_megabyte_of_mentions_is_read_at_once() {
         let lines = "-----BEGIN A----- x ".repeat(50_000);

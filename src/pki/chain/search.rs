@@ -345,9 +345,8 @@ impl<'a> Search<'a> {
         below: &[&'a Certificate],
     ) -> Option<String> {
         let whose = super::identified(authority);
-        let constraints = match Constraints::of(authority)? {
-            Ok(constraints) => constraints,
-            Err(_) => return Some(format!("{whose} has name constraints that cannot be read")),
+        let Ok(constraints) = Constraints::of(authority)? else {
+            return Some(format!("{whose} has name constraints that cannot be read"));
         };
         let lowest = below.first().copied();
         // Those of a certificate authority that has changed its key are not judged (RFC 5280 section
