@@ -294,6 +294,9 @@ fn flaw(error: &webpki::Error) -> String {
         E::UnsupportedCertVersion => "is not of X.509 version 3",
         E::EmptyEkuExtension => "has an extended key usage extension without any purpose",
         E::MaximumPathDepthExceeded => "lies more than six intermediates away from a root",
+        E::MaximumNameConstraintComparisonsExceeded => {
+            "has more names, or constrains more, than anybody compares"
+        }
         E::MaximumSignatureChecksExceeded | E::MaximumPathBuildCallsExceeded => {
             "can be reached in more ways than anybody tries"
         }

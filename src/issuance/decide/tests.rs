@@ -884,6 +884,7 @@ fn a_certificate_from_the_future_waits_while_there_is_one_that_is_valid() {
             seen.obtained = Some(Obtained {
                 key: key(1).into(),
                 csr_names: None,
+                purchase: purchase(),
                 candidates: issued(&key(1), from),
             });
         })

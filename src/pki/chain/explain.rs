@@ -5,7 +5,7 @@
 
 use super::super::Certificate;
 use super::search::{LONGEST, NoPath, SIGNATURES, Search};
-use super::{Unfit, flaw, identified, purposes, signature, unusable};
+use super::{Unfit, flaw, identified, signature, unusable};
 
 /// So many roots of one name are tried before none is proposed.
 const PINS: usize = 16;
@@ -36,6 +36,13 @@ impl<'a> Search<'a> {
             && let Ok(chain) = self.path_to(not_valid)
         {
             return Unfit::AnchorNotValid { anchor: chain.anchor, pin };
+        }
+        if let NoPath::Purpose(intermediate) = error {
+            let reason = format!(
+                "the intermediate {intermediate} is not for TLS, by its extended key usage, and the \
+                 certificate is"
+            );
+            return Unfit::Refused { reason, pin };
         }
         if let Some(reason) = self.broken(&links, anchors, error) {
             return Unfit::Refused { reason, pin };
@@ -137,19 +144,18 @@ impl<'a> Search<'a> {
                 None => self.unusable_issuer(last),
             };
         };
-        self.rule_broken(links, anchor, 0)
-            .or_else(|| {
-                let forbidding = purposes::forbidding(self.leaf, links)?;
-                Some(format!(
-                    "the intermediate {} is not for TLS, by its extended key usage, and the \
-                     certificate is",
-                    identified(forbidding)
-                ))
-            })
-            .or_else(|| match error {
-                NoPath::Refused(webpki::Error::UnknownIssuer) | NoPath::TooMany => None,
-                NoPath::Refused(error) => Some(format!("a certificate in it {}", flaw(error))),
-            })
+        // What was too much for webpki is not tried again.
+        if let NoPath::Refused(error) = error
+            && *error == webpki::Error::MaximumNameConstraintComparisonsExceeded
+        {
+            return Some(format!("a certificate in it {}", flaw(error)));
+        }
+        self.rule_broken(links, anchor, 0).or_else(|| match error {
+            NoPath::Refused(webpki::Error::UnknownIssuer)
+            | NoPath::Purpose(_)
+            | NoPath::TooMany => None,
+            NoPath::Refused(error) => Some(format!("a certificate in it {}", flaw(error))),
+        })
     }
 
     fn unusable_issuer(&self, last: &Certificate) -> Option<String> {

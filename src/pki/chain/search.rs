@@ -88,6 +88,8 @@ struct End<'a> {
 pub(super) enum NoPath {
     /// webpki's last word.
     Refused(webpki::Error),
+    /// There are paths, and this certificate on the first of them is not for TLS, as the leaf is.
+    Purpose(String),
     /// More than [`SIGNATURES`] certificates claim to be issued by those that belong to the anchors.
     TooMany,
 }
@@ -124,7 +126,10 @@ impl<'a> Search<'a> {
         let (vouched, is_complete) = self.vouched(anchors);
         let path = self.plain(anchors, &vouched).or_else(|error| {
             let error = if is_complete { error } else { NoPath::TooMany };
-            self.beside(anchors, &vouched).ok_or(error)
+            let mut all = anchors.iter().copied().chain(vouched.iter().map(|one| one.certificate));
+            let is_odd = signature::has_null_parameters(self.leaf)
+                || all.any(|one| signature::has_null_parameters(one) || is_beyond_webpki(one));
+            is_odd.then(|| self.beside(anchors, &vouched)).flatten().ok_or(error)
         })?;
         let signed: Vec<&Certificate> =
             std::iter::once(self.leaf).chain(path.intermediates.iter().copied()).collect();
@@ -191,7 +196,16 @@ impl<'a> Search<'a> {
             intermediates: steps.into_iter().map(|step| intermediates[step]).collect(),
             anchor: trusted[end].0,
         });
-        self.best(paths).ok_or(NoPath::Refused(webpki::Error::UnknownIssuer))
+        let mut forbidding = None;
+        let paths = paths.inspect(|path| {
+            let one = || purposes::forbidding(self.leaf, &path.intermediates);
+            forbidding = forbidding.or_else(one);
+        });
+        let best = self.best(paths);
+        best.ok_or_else(|| match forbidding {
+            Some(one) => NoPath::Purpose(super::identified(one)),
+            None => NoPath::Refused(webpki::Error::UnknownIssuer),
+        })
     }
 
     /// With certificates that webpki refuses.
@@ -202,11 +216,10 @@ impl<'a> Search<'a> {
             ends.extend(End::new(anchor, None));
         }
         for (place, one) in vouched.iter().enumerate() {
-            match Constraints::of(one.certificate) {
-                Some(Ok(constraints)) if constraints.are_beyond_webpki() => {
-                    ends.extend(End::new(one.certificate, Some(place)));
-                }
-                _ => intermediates.push(one.certificate),
+            if is_beyond_webpki(one.certificate) {
+                ends.extend(End::new(one.certificate, Some(place)));
+            } else {
+                intermediates.push(one.certificate);
             }
         }
         let ders: Vec<CertificateDer<'_>> =
@@ -432,6 +445,12 @@ fn above<'a>(leaf: &'a Certificate, others: &[&'a Certificate]) -> Vec<&'a Certi
         above.extend(usable);
     }
     above
+}
+
+/// Does it constrain names of kinds that webpki does not judge?
+fn is_beyond_webpki(certificate: &Certificate) -> bool {
+    let constraints = Constraints::of(certificate).and_then(Result::ok);
+    constraints.is_some_and(|constraints| constraints.are_beyond_webpki())
 }
 
 /// One name and one key: certificates of one authority, whoever issued them.
