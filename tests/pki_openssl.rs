@@ -529,9 +529,20 @@ fn system_roots_are_taken_from_ssl_cert_file_without_those_that_are_unreadable()
     bench.build_chain("sha256");
     let unreadable = "-----BEGIN CERTIFICATE-----\naGVsbG8=\n-----END CERTIFICATE-----\n";
     let root = String::from_utf8(bench.read("root.pem")).unwrap();
-    bench.write("roots.pem", format!("{root}{unreadable}{root}"));
+    // Its outer AlgorithmIdentifier says SHA-384.
+    bench.openssl(
+        "req -x509 -newkey rsa:2048 -nodes -keyout odd.key -out odd.pem -subj /CN=Odd -sha256",
+    );
+    let mut odd = bench.certificate("odd.pem").der().to_vec();
+    let sha256_with_rsa = b"\x2a\x86\x48\x86\xf7\x0d\x01\x01\x0b";
+    let outer = odd.windows(9).rposition(|window| window == sha256_with_rsa).unwrap();
+    odd[outer + 8] = 0x0c;
+    let odd = Certificate::from_der(&odd).unwrap().to_pem();
+    bench.write("roots.pem", format!("{odd}{root}{unreadable}{root}"));
     let printed = system_roots_with(bench.path("roots.pem"));
-    assert!(printed.contains("roots 1"), "{printed}");
+    assert!(printed.contains("roots 1,"), "{printed}");
+    let remark = "of the system trust store, CN=Odd, is left out: it names two different";
+    assert!(printed.contains(remark), "{printed}");
 }
 
 #[test]

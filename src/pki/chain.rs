@@ -26,6 +26,8 @@ mod purposes;
 mod search;
 mod signature;
 
+use std::borrow::Cow;
+
 use jiff::Timestamp;
 use rustls_pki_types::CertificateDer;
 use webpki::EndEntityCert;
@@ -153,8 +155,14 @@ pub enum Unfit {
     },
 }
 
-pub(super) fn named(name: &str) -> &str {
-    if name.is_empty() { "an empty name" } else { name }
+/// A subject or issuer in a message. Certificates come from outside, and may have names without end.
+pub(super) fn named(name: &str) -> Cow<'_, str> {
+    const LONGEST: usize = 200;
+    match name.char_indices().nth(LONGEST) {
+        Some((end, _)) => Cow::Owned(format!("{}…", &name[..end])),
+        None if name.is_empty() => Cow::Borrowed("an empty name"),
+        None => Cow::Borrowed(name),
+    }
 }
 
 fn identified(certificate: &Certificate) -> String {

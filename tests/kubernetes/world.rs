@@ -331,10 +331,12 @@ impl Test {
 
     /// Waits until that revision is delivered.
     pub async fn until_revision(&self, name: &str, revision: i64) -> CertificateRequest {
-        self.until(name, &format!("at revision {revision}"), |request| {
+        let is_there = |request: &CertificateRequest| {
             request.status.as_ref().and_then(|status| status.revision) >= Some(revision)
-        })
-        .await
+        };
+        let request = self.until(name, &format!("at revision {revision}"), is_there).await;
+        self.judged(&request).await;
+        request
     }
 
     /// Waits until the condition `Issuing` has that reason; returns its message.

@@ -373,6 +373,15 @@ fn an_unknown_root_is_named_with_what_to_pin() {
 }
 
 #[test]
+fn a_name_without_end_is_cut_in_messages() {
+    let mut pki = Pki::new();
+    let issuer = Ca::root(ca_params(&"x".repeat(5000)));
+    pki.leaf = issuer.sign(&params("leaf"), &pki.key);
+    let text = pki.verify(std::slice::from_ref(&pki.leaf)).unwrap_err().to_string();
+    assert!(text.contains("xxx…,") && text.len() < 400, "{text}");
+}
+
+#[test]
 fn a_missing_intermediate_is_named() {
     let pki = Pki::new();
     let received = [pki.lower.certificate(), pki.leaf.clone()];
