@@ -15,6 +15,7 @@
 //!   unusual names. Judging is strict: what [`chain::verify`] lets through has been verified with
 //!   rustls-webpki.
 
+mod bundle;
 pub mod certificate;
 pub mod chain;
 pub mod csr;
@@ -23,10 +24,9 @@ mod name;
 pub mod names;
 mod pem;
 
-use std::collections::HashSet;
-
 use data_encoding::HEXLOWER;
 
+pub use bundle::Bundle;
 pub use certificate::{Certificate, contains_private_key, parse_pem};
 pub use key::{Error as KeyError, KeyKind, PrivateKey};
 pub use names::Names;
@@ -49,25 +49,25 @@ pub enum Error {
 /// Returns the root certificates that the operating system trusts, without duplicates.
 ///
 /// Reads files, so it blocks for some milliseconds; the environment variables `SSL_CERT_FILE` and
-/// `SSL_CERT_DIR` name other places to look. Certificates that cannot be decoded are left out.
+/// `SSL_CERT_DIR` name other places to look. Certificates that cannot be used are left out.
 ///
 /// # Errors
 /// [`Error::NoSystemRoots`] if nothing is left: an empty set of roots would make every later
 /// verification fail with a misleading message.
-pub fn system_roots() -> Result<Vec<Certificate>, Error> {
+pub fn system_roots() -> Result<Bundle, Error> {
     let found = rustls_native_certs::load_native_certs();
-    let mut seen = HashSet::new();
-    let roots: Vec<Certificate> = found
-        .certs
-        .iter()
-        .filter_map(|der| Certificate::from_der(der).ok())
-        .filter(|root| seen.insert(root.clone()))
-        .collect();
-    if roots.is_empty() {
+    let bundle = Bundle::of(found.certs.iter().enumerate().map(|(place, der)| {
+        let place = format!("certificate {} of the system trust store", place + 1);
+        match Certificate::from_der(der) {
+            Ok(certificate) => Ok((place, certificate)),
+            Err(error) => Err(format!("{place} is left out: {error}")),
+        }
+    }));
+    if bundle.anchors.is_empty() {
         let unreadable = found.errors.iter().find_map(unreadable_path);
         return Err(Error::NoSystemRoots { unreadable });
     }
-    Ok(roots)
+    Ok(bundle)
 }
 
 /// Names the file that could not be read. Decoding errors are left out: their texts may quote data.

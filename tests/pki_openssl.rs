@@ -6,6 +6,11 @@
     reason = "openssl judges by the real time, and a test that cannot go on has failed"
 )]
 
+#[path = "pki_openssl/chains.rs"]
+mod chains;
+#[path = "support/judges.rs"]
+mod judges;
+
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
@@ -415,12 +420,49 @@ fn a_version_1_root_is_offered_for_pinning() {
     assert_eq!(chain::verify(&received, &expected), Err(Unfit::NoAnchors { pin }));
 }
 
+/// What is not supported is said so by its name, and in which certificate it stands.
+#[test]
+fn what_is_not_supported_is_named() {
+    let bench = Bench::new();
+    bench.openssl("req -new -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout leaf.key -out leaf.csr -subj /CN=leaf");
+    bench.write("leaf.ext", "subjectAltName=DNS:a.example.org");
+    let rows = [
+        ("ec -pkeyopt ec_paramgen_curve:brainpoolP256r1", "sha256", "ECDSA on brainpoolP256r1"),
+        ("ec -pkeyopt ec_paramgen_curve:secp256k1", "sha256", "ECDSA on secp256k1"),
+        ("ec -pkeyopt ec_paramgen_curve:P-256", "sha1", "ECDSA with SHA-1"),
+        ("rsa:2048", "sha1", "SHA-1 with RSA"),
+        ("rsa:2048", "md5", "MD5 with RSA"),
+        ("rsa:1024", "sha256", "an RSA key of 1024 bits"),
+        ("ed448", "sha256", "Ed448"),
+    ];
+    for (kind, digest, says) in rows {
+        bench.openssl(&format!(
+            "req -x509 -newkey {kind} -nodes -keyout root.key -out root.pem -subj /CN=Root -days 9 -addext basicConstraints=critical,CA:TRUE"
+        ));
+        let digest = if kind == "ed448" { String::new() } else { format!("-{digest}") };
+        bench.openssl(&format!(
+            "x509 -req -in leaf.csr -CA root.pem -CAkey root.key -set_serial 2 -days 9 {digest} -out leaf.pem -extfile leaf.ext"
+        ));
+        let key = PrivateKey::from_pem(&bench.read("leaf.key")).unwrap();
+        let expected = Expected {
+            spki_der: key.spki_der(),
+            names: &Names::default(),
+            anchors: &[bench.certificate("root.pem")],
+            further_intermediates: &[],
+            now: Timestamp::now(),
+        };
+        let unfit = chain::verify(&[bench.certificate("leaf.pem")], &expected).unwrap_err();
+        let text = unfit.to_string();
+        assert!(text.contains(says) && text.contains("CN=leaf (SHA-256"), "{kind}: {text}");
+    }
+}
+
 #[test]
 fn a_sha1_signature_is_refused() {
     let bench = Bench::new();
     bench.build_chain("sha1");
     let unfit = bench.verify_chain().unwrap_err();
-    assert!(unfit.to_string().contains("such as SHA-1"), "{unfit}");
+    assert!(unfit.to_string().contains("is signed with SHA-1 with RSA"), "{unfit}");
 }
 
 #[test]
@@ -466,7 +508,7 @@ fn files_as_openssl_writes_them_are_read() {
 #[ignore = "started by other tests"]
 fn print_the_system_roots() {
     match chancery::pki::system_roots() {
-        Ok(roots) => println!("roots {}", roots.len()),
+        Ok(roots) => println!("roots {}, {}", roots.anchors.len(), roots.remarks.join("; ")),
         Err(error) => println!("error {error}"),
     }
 }
@@ -487,9 +529,20 @@ fn system_roots_are_taken_from_ssl_cert_file_without_those_that_are_unreadable()
     bench.build_chain("sha256");
     let unreadable = "-----BEGIN CERTIFICATE-----\naGVsbG8=\n-----END CERTIFICATE-----\n";
     let root = String::from_utf8(bench.read("root.pem")).unwrap();
-    bench.write("roots.pem", format!("{root}{unreadable}{root}"));
+    // Its outer AlgorithmIdentifier says SHA-384.
+    bench.openssl(
+        "req -x509 -newkey rsa:2048 -nodes -keyout odd.key -out odd.pem -subj /CN=Odd -sha256",
+    );
+    let mut odd = bench.certificate("odd.pem").der().to_vec();
+    let sha256_with_rsa = b"\x2a\x86\x48\x86\xf7\x0d\x01\x01\x0b";
+    let outer = odd.windows(9).rposition(|window| window == sha256_with_rsa).unwrap();
+    odd[outer + 8] = 0x0c;
+    let odd = Certificate::from_der(&odd).unwrap().to_pem();
+    bench.write("roots.pem", format!("{odd}{root}{unreadable}{root}"));
     let printed = system_roots_with(bench.path("roots.pem"));
-    assert!(printed.contains("roots 1"), "{printed}");
+    assert!(printed.contains("roots 1,"), "{printed}");
+    let remark = "of the system trust store, CN=Odd, is left out: it names two different";
+    assert!(printed.contains(remark), "{printed}");
 }
 
 #[test]

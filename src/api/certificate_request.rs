@@ -372,6 +372,10 @@ pub struct DeliveredCertificate {
     pub fingerprint_sha256: String,
     /// Kind of the private key, such as `RSA 2048`.
     pub private_key: String,
+    /// Which TLS clients refuse its chain although it is right, and why; absent where none is known
+    /// to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refused_by: Option<String>,
     /// When it was delivered.
     pub delivered_at: Time,
     /// resourceVersion of the Secret as delivered. While the Secret has it, nothing is read again.

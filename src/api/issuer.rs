@@ -139,6 +139,12 @@ pub struct Trust {
     /// `trust` is given at all).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub system_roots: Option<bool>,
+    /// Which trust anchor to take where chains to several of them verify, as with cross-signed roots:
+    /// its subject, such as `CN=Example Root X2,O=Example,C=US`, or its SHA-256 fingerprint. By
+    /// default it is the one at which the chain ends that the CA serves, cross certificates included.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 1024))]
+    pub preferred_root: Option<String>,
     /// Adds the roots that the CA serves to `ca.crt`, after the anchor of the chain. They come from
     /// the network: whoever can answer as the CA decides what the readers of `ca.crt` trust. An
     /// Event says which were added.

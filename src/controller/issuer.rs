@@ -113,6 +113,7 @@ async fn check(context: &Context, issuer: &IssuerNow<'_>) -> Result<Checked, Err
     let disposition = result.as_ref().map_or_else(|error| error.disposition.label(), |_| "ok");
     context.metrics.ca_request(&issuer.key.name, "check", disposition, start.elapsed());
     let AccountReport { remarks, product } = result?;
+    let remarks = account.remarks.iter().cloned().chain(remarks).collect();
     Ok(Checked { account: account.name(), remarks, product })
 }
 

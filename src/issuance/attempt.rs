@@ -22,6 +22,9 @@ use crate::reason::Reason;
 /// repair in a row doubles it, up to [`LONGEST_REPAIR_PAUSE`].
 const REPAIR_PAUSE: SignedDuration = SignedDuration::from_secs(10);
 const LONGEST_REPAIR_PAUSE: SignedDuration = SignedDuration::from_hours(1);
+/// So far a certificate's notBefore may lie ahead: some certificate authorities do not backdate, and
+/// their clock may be ahead of ours by the five minutes that Kerberos, too, allows.
+const CLOCK_SKEW: SignedDuration = SignedDuration::from_mins(5);
 /// So often a delivery may lose to another writer before the run ends.
 const CONFLICTS: u8 = 3;
 
@@ -243,15 +246,49 @@ impl Observation {
         names: &Names,
         account: &Account,
     ) -> Result<VerifiedChain, Unfit> {
-        chain::verify(
-            candidates,
-            &Expected {
+        let verified_at = |now| {
+            let expected = Expected {
                 spki_der,
                 names,
                 anchors: &account.anchors,
                 further_intermediates: self.served.as_deref().unwrap_or_default(),
-                now: self.now,
-            },
-        )
+                now,
+            };
+            chain::verify_preferring(candidates, &expected, account.preferred_root.as_deref())
+        };
+        match verified_at(self.now) {
+            // A pair that clients refuse for a few minutes yet is better than none, and worse than
+            // one that is valid.
+            Err(Unfit::NotYetValid { not_before })
+                if self.is_soon(not_before) && !self.has_valid_pair() =>
+            {
+                verified_at(not_before)
+            }
+            verified => verified,
+        }
+    }
+
+    fn has_valid_pair(&self) -> bool {
+        self.standing().held().is_some_and(|held| {
+            let certificate = &held.certificate;
+            certificate.not_before.0 <= self.now && self.now < certificate.not_after.0
+        })
+    }
+
+    fn is_soon(&self, not_before: Timestamp) -> bool {
+        not_before.duration_since(self.now) <= CLOCK_SKEW
+    }
+
+    /// The certificate replaces the one that is valid when it is valid itself. `None` where that is so
+    /// far ahead that a clock is wrong.
+    pub(super) fn valid_soon(&self, unfit: &Unfit) -> Option<Trouble> {
+        let Unfit::NotYetValid { not_before } = unfit else { return None };
+        let wait = not_before.duration_since(self.now).unsigned_abs();
+        self.is_soon(*not_before).then(|| Trouble {
+            disposition: Disposition::Retry { after: Some(wait) },
+            reason: Reason::CertificateNotYetValid,
+            message: format!("the certificate was issued and will be delivered later: {unfit}"),
+            counts: true,
+        })
     }
 }

@@ -148,7 +148,10 @@ fn deliver(seen: &Observation, obtained: &Obtained, account: &Account) -> Step {
         }
         // The server may keep the missing intermediate among the roots it serves.
         Err(Unfit::NoPath { .. }) if seen.served.is_none() => Step::ReadServedRoots,
-        Err(unfit) => Step::Rest(Rest::Failed(unfit_trouble(&unfit))),
+        Err(unfit) => {
+            let trouble = seen.valid_soon(&unfit).unwrap_or_else(|| unfit_trouble(&unfit));
+            Step::Rest(Rest::Failed(trouble))
+        }
     }
 }
 

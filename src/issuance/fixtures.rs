@@ -63,6 +63,13 @@ impl Ca {
         Certificate::from_der(self.0.der()).expect("a certificate")
     }
 
+    /// A cross certificate: another one for the key of `other`.
+    pub(super) fn cross(&self, other: &Self, name: &str) -> Certificate {
+        let key = KeyPair::from_pem(&other.0.key().serialize_pem()).expect("a key");
+        let cross = ca_params(name).signed_by(&key, &self.0).expect("a certificate");
+        Certificate::from_der(cross.der()).expect("a certificate")
+    }
+
     /// A leaf for `key` that carries `names`.
     pub(super) fn leaf(
         &self,
@@ -197,6 +204,7 @@ pub(super) fn account() -> Account {
             ..Capabilities::default()
         },
         anchors: vec![pki().root.certificate()],
+        preferred_root: None,
         add_served_roots: false,
         credentials: None,
     }

@@ -218,6 +218,8 @@ pub struct Account {
     pub capabilities: Capabilities,
     /// Trust anchors a chain must end at.
     pub anchors: Vec<Certificate>,
+    /// The anchor to take where chains to several verify, by subject or SHA-256 fingerprint.
+    pub preferred_root: Option<String>,
     /// The roots the CA serves go into `ca.crt` too.
     pub add_served_roots: bool,
     /// The request's own credentials.

@@ -147,7 +147,8 @@ impl Connector for Network {
         let roots = match &tls.roots {
             Roots::Bundle(certificates) => certificates.clone(),
             Roots::System => {
-                crate::pki::system_roots().map_err(|error| Failure::Untrusted(error.to_string()))?
+                let found = crate::pki::system_roots();
+                found.map_err(|error| Failure::Untrusted(error.to_string()))?.anchors
             }
         };
         let roots = roots

@@ -221,10 +221,47 @@ impl Certificate {
         &self.0.fingerprint_sha256
     }
 
+    /// Returns what was signed, how, and the signature (RFC 5280 section 4.1.1).
+    pub(super) fn signed(&self) -> Option<Signed<'_>> {
+        let mut parts = SliceReader::new(AnyRef::from_der(self.der()).ok()?.value()).ok()?;
+        let to_be_signed = parts.tlv_bytes().ok()?;
+        let algorithm: AnyRef<'_> = parts.decode().ok()?;
+        let signature = without_unused_bits(parts.decode().ok()?);
+        Some(Signed { to_be_signed, algorithm: algorithm.value(), signature })
+    }
+
+    /// Returns the value of an extension, which was read with everything else when the certificate
+    /// was decoded.
+    pub(super) fn extension(&self, id: ObjectIdentifier) -> Option<&[u8]> {
+        let outermost = AnyRef::from_der(self.der()).ok()?;
+        let to_be_signed = name::elements(outermost.value()).ok()?.into_iter().next()?;
+        let is_extensions = |part: &AnyRef<'_>| {
+            part.tag().is_context_specific() && part.tag().number() == TagNumber(3)
+        };
+        let parts = name::elements(to_be_signed.value()).ok()?;
+        let explicit = parts.into_iter().find(is_extensions)?;
+        value_of(&read_extensions(explicit).ok()?, id)
+    }
+
     /// Is `instant` within the validity, both ends included (RFC 5280 section 4.1.2.5)?
     pub fn is_valid_at(&self, instant: Timestamp) -> bool {
         self.not_before() <= instant && instant <= self.not_after()
     }
+}
+
+/// The signature of a certificate and what it is of.
+pub(super) struct Signed<'a> {
+    /// The tbsCertificate with its tag and length.
+    pub(super) to_be_signed: &'a [u8],
+    /// The contents of the AlgorithmIdentifier.
+    pub(super) algorithm: &'a [u8],
+    /// The bits of the signature.
+    pub(super) signature: &'a [u8],
+}
+
+/// The octets of a BIT STRING, whose first octet counts the bits of the last that do not belong to it.
+pub(super) fn without_unused_bits(bit_string: AnyRef<'_>) -> &[u8] {
+    bit_string.value().get(1..).unwrap_or_default()
 }
 
 impl fmt::Debug for Certificate {
@@ -283,7 +320,7 @@ pub fn contains_private_key(text: &[u8]) -> bool {
     text.windows(MARKER.len()).any(|window| window == MARKER)
 }
 
-fn from_block(block: &pem::Block<'_>) -> Result<Option<Certificate>, PemError> {
+pub(super) fn from_block(block: &pem::Block<'_>) -> Result<Option<Certificate>, PemError> {
     let is_trusted = block.label == b"TRUSTED CERTIFICATE";
     if !is_trusted && block.label != b"CERTIFICATE" && block.label != b"X509 CERTIFICATE" {
         return Ok(None);

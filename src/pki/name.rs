@@ -78,6 +78,44 @@ pub(super) fn common_names(name_der: &[u8]) -> Vec<String> {
         .collect()
 }
 
+/// Returns the values of the attributes of one type as they are written, without tag and length.
+pub(super) fn values_of(name_der: &[u8], oid: ObjectIdentifier) -> Vec<&[u8]> {
+    let relative_names = parse(name_der).unwrap_or_default();
+    let attributes = relative_names.into_iter().flatten();
+    attributes.filter(|attribute| attribute.oid == oid).map(|one| one.value.value()).collect()
+}
+
+/// Is there no attribute in it?
+pub(super) fn is_empty(name_der: &[u8]) -> bool {
+    parse(name_der).is_ok_and(|relative_names| relative_names.is_empty())
+}
+
+/// Does a name begin with all of `base`, so that it lies below it in the directory (RFC 5280 section
+/// 7.1)? `None` where one of them cannot be read.
+pub(super) fn is_below(name_der: &[u8], base_der: &[u8]) -> Option<bool> {
+    let (name, base) = (parse(name_der).ok()?, parse(base_der).ok()?);
+    let comparable = |relative: &Vec<Attribute<'_>>| {
+        let mut pairs: Vec<_> = relative.iter().map(comparable).collect();
+        pairs.sort();
+        pairs
+    };
+    let is_prefix = name.len() >= base.len()
+        && base.iter().zip(&name).all(|(one, other)| comparable(one) == comparable(other));
+    Some(is_prefix)
+}
+
+/// In either case, and any number of spaces for one; what is no text as it stands.
+fn comparable(attribute: &Attribute<'_>) -> (ObjectIdentifier, Vec<u8>) {
+    let value = text(attribute.value).map_or_else(
+        || attribute.value.to_der().unwrap_or_default(),
+        |text| {
+            let words: Vec<&str> = text.split_whitespace().collect();
+            words.join(" ").to_lowercase().into_bytes()
+        },
+    );
+    (attribute.oid, value)
+}
+
 fn parse(name_der: &[u8]) -> der::Result<Vec<Vec<Attribute<'_>>>> {
     elements(AnyRef::from_der(name_der)?.value())?
         .into_iter()

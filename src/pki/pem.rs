@@ -58,17 +58,57 @@ impl Block<'_> {
     }
 }
 
-/// Finds the blocks of `input` in order and stops after the first that is truncated.
+/// Finds the blocks of `input` in order. After one that is truncated, the next that begins within it is
+/// looked for.
+///
+/// Text around the blocks may mention their BEGIN lines. Such a mention is none: it has other text on
+/// its line, and what follows it is no block.
 pub(super) fn blocks(input: &[u8]) -> impl Iterator<Item = Result<Block<'_>, Truncated>> {
     let mut rest = input;
     let mut number = 0;
     std::iter::from_fn(move || {
-        let (_, from_label) = split_at(rest, BEGIN)?;
-        number += 1;
-        let block = next_block(from_label, number);
-        rest = block.as_ref().map_or(&[][..], |(_, after)| *after);
-        Some(block.map(|(block, _)| block).ok_or(Truncated { number }))
+        loop {
+            let (before, from_label) = split_at(rest, BEGIN)?;
+            // A block ends before the next begins, and nothing is looked at twice.
+            let to_next = &from_label[..find(from_label, BEGIN).unwrap_or(from_label.len())];
+            let block = next_block(to_next, number + 1);
+            let begins_line = is_blank(before.rsplit(is_line_break).next()?);
+            if is_meant(begins_line, to_next, block.as_ref().map(|(block, _)| block)) {
+                number += 1;
+                rest = block
+                    .as_ref()
+                    .map_or(from_label, |(_, after)| &from_label[to_next.len() - after.len()..]);
+                return Some(block.map(|(block, _)| block).ok_or(Truncated { number }));
+            }
+            rest = from_label;
+        }
     })
+}
+
+/// Is a BEGIN a block, whole or damaged? One alone on its line is. One with other text on its line is
+/// where all that stands between it and its END is the base64 of a DER SEQUENCE, as it is where line
+/// breaks were lost, and where they were escaped.
+fn is_meant(begins_line: bool, from_label: &[u8], block: Option<&Block<'_>>) -> bool {
+    let line = from_label.split(is_line_break).next().unwrap_or_default();
+    let is_alone = split_at(line, DASHES).is_none_or(|(_, after)| is_blank(after));
+    let is_sequence = |block: &Block<'_>| {
+        block.decode().is_some_and(|bytes| bytes.first() == Some(&0x30))
+            || without_headers(block.body).starts_with(b"\\")
+    };
+    begins_line && is_alone || block.is_some_and(is_sequence)
+}
+
+fn is_line_break(byte: &u8) -> bool {
+    matches!(byte, b'\n' | b'\r')
+}
+
+/// White space and byte order marks, which files have that were put together.
+fn is_blank(text: &[u8]) -> bool {
+    let mut text = text.trim_ascii();
+    while let Some(rest) = text.strip_prefix("\u{feff}".as_bytes()) {
+        text = rest.trim_ascii();
+    }
+    text.is_empty()
 }
 
 /// Reads one block whose BEGIN has been seen, and returns it with what follows its END line.
@@ -76,7 +116,7 @@ fn next_block(from_label: &[u8], number: usize) -> Option<(Block<'_>, &[u8])> {
     let (label, after_label) = split_at(from_label, DASHES)?;
     let (body, from_end_label) = split_at(after_label, END)?;
     let (end_label, after) = split_at(from_end_label, DASHES)?;
-    let is_whole = label == end_label && find(body, BEGIN).is_none() && !label.contains(&b'\n');
+    let is_whole = label == end_label && !label.contains(&b'\n');
     is_whole.then_some((Block { number, label, body }, after))
 }
 
@@ -150,8 +190,7 @@ mod tests {
         let cases = [
             ("LF", "-----BEGIN A-----\naGVs\nbG8=\n-----END A-----\n"),
             ("CRLF", "-----BEGIN A-----\r\naGVs\r\nbG8=\r\n-----END A-----\r\n"),
-            ("no line breaks", "-----BEGIN A-----aGVsbG8=-----END A-----"),
-            ("a space for each line break", "-----BEGIN A----- aGVs bG8= -----END A-----"),
+            ("CR alone", "-----BEGIN A-----\raGVs\rbG8=\r-----END A-----\r"),
             ("blank lines", "-----BEGIN A-----\n\naGVs\n\nbG8=\n\n-----END A-----"),
             ("indented", "  -----BEGIN A-----  \n  aGVs \n\tbG8=\t\n  -----END A-----"),
             ("a byte order mark", "\u{feff}-----BEGIN A-----\naGVsbG8=\n-----END A-----"),
@@ -165,6 +204,44 @@ mod tests {
         ];
         for (name, text) in cases {
             assert_eq!(read(text), expected, "{name}");
+        }
+    }
+
+    #[test]
+    fn line_breaks_may_be_lost() {
+        let expected = Ok(vec![("A".to_owned(), Some(vec![0x30, 0x00]))]);
+        let cases = [
+            ("nothing for them", "-----BEGIN A-----MAA=-----END A-----"),
+            ("a space for each", "-----BEGIN A----- MA A= -----END A-----"),
+            ("something before", "ca: -----BEGIN A-----\nMAA=\n-----END A-----"),
+        ];
+        for (name, text) in cases {
+            assert_eq!(read(text), expected, "{name}");
+        }
+    }
+
+    /// Each is looked at once: a megabyte of them takes no longer than one of anything else.
+    #[expect(clippy::disallowed_methods, reason = "how long it takes is what is tested")]
+    #[test]
+    fn a_megabyte_of_mentions_is_read_at_once() {
+        let lines = "-----BEGIN A----- x ".repeat(50_000);
+        let begun = std::time::Instant::now();
+        assert_eq!(read(&lines), Ok(vec![]));
+        assert!(begun.elapsed() < std::time::Duration::from_secs(2), "{:?}", begun.elapsed());
+    }
+
+    #[test]
+    fn a_mention_is_no_block() {
+        let cases = [
+            "from -----BEGIN A----- to -----END A-----",
+            "-----BEGIN A----- and ends with -----END A-----",
+            "after -----BEGIN A-----",
+        ];
+        for text in cases {
+            assert_eq!(read(text), Ok(vec![]), "{text}");
+            let with_block = format!("{text}\n-----BEGIN A-----\nMAA=\n-----END A-----\n");
+            let expected = Ok(vec![("A".to_owned(), Some(vec![0x30, 0x00]))]);
+            assert_eq!(read(&with_block), expected, "{text}");
         }
     }
 

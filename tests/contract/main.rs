@@ -17,6 +17,8 @@ mod cert_service;
 mod client_certificates;
 mod free_in_time;
 mod hub;
+#[path = "../support/judges.rs"]
+mod judges;
 mod online_ca;
 mod paid_at_once;
 mod reseller;

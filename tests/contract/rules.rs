@@ -22,6 +22,7 @@ use secrecy::ExposeSecret as _;
 use serde_json::Value;
 
 use crate::authority::Bend;
+use crate::judges::Delivered;
 use crate::wire::{Target, Trouble, Wire};
 
 /// A certificate authority whose other side is played.
@@ -364,7 +365,11 @@ fn verifies<R: Row>(row: &R, stored: &Stored, certificates: &[Certificate]) -> b
         further_intermediates: &[],
         now: now(),
     };
-    chain::verify(certificates, &expected).is_ok()
+    let Ok(chain) = chain::verify(certificates, &expected) else { return false };
+    let (tls_crt, ca_crt) = (chain.tls_crt(), chain.ca_crt());
+    let now = now().as_second();
+    Delivered { tls_crt: &tls_crt, ca_crt: &ca_crt, now }.accepted(R::field().unwrap_or("a row"));
+    true
 }
 
 fn it_describes_itself(row: &impl Row) {

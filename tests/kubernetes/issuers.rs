@@ -323,6 +323,52 @@ async fn a_password_the_server_would_misread_is_not_sent() {
     test.until_ready("portal").await;
 }
 
+/// A root that the TLS stack cannot take: its two AlgorithmIdentifiers differ.
+fn odd_root() -> String {
+    let mut params = rcgen::CertificateParams::default();
+    params.distinguished_name = rcgen::DistinguishedName::new();
+    params.distinguished_name.push(rcgen::DnType::CommonName, "Odd Root");
+    let key = rcgen::KeyPair::generate().expect("a key");
+    let mut der = params.self_signed(&key).expect("a root").der().to_vec();
+    let ecdsa_with_sha256 = b"\x2a\x86\x48\xce\x3d\x04\x03\x02";
+    let length = ecdsa_with_sha256.len();
+    let outer = der.windows(length).rposition(|window| window == ecdsa_with_sha256);
+    der[outer.expect("the outer one") + length - 1] = 3;
+    chancery::pki::Certificate::from_der(&der).expect("a certificate").to_pem()
+}
+
+#[tokio::test]
+async fn an_odd_root_is_left_out_of_both_bundles_with_a_remark() {
+    let test = Test::new("odd-root").await;
+    let (odd, root) = (odd_root(), test.site.root_pem().await);
+    let tls_root = world().simulator.tls_root();
+    let mut issuer = test.issuer().await;
+    issuer["spec"]["tls"] = json!({"caBundle": {"pem": format!("{odd}{tls_root}")}});
+    issuer["spec"]["trust"] = json!({
+        "bundle": {"pem": format!("# below -----BEGIN CERTIFICATE----- is base64\n{root}{odd}")},
+        "preferredRoot": "CN=Nobody",
+    });
+    test.put(test.credentials("credentials", "testuser", "changeme")).await;
+    test.put(issuer).await;
+    test.put(test.request("portal")).await;
+    test.until_ready("portal").await;
+    assert_eq!(test.entry("portal-tls", "ca.crt").await, root);
+    let message = test.until_issuer_ready("ca").await;
+    assert_says(
+        &message,
+        &[
+            "spec.tls.caBundle.pem (spec.tls.caBundle): block 1, CN=Odd Root, is left out: it names",
+            "spec.trust.bundle.pem (spec.trust.bundle): block 2, CN=Odd Root, is left out: it names",
+            "spec.trust.preferredRoot is neither",
+        ],
+    );
+    let mut spoiled = test.issuer().await;
+    spoiled["spec"]["trust"] = json!({"bundle": {"pem": odd}});
+    test.patch("Issuer", "ca", json!({"spec": {"trust": spoiled["spec"]["trust"].clone()}})).await;
+    let message = test.until_issuer_fails("ca", "BundleUnusable").await;
+    assert_says(&message, &["holds no certificate that can be used", "CN=Odd Root"]);
+}
+
 #[tokio::test]
 async fn a_cluster_issuer_finds_its_secrets_where_the_operator_is() {
     let test = Test::new("cluster-issuer").await;
@@ -410,13 +456,13 @@ async fn bundles_that_cannot_be_used_are_named_and_never_repeated() {
             Some(
                 json!({"ca.crt": "-----BEGIN CERTIFICATE-----\nc2VjcmV0LW1hdGVyaWFs\n-----END CERTIFICATE-----\n"}),
             ),
-            "(spec.trust.bundle) cannot be read",
+            "(spec.trust.bundle) holds no certificate that can be used: block 1",
         ),
         (
             "bundle-cut",
             "ConfigMap",
             Some(json!({"ca.crt": "-----BEGIN CERTIFICATE-----\nc2VjcmV0LW1hdGVyaWFs"})),
-            "(spec.trust.bundle) cannot be read",
+            "(spec.trust.bundle) holds no certificate that can be used: block 1",
         ),
         ("bundle-key", "Secret", Some(json!({"ca.crt": key})), "(spec.trust.bundle)"),
     ];

@@ -4,11 +4,13 @@ use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use chancery::api::{CertificateRequest, Issuer, condition};
+use chancery::pki::{Certificate, parse_pem};
 use k8s_openapi::api::core::v1::{Event, Secret};
 use kube::Api;
 use serde_json::{Value, json};
 
 use crate::support::control_plane::ControlPlane;
+use crate::support::judges::Delivered;
 use crate::support::operator::{self, Operator};
 use crate::support::simulator::{Simulator, Site};
 use crate::support::watch;
@@ -299,20 +301,42 @@ impl Test {
 
     /// Waits until the request is Ready, in a status that speaks of its present spec.
     pub async fn until_ready(&self, name: &str) -> CertificateRequest {
-        self.until(name, "Ready", |request| {
-            let status = request.status.clone().unwrap_or_default();
-            request.metadata.generation == Some(status.observed_generation)
-                && condition::is_true(&status.conditions, "Ready")
-        })
-        .await
+        let request = self
+            .until(name, "Ready", |request| {
+                let status = request.status.clone().unwrap_or_default();
+                request.metadata.generation == Some(status.observed_generation)
+                    && condition::is_true(&status.conditions, "Ready")
+            })
+            .await;
+        self.judged(&request).await;
+        request
+    }
+
+    /// Shows what is delivered to TLS clients. What the test has put into the Secret since is its own.
+    async fn judged(&self, request: &CertificateRequest) {
+        let status = request.status.as_ref().and_then(|status| status.certificate.as_ref());
+        let secret = &request.spec.secret_name;
+        let (tls_crt, ca_crt) =
+            (self.entry(secret, "tls.crt").await, self.entry(secret, "ca.crt").await);
+        let leaf = parse_pem(tls_crt.as_bytes()).ok().and_then(|chain| chain.into_iter().next());
+        let fingerprint = leaf.as_ref().map(Certificate::fingerprint_sha256);
+        if fingerprint != status.map(|known| known.fingerprint_sha256.as_str()) || leaf.is_none() {
+            return;
+        }
+        let what = format!("{}/{secret}", self.namespace);
+        let now = jiff::Timestamp::now().as_second();
+        let judge = move || Delivered { tls_crt: &tls_crt, ca_crt: &ca_crt, now }.accepted(&what);
+        tokio::task::spawn_blocking(judge).await.expect("two of three accept it");
     }
 
     /// Waits until that revision is delivered.
     pub async fn until_revision(&self, name: &str, revision: i64) -> CertificateRequest {
-        self.until(name, &format!("at revision {revision}"), |request| {
+        let is_there = |request: &CertificateRequest| {
             request.status.as_ref().and_then(|status| status.revision) >= Some(revision)
-        })
-        .await
+        };
+        let request = self.until(name, &format!("at revision {revision}"), is_there).await;
+        self.judged(&request).await;
+        request
     }
 
     /// Waits until the condition `Issuing` has that reason; returns its message.

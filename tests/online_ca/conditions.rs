@@ -119,6 +119,7 @@ impl World {
             name: "the account".to_owned(),
             capabilities: ca.capabilities().clone(),
             anchors: self.anchors.clone(),
+            preferred_root: None,
             add_served_roots: self.add_served_roots,
             credentials: self.credentials.clone(),
         })

@@ -88,7 +88,7 @@ async fn only_ca_certificates_are_taken() {
     const KEY_TOLD: &str =
         "b.0 holds a PRIVATE KEY, served to anybody who asks: tell the operator of the CA";
     type Words = &'static [&'static str];
-    let cases: [(&str, &str, String, Words, Words); 11] = [
+    let cases: [(&str, &str, String, Words, Words); 12] = [
         ("a server's certificate", "b.0", leaf.clone(), &[], &[]),
         ("a revocation list", "b.r0", crl.to_owned(), &[], &[]),
         ("an address", "b.crl_url", "http://ca.example/ca.crl\n".to_owned(), &[], &[]),
@@ -110,13 +110,30 @@ async fn only_ca_certificates_are_taken() {
         ),
         ("a key behind a certificate", "b.0", format!("{root}{key}"), &[], &[KEY_TOLD]),
         ("an encrypted key", "b.0", key.replace("RSA", "ENCRYPTED"), &[], &[KEY_TOLD]),
-        ("half a certificate", "b.0", root[..200].to_owned(), &[], &["b.0 cannot be read as PEM"]),
+        (
+            "half a certificate",
+            "b.0",
+            root[..200].to_owned(),
+            &[],
+            &[
+                "b.0: block 1 of the PEM text is truncated: it has no END line of its own, and is left out",
+            ],
+        ),
+        (
+            "half a certificate before a whole one",
+            "b.0",
+            format!("{}\n{root}", &root[..200]),
+            &["demo Root CA"],
+            &[
+                "b.0: block 1 of the PEM text is truncated: it has no END line of its own, and is left out",
+            ],
+        ),
         (
             "no certificate in the frame",
             "b.0",
             root.replace("MII", "AAA"),
             &[],
-            &["b.0 cannot be read as PEM"],
+            &["b.0: block 1 of the PEM text is not an X.509 certificate, and is left out"],
         ),
     ];
     for (name, file, content, certificates, remarks) in cases {

@@ -13,6 +13,7 @@
 )]
 
 pub mod control_plane;
+pub mod judges;
 pub mod operator;
 pub mod process;
 pub mod simulator;

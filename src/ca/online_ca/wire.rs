@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
-use crate::pki::{self, Certificate};
+use crate::pki::{self, Bundle, Certificate};
 
 /// The form of "get certificate": one field, the CSR in PEM. The parser of form bodies turns a
 /// bare `+` into a space, so everything is percent-encoded.
@@ -127,16 +127,13 @@ fn add_file(roots: &mut TrustRoots, name: &str, content: &[u8]) {
     if !contains(content, b"-----BEGIN") {
         return;
     }
-    match pki::parse_pem(content) {
-        Ok(certificates) => {
-            for certificate in certificates.into_iter().filter(Certificate::is_ca) {
-                if !roots.certificates.iter().any(|known| known.der() == certificate.der()) {
-                    roots.certificates.push(certificate);
-                }
-            }
+    let Bundle { anchors, remarks } = Bundle::from_pem(content);
+    for certificate in anchors.into_iter().filter(Certificate::is_ca) {
+        if !roots.certificates.iter().any(|known| known.der() == certificate.der()) {
+            roots.certificates.push(certificate);
         }
-        Err(_) => roots.remarks.push(format!("{name} cannot be read as PEM")),
     }
+    roots.remarks.extend(remarks.into_iter().map(|remark| format!("{name}: {remark}")));
 }
 
 fn contains(content: &[u8], needle: &[u8]) -> bool {

@@ -83,6 +83,7 @@ pub(in crate::controller) async fn open_account(
         name,
         capabilities: account.ca.capabilities().clone(),
         anchors: account.anchors.clone(),
+        preferred_root: account.preferred_root.clone(),
         add_served_roots: account.add_served_roots,
         credentials,
     })

@@ -17,7 +17,7 @@ use crate::issuance::{BroughtCsr, CsrReference, Delivery, Key, Read, Target, Tem
 use crate::outside::credentials::{self, Credentials};
 use crate::outside::{Disposition, Error};
 use crate::pki::csr::Csr;
-use crate::pki::{self, Certificate, PrivateKey};
+use crate::pki::{self, Bundle, PrivateKey};
 use crate::reason::Reason;
 
 /// The target as the core sees it.
@@ -215,7 +215,7 @@ pub(in crate::controller) async fn bundle(
     namespace: &str,
     field: &str,
     bundle: &CertificateBundle,
-) -> Result<Vec<Certificate>, Error> {
+) -> Result<Bundle, Error> {
     let (place, pem) = if let Some(pem) = &bundle.pem {
         (format!("{field}.pem"), pem.clone().into_bytes())
     } else if let Some(reference) = &bundle.secret_ref {
@@ -236,12 +236,24 @@ pub(in crate::controller) async fn bundle(
             "{field} names no certificates: set pem, secretRef or configMapRef"
         )));
     };
-    let certificates = pki::parse_pem(&pem)
-        .map_err(|error| bundle_fault(format!("{place} ({field}) cannot be read: {error}")))?;
-    if certificates.is_empty() {
-        return Err(bundle_fault(format!("{place} ({field}) holds no certificate")));
+    usable(&format!("{place} ({field})"), &pem)
+}
+
+/// The anchors in a text, and what is odd about it. Only where nothing is left is that an error.
+fn usable(place: &str, pem: &[u8]) -> Result<Bundle, Error> {
+    let mut bundle = Bundle::from_pem(pem);
+    if bundle.anchors.is_empty() {
+        let remarks = bundle.remarks.join("; ");
+        return Err(bundle_fault(if remarks.is_empty() {
+            format!("{place} holds no certificate")
+        } else {
+            format!("{place} holds no certificate that can be used: {remarks}")
+        }));
     }
-    Ok(certificates)
+    for remark in &mut bundle.remarks {
+        *remark = format!("{place}: {remark}");
+    }
+    Ok(bundle)
 }
 
 fn taken<T>(
@@ -283,6 +295,33 @@ fn bundle_fault(message: String) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::pki::Certificate;
+
+    #[test]
+    fn only_a_bundle_with_nothing_usable_is_an_error() {
+        let root = rcgen::CertificateParams::default();
+        let root = root.self_signed(&rcgen::KeyPair::generate().unwrap()).unwrap();
+        let good = Certificate::from_der(root.der()).unwrap().to_pem();
+        let damaged = "-----BEGIN CERTIFICATE-----\n%%%\n-----END CERTIFICATE-----\n";
+        let place = "spec.trust.bundle.pem (spec.trust.bundle)";
+        let bundle = usable(place, format!("{damaged}{good}").as_bytes()).unwrap();
+        assert_eq!(bundle.anchors.len(), 1);
+        assert_eq!(
+            bundle.remarks,
+            [format!(
+                "{place}: block 1 of the PEM text is damaged: its contents are not base64, and is left out"
+            )]
+        );
+        let rows = [
+            ("", "(spec.trust.bundle) holds no certificate"),
+            (damaged, "holds no certificate that can be used: block 1 of the PEM text is damaged"),
+        ];
+        for (text, says) in rows {
+            let error = usable(place, text.as_bytes()).unwrap_err();
+            assert_eq!(error.reason, Reason::BundleUnusable);
+            assert!(error.message.contains(says), "{error}");
+        }
+    }
 
     #[test]
     fn credentials_go_to_hosts_that_their_secret_lists_and_nowhere_else() {

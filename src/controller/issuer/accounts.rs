@@ -12,7 +12,7 @@ use std::time::Duration;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
-use crate::api::{CertificateBundle, IssuerSpec, IssuerStatus};
+use crate::api::{IssuerSpec, IssuerStatus, Tls, Trust};
 use crate::ca::kind::{AccountSettings, Opening};
 use crate::ca::registry;
 use crate::ca::tenant::{self, Relation, Tenant};
@@ -26,7 +26,8 @@ use crate::outside::credentials::{self, Credentials};
 use crate::outside::pace::{Pace, Paced};
 use crate::outside::transport::{Connector, Failure, Roots, TlsSettings, Transport};
 use crate::outside::{Disposition, Error};
-use crate::pki::{self, Certificate};
+use crate::pki::chain::is_root;
+use crate::pki::{self, Bundle, Certificate};
 use crate::reason::Reason;
 
 /// Bundles in ConfigMaps and Secrets change without telling anybody: they are read again after
@@ -65,7 +66,10 @@ pub(in crate::controller) struct Account {
     /// Hosts of the CA: where credentials are sent.
     pub(in crate::controller) hosts: Vec<String>,
     pub(in crate::controller) anchors: Vec<Certificate>,
+    pub(in crate::controller) preferred_root: Option<String>,
     pub(in crate::controller) add_served_roots: bool,
+    /// What is odd about the certificates that the issuer trusts, and hinders nothing.
+    pub(in crate::controller) remarks: Vec<String>,
     /// Permits for requests to the CA.
     pub(in crate::controller) permits: Arc<Semaphore>,
     /// Pace of the calls, where the issuer limits it.
@@ -332,12 +336,13 @@ impl Accounts {
         let settings = registry::account(spec)?;
         let hosts = settings.hosts();
         let credentials_kind = settings.credentials_kind();
-        let roots = match &spec.tls {
-            None => Roots::System,
-            Some(tls) => Roots::Bundle(
-                secret::bundle(cluster, &issuer.namespace, "spec.tls.caBundle", &tls.ca_bundle)
-                    .await?,
-            ),
+        let (roots, mut remarks) = match &spec.tls {
+            None => (Roots::System, Vec::new()),
+            Some(Tls { ca_bundle }) => {
+                let field = "spec.tls.caBundle";
+                let bundle = secret::bundle(cluster, &issuer.namespace, field, ca_bundle).await?;
+                (Roots::Bundle(bundle.anchors), bundle.remarks)
+            }
         };
         let credentials = match settings.credentials_secret() {
             None => None,
@@ -367,13 +372,16 @@ impl Accounts {
                 (ca, Arc::new(Semaphore::new(PARALLEL)))
             }
         };
+        let trusted = anchors(cluster, &issuer.namespace, &trust).await?;
+        remarks.extend(trusted.remarks);
         Ok(Account {
             tenant,
             ca,
             credentials_kind,
             hosts,
-            anchors: anchors(cluster, &issuer.namespace, trust.bundle.as_ref(), trust.system_roots)
-                .await?,
+            anchors: trusted.anchors,
+            preferred_root: trust.preferred_root,
+            remarks,
             add_served_roots: trust.add_served_roots.unwrap_or(false),
             permits,
             pace,
@@ -427,20 +435,18 @@ fn joined(versions: Vec<Option<String>>) -> Option<String> {
 
 /// What chains must end at: the given bundle, the system roots, or both. System roots alone where
 /// nothing is given.
-async fn anchors(
-    cluster: &Cluster,
-    namespace: &str,
-    bundle: Option<&CertificateBundle>,
-    system_roots: Option<bool>,
-) -> Result<Vec<Certificate>, Error> {
-    let mut anchors = match bundle {
+async fn anchors(cluster: &Cluster, namespace: &str, trust: &Trust) -> Result<Bundle, Error> {
+    let mut anchors = match &trust.bundle {
         Some(bundle) => secret::bundle(cluster, namespace, "spec.trust.bundle", bundle).await?,
-        None => Vec::new(),
+        None => Bundle::default(),
     };
-    if system_roots.unwrap_or_else(|| bundle.is_none()) {
+    if trust.system_roots.unwrap_or_else(|| trust.bundle.is_none()) {
         match pki::system_roots() {
-            Ok(roots) => anchors.extend(roots),
-            Err(error) if anchors.is_empty() => {
+            Ok(roots) => {
+                anchors.anchors.extend(roots.anchors);
+                anchors.remarks.extend(roots.remarks);
+            }
+            Err(error) if anchors.anchors.is_empty() => {
                 return Err(Error {
                     disposition: Disposition::BlameIssuer,
                     reason: Reason::BundleUnusable,
@@ -450,7 +456,17 @@ async fn anchors(
             Err(error) => tracing::warn!(%error, "spec.trust.systemRoots adds nothing"),
         }
     }
+    anchors.remarks.extend(preference_remark(trust.preferred_root.as_deref(), &anchors.anchors));
     Ok(anchors)
+}
+
+/// A preference for a root that is not trusted changes nothing.
+fn preference_remark(preferred: Option<&str>, anchors: &[Certificate]) -> Option<String> {
+    let named = preferred?;
+    let is_there = anchors.iter().any(|anchor| is_root(anchor, named));
+    (!is_there).then(|| {
+        "spec.trust.preferredRoot is neither the subject nor the SHA-256 fingerprint of a trusted root: compare it with openssl x509 -noout -subject -nameopt RFC2253 -fingerprint -sha256".to_owned()
+    })
 }
 
 fn no_transport(failure: &Failure) -> Error {
@@ -473,7 +489,26 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 
 #[cfg(test)]
 mod tests {
-    use super::joined;
+    use super::{joined, preference_remark};
+    use crate::pki::Certificate;
+
+    #[test]
+    fn a_preference_for_a_root_that_is_not_trusted_is_told() {
+        let root = rcgen::CertificateParams::default();
+        let root = root.self_signed(&rcgen::KeyPair::generate().unwrap()).unwrap();
+        let root = Certificate::from_der(root.der()).unwrap();
+        let anchors = [root.clone()];
+        let fingerprint = Some(root.fingerprint_sha256());
+        let rows = [
+            ("none", None, false),
+            ("its subject", Some(root.subject()), false),
+            ("its fingerprint", fingerprint, false),
+            ("another", Some("CN=Another"), true),
+        ];
+        for (name, preferred, is_told) in rows {
+            assert_eq!(preference_remark(preferred, &anchors).is_some(), is_told, "{name}");
+        }
+    }
 
     #[test]
     fn a_change_of_any_secret_is_a_change() {

@@ -10,6 +10,7 @@ use std::sync::{Mutex, PoisonError};
 use crate::api::AttemptInputs;
 use crate::ca::Progress;
 use crate::issuance::{IssuerState, Observation, Obtained, Rest};
+use crate::reason::Reason;
 
 #[derive(Default)]
 pub(in crate::controller) struct Undelivered(Mutex<Entries>);
@@ -49,9 +50,15 @@ impl Undelivered {
     }
 
     /// Keeps what a run obtained and could not deliver because an effect failed or the target could
-    /// not be read; a certificate that does not fit is not kept.
+    /// not be read, or does not deliver yet because it is valid a little later; a certificate that does
+    /// not fit is not kept.
     pub(in crate::controller) fn keep(&self, seen: &Observation, rest: &Rest) {
-        let may_still_be = seen.trouble.is_some() || matches!(rest, Rest::TargetUnreadable(_));
+        let is_early = matches!(
+            rest,
+            Rest::Failed(trouble) if trouble.reason == Reason::CertificateNotYetValid
+        );
+        let may_still_be =
+            seen.trouble.is_some() || is_early || matches!(rest, Rest::TargetUnreadable(_));
         if let Some(obtained) = seen.obtained.as_ref().filter(|_| may_still_be) {
             let entry = (Basis::of(seen), obtained.clone());
             self.entries().obtained.insert(seen.request.uid.clone(), entry);

@@ -9,6 +9,7 @@ use crate::issuance::certificate::key::Key;
 use crate::issuance::certificate::renewal::{Renewal, renewal};
 use crate::issuance::certificate::requested::Requested;
 use crate::issuance::observation::{Observation, Obtained, Read, Request, Target, Template};
+use crate::pki::chain::rustls_refusal;
 
 /// Type of a Secret with certificate and key; the API server sees to it that it has both.
 pub(in crate::issuance) const TLS: &str = "kubernetes.io/tls";
@@ -149,6 +150,7 @@ impl Observation {
                 not_after: Time(leaf.not_after()),
                 fingerprint_sha256: leaf.fingerprint_sha256().to_owned(),
                 private_key: key.kind(),
+                refused_by: rustls_refusal(&target.chain, target.anchors.first()),
                 delivered_at,
                 secret_resource_version: target.resource_version.clone(),
             },

@@ -851,6 +851,71 @@ fn what_is_delivered_is_verified_first() {
 }
 
 #[test]
+fn the_chain_that_is_served_is_delivered_up_to_the_anchor_that_is_preferred() {
+    let cross = pki().stranger.cross(&pki().root, "Root");
+    let (root, stranger) = (pki().root.certificate(), pki().stranger.certificate());
+    let served = with(obtained(), |seen| {
+        seen.obtained.as_mut().expect("a certificate").candidates.push(cross.clone());
+    });
+    let rows = [
+        ("both are trusted", vec![&root, &stranger], None, &stranger, true),
+        ("the root alone", vec![&root], None, &root, false),
+        ("the root is preferred", vec![&root, &stranger], Some("CN=Root"), &root, false),
+    ];
+    for (name, anchors, preferred, anchor, is_long) in rows {
+        let seen = with(served.clone(), |seen| {
+            let account = seen.account.as_mut().expect("an account");
+            account.anchors = anchors.into_iter().cloned().collect();
+            account.preferred_root = preferred.map(str::to_owned);
+        });
+        let delivery = delivery(&seen);
+        assert_eq!(delivery.anchors.first(), Some(anchor), "{name}");
+        assert_eq!(delivery.chain.contains(&cross), is_long, "{name}");
+        assert_eq!(delivery.chain.len(), if is_long { 3 } else { 2 }, "{name}");
+    }
+}
+
+/// Some CAs do not backdate, and their clocks are ahead.
+#[test]
+fn a_certificate_from_the_future_waits_while_there_is_one_that_is_valid() {
+    let renewal = |from: Timestamp| {
+        with(altered_and_opened(|_| ()), |seen| {
+            seen.submitted = true;
+            seen.obtained = Some(Obtained {
+                key: key(1).into(),
+                csr_names: None,
+                purchase: purchase(),
+                candidates: issued(&key(1), from),
+            });
+        })
+    };
+    let seconds = SignedDuration::from_secs;
+    // What is delivered is ten days old.
+    let later = kept().now;
+    let first = |from: Timestamp| {
+        with(obtained(), |seen| {
+            let obtained = seen.obtained.as_mut().expect("a certificate");
+            obtained.candidates = issued(&key(0), from);
+        })
+    };
+    let waits = "Failed(CertificateNotYetValid)";
+    check([
+        ("a renewal that is valid now", renewal(later), "Deliver"),
+        ("a second ahead", renewal(later + seconds(1)), waits),
+        ("five minutes ahead", renewal(later + seconds(300)), waits),
+        ("more than that", renewal(later + seconds(301)), "Failed(CertificateUnfit)"),
+        ("the first, five minutes ahead", first(now() + seconds(300)), "Deliver"),
+        ("more than that", first(now() + seconds(301)), "Failed(CertificateUnfit)"),
+    ]);
+    let Rest::Failed(trouble) = rest(&renewal(later + seconds(90))) else {
+        panic!("a wait was expected")
+    };
+    let after = Some(std::time::Duration::from_secs(90));
+    assert_eq!(trouble.disposition, Disposition::Retry { after });
+    assert!(trouble.message.contains("will be delivered later"), "{}", trouble.message);
+}
+
+#[test]
 fn a_delivery_says_what_it_writes_over_what() {
     let first = delivery(&obtained());
     assert_eq!(first.base, None, "there is nothing to change");

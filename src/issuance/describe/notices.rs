@@ -77,9 +77,11 @@ fn delivered(seen: &Observation, held: Option<&Held>) -> Option<Notice> {
     if is_new(seen, held) {
         let subject = held.map(|held| named(seen, &held.certificate)).unwrap_or_default();
         let revision = seen.previous.revision + 1;
+        let refusal = held.and_then(|held| held.certificate.refused_by.as_ref());
+        let refusal = refusal.map(|clients| format!("; {clients}")).unwrap_or_default();
         return Some(Notice::told(
             Reason::Issued,
-            format!("revision {revision} delivered to Secret {secret}: {subject}"),
+            format!("revision {revision} delivered to Secret {secret}: {subject}{refusal}"),
         ));
     }
     seen.delivered.as_ref()?;

@@ -51,6 +51,9 @@ pub(super) fn ready(
             message.push_str("; spec.renewBefore is not shorter than the certificate's lifetime, so a third of the lifetime is used instead");
         }
     }
+    if let Some(clients) = &certificate.refused_by {
+        message.push_str(&format!("; {clients}"));
+    }
     message.push_str(&at_the_renewal(seen, held).unwrap_or_default());
     if let Rest::Withheld(withheld) = rest {
         message.push_str(&format!("; the renewal is held ({})", withheld.reason()));

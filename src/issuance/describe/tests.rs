@@ -448,6 +448,19 @@ fn a_wish_that_cannot_be_met_is_said() {
     );
 }
 
+#[test]
+fn clients_that_refuse_the_chain_are_told_as_long_as_it_is_there() {
+    let clients = "clients built on rustls refuse this chain";
+    let seen = with(kept(), |seen| {
+        let certificate = seen.previous.certificate.as_mut().expect("a certificate");
+        certificate.refused_by = Some(clients.to_owned());
+    });
+    let status = described(&seen).status;
+    assert_eq!(status.conditions[0].message, format!("{READY_MESSAGE}; {clients}"));
+    let certificate = status.certificate.expect("a certificate");
+    assert_eq!(certificate.refused_by.as_deref(), Some(clients));
+}
+
 fn delivered_now(added_roots: &[&str], is_renewal: bool) -> Observation {
     let start = if is_renewal { with(kept(), |_| ()) } else { obtained() };
     let mut target = delivered_target();

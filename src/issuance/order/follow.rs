@@ -151,12 +151,15 @@ fn misfit(seen: &Observation, record: &Record, unfit: Unfit) -> Step {
         Unfit::Expired { .. } if seen.has_come_through(&record.next.order) => superseded(record),
         // Bought, and never of use: buying another may help as little (a clock that is wrong).
         Unfit::Expired { .. } => Step::hold(Hold::Unusable(format!("{unfit}; compare the clocks"))),
-        Unfit::NotYetValid { .. } => Step::Rest(Rest::Failed(Trouble {
-            disposition: Disposition::Retry { after: None },
-            reason: Reason::CertificateNotYetValid,
-            message: format!("the certificate was issued and will be delivered later: {unfit}"),
-            counts: true,
-        })),
+        Unfit::NotYetValid { .. } => {
+            let later = || Trouble {
+                disposition: Disposition::Retry { after: None },
+                reason: Reason::CertificateNotYetValid,
+                message: format!("the certificate was issued and will be delivered later: {unfit}"),
+                counts: true,
+            };
+            Step::Rest(Rest::Failed(seen.valid_soon(&unfit).unwrap_or_else(later)))
+        }
         Unfit::LeafIsCa { .. } | Unfit::NamesMissing(_) => {
             Step::hold(Hold::Unusable(unfit.to_string()))
         }
