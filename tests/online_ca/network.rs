@@ -10,7 +10,7 @@ use bytes::Bytes;
 use chancery::api::OnlineCa;
 use chancery::ca::{CertificateAuthority, Submitted};
 use chancery::outside::transport::{
-    Call, Connector as _, Failure, Network, Roots, TlsSettings, Transport,
+    Call, Connector as _, Failure, Network, Roots, Route, Transport,
 };
 use chancery::outside::{Disposition, Error};
 use chancery::pki::Certificate;
@@ -32,7 +32,7 @@ fn network(root: &Certificate) -> Arc<dyn Transport> {
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     });
     Network
-        .connect(&TlsSettings { roots: Roots::Bundle(vec![root.clone()]), identity: None })
+        .connect(&Route { roots: Roots::Bundle(vec![root.clone()]), identity: None, proxy: None })
         .unwrap()
 }
 
@@ -446,9 +446,9 @@ async fn the_host_that_failed_is_the_one_that_is_named() {
     let ca = open(spec, Some(basic(USER, PASSWORD)), transport);
     let check = ca.check().await.unwrap_err();
     assert_eq!(check.reason, "Unreachable");
-    assert!(check.message.starts_with("roots.invalid could not be reached"), "{check}");
+    assert!(check.message.starts_with("roots.invalid:443 could not be reached"), "{check}");
     let submitted = told(submit(&*ca).await);
-    assert!(submitted.message.starts_with("issue.invalid could not be reached"), "{submitted}");
+    assert!(submitted.message.starts_with("issue.invalid:443 could not be reached"), "{submitted}");
 }
 
 #[tokio::test]
