@@ -204,7 +204,7 @@ async fn serve(args: OperatorArgs) -> Result<(), Fatal> {
         namespace: args.namespace,
         incarnation: controller::new_incarnation()?,
         lease_duration: args.leader_elect.then_some(args.lease_duration),
-        connector: Arc::new(Network),
+        connector: Arc::new(Network::for_calls_within(args.ca_timeout)),
         clock: Clock::system(),
         ca_timeout: args.ca_timeout,
         keys: Arc::new(Generator::default()),

@@ -8,6 +8,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use hyper_util::client::proxy::matcher::Matcher;
 
@@ -93,16 +94,17 @@ impl Proxy {
         }
     }
 
-    /// Within `seconds` nothing came about. Whether the proxy is silent or what is behind it cannot
+    /// Within this time nothing came about. Whether the proxy is silent or what is behind it cannot
     /// be told apart from here.
     #[must_use]
-    pub fn silent(&self, target: &str, seconds: u64) -> Error {
+    pub fn silent(&self, target: &str, within: Duration) -> Error {
         Error {
             disposition: Disposition::Retry { after: None },
             reason: Reason::ProxyUnreachable,
             message: format!(
-                "{target} was not called: the proxy {} opened no way there within {seconds} s; find out whether the proxy answers (spec.proxy.url of the issuer), and whether {target} answers the proxy",
-                self.address()
+                "{target} was not called: the proxy {} opened no way there within {} s; find out whether the proxy answers (spec.proxy.url of the issuer), and whether {target} answers the proxy",
+                self.address(),
+                within.as_secs_f32()
             ),
         }
     }
@@ -223,7 +225,7 @@ mod tests {
         let target = "ca.example:443";
         let rows = [
             (with.unreachable(target, "Connection refused"), "ProxyUnreachable", "spec.proxy.url"),
-            (with.silent(target, 10), "ProxyUnreachable", "within 10 s"),
+            (with.silent(target, Duration::from_secs(10)), "ProxyUnreachable", "within 10 s"),
             (with.refused(target, "no"), "ProxyRefused", "CONNECT to ca.example:443"),
             (with.denied(target), "CredentialsRefused", "Secret shop/proxy"),
             (proxy(&[]).denied(target), "CredentialsMissing", "spec.proxy.credentialsSecretRef"),

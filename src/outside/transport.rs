@@ -150,8 +150,19 @@ pub fn authority(uri: &http::Uri) -> String {
 }
 
 /// The real network.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Network;
+#[derive(Clone, Copy, Debug)]
+pub struct Network {
+    connect_timeout: Duration,
+}
+
+impl Network {
+    /// For calls with this deadline. A connection has at most half of it: a dead address, or a proxy
+    /// that hangs, is told apart from a server that is slow, and nothing was sent to either.
+    #[must_use]
+    pub fn for_calls_within(deadline: Duration) -> Self {
+        Self { connect_timeout: CONNECT_TIMEOUT.min(deadline / 2) }
+    }
+}
 
 impl Connector for Network {
     fn connect(&self, route: &Route) -> Result<Arc<dyn Transport>, Failure> {
@@ -167,7 +178,9 @@ impl Connector for Network {
             .collect::<Result<Vec<_>, _>>()
             .map_err(|error| Failure::Untrusted(innermost(&error)))?;
         let client = |idle: usize| {
-            let mut builder = builder(roots.clone()).pool_max_idle_per_host(idle);
+            let mut builder = builder(roots.clone())
+                .pool_max_idle_per_host(idle)
+                .connect_timeout(self.connect_timeout);
             if let Some(proxy) = &route.proxy {
                 builder = builder.proxy(through(proxy)?);
             }
@@ -187,6 +200,7 @@ impl Connector for Network {
             fresh: client(0)?,
             has_identity: route.identity.is_some(),
             proxy: route.proxy.clone(),
+            connect_timeout: self.connect_timeout,
         }))
     }
 }
@@ -215,11 +229,10 @@ fn builder(roots: Vec<reqwest::Certificate>) -> reqwest::ClientBuilder {
         .redirect(reqwest::redirect::Policy::none())
         .retry(reqwest::retry::never())
         .no_proxy()
-        .connect_timeout(CONNECT_TIMEOUT)
         .user_agent(concat!("chancery/", env!("CARGO_PKG_VERSION")))
 }
 
-/// Shorter than any deadline of a call, so that a dead address is told apart from a slow CA.
+/// The longest that a connection takes to come about, with a proxy's tunnel and TLS.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
 struct HttpClient {
@@ -229,6 +242,7 @@ struct HttpClient {
     fresh: reqwest::Client,
     has_identity: bool,
     proxy: Option<Proxy>,
+    connect_timeout: Duration,
 }
 
 #[async_trait]
@@ -246,7 +260,8 @@ impl Transport for HttpClient {
             Ok(Ok(response)) => Ok(response),
             Ok(Err(Broken::Answer(why))) => Err(Failure::Unknown(why)),
             Ok(Err(Broken::Request(error))) => {
-                let closed = proxy.and_then(|proxy| closed(&error, proxy, &target));
+                let within = self.connect_timeout;
+                let closed = proxy.and_then(|proxy| closed(&error, proxy, (&target, within)));
                 let refusal = || refusal(&error, call.fresh_connection, self.has_identity);
                 Err(closed.or_else(refusal).unwrap_or_else(|| failure(&error)))
             }
@@ -293,7 +308,11 @@ async fn exchange(
 ///
 /// What the HTTP client knows of its talk with the proxy is in the texts of its errors alone; tests
 /// with a proxy see to it that they still read like this.
-fn closed(error: &reqwest::Error, proxy: &Proxy, target: &str) -> Option<Failure> {
+fn closed(
+    error: &reqwest::Error,
+    proxy: &Proxy,
+    (target, within): (&str, Duration),
+) -> Option<Failure> {
     let mut said = None;
     let mut layer = error.source();
     while let Some(cause) = layer {
@@ -302,9 +321,7 @@ fn closed(error: &reqwest::Error, proxy: &Proxy, target: &str) -> Option<Failure
         layer = cause.source();
     }
     Some(Failure::Blocked(match said.as_deref() {
-        None if error.is_connect() && error.is_timeout() => {
-            proxy.silent(target, CONNECT_TIMEOUT.as_secs())
-        }
+        None if error.is_connect() && error.is_timeout() => proxy.silent(target, within),
         None => return None,
         Some("proxy authorization required") => proxy.denied(target),
         Some("unsuccessful") => proxy.refused(target, "it did not answer 200"),

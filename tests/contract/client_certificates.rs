@@ -199,18 +199,19 @@ fn settings(server: &Authority, identity: Option<ClientCertificate>) -> Route {
     Route { roots: Roots::Bundle(vec![server.trusted()]), identity, proxy: None }
 }
 
+const DEADLINE: Duration = Duration::from_secs(20);
+
 fn connect(tls: &Route) -> Arc<dyn Transport> {
     static PROVIDER: Once = Once::new();
     PROVIDER.call_once(|| {
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     });
-    Network.connect(tls).unwrap()
+    Network::for_calls_within(DEADLINE).connect(tls).unwrap()
 }
 
 async fn ask(transport: &dyn Transport, url: &str, fresh_connection: bool) -> Result<u16, Failure> {
     let request = Request::get(url).body(Bytes::new()).unwrap();
-    let deadline = Duration::from_secs(20);
-    let call = Call { request, deadline, body_limit: 100_000, fresh_connection };
+    let call = Call { request, deadline: DEADLINE, body_limit: 100_000, fresh_connection };
     transport.send(call).await.map(|response| response.status().as_u16())
 }
 

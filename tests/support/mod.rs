@@ -15,6 +15,7 @@
 pub mod control_plane;
 pub mod operator;
 pub mod process;
+pub mod proxy;
 pub mod simulator;
 pub mod watch;
 
