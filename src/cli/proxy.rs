@@ -103,7 +103,9 @@ mod tests {
         let https = ("HTTPS_PROXY", PROXY);
         let by = |name| Some(("http://proxy.example:3128/", name));
         let far = "https://api.example:6443";
-        let rows: [(&str, &str, Option<&str>, &[(&str, &str)], Option<(&str, &str)>); 17] = [
+        type Row<'a> = (&'a str, &'a str, Option<&'a str>, &'a [Pair<'a>], Option<Pair<'a>>);
+        type Pair<'a> = (&'a str, &'a str);
+        let rows: [Row<'_>; 17] = [
             ("none is named", far, None, &[], None),
             ("by the environment", far, None, &[https], by("HTTPS_PROXY")),
             ("in lower case", far, None, &[("https_proxy", PROXY)], by("https_proxy")),

@@ -140,7 +140,9 @@ mod tests {
         "1994-11-06T08:49:37Z".parse().unwrap()
     }
 
-    fn headers(pairs: &[(http::HeaderName, &str)]) -> HeaderMap {
+    type Pair<'a> = (http::HeaderName, &'a str);
+
+    fn headers(pairs: &[Pair<'_>]) -> HeaderMap {
         pairs.iter().map(|(name, value)| (name.clone(), value.parse().unwrap())).collect()
     }
 
@@ -182,7 +184,7 @@ mod tests {
         assert_eq!(own[DATE], "Sun, 06 Nov 1994 08:00:00 GMT");
     }
 
-    fn answer(status: u16, pairs: &[(http::HeaderName, &str)]) -> http::Response<Bytes> {
+    fn answer(status: u16, pairs: &[Pair<'_>]) -> http::Response<Bytes> {
         let mut response = http::Response::new(Bytes::new());
         *response.status_mut() = http::StatusCode::from_u16(status).unwrap();
         *response.headers_mut() = headers(pairs);
@@ -192,7 +194,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_429_or_503_that_says_when_to_come_back_pauses_until_then() {
         let minute = [(RETRY_AFTER, "60")];
-        let rows: [(&str, u16, &[(http::HeaderName, &str)], bool); 7] = [
+        let rows: [(&str, u16, &[Pair<'_>], bool); 7] = [
             ("too many requests", 429, &minute, true),
             ("unavailable", 503, &minute, true),
             ("without a word", 429, &[], false),
