@@ -237,9 +237,13 @@ async fn serve(args: OperatorArgs) -> Result<(), Fatal> {
 /// Access to the API server, and its address for messages.
 async fn client() -> Result<(kube::Client, String), Fatal> {
     let mut config = kube::Config::infer().await.map_err(|error| {
-        format!(
-            "no access to a cluster: {error}; set KUBECONFIG, or run in a pod with a ServiceAccount"
-        )
+        // kube takes no list with an empty entry, and says so to nobody who reads one line.
+        let advice = if has_bad_exceptions(&error) {
+            "write NO_PROXY as hosts, .suffixes and networks with one comma between them, and none at its end"
+        } else {
+            "set KUBECONFIG, or run in a pod with a ServiceAccount"
+        };
+        format!("no access to a cluster: {error}; {advice}")
     })?;
     // kube looks at HTTPS_PROXY where there is a kubeconfig, not in a pod, and compares NO_PROXY with
     // the proxy's own address.
@@ -259,6 +263,13 @@ async fn client() -> Result<(kube::Client, String), Fatal> {
     // after which the API server itself ends each watch.
     config.read_timeout = Some(Duration::from_secs(295));
     Ok((kube::Client::try_from(config)?, url))
+}
+
+/// Whether NO_PROXY is what keeps the kubeconfig from being used.
+fn has_bad_exceptions(error: &kube::config::InferConfigError) -> bool {
+    let cause = std::error::Error::source(error);
+    let cause = cause.and_then(|cause| cause.downcast_ref::<kube::config::KubeconfigError>());
+    matches!(cause, Some(kube::config::KubeconfigError::ParseNoProxy(_)))
 }
 
 /// So that an audit log tells who it was.

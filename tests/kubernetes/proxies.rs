@@ -175,6 +175,9 @@ async fn the_api_server_is_reached_through_the_proxy_that_kubectl_would_take() {
     let own = [("HTTPS_PROXY", url.as_str()), ("NO_PROXY", "127.0.0.1")];
     list(far.path(), &own).await.expect("the exception is about the API server");
     assert_eq!(proxy.asked().len(), 3);
+    let list_without_end = [("HTTPS_PROXY", url.as_str()), ("NO_PROXY", ".invalid,,")];
+    let told = list(far.path(), &list_without_end).await.expect_err("kube takes no such list");
+    assert_says(&told, &["write NO_PROXY as hosts", "with one comma between them"]);
     let near = world().plane.kubeconfig();
     list(&near, &[("HTTPS_PROXY", &url)]).await.expect("this machine needs none");
     assert_eq!(proxy.asked().len(), 3);
