@@ -24,7 +24,7 @@ pub struct Proxy {
     /// Hosts of the CA that are called without the proxy: names, which stand for all names below
     /// them too (`example.org` and `.example.org` are the same), IP addresses, and networks such as
     /// `10.0.0.0/8` or `fd00::/8`, which are compared with addresses that stand in a URL; names are
-    /// not resolved for it.
+    /// not resolved for it. A CA whose URL has an IPv6 address must be among them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 64), inner(length(min = 1, max = 253)))]
     #[x_kube(validation = Rule::new("self.all(host, host.matches('^[A-Za-z0-9.:/_-]+$'))").message("proxy.noProxy lists hosts, IP addresses and networks such as 10.0.0.0/8, each an entry of its own, without port, brackets or wildcard"))]

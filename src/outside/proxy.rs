@@ -81,6 +81,30 @@ impl Proxy {
         address.trim_end_matches('/')
     }
 
+    /// A tunnel is asked for by name or IPv4 address: what is at the end of one to an IPv6 address
+    /// cannot be verified by the HTTP client, which takes the brackets for a part of its name.
+    #[must_use]
+    pub fn unnameable(&self, target: &str) -> Error {
+        Error {
+            disposition: Disposition::BlameIssuer,
+            reason: Reason::AddressInvalid,
+            message: format!(
+                "{target} was not called: an IPv6 address is not reached through the proxy {}: write the CA's name into its address, or list the IPv6 address in spec.proxy.noProxy of the issuer",
+                self.address()
+            ),
+        }
+    }
+
+    /// What is said of a server behind it that could not be verified. A proxy that opens TLS shows a
+    /// certificate of its own, and the advice to trust it would be a bad one.
+    #[must_use]
+    pub fn in_between(&self, target: &str, why: &str) -> String {
+        format!(
+            "{why} (seen through the proxy {}: if it opens TLS and shows a certificate of its own, have it leave {target} alone)",
+            self.address()
+        )
+    }
+
     /// No connection to it came about, or it did not answer; `target` is the host and port behind it.
     #[must_use]
     pub fn unreachable(&self, target: &str, why: &str) -> Error {
@@ -227,6 +251,7 @@ mod tests {
             (with.unreachable(target, "Connection refused"), "ProxyUnreachable", "spec.proxy.url"),
             (with.silent(target, Duration::from_secs(10)), "ProxyUnreachable", "within 10 s"),
             (with.refused(target, "no"), "ProxyRefused", "CONNECT to ca.example:443"),
+            (with.unnameable(target), "AddressInvalid", "spec.proxy.noProxy"),
             (with.denied(target), "CredentialsRefused", "Secret shop/proxy"),
             (proxy(&[]).denied(target), "CredentialsMissing", "spec.proxy.credentialsSecretRef"),
         ];

@@ -252,6 +252,9 @@ impl Transport for HttpClient {
         let client = if call.fresh_connection { &self.fresh } else { &self.kept };
         let proxy = self.proxy.as_ref().filter(|proxy| proxy.is_for(call.request.uri()));
         let target = authority(call.request.uri());
+        if let Some(proxy) = proxy.filter(|_| target.starts_with('[')) {
+            return Err(Failure::Blocked(proxy.unnameable(&target)));
+        }
         let request = reqwest::Request::try_from(call.request)
             .map_err(|error| Failure::NotSent(innermost(&error)))?;
         // The time-out lies around the whole exchange: one of the connection's own phases that
@@ -263,7 +266,12 @@ impl Transport for HttpClient {
                 let within = self.connect_timeout;
                 let closed = proxy.and_then(|proxy| closed(&error, proxy, (&target, within)));
                 let refusal = || refusal(&error, call.fresh_connection, self.has_identity);
-                Err(closed.or_else(refusal).unwrap_or_else(|| failure(&error)))
+                Err(match (closed.or_else(refusal).unwrap_or_else(|| failure(&error)), proxy) {
+                    (Failure::Untrusted(why), Some(proxy)) => {
+                        Failure::Untrusted(proxy.in_between(&target, &why))
+                    }
+                    (failure, _) => failure,
+                })
             }
             Err(_elapsed) => Err(Failure::Unknown(format!(
                 "no complete answer came within {} s",

@@ -59,7 +59,13 @@ async fn a_certificate_comes_through_a_tunnel_that_is_encrypted_from_end_to_end(
     // Who sits in between is no more trusted than anybody else.
     let stranger = network_by(&Identity::good().root, Some(settings(&proxy, None, &[])), LONG);
     let ca = open(served.spec.clone(), Some(basic(USER, PASSWORD)), stranger);
-    assert_eq!(ca.check().await.unwrap_err().reason, "ServerNotTrusted");
+    let error = ca.check().await.unwrap_err();
+    assert_eq!(error.reason, "ServerNotTrusted");
+    let through = format!("seen through the proxy 127.0.0.1:{}", proxy.port);
+    let alone = format!("leave {} alone", target(&served));
+    for says in ["spec.tls.caBundle", through.as_str(), alone.as_str()] {
+        assert!(error.message.contains(says), "{says}: {error}");
+    }
 }
 
 #[tokio::test]
@@ -197,6 +203,18 @@ async fn a_ca_that_is_listed_is_called_past_the_proxy() {
         assert_eq!(ask(&*transport, url).await.unwrap(), "200 OK yes", "{name}");
         assert_eq!(proxy.asked().len() > before, through, "{name}");
     }
+}
+
+#[tokio::test]
+async fn an_ipv6_address_is_called_past_the_proxy_or_not_at_all() {
+    let proxy = TestProxy::start(Manner::Opens).await;
+    let settings = settings(&proxy, None, &[]);
+    let transport = network_by(&Identity::good().root, Some(settings), LONG);
+    let failure = ask(&*transport, "https://[::1]:4443/certificate/").await.unwrap_err();
+    let says = "[::1]:4443 was not called: an IPv6 address is not reached through the proxy";
+    assert!(matches!(failure, Failure::Blocked(_)), "{failure:?}");
+    assert!(failure.to_string().starts_with(says), "{failure}");
+    assert_eq!(proxy.heads(), [] as [String; 0]);
 }
 
 /// A proxy would read it, and change it.
