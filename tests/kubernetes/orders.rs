@@ -834,11 +834,12 @@ async fn clients_and_products_must_fit_exactly_one() {
 async fn a_wrong_api_key_is_told_on_the_issuer_and_sent_once() {
     let paid = Paid::without_issuer("paid-wrong-key-of-api", json!({})).await;
     let [mut credentials, issuer] = paid.ra.issuer(&paid.test.namespace).await;
-    credentials["stringData"]["apiKey"] = json!("wrong");
+    credentials["stringData"]["apiKey"] = json!("not-this-one");
     paid.test.put(credentials).await;
     paid.test.put(issuer).await;
     let message = paid.test.until_issuer_fails("ca", "CredentialsRefused").await;
-    assert!(!message.contains("wrong"), "{message}");
+    assert_says(&message, &["check username and apiKey in Secret paid-wrong-key-of-api/api-key;"]);
+    assert!(!message.contains("not-this-one"), "{message}");
     let calls = paid.ra.calls("jwt").await;
     assert!(calls <= 2, "{calls} attempts");
     paid.test.patch("Secret", "api-key", json!({"stringData": {"apiKey": "changeme"}})).await;
