@@ -17,6 +17,8 @@ mod names;
 #[expect(unreachable_pub, reason = "KubeSchema repeats each struct where nobody can reach it")]
 mod online_ca;
 #[expect(unreachable_pub, reason = "KubeSchema repeats each struct where nobody can reach it")]
+mod proxy;
+#[expect(unreachable_pub, reason = "KubeSchema repeats each struct where nobody can reach it")]
 mod reference;
 #[expect(unreachable_pub, reason = "KubeSchema repeats each struct where nobody can reach it")]
 mod swiss_sign;
@@ -34,6 +36,7 @@ pub use self::issuer::{
 pub use self::key::KeyAlgorithm;
 pub use self::names::{KeyUsage, Subject};
 pub use self::online_ca::{BasicSplit, OnlineCa, OnlineCaIdentity};
+pub use self::proxy::Proxy;
 pub use self::reference::SecretReference;
 pub use self::swiss_sign::{
     SwissSign, SwissSignAuthentication, SwissSignClient, SwissSignOrder, SwissSignProduct,

@@ -127,10 +127,19 @@ pub trait CertificateAuthority: Send + Sync {
 }
 
 /// What a check found out.
-#[derive(Clone, Debug, Default, Eq, PartialEq)]
+#[derive(Clone, Debug, Eq, PartialEq)]
 pub struct AccountReport {
+    /// The CA has looked at the credentials of the account.
+    pub credentials_tried: bool,
     /// Findings that hinder nothing and that somebody should know of.
     pub remarks: Vec<String>,
     /// Id of the product that is ordered where a request names none.
     pub product: Option<String>,
+}
+
+/// The credentials were tried, and nothing was found.
+impl Default for AccountReport {
+    fn default() -> Self {
+        Self { credentials_tried: true, remarks: Vec::new(), product: None }
+    }
 }

@@ -1,6 +1,7 @@
 //! The command line: the operator itself, and what else the binary can do.
 
 mod orders;
+mod proxy;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -10,7 +11,6 @@ use std::time::Duration;
 
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use futures::FutureExt as _;
-use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::api;
@@ -54,8 +54,9 @@ struct OperatorArgs {
     /// Namespace of the operator. The Secrets and ConfigMaps that a ClusterIssuer refers to are here.
     #[arg(long, env = "CHANCERY_NAMESPACE", default_value = "chancery")]
     namespace: String,
-    /// Address of /livez, /readyz and /metrics.
-    #[arg(long, env = "CHANCERY_HTTP_ADDRESS", default_value = "0.0.0.0:8080")]
+    /// Address of /livez, /readyz and /metrics. `[::]` is for IPv4 as well, and means 0.0.0.0 where
+    /// the machine has no IPv6.
+    #[arg(long, env = "CHANCERY_HTTP_ADDRESS", default_value = "[::]:8080")]
     http_address: SocketAddr,
     /// The longest that one call to a CA may take, such as 30s.
     #[arg(long, env = "CHANCERY_CA_TIMEOUT", default_value = "30s", value_parser = duration)]
@@ -181,8 +182,7 @@ async fn serve(args: OperatorArgs) -> Result<(), Fatal> {
     check_crds(&client, &url).await?;
     let metrics = Arc::new(Metrics::default());
     let readiness = Readiness::default();
-    let listener = TcpListener::bind(args.http_address)
-        .await
+    let listener = server::listen(args.http_address)
         .map_err(|error| format!("--http-address {}: {error}", args.http_address))?;
     tracing::info!(address = %listener.local_addr()?, "serving /livez, /readyz and /metrics");
     let (mut terminate, mut interrupt) =
@@ -204,7 +204,7 @@ async fn serve(args: OperatorArgs) -> Result<(), Fatal> {
         namespace: args.namespace,
         incarnation: controller::new_incarnation()?,
         lease_duration: args.leader_elect.then_some(args.lease_duration),
-        connector: Arc::new(Network),
+        connector: Arc::new(Network::for_calls_within(args.ca_timeout)),
         clock: Clock::system(),
         ca_timeout: args.ca_timeout,
         keys: Arc::new(Generator::default()),
@@ -237,11 +237,25 @@ async fn serve(args: OperatorArgs) -> Result<(), Fatal> {
 /// Access to the API server, and its address for messages.
 async fn client() -> Result<(kube::Client, String), Fatal> {
     let mut config = kube::Config::infer().await.map_err(|error| {
-        format!(
-            "no access to a cluster: {error}; set KUBECONFIG, or run in a pod with a ServiceAccount"
-        )
+        // kube takes no list with an empty entry, and says so to nobody who reads one line.
+        let advice = if has_bad_exceptions(&error) {
+            "write NO_PROXY as hosts, .suffixes and networks with one comma between them, and none at its end"
+        } else {
+            "set KUBECONFIG, or run in a pod with a ServiceAccount"
+        };
+        format!("no access to a cluster: {error}; {advice}")
     })?;
-    let url = config.cluster_url.to_string();
+    // kube looks at HTTPS_PROXY where there is a kubeconfig, not in a pod, and compares NO_PROXY with
+    // the proxy's own address.
+    let kubeconfig = kube::config::Kubeconfig::read().ok();
+    let named = kubeconfig.as_ref().and_then(proxy::of_kubeconfig);
+    let chosen =
+        proxy::choose(&config.cluster_url, named.as_deref(), |name| std::env::var(name).ok())?;
+    let url = match &chosen {
+        Some(proxy) => format!("{} (through the proxy of {})", config.cluster_url, proxy.named_by),
+        None => config.cluster_url.to_string(),
+    };
+    config.proxy_url = chosen.map(|proxy| proxy.url);
     // A write that is repeated beneath us would be one that we do not know of.
     config.default_retry = false;
     config.headers.push((http::header::USER_AGENT, USER_AGENT));
@@ -249,6 +263,13 @@ async fn client() -> Result<(kube::Client, String), Fatal> {
     // after which the API server itself ends each watch.
     config.read_timeout = Some(Duration::from_secs(295));
     Ok((kube::Client::try_from(config)?, url))
+}
+
+/// Whether NO_PROXY is what keeps the kubeconfig from being used.
+fn has_bad_exceptions(error: &kube::config::InferConfigError) -> bool {
+    let cause = std::error::Error::source(error);
+    let cause = cause.and_then(|cause| cause.downcast_ref::<kube::config::KubeconfigError>());
+    matches!(cause, Some(kube::config::KubeconfigError::ParseNoProxy(_)))
 }
 
 /// So that an audit log tells who it was.

@@ -1,7 +1,8 @@
 //! What the clients of outside systems share: certificate authorities, and whatever else is called
 //! beyond the cluster.
 //!
-//! [`transport`] sends requests, [`pace`] spaces them out, [`credentials`] sign them,
+//! [`transport`] sends requests, through a [`proxy`] where there is one; [`pace`] spaces them out,
+//! [`pause`] holds them back where the other side asked for it, [`credentials`] sign them,
 //! [`remote_text`] makes what comes back fit for a condition, and an [`Error`] says what happens
 //! next. Nothing here knows what the other side is for.
 
@@ -10,6 +11,8 @@ use std::time::Duration;
 
 pub mod credentials;
 pub mod pace;
+pub mod pause;
+pub mod proxy;
 pub mod remote_text;
 pub mod transport;
 

@@ -180,6 +180,12 @@ reasons! {
     ServerError
     /// It was asked too often.
     TooManyRequests
+    /// It asked to be left alone for a while.
+    AccountPaused
+    /// The proxy on the way to it could not be reached, or does not answer.
+    ProxyUnreachable
+    /// The proxy on the way to it opens no tunnel.
+    ProxyRefused
     /// It answered something that makes no sense.
     UnexpectedAnswer
     /// It redirected to another address.
@@ -264,6 +270,7 @@ mod tests {
     const WORDS: &[&str] = &[
         "AccessDenied",
         "AccountChanged",
+        "AccountPaused",
         "AddressInvalid",
         "AddressUnknown",
         "Adopted",
@@ -330,6 +337,8 @@ mod tests {
         "ProductMissing",
         "ProductNotFound",
         "ProductUnusable",
+        "ProxyRefused",
+        "ProxyUnreachable",
         "Redirected",
         "Refused",
         "RenewalRequested",

@@ -6,6 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::online_ca::OnlineCa;
+use super::proxy::Proxy;
 use super::swiss_sign::SwissSign;
 
 /// An account at one certificate authority outside the cluster.
@@ -73,6 +74,10 @@ pub struct IssuerSpec {
     /// How the TLS certificate of the CA's own server is verified. Default: by the system roots.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tls: Option<Tls>,
+    /// The proxy that the CA is reached through. Default: none, whatever the environment of the
+    /// operator says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub proxy: Option<Proxy>,
     /// What the chain of an issued certificate must end at. Default: the system roots.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trust: Option<Trust>,

@@ -121,7 +121,9 @@ impl CertificateAuthority for OnlineCa {
 
     async fn check(&self) -> Result<AccountReport, Error> {
         let roots = self.client.trust_roots().await?;
-        Ok(AccountReport { remarks: roots.remarks, product: None })
+        // "Get trust roots" is called without credentials, and nothing else can be asked for nothing.
+        let credentials_tried = self.credentials.is_none();
+        Ok(AccountReport { credentials_tried, remarks: roots.remarks, product: None })
     }
 
     async fn submit(&self, order: &Order<'_>, _: Permit) -> Submitted {

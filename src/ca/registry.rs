@@ -32,6 +32,17 @@ pub fn account(spec: &IssuerSpec) -> Result<&dyn AccountSettings, Error> {
     })
 }
 
+/// Every Secret with credentials that an Issuer refers to, in its block for the CA or for the way
+/// there. When one of them changes, the account is opened anew.
+#[must_use]
+pub fn secrets(spec: &IssuerSpec) -> Vec<&str> {
+    let proxy = spec.proxy.as_ref().and_then(|proxy| proxy.credentials_secret_ref.as_ref());
+    let account = KINDS.iter().find_map(|kind| kind.account(spec));
+    let mut secrets = account.map(|account| account.secrets()).unwrap_or_default();
+    secrets.extend(proxy.map(|secret| secret.name.as_str()));
+    secrets
+}
+
 /// The field of the kind of CA that an Issuer describes, in its spec and in that of a request; empty
 /// where it describes none.
 #[must_use]

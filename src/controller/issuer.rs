@@ -112,9 +112,9 @@ async fn check(context: &Context, issuer: &IssuerNow<'_>) -> Result<Checked, Err
     }
     let disposition = result.as_ref().map_or_else(|error| error.disposition.label(), |_| "ok");
     context.metrics.ca_request(&issuer.key.name, "check", disposition, start.elapsed());
-    let AccountReport { remarks, product } = result?;
+    let AccountReport { credentials_tried, remarks, product } = result?;
     let remarks = account.remarks.iter().cloned().chain(remarks).collect();
-    Ok(Checked { account: account.name(), remarks, product })
+    Ok(Checked { account: account.name(), credentials_tried, remarks, product })
 }
 
 async fn finish<K: IssuerObject>(

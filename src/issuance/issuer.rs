@@ -69,6 +69,8 @@ pub enum IssuerStep {
 pub struct Checked {
     /// The account in one line.
     pub account: String,
+    /// The CA has looked at the credentials. Where it has not, they may be wrong.
+    pub credentials_tried: bool,
     /// Findings that hinder nothing.
     pub remarks: Vec<String>,
     /// Id of the product that is ordered where a request names none.
@@ -117,7 +119,14 @@ pub fn describe(
     let refused_at = credentials_refused(&seen.status).unwrap_or(seen.now);
     let (account, product, verdicts) = match result {
         Ok(checked) => {
-            let mut message = format!("{} answers", checked.account);
+            let mut message = if checked.credentials_tried {
+                format!("{} answers", checked.account)
+            } else {
+                format!(
+                    "the CA of {} answers; credentials are not tried before a certificate is asked for",
+                    checked.account
+                )
+            };
             for remark in &checked.remarks {
                 message.push_str("; note: ");
                 message.push_str(remark);
@@ -166,10 +175,17 @@ fn spoken(pause: SignedDuration) -> String {
 }
 
 fn pause_after(disposition: Disposition, failures: u32) -> SignedDuration {
-    if disposition == Disposition::BlameCredentials {
-        return PARDON;
+    let usual = SignedDuration::from_secs((5_i64 << failures.min(6)).min(300));
+    match disposition {
+        Disposition::BlameCredentials => PARDON,
+        Disposition::Retry { after: Some(after) } => {
+            usual.max(SignedDuration::try_from(after).unwrap_or(usual))
+        }
+        Disposition::BlameIssuer
+        | Disposition::Internal
+        | Disposition::Reject
+        | Disposition::Retry { after: None } => usual,
     }
-    SignedDuration::from_secs((5_i64 << failures.min(6)).min(300))
 }
 
 fn notices(before: &IssuerStatus, verdicts: &[Verdict]) -> Vec<Notice> {
@@ -213,8 +229,12 @@ mod tests {
     }
 
     fn checked() -> Checked {
-        let account = "https://ca.example/certificate/ as jdoe".to_owned();
-        Checked { account, remarks: vec![], product: None }
+        Checked {
+            account: "https://ca.example/certificate/ as jdoe".to_owned(),
+            credentials_tried: true,
+            remarks: vec![],
+            product: None,
+        }
     }
 
     fn refused() -> Error {
@@ -341,6 +361,34 @@ mod tests {
         assert_eq!(describe(&again, Ok(checked())).0.order_found_at, account, "a check keeps it");
         let other = IssuerObservation { order_found_at: Some("another".to_owned()), ..found };
         assert_eq!(other.with_found_order(), None);
+    }
+
+    #[test]
+    fn nobody_is_said_to_answer_whose_password_was_not_tried() {
+        let told = |credentials_tried| {
+            let (status, ..) = describe(&seen(), Ok(Checked { credentials_tried, ..checked() }));
+            condition::find(&status.conditions, READY).map(|ready| ready.message.clone())
+        };
+        assert_eq!(told(true).unwrap(), "https://ca.example/certificate/ as jdoe answers");
+        assert_eq!(
+            told(false).unwrap(),
+            "the CA of https://ca.example/certificate/ as jdoe answers; credentials are not tried before a certificate is asked for"
+        );
+    }
+
+    #[test]
+    fn a_ca_that_asks_to_be_left_alone_is_not_checked_before() {
+        let after = Some(std::time::Duration::from_secs(1800));
+        let rows = [
+            (Disposition::Retry { after }, 0, 1800),
+            (Disposition::Retry { after: Some(std::time::Duration::from_secs(1)) }, 3, 40),
+            (Disposition::Retry { after: None }, 9, 300),
+            (Disposition::BlameIssuer, 0, 5),
+            (Disposition::BlameCredentials, 0, 3600),
+        ];
+        for (disposition, failures, seconds) in rows {
+            assert_eq!(pause_after(disposition, failures).as_secs(), seconds, "{disposition:?}");
+        }
     }
 
     #[test]

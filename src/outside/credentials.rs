@@ -80,7 +80,8 @@ impl Kind {
             Self::ApiKey => Credentials::ApiKey(data.token("apiKey")?),
             Self::Basic { password } => {
                 let username = data.text("username")?.to_owned();
-                Credentials::Basic(Basic::new(username, data.text(password)?.into()))
+                let basic = Basic::new(username, data.text(password)?.into());
+                Credentials::Basic(basic.kept_in(secret))
             }
             Self::Bearer => Credentials::Bearer(data.token("token")?),
             Self::ClientCertificate => Credentials::ClientCertificate(data.client_certificate()?),

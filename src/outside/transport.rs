@@ -7,6 +7,8 @@
 //! # Guarantees
 //! - One call is at most one request on the wire: no redirect is followed, nothing is repeated.
 //! - Of the failures, [`Failure::Unknown`] alone leaves open whether the peer acted on the request.
+//! - No proxy is asked that the route does not name: the environment counts for nothing. TLS goes
+//!   through a proxy from end to end.
 //! - The answer's body is no longer than the cap of the request, and there within its deadline.
 
 use std::error::Error as _;
@@ -17,6 +19,7 @@ use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
 
 use super::credentials::ClientCertificate;
+use super::proxy::Proxy;
 use super::{Disposition, Error};
 use crate::pki::Certificate;
 use crate::reason::Reason;
@@ -58,17 +61,19 @@ pub trait Transport: Send + Sync {
 
 /// Makes the transport of an account.
 pub trait Connector: Send + Sync {
-    /// A transport that trusts, and shows, what `tls` says. It shares no connection with another.
-    fn connect(&self, tls: &TlsSettings) -> Result<Arc<dyn Transport>, Failure>;
+    /// A transport that goes the way `route` says. It shares no connection with another.
+    fn connect(&self, route: &Route) -> Result<Arc<dyn Transport>, Failure>;
 }
 
-/// Whom the servers are taken for, and as whom we come to them.
+/// How servers are reached, whom they are taken for, and as whom we come to them.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub struct TlsSettings {
+pub struct Route {
     /// How servers are verified.
     pub roots: Roots,
     /// What is shown to servers that demand a certificate.
     pub identity: Option<ClientCertificate>,
+    /// What lies in between.
+    pub proxy: Option<Proxy>,
 }
 
 /// How servers are verified.
@@ -83,6 +88,10 @@ pub enum Roots {
 /// Why there is no answer.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum Failure {
+    /// Nothing was sent, because the way there is closed: by a proxy, or because the other side asked
+    /// to be left alone.
+    #[error("{0}")]
+    Blocked(Error),
     /// Nothing was sent: the name did not resolve, or no connection came about.
     #[error("{0}")]
     NotSent(String),
@@ -99,12 +108,13 @@ pub enum Failure {
 }
 
 impl Failure {
-    /// What happens next, in words for a condition. The call was for `path` of `host`; an empty path
-    /// is not mentioned.
+    /// What happens next, in words for a condition. The call was for `path` of `host`, which is
+    /// given with its port; an empty path is not mentioned.
     #[must_use]
     pub fn told(&self, host: &str, path: &str) -> Error {
         let retry = Disposition::Retry { after: None };
         let (disposition, reason, message) = match self {
+            Self::Blocked(error) => return error.clone(),
             Self::NotSent(why) => {
                 (retry, Reason::Unreachable, format!("{host} could not be reached: {why}"))
             }
@@ -130,21 +140,33 @@ impl Failure {
     }
 }
 
-/// `Retry-After` in seconds (RFC 9110, section 10.2.3), at most an hour. The form with a date is not
-/// known to be used by any of the systems.
+/// Host and port of an address, as messages name them.
 #[must_use]
-pub fn retry_after(headers: &http::HeaderMap) -> Option<Duration> {
-    let seconds = headers.get(http::header::RETRY_AFTER)?.to_str().ok()?;
-    Some(Duration::from_secs(seconds.trim().parse::<u64>().ok()?.min(3600)))
+pub fn authority(uri: &http::Uri) -> String {
+    let port = uri
+        .port_u16()
+        .unwrap_or_else(|| if uri.scheme() == Some(&http::uri::Scheme::HTTP) { 80 } else { 443 });
+    format!("{}:{port}", uri.host().unwrap_or_default())
 }
 
 /// The real network.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Network;
+#[derive(Clone, Copy, Debug)]
+pub struct Network {
+    connect_timeout: Duration,
+}
+
+impl Network {
+    /// For calls with this deadline. A connection has at most half of it: a dead address, or a proxy
+    /// that hangs, is told apart from a server that is slow, and nothing was sent to either.
+    #[must_use]
+    pub fn for_calls_within(deadline: Duration) -> Self {
+        Self { connect_timeout: CONNECT_TIMEOUT.min(deadline / 2) }
+    }
+}
 
 impl Connector for Network {
-    fn connect(&self, tls: &TlsSettings) -> Result<Arc<dyn Transport>, Failure> {
-        let roots = match &tls.roots {
+    fn connect(&self, route: &Route) -> Result<Arc<dyn Transport>, Failure> {
+        let roots = match &route.roots {
             Roots::Bundle(certificates) => certificates.clone(),
             Roots::System => {
                 let found = crate::pki::system_roots();
@@ -157,8 +179,13 @@ impl Connector for Network {
             .collect::<Result<Vec<_>, _>>()
             .map_err(|error| Failure::Untrusted(innermost(&error)))?;
         let client = |idle: usize| {
-            let mut builder = builder(roots.clone()).pool_max_idle_per_host(idle);
-            if let Some(identity) = &tls.identity {
+            let mut builder = builder(roots.clone())
+                .pool_max_idle_per_host(idle)
+                .connect_timeout(self.connect_timeout);
+            if let Some(proxy) = &route.proxy {
+                builder = builder.proxy(through(proxy)?);
+            }
+            if let Some(identity) = &route.identity {
                 let unusable = |error| {
                     let why = innermost(&error);
                     Failure::ClientRefused(format!("the client certificate is unusable: {why}"))
@@ -169,9 +196,31 @@ impl Connector for Network {
             }
             builder.build().map_err(|error| Failure::Untrusted(innermost(&error)))
         };
-        let has_identity = tls.identity.is_some();
-        Ok(Arc::new(HttpClient { kept: client(usize::MAX)?, fresh: client(0)?, has_identity }))
+        Ok(Arc::new(HttpClient {
+            kept: client(usize::MAX)?,
+            fresh: client(0)?,
+            has_identity: route.identity.is_some(),
+            proxy: route.proxy.clone(),
+            connect_timeout: self.connect_timeout,
+        }))
     }
+}
+
+/// The proxy, asked for the addresses that it is for.
+fn through(proxy: &Proxy) -> Result<reqwest::Proxy, Failure> {
+    let decides = proxy.clone();
+    let chosen = reqwest::Proxy::custom(move |url| {
+        let uri = url.as_str().parse::<http::Uri>().ok()?;
+        decides.is_for(&uri).then(|| decides.url().to_owned())
+    });
+    let Some(credentials) = proxy.credentials() else { return Ok(chosen) };
+    let header = credentials.header().map_err(|_| {
+        Failure::ClientRefused(format!(
+            "{} holds characters that no HTTP header can carry, and the proxy takes no others",
+            credentials.place()
+        ))
+    })?;
+    Ok(chosen.custom_http_auth(header))
 }
 
 fn builder(roots: Vec<reqwest::Certificate>) -> reqwest::ClientBuilder {
@@ -181,11 +230,10 @@ fn builder(roots: Vec<reqwest::Certificate>) -> reqwest::ClientBuilder {
         .redirect(reqwest::redirect::Policy::none())
         .retry(reqwest::retry::never())
         .no_proxy()
-        .connect_timeout(CONNECT_TIMEOUT)
         .user_agent(concat!("chancery/", env!("CARGO_PKG_VERSION")))
 }
 
-/// Shorter than any deadline of a call, so that a dead address is told apart from a slow CA.
+/// The longest that a connection takes to come about, with a proxy's tunnel and TLS.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
 struct HttpClient {
@@ -194,6 +242,8 @@ struct HttpClient {
     /// Keeps none, and finds none to use again.
     fresh: reqwest::Client,
     has_identity: bool,
+    proxy: Option<Proxy>,
+    connect_timeout: Duration,
 }
 
 #[async_trait]
@@ -201,6 +251,11 @@ impl Transport for HttpClient {
     async fn send(&self, call: Call) -> Result<http::Response<Bytes>, Failure> {
         let deadline = call.deadline;
         let client = if call.fresh_connection { &self.fresh } else { &self.kept };
+        let proxy = self.proxy.as_ref().filter(|proxy| proxy.is_for(call.request.uri()));
+        let target = authority(call.request.uri());
+        if let Some(proxy) = proxy.filter(|_| target.starts_with('[')) {
+            return Err(Failure::Blocked(proxy.unnameable(&target)));
+        }
         let request = reqwest::Request::try_from(call.request)
             .map_err(|error| Failure::NotSent(innermost(&error)))?;
         // The time-out lies around the whole exchange: one of the connection's own phases that
@@ -209,8 +264,15 @@ impl Transport for HttpClient {
             Ok(Ok(response)) => Ok(response),
             Ok(Err(Broken::Answer(why))) => Err(Failure::Unknown(why)),
             Ok(Err(Broken::Request(error))) => {
-                let refusal = refusal(&error, call.fresh_connection, self.has_identity);
-                Err(refusal.unwrap_or_else(|| failure(&error)))
+                let within = self.connect_timeout;
+                let closed = proxy.and_then(|proxy| closed(&error, proxy, (&target, within)));
+                let refusal = || refusal(&error, call.fresh_connection, self.has_identity);
+                Err(match (closed.or_else(refusal).unwrap_or_else(|| failure(&error)), proxy) {
+                    (Failure::Untrusted(why), Some(proxy)) => {
+                        Failure::Untrusted(proxy.in_between(&target, &why))
+                    }
+                    (failure, _) => failure,
+                })
             }
             Err(_elapsed) => Err(Failure::Unknown(format!(
                 "no complete answer came within {} s",
@@ -249,6 +311,35 @@ async fn exchange(
     *whole.status_mut() = response.status();
     *whole.headers_mut() = std::mem::take(response.headers_mut());
     Ok(whole)
+}
+
+/// Whether the proxy let nothing through. Before there is a tunnel nothing of a request goes anywhere.
+///
+/// What the HTTP client knows of its talk with the proxy is in the texts of its errors alone; tests
+/// with a proxy see to it that they still read like this.
+fn closed(
+    error: &reqwest::Error,
+    proxy: &Proxy,
+    (target, within): (&str, Duration),
+) -> Option<Failure> {
+    let mut said = None;
+    let mut layer = error.source();
+    while let Some(cause) = layer {
+        let text = cause.to_string();
+        said = said.or_else(|| text.strip_prefix("tunnel error: ").map(str::to_owned));
+        layer = cause.source();
+    }
+    Some(Failure::Blocked(match said.as_deref() {
+        None if error.is_connect() && error.is_timeout() => proxy.silent(target, within),
+        None => return None,
+        Some("proxy authorization required") => proxy.denied(target),
+        Some("unsuccessful") => proxy.refused(target, "it did not answer 200"),
+        Some("proxy response headers too long") => proxy.refused(target, "its answer has no end"),
+        Some("unexpected end of file") => {
+            proxy.refused(target, "it ended the connection without an answer")
+        }
+        Some(_) => proxy.unreachable(target, &innermost(error)),
+    }))
 }
 
 /// Whether the server refused our certificate, or misses one, and provably did nothing else.
@@ -419,18 +510,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn retry_after_is_honoured_up_to_an_hour() {
-        let cases = [
-            ("7", Some(7)),
-            (" 90 ", Some(90)),
-            ("999999999", Some(3600)),
-            ("-1", None),
-            ("soon", None),
+    fn an_address_is_named_with_its_port() {
+        let rows = [
+            ("https://ca.example/x", "ca.example:443"),
+            ("https://ca.example:8443/x", "ca.example:8443"),
+            ("http://ca.example", "ca.example:80"),
+            ("https://[2001:db8::7]/x", "[2001:db8::7]:443"),
         ];
-        for (value, seconds) in cases {
-            let mut headers = http::HeaderMap::new();
-            headers.insert(http::header::RETRY_AFTER, value.parse().unwrap());
-            assert_eq!(retry_after(&headers), seconds.map(Duration::from_secs), "{value}");
+        for (uri, expected) in rows {
+            assert_eq!(authority(&uri.parse().unwrap()), expected);
         }
     }
 

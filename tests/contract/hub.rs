@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use chancery::outside::credentials::{ClientCredentials, Credentials, Kind, Token};
-use chancery::outside::transport::{Call, Transport, retry_after};
+use chancery::outside::pause::retry_after;
+use chancery::outside::transport::{Call, Transport};
 use chancery::outside::{Disposition, Error, remote_text};
 use chancery::pki::{Certificate, PrivateKey, parse_pem};
 use chancery::reason::Reason;

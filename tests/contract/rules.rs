@@ -518,9 +518,11 @@ async fn a_spoilt_submit_is_told_for_what_it_is<R: Row>(word: Word, trouble: Tro
 /// Whether it proves that nothing was made; `None` where each CA says that for itself.
 fn is_refusal(trouble: Trouble) -> Option<bool> {
     match trouble {
-        Trouble::ClientRefused | Trouble::NotSent | Trouble::Refusal | Trouble::Untrusted => {
-            Some(true)
-        }
+        Trouble::Blocked
+        | Trouble::ClientRefused
+        | Trouble::NotSent
+        | Trouble::Refusal
+        | Trouble::Untrusted => Some(true),
         Trouble::EchoedByError
         | Trouble::Empty
         | Trouble::Hanging
@@ -554,7 +556,8 @@ fn has_the_disposition(error: &Error, trouble: Trouble) {
             disposition == Disposition::Internal
         }
         Trouble::Echo | Trouble::Refusal => !retries,
-        Trouble::EchoedByError
+        Trouble::Blocked
+        | Trouble::EchoedByError
         | Trouble::Hanging
         | Trouble::LostAfter
         | Trouble::LostBefore

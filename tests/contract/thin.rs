@@ -12,7 +12,8 @@ use chancery::ca::{CertificateAuthority, Claim, Order, Permit, Submitted};
 use chancery::outside::credentials::{
     ClientCertificate, ClientCredentials, Credentials, Kind, Token,
 };
-use chancery::outside::transport::{Call, Transport, retry_after};
+use chancery::outside::pause::retry_after;
+use chancery::outside::transport::{Call, Transport};
 use chancery::outside::{Disposition, Error, remote_text};
 use chancery::pki::{Certificate, csr, parse_pem};
 use chancery::reason::Reason;

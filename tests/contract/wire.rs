@@ -9,6 +9,8 @@ use axum::Router;
 use axum::body::Body;
 use bytes::Bytes;
 use chancery::outside::transport::{Call, Failure, Transport};
+use chancery::outside::{Disposition, Error};
+use chancery::reason::Reason;
 use chancery::simulator::Disconnect;
 use http::{Request, Response, StatusCode, header};
 use tower::ServiceExt as _;
@@ -18,6 +20,8 @@ use tower::ServiceExt as _;
 pub(crate) enum Trouble {
     /// No connection came about.
     NotSent,
+    /// A proxy let nothing through.
+    Blocked,
     /// The server could not be verified.
     Untrusted,
     /// The server did not take our certificate.
@@ -55,8 +59,9 @@ pub(crate) enum Trouble {
 }
 
 impl Trouble {
-    pub(crate) const ALL: [Self; 18] = [
+    pub(crate) const ALL: [Self; 19] = [
         Self::NotSent,
+        Self::Blocked,
         Self::Untrusted,
         Self::ClientRefused,
         Self::LostBefore,
@@ -170,6 +175,12 @@ impl Wire {
         let echo = echo(&call.request);
         match trouble {
             Trouble::NotSent => Err(Failure::NotSent("refused".to_owned())),
+            Trouble::Blocked => Err(Failure::Blocked(Error {
+                disposition: Disposition::Retry { after: None },
+                reason: Reason::ProxyRefused,
+                message: "ca.example:443 was not called: the proxy opens no tunnel there"
+                    .to_owned(),
+            })),
             Trouble::Untrusted => Err(Failure::Untrusted("expired".to_owned())),
             Trouble::ClientRefused => Err(Failure::ClientRefused("UnknownCA".to_owned())),
             Trouble::LostBefore => unknown("the connection was closed"),

@@ -403,6 +403,7 @@ async fn a_request_leaves_room_in_its_name_for_that_of_its_secrets() {
 async fn issuers_that_make_no_sense_are_refused_with_what_to_write_instead() {
     let certificate = Some("certificateUrl must be an https URL with a path");
     let roots = Some("trustRootsUrl must be an https URL with a path");
+    let proxy = Some("proxy.url must be http, a host and a port");
     let trust = Some("trust must name anchors: set bundle, or systemRoots: true, or both");
     let once = Some("give the certificates exactly once: as pem, secretRef or configMapRef");
     let pem = "-----BEGIN CERTIFICATE-----\n";
@@ -462,6 +463,38 @@ async fn issuers_that_make_no_sense_are_refused_with_what_to_write_instead() {
             "credentials without a name",
             ca("credentialsSecretRef", json!({"name": ""})),
             Some("spec.onlineCa.credentialsSecretRef.name"),
+        ),
+        ("a proxy", json!({"proxy": {"url": "http://proxy.example.org:3128"}}), None),
+        (
+            "a proxy by its address, with exceptions",
+            json!({"proxy": {
+                "url": "http://[2001:db8::7]:3128/",
+                "noProxy": [".example.org", "ca.example", "10.0.0.0/8", "fd00::/8", "192.0.2.1"],
+            }}),
+            None,
+        ),
+        ("a proxy in TLS", json!({"proxy": {"url": "https://proxy.example.org:3128"}}), proxy),
+        ("a proxy in SOCKS", json!({"proxy": {"url": "socks5://proxy.example.org:1080"}}), proxy),
+        (
+            "a password in its URL",
+            json!({"proxy": {"url": "http://u:p@proxy.example:3128"}}),
+            proxy,
+        ),
+        ("a proxy without a port", json!({"proxy": {"url": "http://proxy.example.org"}}), proxy),
+        (
+            "a proxy with a path",
+            json!({"proxy": {"url": "http://proxy.example.org:3128/a"}}),
+            proxy,
+        ),
+        (
+            "exceptions in one entry",
+            json!({"proxy": {"url": "http://p.example:3128", "noProxy": ["a.example,b.example"]}}),
+            Some("each an entry of its own"),
+        ),
+        (
+            "a wildcard",
+            json!({"proxy": {"url": "http://p.example:3128", "noProxy": ["*.example"]}}),
+            Some("without port, brackets or wildcard"),
         ),
         ("empty trust", json!({"trust": {}}), trust),
         ("trust in nothing", json!({"trust": {"systemRoots": false}}), trust),

@@ -125,13 +125,14 @@ async fn a_ca_that_does_not_answer_as_it_should_is_waited_for() {
 async fn an_address_where_nobody_listens_is_told_and_corrected() {
     let test = Test::new("issuer-closed").await;
     let mut issuer = test.issuer().await;
-    let closed = format!("https://localhost:{}/roots/", closed_port());
+    let port = closed_port();
+    let closed = format!("https://localhost:{port}/roots/");
     issuer["spec"]["onlineCa"]["trustRootsUrl"] = json!(closed);
     test.put(test.credentials("credentials", "testuser", "changeme")).await;
     test.put(issuer).await;
     test.put(test.request("portal")).await;
     let message = test.until_issuer_fails("ca", "Unreachable").await;
-    assert_says(&message, &["localhost could not be reached", "refused"]);
+    assert_says(&message, &[&format!("localhost:{port} could not be reached"), "refused"]);
     assert!(!test.issuer_is_stalled("ca").await, "it may pass by itself");
     let roots = test.site.trust_roots_url();
     test.patch("Issuer", "ca", json!({"spec": {"onlineCa": {"trustRootsUrl": roots}}})).await;
@@ -142,7 +143,8 @@ async fn an_address_where_nobody_listens_is_told_and_corrected() {
 async fn a_certificate_url_where_nobody_listens_keeps_its_reason() {
     let test = Test::new("certificate-closed").await;
     let mut issuer = test.issuer().await;
-    let closed = format!("https://localhost:{}/certificate/", closed_port());
+    let port = closed_port();
+    let closed = format!("https://localhost:{port}/certificate/");
     issuer["spec"]["onlineCa"]["certificateUrl"] = json!(closed);
     test.put(test.credentials("credentials", "testuser", "changeme")).await;
     test.put(issuer).await;
@@ -155,7 +157,8 @@ async fn a_certificate_url_where_nobody_listens_keeps_its_reason() {
     let request = test.get("portal").await;
     let (_, reason, message) = condition(&request, "Issuing").expect("a condition");
     assert_eq!(reason, "Unreachable");
-    assert_says(&message, &["localhost could not be reached", "the next is at"]);
+    let unreachable = format!("localhost:{port} could not be reached");
+    assert_says(&message, &[&unreachable, "the next is at"]);
     assert!(request.status.expect("a status").next_attempt_time.is_some());
 }
 
@@ -271,13 +274,19 @@ async fn wrong_credentials_are_sent_once_and_not_for_each_request() {
     let mut issuer = test.issuer().await;
     issuer["spec"]["onlineCa"]["keyAlgorithms"] = json!(["ECDSA", "RSA"]);
     test.put(issuer).await;
-    test.until_issuer_ready("ca").await;
+    // The check sends no password, and claims nothing of it.
+    let answers = test.until_issuer_ready("ca").await;
+    assert_says(&answers, &["the CA of ", "credentials are not tried before"]);
     let all: Vec<String> = (1..=12).map(|number| format!("r{number}")).collect();
     join_all(all.iter().map(|name| test.put(test.request(name)))).await;
     let message = test.until_issuer_fails("ca", "CredentialsRefused").await;
     assert_says(
         &message,
-        &["/online-ca/credentials-wrong/certificate/", "401", "check username and password"],
+        &[
+            "/online-ca/credentials-wrong/certificate/",
+            "401",
+            "check username and password in Secret credentials-wrong/credentials",
+        ],
     );
     assert!(!message.contains("not-this-one"), "{message}");
     assert!(test.issuer_is_stalled("ca").await);

@@ -24,4 +24,5 @@ mod issuers;
 mod issuing;
 mod limits;
 mod orders;
+mod proxies;
 mod records_admission;

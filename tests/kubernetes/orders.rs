@@ -299,6 +299,26 @@ async fn an_order_that_lost_its_name_and_its_answer_waits_for_a_person() {
     assert_eq!(paid.ra.total().await, 2, "the proof and this one");
 }
 
+/// A 503 says nothing of the order, with or without a time to come back.
+#[tokio::test]
+async fn a_pause_that_the_ca_asks_for_at_a_submit_proves_nothing_and_delays_the_search() {
+    let paid = Paid::proven("paid-pause").await;
+    let busy = json!({"operation": "issue", "kind": "status", "status": 503, "retryAfter": 5});
+    paid.ra.fault(busy).await;
+    paid.order("shop", &["shop.example.ch"]).await;
+    paid.test
+        .until("shop", "looked for", |request| {
+            order_of(request).is_some_and(|order| order.phase == OrderPhase::Unknown)
+        })
+        .await;
+    let calls = paid.ra.calls("ordersPaged").await;
+    paid.test.a_moment_passes().await;
+    assert_eq!(paid.ra.calls("ordersPaged").await, calls, "the whole account rests");
+    assert_eq!(paid.ra.total().await, 1, "the proof alone");
+    paid.test.until_ready("shop").await;
+    assert_eq!(paid.ra.total().await, 2, "made once, after nobody had found it");
+}
+
 #[tokio::test]
 async fn an_order_for_another_key_is_not_taken_for_ours() {
     let paid = Paid::new("paid-foreign", json!({})).await;
@@ -814,11 +834,12 @@ async fn clients_and_products_must_fit_exactly_one() {
 async fn a_wrong_api_key_is_told_on_the_issuer_and_sent_once() {
     let paid = Paid::without_issuer("paid-wrong-key-of-api", json!({})).await;
     let [mut credentials, issuer] = paid.ra.issuer(&paid.test.namespace).await;
-    credentials["stringData"]["apiKey"] = json!("wrong");
+    credentials["stringData"]["apiKey"] = json!("not-this-one");
     paid.test.put(credentials).await;
     paid.test.put(issuer).await;
     let message = paid.test.until_issuer_fails("ca", "CredentialsRefused").await;
-    assert!(!message.contains("wrong"), "{message}");
+    assert_says(&message, &["check username and apiKey in Secret paid-wrong-key-of-api/api-key;"]);
+    assert!(!message.contains("not-this-one"), "{message}");
     let calls = paid.ra.calls("jwt").await;
     assert!(calls <= 2, "{calls} attempts");
     paid.test.patch("Secret", "api-key", json!({"stringData": {"apiKey": "changeme"}})).await;

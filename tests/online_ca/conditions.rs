@@ -378,7 +378,12 @@ async fn each_status_becomes_its_condition() {
         (
             "202",
             status(202, None),
-            passes("UnexpectedAnswer", 60, &["202 Accepted", "should answer 200"]),
+            passes("UnexpectedAnswer", 60, &["202 Accepted", "its body holds no certificate"]),
+        ),
+        (
+            "206",
+            status(206, None),
+            passes("UnexpectedAnswer", 60, &["206 Partial Content", "should answer 200"]),
         ),
         (
             "302",
@@ -402,7 +407,7 @@ async fn each_damaged_answer_becomes_its_condition() {
         (
             "half a body",
             Kind::TruncatedBody,
-            silent(&["ca.example was called, but the answer broke off"]),
+            silent(&["ca.example:443 was called, but the answer broke off"]),
         ),
         ("no body", Kind::EmptyBody, odd(&["200 OK, but its body holds no certificate"])),
         (
@@ -413,7 +418,7 @@ async fn each_damaged_answer_becomes_its_condition() {
         (
             "silence",
             Kind::Hang,
-            silent(&["ca.example was called, but no complete answer came within 30 s"]),
+            silent(&["ca.example:443 was called, but no complete answer came within 30 s"]),
         ),
         (
             "closed before",
@@ -474,7 +479,7 @@ async fn what_the_network_does_becomes_its_condition() {
         (
             "no connection",
             Failure::NotSent("Connection refused (os error 111)".to_owned()),
-            passes("Unreachable", 5, &["ca.example could not be reached: Connection refused"]),
+            passes("Unreachable", 5, &["ca.example:443 could not be reached: Connection refused"]),
         ),
         (
             "another server",
@@ -482,7 +487,7 @@ async fn what_the_network_does_becomes_its_condition() {
             stalls(
                 "ServerNotTrusted",
                 60,
-                &["ca.example: the server's certificate was not accepted"],
+                &["ca.example:443: the server's certificate was not accepted"],
             ),
         ),
     ];

@@ -15,6 +15,10 @@ mod bodies;
 mod conditions;
 mod network;
 mod peer;
+mod proxy;
 mod router_transport;
+#[expect(unreachable_pub, reason = "tests on an API server use it too")]
+#[path = "../support/proxy.rs"]
+mod test_proxy;
 mod trust_roots;
 mod wire;

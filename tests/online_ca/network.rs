@@ -9,8 +9,9 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use chancery::api::OnlineCa;
 use chancery::ca::{CertificateAuthority, Submitted};
+use chancery::outside::proxy::Proxy;
 use chancery::outside::transport::{
-    Call, Connector as _, Failure, Network, Roots, TlsSettings, Transport,
+    Call, Connector as _, Failure, Network, Roots, Route, Transport,
 };
 use chancery::outside::{Disposition, Error};
 use chancery::pki::Certificate;
@@ -24,24 +25,32 @@ use crate::peer::{Act, Identity, Peer, http};
 
 /// Short enough to wait for, long enough for a busy machine.
 const SHORT: Duration = Duration::from_millis(700);
-const LONG: Duration = Duration::from_secs(20);
+pub(crate) const LONG: Duration = Duration::from_secs(20);
 
 fn network(root: &Certificate) -> Arc<dyn Transport> {
+    network_by(root, None, LONG)
+}
+
+/// The network through a proxy, for calls within `deadline`.
+pub(crate) fn network_by(
+    root: &Certificate,
+    proxy: Option<Proxy>,
+    deadline: Duration,
+) -> Arc<dyn Transport> {
     static PROVIDER: Once = Once::new();
     PROVIDER.call_once(|| {
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     });
-    Network
-        .connect(&TlsSettings { roots: Roots::Bundle(vec![root.clone()]), identity: None })
-        .unwrap()
+    let route = Route { roots: Roots::Bundle(vec![root.clone()]), identity: None, proxy };
+    Network::for_calls_within(deadline).connect(&route).unwrap()
 }
 
-fn call(url: &str, deadline: Duration) -> Call {
+pub(crate) fn call(url: &str, deadline: Duration) -> Call {
     let request = Request::post(url).body(Bytes::from_static(b"field=value")).unwrap();
     Call { request, deadline, body_limit: 1000, fresh_connection: false }
 }
 
-async fn ask(transport: &dyn Transport, url: &str) -> Result<String, Failure> {
+pub(crate) async fn ask(transport: &dyn Transport, url: &str) -> Result<String, Failure> {
     ask_within(transport, url, LONG).await
 }
 
@@ -327,15 +336,15 @@ async fn proxies_of_the_environment_are_not_asked() {
 }
 
 /// The simulator behind its TLS server.
-struct Served {
-    bench: Bench,
-    root: Certificate,
-    spec: OnlineCa,
+pub(crate) struct Served {
+    pub(crate) bench: Bench,
+    pub(crate) root: Certificate,
+    pub(crate) spec: OnlineCa,
     _stop: tokio::sync::oneshot::Sender<()>,
 }
 
 impl Served {
-    async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         let bench = Bench::new();
         let tls = bench.simulator.tls(&[]).unwrap();
         let root = one_certificate(tls.root_pem());
@@ -446,9 +455,9 @@ async fn the_host_that_failed_is_the_one_that_is_named() {
     let ca = open(spec, Some(basic(USER, PASSWORD)), transport);
     let check = ca.check().await.unwrap_err();
     assert_eq!(check.reason, "Unreachable");
-    assert!(check.message.starts_with("roots.invalid could not be reached"), "{check}");
+    assert!(check.message.starts_with("roots.invalid:443 could not be reached"), "{check}");
     let submitted = told(submit(&*ca).await);
-    assert!(submitted.message.starts_with("issue.invalid could not be reached"), "{submitted}");
+    assert!(submitted.message.starts_with("issue.invalid:443 could not be reached"), "{submitted}");
 }
 
 #[tokio::test]

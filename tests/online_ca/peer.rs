@@ -53,6 +53,11 @@ impl Identity {
 
     /// A certificate for these names that ends with this year, under a root of its own.
     pub(crate) fn named(names: Vec<String>, until: i32) -> Self {
+        Self::of(CertificateParams::new(names).unwrap(), until)
+    }
+
+    /// The same for a certificate with these parameters.
+    pub(crate) fn of(leaf: CertificateParams, until: i32) -> Self {
         let mut params = CertificateParams::default();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         // Names of their own: a root of the same name would be taken for the issuer.
@@ -64,7 +69,7 @@ impl Identity {
         let root_key = KeyPair::generate().unwrap();
         let root = params.self_signed(&root_key).unwrap();
         let issuer = rcgen::Issuer::new(params, root_key);
-        let mut params = CertificateParams::new(names).unwrap();
+        let mut params = leaf;
         params.not_before = rcgen::date_time_ymd(2000, 1, 1);
         params.not_after = rcgen::date_time_ymd(until, 1, 1);
         let key = KeyPair::generate().unwrap();

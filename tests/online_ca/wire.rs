@@ -9,7 +9,7 @@ use chancery::simulator::Kind;
 use http::{Method, Request, header};
 
 use crate::bench::{Bench, DEADLINE, PASSWORD, USER, basic, csr_der, key, open, spec, submit};
-use crate::router_transport::{Recorder, RouterTransport};
+use crate::router_transport::{Recorder, Restated, RouterTransport};
 
 fn recorded(bench: &Bench) -> (Recorder, std::sync::Arc<dyn CertificateAuthority>) {
     let recorder = Recorder::new(RouterTransport(bench.simulator.router()));
@@ -158,4 +158,16 @@ fn no_debug_text_shows_a_password() {
     };
     let told = format!("{order:?} {order:#?} {credentials:?}");
     assert!(told.contains(USER) && !told.contains(PASSWORD), "{told}");
+}
+
+#[tokio::test]
+async fn another_word_for_success_is_one_where_the_body_is_a_certificate() {
+    for (status, is_success) in [(200, true), (201, true), (202, true), (203, false), (206, false)]
+    {
+        let bench = Bench::new();
+        let restated = Restated(RouterTransport(bench.simulator.router()), status);
+        let ca = open(bench.spec(), Some(basic(USER, PASSWORD)), std::sync::Arc::new(restated));
+        assert_eq!(submit(&*ca).await.issued().is_some(), is_success, "{status}");
+        assert_eq!(ca.check().await.is_ok(), is_success, "{status}");
+    }
 }

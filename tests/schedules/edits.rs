@@ -524,6 +524,17 @@ fn rows_of_issuers() -> Vec<Row> {
             let root = world.site().issuers().expect("authorities").root_pem;
             patch_issuer(world, "ca", json!({"spec": {"tls": {"caBundle": {"pem": root}}}}))
         }),
+        paid(&["Issuer.proxy"], "proxy, with credentials of its own", Nothing, |world| {
+            let mut secret = credentials(NAMESPACE, "proxy", "jdoe");
+            secret["metadata"]["annotations"]["chancery.dev/hosts"] = json!("proxy.example");
+            let proxy = json!({
+                "url": "http://proxy.example:3128",
+                "credentialsSecretRef": {"name": "proxy"},
+                "noProxy": [".example.org"],
+            });
+            is_done(world, Method::POST, &secrets(NAMESPACE), &secret)
+                && patch_issuer(world, "ca", json!({"spec": {"proxy": proxy}}))
+        }),
         paid(&["Issuer.trust.bundle"], "trust.bundle: one root more", Nothing, |world| {
             let root = world.site().issuers().expect("authorities").root_pem;
             let more = world.free().issuers().expect("authorities").root_pem;

@@ -17,7 +17,7 @@ use chancery::clock::Clock;
 use chancery::controller::{self, KeySource, Operator, Process};
 use chancery::metrics::Metrics;
 use chancery::mutant::{Mutant, is_removed};
-use chancery::outside::transport::{Call, Connector, Failure, TlsSettings, Transport};
+use chancery::outside::transport::{Call, Connector, Failure, Route, Transport};
 use chancery::pki::{self, KeyError, KeyKind, Names, PrivateKey, csr};
 use chancery::simulator::online_ca::{Site as FreeSite, SiteSettings as FreeSettings};
 use chancery::simulator::swisssign::{
@@ -1343,7 +1343,7 @@ struct Wire {
 }
 
 impl Connector for Wire {
-    fn connect(&self, _: &TlsSettings) -> Result<Arc<dyn Transport>, Failure> {
+    fn connect(&self, _: &Route) -> Result<Arc<dyn Transport>, Failure> {
         Ok(Arc::new(self.clone()))
     }
 }

@@ -16,6 +16,7 @@ pub mod control_plane;
 pub mod judges;
 pub mod operator;
 pub mod process;
+pub mod proxy;
 pub mod simulator;
 pub mod watch;
 

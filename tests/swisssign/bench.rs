@@ -181,13 +181,27 @@ impl Bench {
     }
 
     pub(crate) fn open_as(&self, spec: SwissSign, api_key: &str) -> Arc<dyn CertificateAuthority> {
+        self.open_over(Arc::new(self.wire.clone()), spec, api_key)
+    }
+
+    /// The way to the site, for a transport that does something to it.
+    pub(crate) fn wire(&self) -> Arc<dyn Transport> {
+        Arc::new(self.wire.clone())
+    }
+
+    pub(crate) fn open_over(
+        &self,
+        transport: Arc<dyn Transport>,
+        spec: SwissSign,
+        api_key: &str,
+    ) -> Arc<dyn CertificateAuthority> {
         let spec = IssuerSpec { swiss_sign: Some(spec), ..IssuerSpec::default() };
         let opening = Opening {
             credentials: Some(Credentials::Basic(Basic::new(
                 USER.to_owned(),
                 api_key.to_owned().into(),
             ))),
-            transport: Arc::new(self.wire.clone()),
+            transport,
             deadline: DEADLINE,
             clock: Clock::new(now),
         };

@@ -1,7 +1,12 @@
 //! What a submit is told for, whatever happens to it, and that it is found again where its answer
 //! was lost.
 
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use bytes::Bytes;
 use chancery::ca::{Claim, KeyEvidence, Lookup, Permit, Phase, Submitted};
+use chancery::outside::transport::{Call, Failure, Transport};
 use chancery::outside::{Disposition, Error};
 use chancery::simulator::Kind;
 use chancery::simulator::swisssign::Operation;
@@ -119,6 +124,41 @@ async fn an_accepted_order_has_an_id_a_name_and_a_state() {
     assert!(progress.named);
     assert!(matches!(&progress.phase, Phase::Pending(waiting) if waiting.state == "NEW"));
     assert_eq!((bench.submits(), bench.orders()), (1, 1));
+}
+
+/// A gateway that has another word for success.
+struct Restated {
+    next: Arc<dyn Transport>,
+    status: u16,
+}
+
+#[async_trait]
+impl Transport for Restated {
+    async fn send(&self, call: Call) -> Result<http::Response<Bytes>, Failure> {
+        let mut response = self.next.send(call).await?;
+        if response.status() == 200 {
+            *response.status_mut() = http::StatusCode::from_u16(self.status).unwrap();
+        }
+        Ok(response)
+    }
+}
+
+#[tokio::test]
+async fn another_word_for_success_is_one_where_the_body_is_an_order() {
+    for (status, is_success) in [(200, true), (201, true), (202, true), (203, false), (206, false)]
+    {
+        let bench = Bench::new();
+        let stored = Stored::new(&*bench.open(), REFERENCE).await;
+        let restated = Arc::new(Restated { next: bench.wire(), status });
+        let ca = bench.open_over(restated, bench.spec(), API_KEY);
+        let submitted = stored.submit(&*ca).await;
+        assert_eq!(matches!(submitted, Submitted::Accepted(_)), is_success, "{status}");
+        assert_eq!(bench.orders(), u64::from(is_success), "without a token nothing is sent");
+        if is_success {
+            let Lookup::Found(found) = stored.find(&*ca).await else { panic!("{status}") };
+            assert_eq!(found.len(), 1, "{status}");
+        }
+    }
 }
 
 #[tokio::test]

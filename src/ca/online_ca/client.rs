@@ -10,7 +10,8 @@ use super::wire::{self, TrustRoots};
 use crate::api::OnlineCa as Settings;
 use crate::ca::{Phase, Progress, Submitted};
 use crate::outside::credentials::Basic;
-use crate::outside::transport::{Call, Failure, Transport, retry_after};
+use crate::outside::pause::retry_after;
+use crate::outside::transport::{Call, Failure, Transport, authority};
 use crate::outside::{Disposition, Error, remote_text};
 use crate::reason::Reason;
 
@@ -67,7 +68,7 @@ impl Client {
         match self.send(request, CERTIFICATE_LIMIT).await {
             Ok(response) => read_certificate(&response, &self.certificate_url, credentials),
             Err(failure) => {
-                let error = failure.told(host(&self.certificate_url), "");
+                let error = failure.told(&authority(&self.certificate_url), "");
                 if failure.is_unknown() {
                     Submitted::Unknown(error)
                 } else {
@@ -87,8 +88,8 @@ impl Client {
         let response = self
             .send(request, TRUST_ROOTS_LIMIT)
             .await
-            .map_err(|failure| failure.told(host(&self.trust_roots_url), ""))?;
-        if response.status() != StatusCode::OK {
+            .map_err(|failure| failure.told(&authority(&self.trust_roots_url), ""))?;
+        if !is_success(response.status()) {
             return Err(answered(&response, &self.trust_roots_url, None));
         }
         wire::trust_roots(response.body()).ok_or_else(|| Error {
@@ -113,17 +114,13 @@ impl Client {
     }
 }
 
-fn host(url: &http::Uri) -> &str {
-    url.host().unwrap_or_default()
-}
-
 fn read_certificate(
     response: &http::Response<Bytes>,
     url: &http::Uri,
     credentials: &Basic,
 ) -> Submitted {
     let status = response.status();
-    if status != StatusCode::OK {
+    if !is_success(status) {
         let error = answered(response, url, Some(credentials));
         // A server error may come after the certificate was made, and a success of another kind
         // proves nothing either.
@@ -143,23 +140,31 @@ fn read_certificate(
             disposition: Disposition::Internal,
             reason: Reason::UnexpectedAnswer,
             message: format!(
-                "{url} answered 200 OK, but {why}{}",
+                "{url} answered {status}, but {why}{}",
                 quoted(response.body(), Some(credentials))
             ),
         }),
     }
 }
 
-/// Everything that is not 200.
+/// 200 is what the services answer. What stands in front of them may say 201 or 202 instead: the body
+/// decides.
+fn is_success(status: StatusCode) -> bool {
+    matches!(status, StatusCode::OK | StatusCode::CREATED | StatusCode::ACCEPTED)
+}
+
+/// Everything that is no success.
 fn answered(response: &http::Response<Bytes>, url: &http::Uri, sent: Option<&Basic>) -> Error {
     let status = response.status();
     let disposition = disposition(status, response.headers());
+    let place = sent.map_or_else(|| "the Secret with the credentials".to_owned(), Basic::place);
+    let credentials_advice = format!("check username and password in {place}");
     let (reason, advice) = match status.as_u16() {
         300..=399 => (
             Reason::Redirected,
             "redirects are not followed: write the final address into spec.onlineCa of the issuer",
         ),
-        401 | 403 => (Reason::CredentialsRefused, "check username and password"),
+        401 | 403 => (Reason::CredentialsRefused, credentials_advice.as_str()),
         404 | 410 => (
             Reason::AddressUnknown,
             "check the addresses in spec.onlineCa of the issuer; the trailing slash counts",

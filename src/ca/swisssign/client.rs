@@ -44,6 +44,8 @@ const BEGINNINGS: u32 = 3;
 pub(super) struct Client {
     base: url::Url,
     host: String,
+    /// The host with its port.
+    authority: String,
     authentication: SwissSignAuthentication,
     credentials: Basic,
     tokens: Tokens,
@@ -120,9 +122,11 @@ impl Client {
         let base: url::Url =
             settings.url.parse().map_err(|error: url::ParseError| invalid(error.to_string()))?;
         let host = base.host_str().ok_or_else(|| invalid("it has no host".to_owned()))?.to_owned();
+        let authority = format!("{host}:{}", base.port_or_known_default().unwrap_or(443));
         Ok(Self {
             base,
             host,
+            authority,
             authentication: settings.authentication,
             credentials,
             tokens: Tokens::new(clock.clone()),
@@ -364,11 +368,19 @@ impl Client {
     ) -> Result<Response<Bytes>, Problem> {
         let response = match self.transport.send(call).await {
             Ok(response) => response,
-            Err(failure) => return Err(Problem::unanswered(&self.host, path, &failure)),
+            Err(failure) => return Err(Problem::unanswered(&self.authority, path, &failure)),
         };
+        // 200 is what is documented. What stands in front of the API may say 201 or 202 instead: the
+        // body decides.
         match response.status() {
-            StatusCode::OK | StatusCode::NO_CONTENT => Ok(response),
-            _ => Err(Problem::answered(&self.host, path, &response, &scrub)),
+            StatusCode::OK
+            | StatusCode::CREATED
+            | StatusCode::ACCEPTED
+            | StatusCode::NO_CONTENT => Ok(response),
+            _ => {
+                let place = (self.host.as_str(), path);
+                Err(Problem::answered(place, &response, &self.credentials, &scrub))
+            }
         }
     }
 

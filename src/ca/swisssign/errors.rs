@@ -10,7 +10,9 @@ use bytes::Bytes;
 use http::{Response, StatusCode};
 
 use super::wire::ApiError;
-use crate::outside::transport::{Failure, retry_after};
+use crate::outside::credentials::Basic;
+use crate::outside::pause::retry_after;
+use crate::outside::transport::Failure;
 use crate::outside::{Disposition, Error, remote_text};
 use crate::reason::Reason;
 
@@ -152,9 +154,9 @@ impl Problem {
 
     /// Everything that is no success.
     pub(super) fn answered(
-        host: &str,
-        path: &str,
+        (host, path): (&str, &str),
         response: &Response<Bytes>,
+        credentials: &Basic,
         scrub: &impl Fn(&str) -> String,
     ) -> Self {
         let status = response.status();
@@ -169,6 +171,11 @@ impl Problem {
                 (Disposition::BlameCredentials, Reason::CredentialsRefused, CREDENTIALS_ADVICE)
             }
             None => meaning_of_status(status, code.is_some(), after),
+        };
+        let advice = if reason == Reason::CredentialsRefused {
+            format!("check username and apiKey in {}; {advice}", credentials.place())
+        } else {
+            advice.to_owned()
         };
         let quoted = quoted(api.as_ref(), response.body(), scrub);
         let named = match (code, &api) {
@@ -257,7 +264,9 @@ fn meaning_of_code(number: u16, after: Option<Duration>) -> Meaning {
     }
 }
 
-const CREDENTIALS_ADVICE: &str = "check username and apiKey in the Secret of spec.swissSign.credentialsSecretRef; where spec.swissSign.authentication is SelfSigned, compare the clocks too";
+/// After the words that name their Secret.
+const CREDENTIALS_ADVICE: &str =
+    "where spec.swissSign.authentication is SelfSigned, compare the clocks too";
 const ACCESS_ADVICE: &str = "the account may not do this: have it allowed at SwissSign, or choose another client or product in spec.swissSign";
 
 fn meaning_of_status(status: StatusCode, is_from_api: bool, after: Option<Duration>) -> Meaning {
@@ -306,7 +315,9 @@ mod tests {
     fn answered(status: u16, body: &str) -> Problem {
         let mut response = Response::new(Bytes::from(body.to_owned()));
         *response.status_mut() = StatusCode::from_u16(status).unwrap();
-        Problem::answered("ca.example", "/v2/issue", &response, &str::to_owned)
+        let credentials = Basic::new("MPKI1.Auto".to_owned(), "key".to_owned().into());
+        let credentials = credentials.kept_in("shop/key");
+        Problem::answered(("ca.example", "/v2/issue"), &response, &credentials, &str::to_owned)
     }
 
     fn api_error(code: &str) -> String {
@@ -382,6 +393,8 @@ mod tests {
             assert!(message.contains("\"no such thing; at all\""), "{message}");
             let support = "support id 0f0e0d0c-0b0a-4908-8706-050403020100";
             assert!(message.contains(support), "{message}");
+            let names_secret = message.contains("check username and apiKey in Secret shop/key;");
+            assert_eq!(names_secret, disposition == BlameCredentials, "{message}");
         }
     }
 
@@ -411,13 +424,23 @@ mod tests {
 
     #[test]
     fn without_an_answer_only_what_was_not_taken_is_known_to_have_done_nothing() {
-        let problem = |failure| Problem::unanswered("ca.example", "/v2/issue", &failure);
+        let problem = |failure| Problem::unanswered("ca.example:443", "/v2/issue", &failure);
         let why = || "because".to_owned();
+        let blocked = || Error {
+            disposition: Disposition::Retry { after: None },
+            reason: Reason::ProxyRefused,
+            message: "the proxy opens no tunnel".to_owned(),
+        };
         let cases = [
-            (Failure::NotSent(why()), Certainty::NothingDone, "ca.example could not be reached"),
-            (Failure::Untrusted(why()), Certainty::NothingDone, "ca.example: because"),
-            (Failure::ClientRefused(why()), Certainty::NothingDone, "ca.example: because"),
-            (Failure::Unknown(why()), Certainty::Unknown, "ca.example/v2/issue was called"),
+            (Failure::Blocked(blocked()), Certainty::NothingDone, "the proxy"),
+            (
+                Failure::NotSent(why()),
+                Certainty::NothingDone,
+                "ca.example:443 could not be reached",
+            ),
+            (Failure::Untrusted(why()), Certainty::NothingDone, "ca.example:443: because"),
+            (Failure::ClientRefused(why()), Certainty::NothingDone, "ca.example:443: because"),
+            (Failure::Unknown(why()), Certainty::Unknown, "ca.example:443/v2/issue was called"),
         ];
         for (failure, certainty, says) in cases {
             let problem = problem(failure);

@@ -220,7 +220,8 @@ pub(super) fn token(body: &[u8]) -> Option<&str> {
 }
 
 /// The certificates of `/certificate/chain`, in the order they came, each once: an array of base64
-/// of DER; PEM and PKCS #7 in the elements are understood too. Empty where nothing is served yet.
+/// of DER; PEM and PKCS #7 in the elements are understood too, and a PKCS #7 in place of the whole.
+/// Empty where nothing is served yet.
 pub(super) fn chain(body: &[u8]) -> Result<Vec<Certificate>, String> {
     #[derive(Deserialize)]
     #[serde(untagged)]
@@ -236,7 +237,7 @@ pub(super) fn chain(body: &[u8]) -> Result<Vec<Certificate>, String> {
         Ok(Chain::Elements(elements)) => elements,
         Ok(Chain::One(element)) => vec![element],
         Ok(Chain::Nothing(())) => Vec::new(),
-        Err(_) => return Err("it is not an array of texts".to_owned()),
+        Err(_) => return bare(body).ok_or_else(|| "it is not an array of texts".to_owned()),
     };
     let mut certificates = Vec::new();
     for (at, element) in elements.iter().enumerate().filter(|(_, text)| !text.trim().is_empty()) {
@@ -248,6 +249,21 @@ pub(super) fn chain(body: &[u8]) -> Result<Vec<Certificate>, String> {
         }
     }
     Ok(certificates)
+}
+
+/// What lies in a body without any JSON, as servers send it that go by the media type
+/// `application/pkcs7-mime` (RFC 8551, section 3.2): DER or BER as it is, in base64, or in PEM. `None`
+/// where that holds no certificate.
+fn bare(body: &[u8]) -> Option<Vec<Certificate>> {
+    let of_text = || certificates_of(std::str::from_utf8(body).ok()?).ok();
+    let found = certificates_of_der(body).ok().or_else(of_text)?;
+    let mut certificates = Vec::new();
+    for certificate in found {
+        if !certificates.contains(&certificate) {
+            certificates.push(certificate);
+        }
+    }
+    (!certificates.is_empty()).then_some(certificates)
 }
 
 /// Decodes base64 with or without padding.
@@ -414,7 +430,7 @@ mod tests {
         let p7_pem = format!("-----BEGIN PKCS7-----\n{p7}\n-----END PKCS7-----\n");
         let json = |elements: &[&str]| serde_json::to_vec(elements).unwrap();
         let one = Ok(1);
-        let cases: [(&str, Vec<u8>, Result<usize, &str>); 14] = [
+        let cases: [(&str, Vec<u8>, Result<usize, &str>); 21] = [
             ("base64 of DER", json(&[&plain]), one),
             ("with white space", json(&[&broken]), one),
             ("without padding", json(&[plain.trim_end_matches('=')]), one),
@@ -423,6 +439,13 @@ mod tests {
             ("PKCS #7 in PEM", json(&[&p7_pem]), one),
             ("the same twice", json(&[&plain, &pem]), one),
             ("a text that is no array", serde_json::to_vec(&plain).unwrap(), one),
+            ("a bare PKCS #7", pkcs7(&der), one),
+            ("a bare PKCS #7 in base64", p7.clone().into_bytes(), one),
+            ("a bare PKCS #7 in PEM", p7_pem.clone().into_bytes(), one),
+            ("a bare certificate", der.clone(), one),
+            ("a bare certificate in PEM", pem.clone().into_bytes(), one),
+            ("half a PKCS #7", pkcs7(&der)[..200].to_vec(), Err("it is not an array of texts")),
+            ("a page", b"<html>no</html>".to_vec(), Err("it is not an array of texts")),
             ("an empty array", json(&[]), Ok(0)),
             ("null", b"null".to_vec(), Ok(0)),
             ("nothing", b" \n".to_vec(), Ok(0)),

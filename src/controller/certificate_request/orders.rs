@@ -486,7 +486,10 @@ pub(in crate::controller) async fn submit(
         ..stored_order(seen, &account, &record.next, &csr_der)
     };
     let _permit = account.permits.acquire().await;
-    account.turn().await;
+    // Before a grant and the claim are used up.
+    if let Err(error) = account.turn().await {
+        return Outcome::Failed(error.into());
+    }
     let is_blamed = context.accounts.blamed(issuer).is_some();
     // Other credentials may have been put in place since the record was read.
     if context.is_stopping()

@@ -158,7 +158,9 @@ pub(in crate::controller) async fn submit(
         Ok(parameters) => parameters,
         Err(error) => return Outcome::Failed(refused(context, seen, issuer, error)),
     };
-    account.turn().await;
+    if let Err(error) = account.turn().await {
+        return Outcome::Failed(error.into());
+    }
     // Much may have happened while this request waited.
     if context.is_stopping() || !is_still_wanted(context, seen) {
         return Outcome::Abandoned;

@@ -387,9 +387,7 @@ impl Routes {
         let (Some(namespace), name) = (secret.namespace(), secret.name_any()) else {
             return;
         };
-        let refers = |spec: &IssuerSpec| {
-            registry::account(spec).is_ok_and(|account| account.secrets().contains(&name.as_str()))
-        };
+        let refers = |spec: &IssuerSpec| registry::secrets(spec).contains(&name.as_str());
         for issuer in in_order(self.stores.issuers.state()) {
             let is_near = issuer.meta().namespace.as_deref() == Some(&namespace);
             if is_near && issuer.0.as_ref().is_ok_and(|issuer| refers(&issuer.spec)) {

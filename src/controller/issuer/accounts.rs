@@ -12,8 +12,8 @@ use std::time::Duration;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
-use crate::api::{IssuerSpec, IssuerStatus, Tls, Trust};
-use crate::ca::kind::{AccountSettings, Opening};
+use crate::api::{self, IssuerSpec, IssuerStatus, Tls, Trust};
+use crate::ca::kind::{Opening, host_of};
 use crate::ca::registry;
 use crate::ca::tenant::{self, Relation, Tenant};
 use crate::ca::{CertificateAuthority, Order, Permit, Submitted};
@@ -24,7 +24,9 @@ use crate::controller::issuer::key::IssuerKey;
 use crate::controller::issuer::quota::Spent;
 use crate::outside::credentials::{self, Credentials};
 use crate::outside::pace::{Pace, Paced};
-use crate::outside::transport::{Connector, Failure, Roots, TlsSettings, Transport};
+use crate::outside::pause::{Considerate, Pause};
+use crate::outside::proxy::Proxy;
+use crate::outside::transport::{Connector, Failure, Roots, Route, Transport};
 use crate::outside::{Disposition, Error};
 use crate::pki::chain::is_root;
 use crate::pki::{self, Bundle, Certificate};
@@ -74,9 +76,11 @@ pub(in crate::controller) struct Account {
     pub(in crate::controller) permits: Arc<Semaphore>,
     /// Pace of the calls, where the issuer limits it.
     pace: Option<Arc<Pace>>,
+    /// Whether the CA asked to be left alone.
+    pause: Arc<Pause>,
     served: tokio::sync::Mutex<Option<Vec<Certificate>>>,
-    /// How the CA's server is verified, and what it is shown.
-    tls: TlsSettings,
+    /// How the CA's server is reached and verified, and what it is shown.
+    route: Route,
 }
 
 impl Account {
@@ -91,11 +95,17 @@ impl Account {
     }
 
     /// Waits until a submit may be sent. Before the last look at what admits it: [`Self::submit`]
-    /// waits for nothing.
-    pub(in crate::controller) async fn turn(&self) {
+    /// waits for nothing. Not for the end of a pause that the CA asked for either: that may be an
+    /// hour away.
+    ///
+    /// # Errors
+    /// While such a pause lasts. Nothing was sent, and no grant is to be spent on it.
+    pub(in crate::controller) async fn turn(&self) -> Result<(), Error> {
+        self.pause.over()?;
         if let Some(pace) = &self.pace {
             pace.turn().await;
         }
+        self.pause.over()
     }
 
     /// Submits, at the cost of a grant where the issuer has limits.
@@ -153,6 +163,8 @@ pub(in crate::controller) struct Accounts {
     trials: Mutex<HashMap<IssuerKey, (Basis, Arc<Trial>)>>,
     /// Longer than the clients: one that is opened anew does not begin with a full second.
     paces: Mutex<HashMap<IssuerKey, Arc<Pace>>>,
+    /// By the account in one line: several issuers may speak for one.
+    pauses: Mutex<HashMap<String, Arc<Pause>>>,
     /// Accounts whose search has found an order of ours, in one line each.
     proven: Mutex<HashMap<IssuerKey, String>>,
 }
@@ -196,6 +208,7 @@ impl Accounts {
             blamed: Mutex::default(),
             trials: Mutex::default(),
             paces: Mutex::default(),
+            pauses: Mutex::default(),
             proven: Mutex::default(),
         }
     }
@@ -312,13 +325,24 @@ impl Accounts {
         Some(Arc::clone(pace))
     }
 
-    /// A way to the CA, at the pace of its issuer.
+    /// The pause of an account, for as long as somebody has it or it lasts.
+    fn pause(&self, name: &str) -> Arc<Pause> {
+        let mut pauses = lock(&self.pauses);
+        pauses.retain(|_, pause| Arc::strong_count(pause) > 1 || pause.over().is_err());
+        Arc::clone(pauses.entry(name.to_owned()).or_default())
+    }
+
+    /// A way to the CA, at the pace of its issuer and with the pauses that the CA asks for.
     fn transport(
         &self,
-        tls: &TlsSettings,
+        route: &Route,
         pace: Option<Arc<Pace>>,
+        pause: &Arc<Pause>,
     ) -> Result<Arc<dyn Transport>, Error> {
-        let inner = self.connector.connect(tls).map_err(|failure| no_transport(&failure))?;
+        let inner = self.connector.connect(route).map_err(|failure| no_transport(&failure))?;
+        let (pause, clock) = (Arc::clone(pause), self.clock.clone());
+        // Within the pace: who waited for a turn looks again.
+        let inner = Arc::new(Considerate { inner, pause, clock });
         Ok(match pace {
             Some(pace) => Arc::new(Paced { inner, pace }),
             None => inner,
@@ -352,20 +376,26 @@ impl Accounts {
             }
         };
         let identity = credentials.as_ref().and_then(Credentials::client_certificate).cloned();
-        let tls = TlsSettings { roots, identity };
+        let proxy = match &spec.proxy {
+            None => None,
+            Some(proxy) => Some(through(cluster, &issuer.namespace, proxy).await?),
+        };
+        let route = Route { roots, identity, proxy };
         let tenant = settings.tenant(credentials.as_ref());
+        // As the settings tell: what a check finds out must not end a pause.
+        let pause = self.pause(&tenant.to_string());
         let tenant = match &issuer.account {
             Some(known) => tenant.with_client_of(known),
             None => tenant,
         };
         let pace = self.pace(issuer);
         let trust = spec.trust.clone().unwrap_or_default();
-        let (ca, permits) = match before.filter(|before| before.tls == tls) {
+        let (ca, permits) = match before.filter(|before| before.route == route) {
             Some(before) => (Arc::clone(&before.ca), Arc::clone(&before.permits)),
             None => {
                 let ca = settings.open(Opening {
                     credentials,
-                    transport: self.transport(&tls, pace.clone())?,
+                    transport: self.transport(&route, pace.clone(), &pause)?,
                     deadline: self.deadline,
                     clock: self.clock.clone(),
                 })?;
@@ -385,8 +415,9 @@ impl Accounts {
             add_served_roots: trust.add_served_roots.unwrap_or(false),
             permits,
             pace,
+            pause,
             served: tokio::sync::Mutex::new(None),
-            tls,
+            route,
         })
     }
 }
@@ -401,7 +432,7 @@ impl<'a> IssuerNow<'a> {
         credentials_version: impl Fn(&str, &str) -> Option<String>,
     ) -> Self {
         let namespace = key.namespace.clone().unwrap_or_else(|| operator_namespace.to_owned());
-        let secrets = registry::account(spec).map(AccountSettings::secrets).unwrap_or_default();
+        let secrets = registry::secrets(spec);
         let versions = secrets.iter().map(|name| credentials_version(&namespace, name));
         let credentials_version = joined(versions.collect());
         Self {
@@ -431,6 +462,24 @@ fn joined(versions: Vec<Option<String>>) -> Option<String> {
     }
     let versions: Vec<String> = versions.into_iter().map(Option::unwrap_or_default).collect();
     Some(versions.join(","))
+}
+
+/// The proxy of an issuer, with what it is shown.
+async fn through(
+    cluster: &Cluster,
+    namespace: &str,
+    settings: &api::Proxy,
+) -> Result<Proxy, Error> {
+    let credentials = match &settings.credentials_secret_ref {
+        None => None,
+        Some(secret) => {
+            let place = (namespace, secret.name.as_str());
+            let kind = credentials::Kind::Basic { password: "password" };
+            let hosts = [host_of(&settings.url)];
+            secret::credentials(cluster, place, kind, &hosts).await?.basic().cloned()
+        }
+    };
+    Proxy::new(&settings.url, credentials, &settings.no_proxy)
 }
 
 /// What chains must end at: the given bundle, the system roots, or both. System roots alone where
@@ -471,6 +520,7 @@ fn preference_remark(preferred: Option<&str>, anchors: &[Certificate]) -> Option
 
 fn no_transport(failure: &Failure) -> Error {
     let (disposition, reason, message) = match failure {
+        Failure::Blocked(error) => return error.clone(),
         Failure::ClientRefused(why) => {
             (Disposition::BlameCredentials, Reason::CredentialsUnusable, why.clone())
         }

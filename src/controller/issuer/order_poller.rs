@@ -72,8 +72,8 @@ impl Entry {
 pub(super) enum Unanswered {
     /// Asking about it failed; how long the CA wants to be left alone.
     Failed(Option<Duration>),
-    /// The poll ended before it was asked about.
-    NotAsked,
+    /// The poll ended before it was asked about; how long the CA wants to be left alone.
+    NotAsked(Option<Duration>),
 }
 
 impl OrderPoller {
@@ -189,7 +189,7 @@ impl OrderPoller {
         let entry = accounts.get_mut(issuer)?.orders.get_mut(reference)?;
         (entry.errors, entry.own_errors) = match &answer {
             Ok(_) => (0, 0),
-            Err(Unanswered::NotAsked) => (entry.errors.saturating_add(1), entry.own_errors),
+            Err(Unanswered::NotAsked(_)) => (entry.errors.saturating_add(1), entry.own_errors),
             Err(Unanswered::Failed(_)) => {
                 (entry.errors.saturating_add(1), entry.own_errors.saturating_add(1))
             }
@@ -201,8 +201,7 @@ impl OrderPoller {
                 Phase::Pending(waiting) => waiting.retry_after,
                 Phase::Failed(_) | Phase::Issued(_) => Some(ENDED),
             },
-            Err(Unanswered::Failed(after)) => *after,
-            Err(Unanswered::NotAsked) => None,
+            Err(Unanswered::Failed(after) | Unanswered::NotAsked(after)) => *after,
         };
         entry.due = Instant::now() + entry.interval.max(asked.unwrap_or_default());
         let progress = answer.ok()?;
@@ -311,6 +310,21 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn what_the_ca_asked_for_holds_for_orders_that_were_not_reached_too() {
+        let poller = poller();
+        let after = Some(Duration::from_secs(1800));
+        for (at, reference) in ORDERS.into_iter().enumerate() {
+            let why = if at == 0 { Unanswered::Failed(after) } else { Unanswered::NotAsked(after) };
+            poller.note(&issuer(), reference, Err(why), Timestamp::UNIX_EPOCH);
+        }
+        tokio::time::advance(Duration::from_secs(1799)).await;
+        assert!(matches!(poller.due(&issuer()), Some(Err(_))), "the account is left alone");
+        tokio::time::advance(Duration::from_secs(1)).await;
+        let Some(Ok(due)) = poller.due(&issuer()) else { panic!("the pause is over") };
+        assert_eq!(due.len(), ORDERS.len());
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn an_order_at_which_polls_end_does_not_keep_the_others_from_being_asked_about() {
         let poller = poller();
         let mut answered = std::collections::BTreeSet::new();
@@ -323,7 +337,7 @@ mod tests {
                 let answer = match at.cmp(&asked) {
                     std::cmp::Ordering::Less => Ok(pending(open)),
                     std::cmp::Ordering::Equal => Err(Unanswered::Failed(None)),
-                    std::cmp::Ordering::Greater => Err(Unanswered::NotAsked),
+                    std::cmp::Ordering::Greater => Err(Unanswered::NotAsked(None)),
                 };
                 if answer.is_ok() {
                     answered.insert(open.reference.clone());

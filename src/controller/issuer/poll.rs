@@ -72,23 +72,36 @@ async fn ask_once(context: &Context, issuer: &IssuerKey, orders: &[OpenOrder]) {
         Some((issuer, account)) => asked(context, &issuer, &account, orders).await,
         None => BTreeMap::new(),
     };
+    // A pause that the CA asks for is the whole account's.
+    let pause = answers.values().filter_map(|answer| asked_for(answer.as_ref().err()?)).max();
     for order in orders {
         let answer = match answers.remove(&order.reference) {
             Some(Ok(progress)) => Ok(progress),
             Some(Err(error)) => Err(Unanswered::Failed(match error.disposition {
-                Disposition::Retry { after } => after,
+                Disposition::Retry { .. } => asked_for(&error),
                 Disposition::BlameCredentials
                 | Disposition::BlameIssuer
                 | Disposition::Internal
                 | Disposition::Reject => Some(FAULT),
             })),
-            None => Err(Unanswered::NotAsked),
+            None => Err(Unanswered::NotAsked(pause)),
         };
         if let Some((namespace, name)) =
             context.order_poller.note(issuer, &order.reference, answer, now)
         {
             context.wake.request(&namespace, &name);
         }
+    }
+}
+
+/// How long the CA wants to be left alone.
+fn asked_for(error: &Error) -> Option<Duration> {
+    match error.disposition {
+        Disposition::Retry { after } => after,
+        Disposition::BlameCredentials
+        | Disposition::BlameIssuer
+        | Disposition::Internal
+        | Disposition::Reject => None,
     }
 }
 

@@ -10,7 +10,17 @@ use super::{sensitive, without};
 pub struct Basic {
     username: String,
     password: SecretString,
+    /// Namespace and name of the Secret that they are from.
+    secret: Option<String>,
 }
+
+impl PartialEq for Basic {
+    fn eq(&self, other: &Self) -> bool {
+        (&self.username, self.password()) == (&other.username, other.password())
+    }
+}
+
+impl Eq for Basic {}
 
 impl std::fmt::Debug for Basic {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -22,7 +32,22 @@ impl Basic {
     /// Credentials as they are.
     #[must_use]
     pub fn new(username: String, password: SecretString) -> Self {
-        Self { username, password }
+        Self { username, password, secret: None }
+    }
+
+    /// The same, from this Secret.
+    #[must_use]
+    pub fn kept_in(self, secret: &str) -> Self {
+        Self { secret: Some(secret.to_owned()), ..self }
+    }
+
+    /// Where they are, in words: whoever is to mend them looks there.
+    #[must_use]
+    pub fn place(&self) -> String {
+        match &self.secret {
+            Some(secret) => format!("Secret {secret}"),
+            None => "the Secret with the credentials".to_owned(),
+        }
     }
 
     /// The user.
