@@ -208,7 +208,7 @@ pub(super) fn held(seen: &Observation, hold: &Hold) -> String {
         return why;
     };
     format!(
-        "{why}. To give this order up and allow a new one: kubectl annotate certificaterequest -n {} {} --overwrite {}={name}",
+        "{why}. To give this order up and allow a new one: kubectl annotate certificaterequests.chancery.dev -n {} {} --overwrite {}={name}",
         seen.request.namespace,
         seen.request.name,
         annotation::RELEASE

@@ -1429,7 +1429,7 @@ fn a_hold_names_the_order_and_the_next_move() {
             assert!(message.contains("Secret web.order"), "{message}");
         } else {
             let command = format!(
-                "kubectl annotate certificaterequest -n shop web --overwrite chancery.dev/release={}",
+                "kubectl annotate certificaterequests.chancery.dev -n shop web --overwrite chancery.dev/release={}",
                 reference_of(1)
             );
             assert!(message.contains(&reference_of(1)), "{hold:?}: {message}");
