@@ -133,4 +133,6 @@ pub struct AccountReport {
     pub remarks: Vec<String>,
     /// Id of the product that is ordered where a request names none.
     pub product: Option<String>,
+    /// The CA certificates that the CA serves, where the check came across them.
+    pub roots: Vec<Certificate>,
 }

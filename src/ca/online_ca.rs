@@ -121,7 +121,8 @@ impl CertificateAuthority for OnlineCa {
 
     async fn check(&self) -> Result<AccountReport, Error> {
         let roots = self.client.trust_roots().await?;
-        Ok(AccountReport { remarks: roots.remarks, product: None })
+        let (remarks, roots) = (roots.remarks, roots.certificates);
+        Ok(AccountReport { remarks, roots, product: None })
     }
 
     async fn submit(&self, order: &Order<'_>, _: Permit) -> Submitted {

@@ -442,7 +442,7 @@ impl CertificateAuthority for SwissSign {
         if resolved.products.is_none() {
             remarks.push("the API lists no products for the client: only the first order will show whether the one that is named can be ordered".to_owned());
         }
-        Ok(AccountReport { remarks, product: product.uuid })
+        Ok(AccountReport { remarks, product: product.uuid, roots: Vec::new() })
     }
 
     fn client(&self) -> Option<tenant::Client> {
