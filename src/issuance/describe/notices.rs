@@ -75,7 +75,9 @@ fn delivered(seen: &Observation, held: Option<&Held>) -> Option<Notice> {
         return Some(Notice::told(Reason::Adopted, message));
     }
     if is_new(seen, held) {
-        let subject = held.map(|held| named(seen, &held.certificate)).unwrap_or_default();
+        let subject = held
+            .map(|held| named(&held.certificate, &seen.request.names, None))
+            .unwrap_or_default();
         let revision = seen.previous.revision + 1;
         let refusal = held.and_then(|held| held.certificate.refused_by.as_ref());
         let refusal = refusal.map(|clients| format!("; {clients}")).unwrap_or_default();
