@@ -135,11 +135,13 @@ pub struct AccountReport {
     pub remarks: Vec<String>,
     /// Id of the product that is ordered where a request names none.
     pub product: Option<String>,
+    /// The CA certificates that the CA serves, where the check came across them.
+    pub roots: Vec<Certificate>,
 }
 
 /// The credentials were tried, and nothing was found.
 impl Default for AccountReport {
     fn default() -> Self {
-        Self { credentials_tried: true, remarks: Vec::new(), product: None }
+        Self { credentials_tried: true, remarks: Vec::new(), product: None, roots: Vec::new() }
     }
 }

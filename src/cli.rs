@@ -23,30 +23,30 @@ use crate::server::{self, Readiness};
 /// Obtains X.509 certificates from certificate authorities outside the cluster and keeps them
 /// fresh in Secrets.
 ///
-/// Without a command it runs the operator.
+/// Without a command it prints this help: as a plugin of kubectl it has the rights of whoever calls
+/// it, and nobody becomes an operator by accident.
 #[derive(Debug, Parser)]
-#[command(version, args_conflicts_with_subcommands = true)]
+#[command(version)]
 pub struct Cli {
     #[command(subcommand)]
-    command: Option<Command>,
-    #[command(flatten)]
-    operator: OperatorArgs,
+    command: Command,
 }
 
 #[derive(Debug, Subcommand)]
+#[command(subcommand_required = true, arg_required_else_help = true)]
 enum Command {
-    /// Run the operator (the default).
-    Operator(OperatorArgs),
+    /// Look after orders that cost money. Installed as `kubectl-chancery` in PATH, the same program is
+    /// `kubectl chancery orders`.
+    #[command(subcommand)]
+    Orders(orders::Orders),
     /// Print the CustomResourceDefinitions, or write them into a directory.
     Crds {
         /// Write one file per kind into this directory.
         #[arg(long)]
         dir: Option<PathBuf>,
     },
-    /// Look after orders that cost money. Installed as `kubectl-chancery` in PATH, the same program is
-    /// `kubectl chancery orders`.
-    #[command(subcommand)]
-    Orders(orders::Orders),
+    /// Run the operator.
+    Operator(OperatorArgs),
 }
 
 #[derive(Args, Debug)]
@@ -124,10 +124,9 @@ impl Cli {
         // changes nothing.
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
         let result = match self.command {
-            Some(Command::Crds { dir }) => crds(dir.as_deref()),
-            Some(Command::Operator(args)) => operator(args),
-            Some(Command::Orders(command)) => look_after(command),
-            None => operator(self.operator),
+            Command::Crds { dir } => crds(dir.as_deref()),
+            Command::Operator(args) => operator(args),
+            Command::Orders(command) => look_after(command),
         };
         match result {
             Ok(()) => ExitCode::SUCCESS,
@@ -315,4 +314,24 @@ fn innermost(error: &kube::Error) -> String {
         innermost = cause;
     }
     innermost.to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::error::ErrorKind;
+
+    use super::*;
+
+    #[test]
+    fn only_who_asks_for_the_operator_becomes_one() {
+        let refused = |line: &[&str]| Cli::try_parse_from(line).err().map(|error| error.kind());
+        let bare = ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand;
+        assert_eq!(refused(&["chancery"]), Some(bare));
+        assert_eq!(refused(&["kubectl-chancery"]), Some(bare));
+        let flags = ["chancery", "--http-address", "127.0.0.1:8080"];
+        assert_eq!(refused(&flags), Some(ErrorKind::UnknownArgument));
+        let asked = ["chancery", "operator", "--http-address", "127.0.0.1:8080"];
+        let cli = Cli::try_parse_from(asked).expect("it is understood");
+        assert!(matches!(cli.command, Command::Operator(_)), "{cli:?}");
+    }
 }

@@ -39,6 +39,7 @@ mod previous;
 pub mod quota;
 mod step;
 mod trouble;
+pub mod trust;
 #[cfg(test)]
 mod world;
 

@@ -34,6 +34,8 @@ reasons! {
     // The certificate, and what a new one is for.
     /// The certificate is delivered.
     Issued
+    /// What is delivered is not what the request asks for since it was edited.
+    Outdated
     /// It was delivered and is no longer valid.
     Expired
     /// There is no certificate yet.
@@ -332,6 +334,7 @@ mod tests {
         "OrderRejected",
         "OrderRevoked",
         "OrderUnusable",
+        "Outdated",
         "Pending",
         "ProductInvalid",
         "ProductMissing",

@@ -195,6 +195,54 @@ fn commands_flags_metrics_and_annotations_exist() {
     assert!(gone.is_empty(), "the documents name what does not exist: {gone:#?}");
 }
 
+/// The commands for kubectl in a text that name one of our kinds by a word that other groups have
+/// too: with cert-manager installed, they would go to its kind.
+fn unqualified(text: &str) -> Vec<String> {
+    const KINDS: [&str; 8] = [
+        "certificaterequest",
+        "certificaterequests",
+        "issuer",
+        "issuers",
+        "clusterissuer",
+        "clusterissuers",
+        "cr",
+        "crs",
+    ];
+    // A command ends where its quotation does, or its line in a block of code.
+    let ends = ['`', '"', '\n', ';', ')', '(', '\''];
+    let commands = text.split("kubectl ").skip(1);
+    let commands = commands.map(|rest| rest.split(ends).next().unwrap_or_default());
+    let names_one = |command: &&str| {
+        let mut words = command.split([' ', ',', '/']);
+        !command.contains("--api-version=chancery.dev/")
+            && words.any(|word| {
+                KINDS.contains(&word.split('.').next().unwrap_or_default())
+                    && !word.contains(".chancery.dev")
+            })
+    };
+    commands.filter(names_one).map(str::to_owned).collect()
+}
+
+#[test]
+fn commands_that_are_proposed_go_to_our_kinds() {
+    let mut text = sources("src");
+    text.extend(documents().into_iter().map(|document| document.text));
+    for folder in ["deploy", "deploy/examples", "crds"] {
+        for entry in std::fs::read_dir(root().join(folder)).expect("a folder") {
+            let path = entry.expect("an entry").path();
+            if path.is_file() {
+                text.push_str(&std::fs::read_to_string(&path).expect("text"));
+            }
+        }
+    }
+    // Prose wraps, and so do commands in it.
+    let text = text.replace("\n/// ", " ").replace("\n//! ", " ");
+    assert!(text.matches("kubectl ").count() >= 20, "commands were found");
+    assert!(text.contains("kubectl annotate certificaterequests.chancery.dev "), "that of a hold");
+    let found = unqualified(&text);
+    assert!(found.is_empty(), "these may go to another group's kind: {found:#?}");
+}
+
 #[test]
 fn these_rules_can_fail() {
     let word = "x".repeat(WIDTH);
@@ -206,6 +254,10 @@ fn these_rules_can_fail() {
     assert_eq!(quoted(text).collect::<Vec<_>>(), ["b", "src/a.rs"]);
     assert_eq!(after("`make a-b` and `make c`", "`make ", &[]), BTreeSet::from(["a", "c"]));
     assert_eq!(after("(`--a-b=1`)", "(`--", &['-']), BTreeSet::from(["a-b"]));
+    let asks = "`kubectl get certificaterequest x`, kubectl explain issuer.spec; kubectl get cr/x";
+    assert_eq!(unqualified(asks).len(), 3);
+    let asks = "kubectl get issuers.chancery.dev x\nkubectl get chreq\n a certificaterequest";
+    assert!(unqualified(asks).is_empty());
     let code = "\nreasons! {\n    /// An Order.\n    OrderLost\n    Issued\n}\nOrderOther\n";
     assert_eq!(reasons(code), BTreeSet::from(["OrderLost"]));
 }

@@ -94,7 +94,8 @@ pub struct CertificateRequestSpec {
         validation = Rule::new("self == oldSelf").message("secretName cannot be changed: create another request for another Secret"),
     )]
     pub secret_name: String,
-    /// Common name (CN) of the subject, at most 64 characters.
+    /// Common name (CN) of the subject, at most 64 characters. The name of a server goes among the
+    /// alternative names too, where alone TLS clients look for it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 64))]
     pub common_name: Option<String>,
@@ -264,7 +265,7 @@ pub struct CertificateRequestStatus {
     /// Generation of the spec that this status speaks of; -1 before the first look.
     #[serde(default)]
     pub observed_generation: i64,
-    /// `Ready`: a valid certificate is delivered. `Issuing`: whether one is being obtained, and
+    /// `Ready`: a valid certificate for what is asked for is delivered. `Issuing`: whether one is being obtained, and
     /// what that waits for. `Stalled`: a person must act first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
@@ -360,6 +361,23 @@ pub struct DeliveredCertificate {
     /// Common name of the subject, where it has one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub common_name: Option<String>,
+    /// The DNS names that it is valid for, the first hundred. Absent, as the lists after it, where a
+    /// version delivered it that did not note them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 100))]
+    pub dns_names: Option<Vec<String>>,
+    /// The same of its IP addresses.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 100))]
+    pub ip_addresses: Option<Vec<String>>,
+    /// The same of its URIs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 100))]
+    pub uris: Option<Vec<String>>,
+    /// The same of its e-mail addresses.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 100))]
+    pub email_addresses: Option<Vec<String>>,
     /// Issuer in the notation of RFC 4514.
     pub issuer: String,
     /// Serial number, hexadecimal.
@@ -376,6 +394,10 @@ pub struct DeliveredCertificate {
     /// to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub refused_by: Option<String>,
+    /// The request asks for something else since it was edited. Until it does not, or nobody knows any
+    /// more, `Ready` is False.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub outdated: bool,
     /// When it was delivered.
     pub delivered_at: Time,
     /// resourceVersion of the Secret as delivered. While the Secret has it, nothing is read again.
@@ -419,6 +441,10 @@ pub struct OrderStatus {
     /// The process that submitted it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub claimed_by: Option<String>,
+    /// The last generation of the request that asks for what was ordered. Where the request has a
+    /// later one, another order may follow.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub generation: Option<i64>,
 }
 
 /// Who must act next for an order to move.

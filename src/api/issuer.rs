@@ -215,6 +215,11 @@ pub struct IssuerStatus {
     /// found count as absent, and only there is it submitted again after a lost answer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub order_found_at: Option<String>,
+    /// The trust anchors against which the chain of a certificate was verified last, where
+    /// `trust.bundle` is given: SHA-256 over their fingerprints. Where they are others now, or none
+    /// were yet, `Ready` says that nobody knows whether they are the right ones.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trust_verified: Option<String>,
     /// resourceVersion of the credentials Secret that this status speaks of.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub credentials_resource_version: Option<String>,

@@ -123,7 +123,8 @@ impl CertificateAuthority for OnlineCa {
         let roots = self.client.trust_roots().await?;
         // "Get trust roots" is called without credentials, and nothing else can be asked for nothing.
         let credentials_tried = self.credentials.is_none();
-        Ok(AccountReport { credentials_tried, remarks: roots.remarks, product: None })
+        let (remarks, roots) = (roots.remarks, roots.certificates);
+        Ok(AccountReport { credentials_tried, remarks, roots, product: None })
     }
 
     async fn submit(&self, order: &Order<'_>, _: Permit) -> Submitted {

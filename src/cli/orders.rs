@@ -3,6 +3,7 @@
 //! It acts as the user who calls it, with the user's rights. To list orders, it reads
 //! CertificateRequests and the metadata of the records; it never reads keys.
 
+use std::collections::BTreeSet;
 use std::io::Write as _;
 
 use clap::{Args, Subcommand};
@@ -15,7 +16,7 @@ use serde_json::json;
 use super::Fatal;
 use crate::api::condition::{self, ISSUING, STALLED};
 use crate::api::{CertificateRequest, OrderStatus, WaitsFor, annotation};
-use crate::issuance::record::{reference, request_of};
+use crate::issuance::record::{OrderState, reference, request_of};
 use crate::issuance::{record_name, waits_for};
 
 type RecordMeta = PartialObjectMeta<Secret>;
@@ -90,7 +91,10 @@ async fn list(client: &Client, namespace: Option<&str>) -> Result<String, Fatal>
         ),
         Err(error) => return Err(told(&error)),
     };
-    let mut text = table(&requests.items, &records);
+    let is_gone = !gone(&requests.items, &records).is_empty();
+    let delivered =
+        if is_gone { Delivered::read(client, namespace).await? } else { Delivered::NONE };
+    let mut text = table(&requests.items, &records, &delivered);
     if text.is_empty() {
         text.push_str("No order is open, and none needs a person.\n");
     }
@@ -106,9 +110,50 @@ fn told(error: &kube::Error) -> Fatal {
     super::innermost(error).into()
 }
 
-/// One line for each order; empty where there is none.
-fn table(requests: &[CertificateRequest], records: &[RecordMeta]) -> String {
-    let mut rows: Vec<[String; 8]> = requests.iter().filter_map(row).collect();
+/// Namespace and reference of each order whose certificate is in a Secret; `None` where the user
+/// may not see that.
+struct Delivered(Option<BTreeSet<(String, String)>>);
+
+impl Delivered {
+    const NONE: Self = Self(Some(BTreeSet::new()));
+
+    async fn read(client: &Client, namespace: Option<&str>) -> Result<Self, Fatal> {
+        let secrets: Api<Secret> = match namespace {
+            Some(namespace) => Api::namespaced(client.clone(), namespace),
+            None => Api::all(client.clone()),
+        };
+        let ours = ListParams::default().labels(&format!("{}=true", annotation::MANAGED_LABEL));
+        match secrets.list_metadata(&ours).await {
+            Ok(secrets) => Ok(Self(Some(secrets.items.iter().filter_map(order_of).collect()))),
+            Err(kube::Error::Api(status)) if status.code == 403 => Ok(Self(None)),
+            Err(error) => Err(told(&error)),
+        }
+    }
+
+    /// What became of the order in a record. The record of one that was delivered says `open` until
+    /// the next order, because the Secret with the certificate tells.
+    fn state(&self, record: &RecordMeta) -> String {
+        let noted = annotated(record, annotation::ORDER_STATE);
+        if noted != OrderState::Open.word() {
+            return noted;
+        }
+        let is_it = |all: &BTreeSet<_>| order_of(record).is_some_and(|one| all.contains(&one));
+        match &self.0 {
+            Some(all) if is_it(all) => "delivered".to_owned(),
+            Some(_) => noted,
+            None => "open or delivered".to_owned(),
+        }
+    }
+}
+
+/// Namespace of a Secret, and the reference of the order that it names.
+fn order_of(secret: &RecordMeta) -> Option<(String, String)> {
+    let reference = annotated(secret, annotation::ORDER_REFERENCE);
+    (!reference.is_empty()).then(|| (secret.namespace().unwrap_or_default(), reference))
+}
+
+/// The records whose request is gone.
+fn gone<'a>(requests: &[CertificateRequest], records: &'a [RecordMeta]) -> Vec<&'a RecordMeta> {
     let is_known = |record: &&RecordMeta| {
         let name = record.name_any();
         requests.iter().any(|request| {
@@ -116,17 +161,23 @@ fn table(requests: &[CertificateRequest], records: &[RecordMeta]) -> String {
                 && Some(request.name_any().as_str()) == request_of(&name)
         })
     };
-    rows.extend(records.iter().filter(|record| !is_known(record)).map(|record| {
+    records.iter().filter(|record| !is_known(record)).collect()
+}
+
+/// One line for each order; empty where there is none.
+fn table(requests: &[CertificateRequest], records: &[RecordMeta], delivered: &Delivered) -> String {
+    let mut rows: Vec<[String; 8]> = requests.iter().filter_map(row).collect();
+    rows.extend(gone(requests, records).into_iter().map(|record| {
         let name = record.name_any();
         [
             record.namespace().unwrap_or_default(),
             request_of(&name).unwrap_or(&name).to_owned(),
             "RequestGone".to_owned(),
-            String::new(),
+            delivered.state(record),
             String::new(),
             String::new(),
             annotated(record, annotation::ORDER_ID),
-            String::new(),
+            annotated(record, annotation::ORDER_REFERENCE),
         ]
     }));
     if rows.is_empty() {
@@ -198,6 +249,7 @@ struct Found {
     name: String,
     request: Option<CertificateRequest>,
     record: Option<RecordMeta>,
+    delivered: Delivered,
 }
 
 impl Found {
@@ -215,7 +267,12 @@ impl Found {
             )
             .into());
         }
-        Ok(Self { namespace: namespace.to_owned(), name: name.to_owned(), request, record })
+        let delivered = match &record {
+            Some(_) => Delivered::read(client, Some(namespace)).await?,
+            None => Delivered::NONE,
+        };
+        let (namespace, name) = (namespace.to_owned(), name.to_owned());
+        Ok(Self { namespace, name, request, record, delivered })
     }
 
     fn order(&self) -> Option<&OrderStatus> {
@@ -242,7 +299,13 @@ impl Found {
     fn shown(&self) -> String {
         let mut lines = vec![("Request", format!("{}/{}", self.namespace, self.name))];
         match (&self.request, self.order()) {
-            (None, _) => lines.push(("Phase", "the request is gone".to_owned())),
+            (None, _) => {
+                let noted = |key| self.record.as_ref().map(|record| annotated(record, key));
+                let noted = |key| noted(key).unwrap_or_default();
+                lines.push(("Reference", noted(annotation::ORDER_REFERENCE)));
+                lines.push(("Id at the CA", noted(annotation::ORDER_ID)));
+                lines.push(("Phase", "the request is gone".to_owned()));
+            }
             (Some(_), None) => {
                 lines.push(("Phase", "no order is open, and none needs a person".to_owned()));
             }
@@ -250,7 +313,7 @@ impl Found {
         }
         if let Some(record) = &self.record {
             lines.push(("Record", format!("Secret {}", record.name_any())));
-            lines.push(("Record's state", annotated(record, annotation::ORDER_STATE)));
+            lines.push(("Record's state", self.delivered.state(record)));
             lines.push(("Submitted by", annotated(record, annotation::ORDER_CLAIM)));
             lines.push(("Attempts", annotated(record, annotation::ORDER_ATTEMPT)));
         } else {
@@ -301,8 +364,10 @@ async fn release(client: &Client, found: &Found, order: Option<&str>) -> Result<
         .into());
     };
     if order != Some(wanted.as_str()) {
+        let other = order.map(|order| format!("{order} is not what is to be named.\n"));
         return Err(format!(
-            "{}\nWhat the CA may still issue for this order is paid for, and its key will be lost. Look at it at the CA first; then: {}",
+            "{}{}\nWhat the CA may still issue for this order is paid for, and its key will be lost. Look at it at the CA first; then: {}",
+            other.unwrap_or_default(),
             found.shown().trim_end(),
             found.release_command(&wanted)
         )
@@ -367,7 +432,13 @@ status:
 
     fn record(name: &str) -> RecordMeta {
         serde_json::from_value(json!({
-            "metadata": {"name": name, "namespace": "web", "uid": "0815"},
+            "metadata": {
+                "name": name, "namespace": "web", "uid": "0815",
+                "annotations": {
+                    annotation::ORDER_REFERENCE: format!("chancery-{name}-1"),
+                    annotation::ORDER_STATE: "open",
+                },
+            },
         }))
         .expect("metadata")
     }
@@ -384,14 +455,27 @@ spec: {issuerRef: {name: house}, secretName: quiet-tls, dnsNames: [shop.example.
         );
         let records = [record("shop.order"), record("quiet.order"), record("gone.order")];
         assert_eq!(
-            table(&[shop(), quiet], &records),
+            table(&[shop(), quiet], &records, &Delivered::NONE),
             "\
 NAMESPACE  NAME  PHASE        STATE     WAITING FOR  HOLD           ID     REFERENCE
-web        gone  RequestGone  -         -            -              -      -
+web        gone  RequestGone  open      -            -              -      chancery-gone.order-1
 web        shop  Failed       REJECTED  -            OrderRejected  ord-1  chancery-u-1
 "
         );
-        assert_eq!(table(&[], &[]), "");
+        assert_eq!(table(&[], &[], &Delivered::NONE), "");
+    }
+
+    #[test]
+    fn what_was_delivered_is_not_called_open() {
+        let held = |name: &str| order_of(&record(name)).expect("a reference");
+        let delivered = Delivered(Some(BTreeSet::from([held("gone.order")])));
+        assert_eq!(delivered.state(&record("gone.order")), "delivered");
+        assert_eq!(delivered.state(&record("other.order")), "open");
+        assert_eq!(Delivered(None).state(&record("gone.order")), "open or delivered");
+        let mut refused = record("gone.order");
+        let annotations = refused.metadata.annotations.as_mut().expect("annotations");
+        annotations.insert(annotation::ORDER_STATE.to_owned(), "refused".to_owned());
+        assert_eq!(delivered.state(&refused), "refused");
     }
 
     #[test]
@@ -418,6 +502,7 @@ web        shop  Failed       REJECTED  -            OrderRejected  ord-1  chanc
             name: "shop".to_owned(),
             request: Some(shop()),
             record: None,
+            delivered: Delivered::NONE,
         };
         let shown = found.shown();
         assert!(shown.contains("State at the CA: REJECTED\n"), "{shown}");
@@ -429,5 +514,10 @@ web        shop  Failed       REJECTED  -            OrderRejected  ord-1  chanc
         );
         let gone = Found { request: None, record: Some(record("shop.order")), ..found };
         assert!(gone.shown().contains("--order 0815"), "{}", gone.shown());
+        assert!(
+            gone.shown().contains("Reference:      chancery-shop.order-1\n"),
+            "{}",
+            gone.shown()
+        );
     }
 }

@@ -26,8 +26,8 @@ use self::tell::finish;
 use super::cluster::stores::Guarded;
 use super::context::{Context, Never};
 use super::issuer::found::FoundIssuer;
-use super::issuer::poll;
 use super::issuer::quota::Allowance;
+use super::issuer::{note_verified, poll};
 use crate::api::{CertificateRequest, CertificateRequestStatus};
 use crate::ca::OpenOrder;
 use crate::issuance::{
@@ -90,6 +90,7 @@ async fn run(context: &Arc<Context>, request: &CertificateRequest) -> Action {
         }
     }
     follow(context, &issuer, &seen, &rest);
+    note_verified(context, &issuer, &seen);
     if is_gone(context, &seen.request) {
         context.memory.forget(&seen.request.uid);
     }

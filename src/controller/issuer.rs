@@ -19,7 +19,7 @@ use kube::runtime::controller::Action;
 use tracing::Instrument as _;
 
 use self::accounts::IssuerNow;
-use self::found::now;
+use self::found::{FoundIssuer, now};
 use self::key::IssuerKey;
 use self::object::IssuerObject;
 use super::cluster::ErrorKind;
@@ -27,8 +27,9 @@ use super::cluster::stores::Guarded;
 use super::context::{Context, Never};
 use crate::api::IssuerStatus;
 use crate::ca::AccountReport;
-use crate::issuance::Requeue;
 use crate::issuance::issuer::{Checked, IssuerObservation, IssuerStep, decide, describe};
+use crate::issuance::trust::{apart, trust};
+use crate::issuance::{Observation, Requeue};
 use crate::outside::Error;
 
 /// One run for one issuer.
@@ -74,16 +75,23 @@ async fn run<K: IssuerObject>(context: &Context, issuer: &K) -> Action {
         now: context.clock.now(),
         name: format!("{} {}", K::KIND, issuer.name_any()),
         generation,
+        has_certificates: status.trust_verified.is_none() && has_certificates(context, &key),
         status,
         credentials_version: now.credentials_version.clone(),
         blamed: context.accounts.blamed(&now),
         next_check,
         failures: failures.unwrap_or_default(),
         order_found_at: context.accounts.proven(&key),
+        trust_verified: context.accounts.verified(&key),
     };
     let result = match (decide(&seen), &seen.blamed) {
         (IssuerStep::Rest(_), Some(error)) => Err(error.clone()),
         (IssuerStep::Rest(until), None) => {
+            // The last check is told anew, without another.
+            let found = context.checks.found(&key).filter(|_| seen.has_verified_trust());
+            if let Some(found) = found {
+                return finish(context, issuer, key, &seen, Ok(found)).await;
+            }
             if next_check.is_none() {
                 context.checks.set(key, until, 0);
             }
@@ -112,9 +120,37 @@ async fn check(context: &Context, issuer: &IssuerNow<'_>) -> Result<Checked, Err
     }
     let disposition = result.as_ref().map_or_else(|error| error.disposition.label(), |_| "ok");
     context.metrics.ca_request(&issuer.key.name, "check", disposition, start.elapsed());
-    let AccountReport { credentials_tried, remarks, product } = result?;
-    let remarks = account.remarks.iter().cloned().chain(remarks).collect();
-    Ok(Checked { account: account.name(), credentials_tried, remarks, product })
+    let is_given = issuer.spec.trust.as_ref().is_some_and(|trust| trust.bundle.is_some());
+    let trust = is_given.then(|| trust(&account.anchors));
+    let AccountReport { credentials_tried, remarks, product, roots } = result?;
+    let apart = apart(&roots, &account.anchors);
+    let remarks = account.remarks.iter().cloned().chain(remarks).chain(apart).collect();
+    Ok(Checked { account: account.name(), credentials_tried, remarks, product, trust })
+}
+
+/// Whether a request of the issuer has a certificate.
+fn has_certificates(context: &Context, key: &IssuerKey) -> bool {
+    context.stores.requests.state().iter().filter_map(|one| one.0.as_ref().ok()).any(|request| {
+        let reference = &request.spec.issuer_ref;
+        let is_near = key.namespace.is_none() || key.namespace == request.namespace();
+        let is_its = reference.kind == key.kind && reference.name == key.name && is_near;
+        is_its && request.status.as_ref().is_some_and(|status| status.certificate.is_some())
+    })
+}
+
+/// Has the issuer told that a chain was verified against its trust anchors, where that is news.
+pub(super) fn note_verified(context: &Context, issuer: &FoundIssuer, seen: &Observation) {
+    let FoundIssuer::Found { key, spec, status, .. } = issuer else { return };
+    let is_given = spec.trust.as_ref().is_some_and(|trust| trust.bundle.is_some());
+    let Some(account) = seen.account.as_ref().filter(|_| is_given && seen.delivered.is_some())
+    else {
+        return;
+    };
+    let verified = trust(&account.anchors);
+    if status.trust_verified.as_ref() != Some(&verified) {
+        context.accounts.verify(key, verified);
+        context.wake.issuer(key.kind, key.namespace.as_deref(), &key.name);
+    }
 }
 
 async fn finish<K: IssuerObject>(
@@ -125,6 +161,7 @@ async fn finish<K: IssuerObject>(
     result: Result<Checked, Error>,
 ) -> Action {
     let failures = if result.is_ok() { 0 } else { seen.failures.saturating_add(1) };
+    context.checks.note(&key, result.as_ref().ok().cloned());
     if let Err(error) = &result {
         tracing::warn!(reason = error.reason.word(), "{error}");
     }

@@ -1,6 +1,7 @@
 //! From the end of a run to the whole status, the notices worth an Event, and the next look.
 
 mod attempt;
+mod edit;
 mod issuing;
 pub(super) mod notices;
 mod order;
@@ -11,6 +12,7 @@ mod wait;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 
 use self::attempt::{NextAttempt, next_attempt};
+use self::edit::Edit;
 use self::issuing::{Issuing, issuing};
 pub use self::notices::Notice;
 use self::notices::{is_new, notices};
@@ -22,7 +24,7 @@ use super::certificate::standing::Held;
 use super::observation::Observation;
 use super::step::Rest;
 use crate::api::condition::{self, ISSUING, STALLED, Verdict};
-use crate::api::{CertificateRequestStatus, DeliveredCertificate, Wait};
+use crate::api::{CertificateRequestStatus, DeliveredCertificate};
 
 /// What a run leaves behind.
 #[derive(Clone, Debug)]
@@ -46,14 +48,20 @@ pub fn describe(seen: &Observation, before: &[Condition], rest: &Rest) -> Descri
     let issuing = issuing(seen, rest, next.as_ref());
     let notices = notices(seen, held, before, &issuing);
     let requeue = requeue(seen, held, delivered, rest, next.as_ref());
-    let verdicts = verdicts(ready(seen, held, delivered, &issuing, rest), wait, issuing);
+    let edit = delivered.and_then(|certificate| Edit::of(seen, held, certificate));
+    let ready = ready(seen, held, delivered, edit.as_ref(), &issuing, rest);
+    // Whoever waits for Ready would wait for ever: only a person can go on.
+    let is_put_off = matches!(rest, Rest::Suspended(_)) && !ready.holds;
+    let is_stalled = is_put_off || wait.is_some_and(|wait| wait.needs_person);
+    let verdicts = verdicts(ready, is_stalled, issuing);
     let conditions = condition::merge(before, verdicts, seen.request.generation, seen.now);
     let status = CertificateRequestStatus {
         conditions,
         wait,
         certificate: held
             .map(|held| recorded(seen, held, rest))
-            .or_else(|| seen.previous.certificate.clone()),
+            .or_else(|| seen.previous.certificate.clone())
+            .map(|certificate| DeliveredCertificate { outdated: edit.is_some(), ..certificate }),
         renewal_time: match (held, delivered) {
             (Some(held), _) => Some(Time(held.renewal(&seen.request).time)),
             // What cannot be looked at is as it was.
@@ -65,9 +73,8 @@ pub fn describe(seen: &Observation, before: &[Condition], rest: &Rest) -> Descri
     Description { status, notices, requeue }
 }
 
-fn verdicts(ready: Verdict, wait: Option<Wait>, issuing: Issuing) -> Vec<Verdict> {
+fn verdicts(ready: Verdict, is_stalled: bool, issuing: Issuing) -> Vec<Verdict> {
     let Issuing { holds, reason, message } = issuing;
-    let is_stalled = wait.is_some_and(|wait| wait.needs_person);
     let stalled = is_stalled.then(|| Verdict::new(STALLED, true, reason.clone(), message.clone()));
     [Some(ready), stalled, Some(Verdict::new(ISSUING, holds, reason, message))]
         .into_iter()

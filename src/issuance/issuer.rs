@@ -38,6 +38,11 @@ pub struct IssuerObservation {
     pub failures: u32,
     /// The account whose search has found an order of ours in this process.
     pub order_found_at: Option<String>,
+    /// The trust anchors against which this process has verified a chain last.
+    pub trust_verified: Option<String>,
+    /// A request of the issuer has a certificate: a version that noted no anchors may have verified
+    /// its chain.
+    pub has_certificates: bool,
 }
 
 impl IssuerObservation {
@@ -50,6 +55,27 @@ impl IssuerObservation {
         }
         (self.status.order_found_at.as_ref() != Some(&found))
             .then(|| IssuerStatus { order_found_at: Some(found), ..self.status.clone() })
+    }
+
+    /// A chain was verified against anchors that the status does not name yet.
+    #[must_use]
+    pub fn has_verified_trust(&self) -> bool {
+        self.trust_verified.is_some() && self.trust_verified != self.status.trust_verified
+    }
+
+    /// What is to be said of the trust anchors `now`.
+    fn untested(&self, now: &str) -> Option<&'static str> {
+        let verified = self.trust_verified.as_ref().or(self.status.trust_verified.as_ref());
+        match verified {
+            Some(verified) if verified == now => None,
+            Some(_) => Some(
+                "no chain was verified against spec.trust.bundle since it has changed: the next certificate shows whether it is the right one",
+            ),
+            None if self.has_certificates => None,
+            None => Some(
+                "no chain was verified against spec.trust.bundle yet: the first certificate shows whether it is the right one",
+            ),
+        }
     }
 }
 
@@ -75,6 +101,8 @@ pub struct Checked {
     pub remarks: Vec<String>,
     /// Id of the product that is ordered where a request names none.
     pub product: Option<String>,
+    /// The trust anchors by [`super::trust::trust`], where they are given and not the system's.
+    pub trust: Option<String>,
 }
 
 /// The next step.
@@ -127,7 +155,8 @@ pub fn describe(
                     checked.account
                 )
             };
-            for remark in &checked.remarks {
+            let untested = checked.trust.as_deref().and_then(|trust| seen.untested(trust));
+            for remark in checked.remarks.iter().map(String::as_str).chain(untested) {
                 message.push_str("; note: ");
                 message.push_str(remark);
             }
@@ -145,6 +174,7 @@ pub fn describe(
         account,
         product,
         order_found_at: seen.status.order_found_at.clone(),
+        trust_verified: seen.trust_verified.clone().or_else(|| seen.status.trust_verified.clone()),
         credentials_resource_version: seen.credentials_version.clone(),
         credentials_refused_at: is_refused.then_some(Time(refused_at)),
         budget: seen.status.budget.clone(),
@@ -225,6 +255,8 @@ mod tests {
             next_check: None,
             failures: 0,
             order_found_at: None,
+            trust_verified: None,
+            has_certificates: false,
         }
     }
 
@@ -234,6 +266,7 @@ mod tests {
             credentials_tried: true,
             remarks: vec![],
             product: None,
+            trust: None,
         }
     }
 
@@ -389,6 +422,36 @@ mod tests {
         for (disposition, failures, seconds) in rows {
             assert_eq!(pause_after(disposition, failures).as_secs(), seconds, "{disposition:?}");
         }
+    }
+
+    #[test]
+    fn anchors_that_no_chain_was_verified_against_are_told_of_until_one_was() {
+        let with_bundle = |trust: &str| Checked { trust: Some(trust.to_owned()), ..checked() };
+        let told = |seen: &IssuerObservation, checked: Checked| {
+            let (status, ..) = describe(seen, Ok(checked));
+            let ready = condition::find(&status.conditions, READY).expect("Ready").clone();
+            assert_eq!(ready.status, "True", "a remark hinders nothing");
+            (ready.message.split("; note: ").nth(1).map(str::to_owned), status)
+        };
+        let yet = "no chain was verified against spec.trust.bundle yet: the first certificate shows whether it is the right one";
+        assert_eq!(told(&seen(), checked()).0, None, "the system's roots");
+        let (note, status) = told(&seen(), with_bundle("a"));
+        assert_eq!(note.as_deref(), Some(yet));
+        let older = IssuerObservation { has_certificates: true, ..seen() };
+        assert_eq!(told(&older, with_bundle("a")).0, None, "a version that did not note it");
+
+        let verified = IssuerObservation { trust_verified: Some("a".to_owned()), status, ..seen() };
+        assert!(verified.has_verified_trust());
+        let (note, status) = told(&verified, with_bundle("a"));
+        assert_eq!((note, status.trust_verified.as_deref()), (None, Some("a")));
+        let restarted = IssuerObservation { status, ..seen() };
+        assert!(!restarted.has_verified_trust());
+        assert_eq!(told(&restarted, with_bundle("a")).0, None, "the status remembers");
+        let (note, status) = told(&restarted, with_bundle("b"));
+        assert!(note.is_some_and(|note| note.contains("since it has changed")));
+        assert_eq!(status.trust_verified.as_deref(), Some("a"));
+        let failed = describe(&restarted, Err(unreachable())).0;
+        assert_eq!(failed.trust_verified.as_deref(), Some("a"), "a failed check keeps it");
     }
 
     #[test]

@@ -137,6 +137,7 @@ fn unread(
     }
     let is_taken = hint.id.is_some()
         && hint.phase == OrderPhase::Pending
+        && !seen.is_edited_since(hint)
         // What a person has to mend is looked at, or it would be told of by turns.
         && !previous.wait.is_some_and(|wait| wait.needs_person)
         && !due.as_ref().is_some_and(Reissue::is_repair);

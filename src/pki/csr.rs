@@ -107,8 +107,8 @@ pub fn check(names: &Names) -> Result<(), Error> {
 ///
 /// The extension request is there only if there are alternative names or usages. Alternative names
 /// are never critical: it is for the certificate authority to mark them so (RFC 5280 section
-/// 4.2.1.6). The common name is written last, as UTF8String, and not copied to the alternative
-/// names.
+/// 4.2.1.6). The common name is written last, as UTF8String, and copied to the alternative names
+/// where it is the name of a server ([`Names::server_name_alone`]).
 ///
 /// # Errors
 /// Those of [`check`], and [`Error::Sign`].
@@ -182,7 +182,8 @@ fn relative_name(
 
 fn alternative_names(names: &Names) -> Result<Vec<GeneralName>, Error> {
     let ascii = |text: &str| Ia5String::new(text).map_err(|source| Error::Encode { source });
-    let dns_names = names.dns_names.iter().map(|name| {
+    let alone = names.server_name_alone();
+    let dns_names = names.dns_names.iter().chain(&alone).map(|name| {
         let written = names::dns_name_to_ascii(name);
         let written = written.ok_or_else(|| Error::DnsName { name: name.clone() })?;
         ascii(&written).map(GeneralName::DnsName)
@@ -292,6 +293,14 @@ mod tests {
             .into();
         assert_eq!(found.0, expected);
         assert!(!extensions[0].critical);
+    }
+
+    #[test]
+    fn a_server_named_by_the_common_name_alone_stands_among_the_alternative_names() {
+        let der = build(&key(), &names(Some("a.example.org"), &["b.example.org"])).unwrap();
+        let read = Csr::from_der(&der).unwrap().names;
+        assert_eq!(read.common_name.as_deref(), Some("a.example.org"));
+        assert_eq!(read.dns_names, ["b.example.org", "a.example.org"]);
     }
 
     #[test]

@@ -63,6 +63,32 @@ impl Names {
             && email_addresses.is_empty()
     }
 
+    /// The common name, where it is the name of a server and stands nowhere else.
+    ///
+    /// TLS clients look at alternative names only (RFC 9525 section 2), so that it has to stand
+    /// there too. A single label may be anybody's name and is none; neither is what is asked for
+    /// with an e-mail address and no server, or for purposes among which `server auth` is not.
+    #[must_use]
+    pub fn server_name_alone(&self) -> Option<String> {
+        let name = server_name(self.common_name.as_deref()?)?;
+        let is_there = self.dns_names.iter().any(|one| comparable(one) == name);
+        (!is_there && self.may_be_of_a_server()).then_some(name)
+    }
+
+    /// Whether nothing that is asked for says that the certificate is for somebody else than a
+    /// server.
+    #[must_use]
+    pub fn may_be_of_a_server(&self) -> bool {
+        let is_of_a_mailbox = !self.email_addresses.is_empty()
+            && self.dns_names.is_empty()
+            && self.ip_addresses.is_empty();
+        let is_purpose = |usage: &Usage| matches!(usage.code(), UsageCode::Purpose(_));
+        let mut purposes = self.usages.iter().copied().filter(is_purpose).peekable();
+        let is_for_servers = purposes.peek().is_none()
+            || purposes.any(|usage| matches!(usage, Usage::Any | Usage::ServerAuth));
+        !is_of_a_mailbox && is_for_servers
+    }
+
     /// Returns what `certificate` lacks, each with its kind, such as `IP address 192.0.2.1`.
     ///
     /// Further names are fine, and so is a common name that stands among the alternative names only.
@@ -164,6 +190,21 @@ pub fn dns_name_to_ascii(name: &str) -> Option<String> {
     let ascii =
         Uts46::new().to_ascii(rest.as_bytes(), DENIED, Hyphens::CheckFirstLast, DnsLength::Verify);
     ascii.ok().map(|ascii| format!("{star}{ascii}"))
+}
+
+/// The same for what is the name of a server without doubt: it has a dot, and does not end in a
+/// number, as addresses do.
+#[must_use]
+pub fn server_name(text: &str) -> Option<String> {
+    let name = dns_name_to_ascii(text)?;
+    let (_, last) = name.rsplit_once('.')?;
+    (!last.bytes().all(|byte| byte.is_ascii_digit())).then_some(name)
+}
+
+/// Whether two DNS names are the same, in whatever way they are written.
+#[must_use]
+pub fn is_same_dns_name(one: &str, other: &str) -> bool {
+    comparable(one) == comparable(other)
 }
 
 /// The same for comparing; what is no DNS name is compared as it stands. Done to what was asked for
@@ -516,6 +557,47 @@ mod tests {
         assert!(same_email_address("a@xn--mller-kva.example", "a@müller.example"));
         assert!(!same_email_address("a@müller.example", "a@xn--mller-kva.example"));
         assert!(!same_email_address("A@example.org", "a@example.org"));
+    }
+
+    #[test]
+    fn a_server_that_is_named_by_the_common_name_alone_is_told_from_everybody_else() {
+        let named = |name: &str| Names { common_name: Some(name.to_owned()), ..Names::default() };
+        let shop = || named("Shop.example.org");
+        let texts = |text: &str| vec![text.to_owned()];
+        let cases = [
+            ("a server", shop(), Some("shop.example.org")),
+            ("a wildcard", named("*.example.org"), Some("*.example.org")),
+            ("an umlaut", named("müller.example"), Some("xn--mller-kva.example")),
+            (
+                "one that stands there",
+                Names { dns_names: texts("shop.example.org."), ..shop() },
+                None,
+            ),
+            (
+                "another name stands there",
+                Names { dns_names: texts("b.example.org"), ..shop() },
+                Some("shop.example.org"),
+            ),
+            ("a user", named("jdoe"), None),
+            ("a person", named("Jane Doe"), None),
+            ("an address", named("192.0.2.1"), None),
+            ("a mailbox", Names { email_addresses: texts("j@example.org"), ..shop() }, None),
+            ("a client", Names { usages: vec![Usage::ClientAuth], ..shop() }, None),
+            (
+                "a client that is a server too",
+                Names { usages: vec![Usage::ClientAuth, Usage::ServerAuth], ..shop() },
+                Some("shop.example.org"),
+            ),
+            (
+                "no purpose",
+                Names { usages: vec![Usage::DigitalSignature], ..shop() },
+                Some("shop.example.org"),
+            ),
+            ("nobody", Names::default(), None),
+        ];
+        for (name, names, expected) in cases {
+            assert_eq!(names.server_name_alone().as_deref(), expected, "{name}");
+        }
     }
 
     #[test]

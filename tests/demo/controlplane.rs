@@ -18,7 +18,7 @@ fn main() {
         "A real API server is running, with Chancery's definitions and RBAC, and the simulator.\n\n  \
          export KUBECONFIG={}\n  kubectl get chancery\n\n\
          The operator, with its own rights:\n\n  \
-         KUBECONFIG={} cargo run -- --http-address 127.0.0.1:8080 --log-format text\n\n\
+         KUBECONFIG={} cargo run -- operator --http-address 127.0.0.1:8080 --log-format text\n\n\
          The simulator is at {}; its TLS root is in {}.\nLogs and the audit log are in {}.\n\
          Ctrl-C ends everything.",
         plane.kubeconfig().display(),

@@ -30,6 +30,25 @@ fn obey(message: &str) {
 }
 
 #[tokio::test]
+async fn a_bundle_that_cannot_be_the_right_one_is_told_of_before_anything_is_issued() {
+    let test = Test::new("issuer-apart").await;
+    test.put(test.credentials("credentials", "testuser", "changeme")).await;
+    let right = test.issuer().await;
+    let mut wrong = right.clone();
+    let another = test.world.simulator.online_ca("issuer-apart-from");
+    wrong["spec"]["trust"]["bundle"]["pem"] = json!(another.root_pem().await);
+    test.put(wrong).await;
+    let message = test.until_issuer_ready("ca").await;
+    let parts = ["none of the roots that the CA serves is trusted", "SHA-256", "spec.trust"];
+    assert_says(&message, &parts);
+    test.put(right).await;
+    let is_silent = |status: &str, _: &str, message: &str| {
+        status == "True" && !message.contains("none of the roots")
+    };
+    test.issuer_condition("ca", is_silent).await;
+}
+
+#[tokio::test]
 async fn a_request_for_an_unknown_issuer_waits_for_it() {
     let test = Test::new("issuer-unknown").await;
     test.put(test.request("portal")).await;

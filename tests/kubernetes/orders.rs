@@ -721,6 +721,90 @@ async fn suspend_stops_new_orders_and_not_open_ones() {
 }
 
 #[tokio::test]
+async fn what_was_edited_is_not_ready_before_it_is_delivered() {
+    let paid = Paid::new("paid-outdated", json!({})).await;
+    paid.order("shop", &["shop.example.ch"]).await;
+    let names = |request: &CertificateRequest| {
+        let certificate = request.status.as_ref().and_then(|status| status.certificate.clone());
+        certificate.and_then(|certificate| certificate.dns_names).unwrap_or_default()
+    };
+    assert_eq!(names(&paid.test.until_ready("shop").await), ["shop.example.ch"]);
+    paid.ra.change(approved()).await;
+    paid.order("shop", &["shop.example.ch", "www.shop.example.ch"]).await;
+    let (first, _) = paid.until_taken("shop").await;
+    let outdated = |parts: &'static [&'static str]| {
+        paid.test.until("shop", "outdated", move |request| {
+            condition(request, "Ready").is_some_and(|(status, reason, message)| {
+                status == "False"
+                    && reason == "Outdated"
+                    && parts.iter().all(|part| message.contains(part))
+            })
+        })
+    };
+    let request = outdated(&[
+        "shop.example.ch from CN=",
+        "DNS name www.shop.example.ch is not in it",
+        "waits for an approver at the CA",
+    ])
+    .await;
+    assert_eq!(names(&request), ["shop.example.ch"], "what the certificate has");
+    // The order is for what was asked for then, and says so.
+    paid.order("shop", &["late.example.ch"]).await;
+    outdated(&["DNS name late.example.ch is not in it", "another order follows"]).await;
+    let earlier = "it was made before the request was edited";
+    paid.test.until_issuing_says("shop", "AwaitingApproval", &[earlier]).await;
+    paid.act(&first, "approve").await;
+    let request = paid
+        .test
+        .until("shop", "ordered anew", |request| {
+            order_of(request).is_some_and(|order| order.id.as_ref().is_some_and(|id| *id != first))
+        })
+        .await;
+    let second = order_of(&request).and_then(|order| order.id.clone()).expect("an id");
+    paid.act(&second, "approve").await;
+    assert_eq!(names(&paid.test.until_ready("shop").await), ["late.example.ch"]);
+    assert_eq!(paid.ra.total().await, 3, "one for each that was asked for");
+}
+
+#[tokio::test]
+async fn the_name_of_a_server_that_stands_in_the_common_name_alone_is_an_alternative_name_too() {
+    let paid = Paid::new("paid-common-name", json!({})).await;
+    let mut request = paid.request("shop", &[]);
+    request["spec"].as_object_mut().expect("a spec").remove("dnsNames");
+    request["spec"]["commonName"] = json!("shop.example.ch");
+    paid.test.put(request).await;
+    let status = paid.test.until_ready("shop").await.status.expect("a status");
+    let certificate = status.certificate.expect("a certificate");
+    assert_eq!(certificate.dns_names, Some(vec!["shop.example.ch".to_owned()]));
+}
+
+#[tokio::test]
+async fn suspended_without_a_certificate_is_stalled() {
+    let paid = Paid::new("paid-suspended-first", json!({})).await;
+    let mut request = paid.request("shop", &["shop.example.ch"]);
+    request["spec"]["suspend"] = json!(true);
+    paid.test.put(request).await;
+    paid.test.until_issuing("shop", "Suspended").await;
+    let is_now = paid.test.get("shop").await;
+    assert!(is_stalled(&is_now), "{:#?}", is_now.status);
+    paid.test.patch("CertificateRequest", "shop", json!({"spec": {"suspend": false}})).await;
+    assert!(!is_stalled(&paid.test.until_ready("shop").await));
+}
+
+#[tokio::test]
+async fn a_trust_bundle_that_nothing_was_verified_against_is_told_of_once() {
+    let paid = Paid::new("paid-untested", json!({})).await;
+    let message = paid.test.until_issuer_ready("ca").await;
+    assert_says(&message, &["no chain was verified against spec.trust.bundle yet"]);
+    paid.order("shop", &["shop.example.ch"]).await;
+    paid.test.until_ready("shop").await;
+    let is_silent = |_: &str, _: &str, message: &str| !message.contains("no chain was verified");
+    paid.test.issuer_condition("ca", is_silent).await;
+    let issuer = paid.test.read("Issuer", "ca").await.expect("the issuer");
+    assert!(issuer["status"]["trustVerified"].is_string(), "{issuer:#}");
+}
+
+#[tokio::test]
 async fn refusals_cost_nothing_and_are_not_repeated_before_something_changes() {
     let paid = Paid::new("paid-refused", json!({})).await;
     let refused = json!({
@@ -785,7 +869,9 @@ async fn orders_are_listed_shown_and_released_from_the_command_line() {
     // A record whose request is gone is listed, and goes on request.
     paid.test.delete("CertificateRequest", "shop").await;
     let list = chancery(&["orders", "list", "-n", namespace]).expect("a list");
-    assert_says(&list, &["RequestGone"]);
+    assert_says(&list, &["RequestGone", "delivered", &order.reference]);
+    let shown = chancery(&["orders", "show", "shop", "-n", namespace]).expect("shown");
+    assert_says(&shown, &["the request is gone", &order.reference, "delivered"]);
     let uid = paid.test.secret("shop.order").await.metadata.uid.expect("a uid");
     let release = ["orders", "release", "shop", "-n", namespace, "--order", &uid];
     assert_says(&chancery(&release).expect("released"), &["was deleted"]);

@@ -527,7 +527,8 @@ async fn a_suspended_request_asks_nothing_and_keeps_what_it_has() {
     let request = test.get("portal").await;
     assert_eq!(condition(&request, "Ready").expect("a condition").0, "False");
     assert_eq!(condition(&request, "Issuing").expect("a condition").0, "False");
-    assert_eq!(condition(&request, "Stalled"), None);
+    let stalled = condition(&request, "Stalled").expect("or who waits for Ready waits for ever");
+    assert_eq!((stalled.0.as_str(), stalled.1.as_str()), ("True", "Suspended"));
     assert_eq!(test.certificate_calls().await, 0);
     test.patch("CertificateRequest", "portal", suspend(Value::Null)).await;
     test.until_ready("portal").await;
@@ -535,7 +536,9 @@ async fn a_suspended_request_asks_nothing_and_keeps_what_it_has() {
     test.renew("portal", "1").await;
     let message = test.until_issuing("portal", "Suspended").await;
     assert_says(&message, &["a renewal was requested", "spec.suspend is true"]);
-    assert_eq!(condition(&test.get("portal").await, "Ready").expect("a condition").0, "True");
+    let request = test.get("portal").await;
+    assert_eq!(condition(&request, "Ready").expect("a condition").0, "True");
+    assert_eq!(condition(&request, "Stalled"), None, "what is delivered is valid");
     assert_eq!(test.site.issued().await.len(), 1);
     test.patch("CertificateRequest", "portal", suspend(json!(false))).await;
     test.until_revision("portal", 2).await;

@@ -5,14 +5,14 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use base64::Engine as _;
 use chancery::api::annotation;
-use chancery::pki::{self, PrivateKey};
+use chancery::pki::{self, Certificate, PrivateKey};
 use chancery::simulator::swisssign::Record;
 use jiff::Timestamp;
 use serde_json::Value;
 
 use crate::api::{ApiServer, Kind};
 use crate::plan::{Limits, Setting};
-use crate::world::{NAMESPACE, name as name_of, reason};
+use crate::world::{NAMESPACE, condition, message, name as name_of, reason};
 
 /// Something that must never be.
 #[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
@@ -75,6 +75,8 @@ pub struct Ledger {
     keys: HashMap<String, Option<String>>,
     /// Public key of the leaf by what is in a Secret.
     leaves: HashMap<String, Option<String>>,
+    /// The certificate by what is in a Secret.
+    certificates: HashMap<String, Option<Certificate>>,
     orders_seen: usize,
     /// The same, those of another cluster aside.
     ours_seen: usize,
@@ -244,6 +246,7 @@ impl Ledger {
         }
         self.look_at_anothers(api);
         self.look_at_words(api, orders);
+        self.look_at_ready(api);
         self.look_at_records(api, orders);
         self.look_at_products(api, orders);
         self.look_at_targets(api, orders, now);
@@ -298,6 +301,44 @@ impl Ledger {
             });
             if stored.is_some() && stored == request["status"]["order"]["reference"].as_str() {
                 let text = format!("{name}: its record is called lost, and it is there");
+                self.findings.insert(Finding::Untrue(text));
+            }
+        }
+    }
+
+    /// What is Ready has what it says, and what is asked for.
+    fn look_at_ready(&mut self, api: &ApiServer) {
+        let is_ready = |request: &&Value| condition(request, "Ready") == Some("True");
+        for request in api.objects(Kind::CertificateRequest).into_iter().filter(is_ready) {
+            let (spec, status) = (&request["spec"], &request["status"]);
+            let secret = spec["secretName"].as_str().unwrap_or_default();
+            let target = api.object(Kind::Secret, NAMESPACE, secret);
+            let entry = target.map(|target| target["data"]["tls.crt"].clone()).unwrap_or_default();
+            let Some(leaf) = self.certificate(&entry) else { continue };
+            let noted = &status["certificate"];
+            if noted["fingerprintSha256"] != leaf.fingerprint_sha256() {
+                // Another was put there since, or is just being told of.
+                continue;
+            }
+            let name = request["metadata"]["name"].as_str().unwrap_or_default();
+            let real: Vec<Value> = leaf.dns_names().iter().map(|one| one.clone().into()).collect();
+            let mut untrue = |what: String| {
+                self.findings.insert(Finding::Untrue(format!("{name}: {what}")));
+            };
+            if noted["dnsNames"] != Value::from(real.clone()) {
+                untrue(format!("noted {}, and the certificate has {real:?}", noted["dnsNames"]));
+            }
+            let told = message(request, "Ready").unwrap_or_default();
+            let told = told.split(" from ").next().unwrap_or_default();
+            let first = told.split(" and ").next().unwrap_or_default();
+            if told != leaf.subject() && !real.iter().any(|one| one == first) {
+                untrue(format!("told {told:?}, and the certificate has {real:?}"));
+            }
+            let is_current = status["observedGeneration"] == request["metadata"]["generation"];
+            let asked = spec["dnsNames"].as_array().cloned().unwrap_or_default();
+            let lacks = asked.iter().find(|one| !real.contains(one));
+            if let Some(lacks) = lacks.filter(|_| is_current && !self.meddled.contains(name)) {
+                let text = format!("{name}: Ready without {lacks}, which is asked for");
                 self.findings.insert(Finding::Untrue(text));
             }
         }
@@ -600,6 +641,15 @@ impl Ledger {
     }
 
     /// SHA-256 of the public key of the first certificate in an entry of a Secret.
+    fn certificate(&mut self, entry: &Value) -> Option<Certificate> {
+        let text = entry.as_str()?;
+        let read = || {
+            let pem = base64::engine::general_purpose::STANDARD.decode(text).ok()?;
+            pki::parse_pem(&pem).ok()?.first().cloned()
+        };
+        self.certificates.entry(text.to_owned()).or_insert_with(read).clone()
+    }
+
     fn leaf(&mut self, entry: &Value) -> Option<String> {
         let text = entry.as_str()?;
         let read = || {

@@ -1538,6 +1538,11 @@ pub fn reason<'a>(object: &'a Value, kind: &str) -> Option<&'a str> {
     of_condition(object, kind, "reason")
 }
 
+/// The message of a condition.
+pub fn message<'a>(object: &'a Value, kind: &str) -> Option<&'a str> {
+    of_condition(object, kind, "message")
+}
+
 fn of_condition<'a>(object: &'a Value, kind: &str, field: &str) -> Option<&'a str> {
     let conditions = object["status"]["conditions"].as_array()?;
     conditions.iter().find(|one| one["type"] == kind)?[field].as_str()

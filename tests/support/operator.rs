@@ -60,7 +60,7 @@ impl Operator {
         let mut all =
             vec![("KUBECONFIG", kubeconfig.as_str()), ("CHANCERY_HTTP_ADDRESS", address.as_str())];
         all.extend_from_slice(env);
-        let process = Process::start(dir, &name, program, [] as [&str; 0], &all);
+        let process = Process::start(dir, &name, program, ["operator"], &all);
         Self { process, address }
     }
 

@@ -239,6 +239,9 @@ pub(in crate::controller) async fn examine(
         duration: seen.request.duration,
         blocks: &seen.request.blocks,
     };
+    if account.ca.capabilities().billable {
+        account.can_be_trusted().await?;
+    }
     let parameters = account.ca.prepare(&wanted).await?;
     account.ca.preflight(&Order { parameters: &parameters, ..*order }).await?;
     Ok(parameters)

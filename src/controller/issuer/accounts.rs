@@ -22,6 +22,7 @@ use crate::controller::cluster::Cluster;
 use crate::controller::cluster::secret;
 use crate::controller::issuer::key::IssuerKey;
 use crate::controller::issuer::quota::Spent;
+use crate::issuance::trust::apart;
 use crate::outside::credentials::{self, Credentials};
 use crate::outside::pace::{Pace, Paced};
 use crate::outside::pause::{Considerate, Pause};
@@ -130,6 +131,20 @@ impl Account {
         let fresh = self.ca.trust_anchors().await?;
         Ok(served.insert(fresh).clone())
     }
+
+    /// Refuses what would be paid for and not delivered: a chain to a root that is not trusted. Where
+    /// the CA serves no roots, or they cannot be read now, nobody knows, and nothing is refused.
+    pub(in crate::controller) async fn can_be_trusted(&self) -> Result<(), Error> {
+        let served = self.served_roots().await.unwrap_or_default();
+        match apart(&served, &self.anchors) {
+            None => Ok(()),
+            Some(why) => Err(Error {
+                disposition: Disposition::BlameIssuer,
+                reason: Reason::ChainNotTrusted,
+                message: format!("nothing was ordered: {why}"),
+            }),
+        }
+    }
 }
 
 /// What an account was opened with.
@@ -167,6 +182,8 @@ pub(in crate::controller) struct Accounts {
     pauses: Mutex<HashMap<String, Arc<Pause>>>,
     /// Accounts whose search has found an order of ours, in one line each.
     proven: Mutex<HashMap<IssuerKey, String>>,
+    /// Trust anchors against which a chain was verified last.
+    verified: Mutex<HashMap<IssuerKey, String>>,
 }
 
 /// Credentials that the CA has not accepted yet are tried by one request alone: CAs lock accounts
@@ -210,6 +227,7 @@ impl Accounts {
             paces: Mutex::default(),
             pauses: Mutex::default(),
             proven: Mutex::default(),
+            verified: Mutex::default(),
         }
     }
 
@@ -296,6 +314,16 @@ impl Accounts {
         lock(&self.proven).get(key).cloned()
     }
 
+    /// Notes that a chain was verified against these trust anchors.
+    pub(in crate::controller) fn verify(&self, key: &IssuerKey, trust: String) {
+        lock(&self.verified).insert(key.clone(), trust);
+    }
+
+    /// The trust anchors against which a chain was verified last.
+    pub(in crate::controller) fn verified(&self, key: &IssuerKey) -> Option<String> {
+        lock(&self.verified).get(key).cloned()
+    }
+
     /// Lets the credentials be tried once more.
     pub(in crate::controller) fn forgive(&self, key: &IssuerKey) {
         lock(&self.blamed).remove(key);
@@ -308,6 +336,7 @@ impl Accounts {
         lock(&self.trials).remove(key);
         lock(&self.paces).remove(key);
         lock(&self.proven).remove(key);
+        lock(&self.verified).remove(key);
     }
 
     /// The pace of an issuer; the same one until its limit is another.
@@ -539,8 +568,77 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 
 #[cfg(test)]
 mod tests {
-    use super::{joined, preference_remark};
-    use crate::pki::Certificate;
+    use async_trait::async_trait;
+    use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, KeyPair};
+
+    use super::*;
+    use crate::ca::{AccountReport, Capabilities};
+
+    /// A CA that serves these roots, or none that can be read.
+    struct Serves(Option<Vec<Certificate>>, Capabilities);
+
+    #[async_trait]
+    impl CertificateAuthority for Serves {
+        fn capabilities(&self) -> &Capabilities {
+            &self.1
+        }
+
+        async fn check(&self) -> Result<AccountReport, Error> {
+            Ok(AccountReport::default())
+        }
+
+        async fn submit(&self, _: &Order<'_>, _: Permit) -> Submitted {
+            unreachable!("nothing is submitted here")
+        }
+
+        async fn trust_anchors(&self) -> Result<Vec<Certificate>, Error> {
+            let away = || Error {
+                disposition: Disposition::Retry { after: None },
+                reason: Reason::Unreachable,
+                message: "no route".to_owned(),
+            };
+            self.0.clone().ok_or_else(away)
+        }
+    }
+
+    fn root(name: &str) -> Certificate {
+        let mut params = CertificateParams::default();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.distinguished_name.push(DnType::CommonName, name);
+        let key = KeyPair::generate().expect("a key");
+        let root = params.self_signed(&key).expect("a root");
+        Certificate::from_der(root.der()).expect("a certificate")
+    }
+
+    #[tokio::test]
+    async fn nothing_is_paid_for_that_cannot_be_trusted() {
+        let (ours, another) = (root("ours"), root("another"));
+        let cases = [
+            ("the root that is served", Some(vec![ours.clone()]), None),
+            ("another root", Some(vec![another]), Some(Reason::ChainNotTrusted)),
+            ("none is served", Some(vec![]), None),
+            ("none can be read", None, None),
+        ];
+        for (name, served, refused) in cases {
+            let account = Account {
+                ca: Arc::new(Serves(served, Capabilities::default())),
+                tenant: Tenant::parse("https://ca.example/ as house"),
+                credentials_kind: credentials::Kind::ApiKey,
+                hosts: Vec::new(),
+                anchors: vec![ours.clone()],
+                preferred_root: None,
+                add_served_roots: false,
+                remarks: Vec::new(),
+                permits: Arc::new(Semaphore::new(1)),
+                pace: None,
+                served: tokio::sync::Mutex::new(None),
+                pause: Arc::default(),
+                route: Route { roots: Roots::System, identity: None, proxy: None },
+            };
+            let told = account.can_be_trusted().await.err();
+            assert_eq!(told.as_ref().map(|error| error.reason), refused, "{name}: {told:?}");
+        }
+    }
 
     #[test]
     fn a_preference_for_a_root_that_is_not_trusted_is_told() {

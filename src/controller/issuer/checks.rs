@@ -1,19 +1,37 @@
 //! When each issuer is checked next.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use jiff::Timestamp;
 
 use crate::controller::issuer::key::IssuerKey;
+use crate::issuance::issuer::Checked;
 
-/// When each issuer is checked next. In memory: a restart believes the status.
+/// When each issuer is checked next, and what the last check found out. In memory: a restart believes
+/// the status.
 #[derive(Default)]
-pub(in crate::controller) struct Checks(Mutex<HashMap<IssuerKey, (Timestamp, u32)>>);
+pub(in crate::controller) struct Checks {
+    due: Mutex<HashMap<IssuerKey, (Timestamp, u32)>>,
+    found: Mutex<HashMap<IssuerKey, Checked>>,
+}
 
 impl Checks {
     pub(super) fn get(&self, key: &IssuerKey) -> Option<(Timestamp, u32)> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(key).copied()
+        lock(&self.due).get(key).copied()
+    }
+
+    /// What the last check found out, where it went well.
+    pub(super) fn found(&self, key: &IssuerKey) -> Option<Checked> {
+        lock(&self.found).get(key).cloned()
+    }
+
+    /// Notes what a check found out.
+    pub(super) fn note(&self, key: &IssuerKey, found: Option<Checked>) {
+        match found {
+            Some(found) => lock(&self.found).insert(key.clone(), found),
+            None => lock(&self.found).remove(key),
+        };
     }
 
     /// Has an issuer checked with the next look.
@@ -24,10 +42,15 @@ impl Checks {
 
     /// Forgets an issuer that is gone.
     pub(in crate::controller) fn forget(&self, key: &IssuerKey) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(key);
+        lock(&self.due).remove(key);
+        lock(&self.found).remove(key);
     }
 
     pub(super) fn set(&self, key: IssuerKey, next: Timestamp, failures: u32) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(key, (next, failures));
+        lock(&self.due).insert(key, (next, failures));
     }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -91,6 +91,8 @@ impl Observation {
 struct Case<'a> {
     seen: &'a Observation,
     standing: &'a Standing,
+    /// What the certificate, or an order, was requested with.
+    requested: Option<&'a Requested>,
     wanted: Requested,
 }
 
@@ -109,8 +111,20 @@ const CHAIN: [Predicate; 8] = [
 
 /// The first reason to obtain a certificate, if there is one.
 pub(in crate::issuance) fn reissue(seen: &Observation, standing: &Standing) -> Option<Reissue> {
-    let case = Case { seen, standing, wanted: seen.wanted() };
+    let requested = standing.held().and_then(|held| held.requested.as_ref());
+    let case = Case { seen, standing, requested, wanted: seen.wanted() };
     CHAIN.iter().find_map(|predicate| predicate(&case))
+}
+
+/// What an edit of the request asks for since something was requested with this.
+pub(in crate::issuance) fn edited(seen: &Observation, requested: &Requested) -> Option<Reissue> {
+    const EDITS: [Predicate; 3] = [inputs_differ, key_kind_changed, bought_for_another];
+    // One run reads a CSR and the next does not: what is told of the request does not go by that.
+    let (standing, wanted) = (&Standing::Unread, seen.wanted().without_csr_key());
+    let case = Case { seen, standing, requested: Some(requested), wanted };
+    let edit = EDITS.iter().find_map(|predicate| predicate(&case));
+    // Another user of the same issuer is an edit of the issuer.
+    edit.filter(|edit| *edit != Reissue::AccountChanged)
 }
 
 fn never_issued(case: &Case<'_>) -> Option<Reissue> {
@@ -161,7 +175,7 @@ fn key_kind_changed(case: &Case<'_>) -> Option<Reissue> {
 
 /// Tenant or product are others, by their ids.
 fn bought_for_another(case: &Case<'_>) -> Option<Reissue> {
-    case.seen.bought_for_another(case.held()?.requested.as_ref()?)
+    case.seen.bought_for_another(case.requested?)
 }
 
 /// Taking the annotation away asks for nothing.
@@ -182,14 +196,10 @@ impl Case<'_> {
     }
 
     fn has(&self, differs: fn(&Requested, &Requested) -> bool) -> bool {
-        self.held()
-            .and_then(|held| held.requested.as_ref())
-            .is_some_and(|requested| differs(requested, &self.wanted))
+        self.requested.is_some_and(|requested| differs(requested, &self.wanted))
     }
 
     fn differs(&self, field: &str) -> bool {
-        self.held()
-            .and_then(|held| held.requested.as_ref())
-            .is_some_and(|requested| requested.differs(&self.wanted, field))
+        self.requested.is_some_and(|requested| requested.differs(&self.wanted, field))
     }
 }

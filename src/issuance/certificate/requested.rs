@@ -90,6 +90,13 @@ impl Requested {
         self.with(Self::CSR_KEY, Some(pki::sha256_hex(spki_der)))
     }
 
+    /// The same as far as it is known without reading the CSR.
+    #[must_use]
+    pub fn without_csr_key(mut self) -> Self {
+        self.0.remove(Self::CSR_KEY);
+        self
+    }
+
     /// The same with the version of the CSR's Secret set, where it is known.
     #[must_use]
     pub fn with_csr_version(self, version: Option<&str>) -> Self {
@@ -215,6 +222,12 @@ impl Requested {
             (Some(mine), Some(theirs)) => mine != theirs,
             _ => false,
         }
+    }
+
+    /// The texts of a field that is a list.
+    pub fn texts(&self, field: &str) -> impl Iterator<Item = &str> {
+        let list = self.0.get(field).and_then(Value::as_array);
+        list.into_iter().flatten().filter_map(Value::as_str)
     }
 
     /// Text value of a field.

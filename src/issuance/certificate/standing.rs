@@ -144,6 +144,10 @@ impl Observation {
             certificate: DeliveredCertificate {
                 subject: leaf.subject().to_owned(),
                 common_name: leaf.common_name().map(str::to_owned),
+                dns_names: noted(leaf.dns_names()),
+                ip_addresses: noted(leaf.ip_addresses()),
+                uris: noted(leaf.uris()),
+                email_addresses: noted(leaf.email_addresses()),
                 issuer: leaf.issuer().to_owned(),
                 serial_number: leaf.serial_number().to_owned(),
                 not_before: Time(leaf.not_before()),
@@ -151,6 +155,7 @@ impl Observation {
                 fingerprint_sha256: leaf.fingerprint_sha256().to_owned(),
                 private_key: key.kind(),
                 refused_by: rustls_refusal(&target.chain, target.anchors.first()),
+                outdated: known.is_some_and(|known| is_known && known.outdated),
                 delivered_at,
                 secret_resource_version: target.resource_version.clone(),
             },
@@ -198,6 +203,20 @@ impl Observation {
             Some(Read::Absent | Read::Unreadable(_)) | None => None,
         }
     }
+}
+
+/// So many names of a kind are noted: as many as can be asked for.
+const NAMES: usize = 100;
+/// The longest name that can be asked for is a URI.
+const LONGEST_NAME: usize = 1024;
+
+/// Names of a certificate for the status. A CA may write what it likes: what nobody can ask for is
+/// left out.
+fn noted<T: ToString>(names: &[T]) -> Option<Vec<String>> {
+    let can_be_asked_for = |name: &String| {
+        name.len() <= LONGEST_NAME && name.bytes().all(|byte| byte.is_ascii_graphic())
+    };
+    Some(names.iter().map(T::to_string).filter(can_be_asked_for).take(NAMES).collect())
 }
 
 pub(in crate::issuance) fn requested(metadata: &Template) -> Option<Requested> {

@@ -165,7 +165,7 @@ fn ordered(seen: &Observation, rest: &Rest) -> Issuing {
         let is_in_the_way = seen.previous.wait.is_some_and(|wait| wait.on == WaitsFor::Secret);
         return Issuing { holds: !is_in_the_way, ..said };
     }
-    let (reason, message) = order::waiting(order::of(seen, rest).as_ref());
+    let (reason, message) = order::waiting(seen, order::of(seen, rest).as_ref());
     say(true, reason, message)
 }
 

@@ -70,12 +70,16 @@ pub(super) fn is_new(seen: &Observation, held: Option<&Held>) -> bool {
 fn delivered(seen: &Observation, held: Option<&Held>) -> Option<Notice> {
     let secret = &seen.request.secret_name;
     if seen.adopted {
-        let subject = held.map(|held| named(seen, &held.certificate)).unwrap_or_default();
+        let subject = held
+            .map(|held| named(&held.certificate, &seen.request.names, None))
+            .unwrap_or_default();
         let message = format!("Secret {secret} was taken over without an order: {subject}");
         return Some(Notice::told(Reason::Adopted, message));
     }
     if is_new(seen, held) {
-        let subject = held.map(|held| named(seen, &held.certificate)).unwrap_or_default();
+        let subject = held
+            .map(|held| named(&held.certificate, &seen.request.names, None))
+            .unwrap_or_default();
         let revision = seen.previous.revision + 1;
         let refusal = held.and_then(|held| held.certificate.refused_by.as_ref());
         let refusal = refusal.map(|clients| format!("; {clients}")).unwrap_or_default();

@@ -27,6 +27,11 @@ pub(super) fn of(seen: &Observation, rest: &Rest) -> Option<OrderStatus> {
         order.submitted_at.get_or_insert(Time(seen.now));
     }
     order.phase = phase(rest, order.phase);
+    // An order of a version that did not note it is told of once more only where something changes.
+    let is_noted = order.generation.is_some() || *rest == Rest::Submitting;
+    if is_noted && seen.is_for_what_is_asked(&order.reference) == Some(true) {
+        order.generation = Some(seen.request.generation);
+    }
     Some(match seen.order.progress.as_ref().map(|progress| &progress.phase) {
         Some(phase) => told(order, phase),
         None => order,
@@ -122,7 +127,7 @@ pub(super) fn count(seen: &Observation) -> Option<i64> {
 }
 
 /// Reason and message while the CA has the order.
-pub(super) fn waiting(order: Option<&OrderStatus>) -> (Reason, String) {
+pub(super) fn waiting(seen: &Observation, order: Option<&OrderStatus>) -> (Reason, String) {
     let Some(order) = order else {
         return (Reason::OrderPending, "the CA has the order".to_owned());
     };
@@ -140,6 +145,11 @@ pub(super) fn waiting(order: Option<&OrderStatus>) -> (Reason, String) {
     }
     if let Some(words) = &order.message {
         message.push_str(&format!(": {words}"));
+    }
+    if seen.is_for_what_is_asked(&order.reference) == Some(false) {
+        message.push_str(
+            "; it was made before the request was edited: when it has ended, another order follows for what is asked for now",
+        );
     }
     message.push_str(
         "; Chancery keeps asking the CA, every few seconds at first and every five minutes later",
@@ -208,7 +218,7 @@ pub(super) fn held(seen: &Observation, hold: &Hold) -> String {
         return why;
     };
     format!(
-        "{why}. To give this order up and allow a new one: kubectl annotate certificaterequest -n {} {} --overwrite {}={name}",
+        "{why}. To give this order up and allow a new one: kubectl annotate certificaterequests.chancery.dev -n {} {} --overwrite {}={name}",
         seen.request.namespace,
         seen.request.name,
         annotation::RELEASE

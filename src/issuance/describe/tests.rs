@@ -5,21 +5,24 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 use proptest::prelude::*;
 
+use super::ready::unseen_by_clients;
 use super::*;
 use crate::api::condition::READY;
-use crate::api::{AttemptInputs, CertificateRequestStatus, WaitsFor};
+use crate::api::{AttemptInputs, CertificateRequestStatus, Wait, WaitsFor, annotation};
 use crate::issuance::Reissue;
 use crate::issuance::certificate::renewal::RenewBefore;
 use crate::issuance::decide::decide;
 use crate::issuance::fixtures::{
     account, altered, at, cached, days, delivered_target, described, fresh, kept, now, obtained,
-    opened, previous, stored, with,
+    opened, previous, request, stored, with,
 };
-use crate::issuance::observation::{IssuerState, Outcome, Read};
+use crate::issuance::observation::{IssuerState, Outcome, Read, Request};
 use crate::issuance::quota::Withheld;
 use crate::issuance::step::Step;
 use crate::issuance::trouble::Trouble;
 use crate::outside::Disposition;
+use crate::pki::KeyKind;
+use crate::pki::names::Usage;
 use crate::reason::Reason;
 
 const READY_MESSAGE: &str = "CN=a.example.org from CN=Issuing, valid until 2026-07-01T12:00:00Z, renews at 2026-06-20T04:49:33Z";
@@ -83,7 +86,13 @@ fn every_rest_says_what_holds_and_who_moves_next() {
         ),
         (
             Rest::IssuerMissing,
-            with(kept(), |seen| seen.request.issuer = "ClusterIssuer house".to_owned()),
+            with(kept(), |seen| {
+                seen.request.issuer = "ClusterIssuer house".to_owned();
+                let cached = seen.cached.as_mut().expect("a target");
+                let requested = cached.metadata.annotations.get_mut(annotation::REQUESTED);
+                let requested = requested.expect("what was requested");
+                *requested = requested.replace("Issuer house", "ClusterIssuer house");
+            }),
             &[
                 "Issuing True IssuerNotFound: ClusterIssuer house does not exist: create it, or correct spec.issuerRef",
             ],
@@ -263,6 +272,232 @@ fn without_a_certificate_ready_says_why_in_the_same_words() {
         lines(&unreadable.status.conditions)[1],
         "Issuing True SecretUnreadable: get secrets web-tls: 403; nothing is asked of the CA before it can be read"
     );
+}
+
+fn issuer_for(account: &str) -> IssuerState {
+    IssuerState::Ready { version: "7".to_owned(), account: Some(account.to_owned()), product: None }
+}
+
+/// Status, reason and message of Ready after a run that ended with `rest`.
+fn ready_after(seen: &Observation, rest: &Rest) -> (bool, String, String) {
+    let conditions = describe(seen, &ready_before(), rest).status.conditions;
+    let ready = condition::find(&conditions, READY).expect("Ready");
+    (ready.status == "True", ready.reason.clone(), ready.message.clone())
+}
+
+#[test]
+fn what_was_edited_since_is_outdated_and_what_is_due_is_not() {
+    type Change = fn(&mut Observation);
+    let edits: [(&str, Change, &str); 8] = [
+        (
+            "a further name",
+            |seen| seen.request.names.dns_names.push("c.example.org".to_owned()),
+            "DNS name c.example.org is not in it",
+        ),
+        (
+            "other names",
+            |seen| seen.request.names.dns_names = vec!["other.example.org".to_owned()],
+            "DNS name other.example.org is not in it, DNS name a.example.org is no longer asked for, DNS name b.example.org is no longer asked for",
+        ),
+        (
+            "a name and an address",
+            |seen| {
+                seen.request.names.dns_names.push("c.example.org".to_owned());
+                seen.request.names.ip_addresses = vec!["192.0.2.1".parse().expect("an address")];
+            },
+            "DNS name c.example.org is not in it, IP address 192.0.2.1 is not in it",
+        ),
+        (
+            "many names",
+            |seen| {
+                let more = (0..8).map(|n| format!("{n}.example.org"));
+                seen.request.names.dns_names.extend(more);
+            },
+            "DNS name 0.example.org is not in it, DNS name 1.example.org is not in it, DNS name 2.example.org is not in it, DNS name 3.example.org is not in it, DNS name 4.example.org is not in it, and 3 more",
+        ),
+        (
+            "a lifetime",
+            |seen| seen.request.duration = Some(days(1)),
+            "duration differs from what the certificate was requested with",
+        ),
+        (
+            "a key",
+            |seen| seen.request.key_kind = Some(KeyKind::EcdsaP384),
+            "another kind of private key is asked for",
+        ),
+        (
+            "an issuer for another user",
+            |seen| {
+                seen.request.issuer = "Issuer other".to_owned();
+                seen.issuer = issuer_for("https://ca.example/ as other");
+            },
+            "issuerRef now names another issuer",
+        ),
+        (
+            "a name, and nobody noted what the certificate has",
+            |seen| {
+                seen.request.names.dns_names.push("c.example.org".to_owned());
+                let known = seen.previous.certificate.as_mut().expect("a certificate");
+                known.dns_names = None;
+            },
+            "DNS name c.example.org is not in it",
+        ),
+    ];
+    let rests = [
+        (Rest::Suspended(Reissue::InputsDiffer("dnsNames")), "spec.suspend is true"),
+        (Rest::IssuerNotReady("no answer".to_owned()), "is not ready: no answer"),
+        (Rest::Kept, "another is obtained next"),
+    ];
+    for (name, change, what) in edits {
+        let seen = with(kept(), change);
+        for (rest, next) in &rests {
+            let (holds, reason, message) = ready_after(&seen, rest);
+            assert_eq!((holds, reason.as_str()), (false, "Outdated"), "{name}");
+            let start = format!(
+                "CN=a.example.org from CN=Issuing, valid until 2026-07-01T12:00:00Z; the request asks for something else since: {what}; "
+            );
+            assert!(message.starts_with(&start), "{name}: {message}");
+            assert!(message.ends_with(next), "{name}: {message}");
+        }
+    }
+    let no_edits: [(&str, Change); 7] = [
+        ("nothing", |_| ()),
+        ("an issuer of another name", |seen| seen.request.issuer = "Issuer other".to_owned()),
+        ("another user of the issuer", |seen| {
+            seen.issuer = issuer_for("https://ca.example/ as other");
+        }),
+        ("a renewal by hand", |seen| seen.request.renew = Some("1".to_owned())),
+        ("the time", |seen| seen.now = now() + days(25)),
+        ("a label", |seen| seen.request.template.labels.clear()),
+        ("the same names in other words", |seen| {
+            seen.request.names.dns_names =
+                vec!["B.example.org.".to_owned(), "a.example.org".to_owned()];
+        }),
+    ];
+    for (name, change) in no_edits {
+        let seen = with(kept(), change);
+        for (rest, _) in &rests {
+            let (holds, reason, _) = ready_after(&seen, rest);
+            assert_eq!((holds, reason.as_str()), (true, "Issued"), "{name}");
+        }
+    }
+    // Whether another issuer is another CA is not known in each run.
+    let moved = with(kept(), |seen| {
+        seen.request.issuer = "Issuer other".to_owned();
+        seen.issuer = issuer_for("https://ca.example/ as other");
+    });
+    let told = describe(&moved, &ready_before(), &Rest::Submitting).status;
+    assert!(told.certificate.as_ref().is_some_and(|certificate| certificate.outdated));
+    let unknown = with(moved, |seen| {
+        seen.previous = previous(&told);
+        seen.issuer = IssuerState::NotReady("no answer".to_owned());
+    });
+    let rest = Rest::IssuerNotReady("no answer".to_owned());
+    assert_eq!(ready_after(&unknown, &rest).1, "Outdated", "as it was found out before");
+    let taken_back = with(unknown, |seen| seen.request.issuer = "Issuer house".to_owned());
+    assert_eq!(ready_after(&taken_back, &rest).1, "Issued");
+    let unreadable = with(kept(), |seen| {
+        seen.request.names.dns_names.clear();
+        seen.target = Some(Read::Unreadable("403".to_owned()));
+    });
+    let rest = Rest::TargetUnreadable("403".to_owned());
+    assert_eq!(ready_after(&unreadable, &rest).1, "Outdated", "by what the watch shows");
+    let expired = with(kept(), |seen| {
+        seen.request.names.dns_names.clear();
+        seen.now = at("2026-07-01T12:00:00Z");
+    });
+    assert_eq!(ready_after(&expired, &Rest::Kept).1, "Expired");
+}
+
+#[test]
+fn ready_speaks_of_the_names_in_the_certificate() {
+    let texts = |texts: &[&str]| texts.iter().map(|&text| text.to_owned()).collect::<Vec<_>>();
+    let nameless = |change: fn(&mut DeliveredCertificate)| {
+        with(kept(), |seen| {
+            let certificate = seen.previous.certificate.as_mut().expect("a certificate");
+            certificate.subject.clear();
+            certificate.common_name = None;
+            change(certificate);
+        })
+    };
+    let delivered = kept().previous.certificate.expect("a certificate");
+    assert_eq!(delivered.dns_names, Some(texts(&["a.example.org", "b.example.org"])));
+    assert_eq!(delivered.ip_addresses, Some(vec![]));
+    let edited = |mut seen: Observation| {
+        seen.request.names.dns_names = texts(&["late.example.org"]);
+        seen
+    };
+    let cases = [
+        ("its names", nameless(|_| ()), "a.example.org and 1 more from "),
+        ("after an edit", edited(nameless(|_| ())), "a.example.org and 1 more from "),
+        (
+            "more than was asked for",
+            nameless(|one| one.uris = Some(vec!["urn:uuid:1".to_owned()])),
+            "a.example.org and 2 more from ",
+        ),
+        ("not noted", nameless(|one| one.dns_names = None), "a.example.org and 1 more from "),
+        (
+            "not noted, after an edit",
+            edited(nameless(|one| one.dns_names = None)),
+            "a.example.org and 1 more from ",
+        ),
+        (
+            "none",
+            nameless(|one| one.dns_names = Some(vec![])),
+            "a certificate without a subject from ",
+        ),
+    ];
+    for (name, seen, start) in cases {
+        let (_, _, message) = ready_after(&seen, &Rest::Suspended(Reissue::NearingExpiry));
+        assert!(message.starts_with(start), "{name}: {message}");
+    }
+}
+
+#[test]
+fn what_tls_clients_refuse_is_said() {
+    let refused = |change: fn(&mut Request, &mut DeliveredCertificate)| {
+        let (mut request, mut certificate) = (request(), kept().previous.certificate?);
+        certificate.dns_names = Some(vec!["b.example.org".to_owned()]);
+        change(&mut request, &mut certificate);
+        unseen_by_clients(&request, &certificate).map(str::to_owned)
+    };
+    let cn = Some("a.example.org".to_owned());
+    assert_eq!(refused(|_, _| ()), cn, "a name in the common name alone");
+    assert_eq!(
+        refused(|_, one| one.common_name = Some("192.0.2.1".to_owned())).as_deref(),
+        Some("192.0.2.1")
+    );
+    assert_eq!(refused(|_, one| one.dns_names = Some(vec!["A.example.org".to_owned()])), None);
+    assert_eq!(refused(|_, one| one.dns_names = None), None, "nobody noted its names");
+    assert_eq!(refused(|_, one| one.common_name = Some("jdoe".to_owned())), None, "a user");
+    let called_by_the_ca = refused(|request, _| request.names.common_name = None);
+    assert_eq!(called_by_the_ca, None, "what a CA calls a user");
+    let client = refused(|request, _| request.names.usages = vec![Usage::ClientAuth]);
+    assert_eq!(client, None, "a client");
+
+    let seen = with(kept(), |seen| {
+        let certificate = seen.previous.certificate.as_mut().expect("a certificate");
+        certificate.dns_names = Some(vec!["b.example.org".to_owned()]);
+    });
+    let (holds, _, message) = ready_after(&seen, &Rest::Kept);
+    assert!(holds, "{message}");
+    assert!(
+        message.contains("; TLS clients refuse it for a.example.org, which the CA"),
+        "{message}"
+    );
+}
+
+#[test]
+fn suspended_is_stalled_where_ready_would_never_come() {
+    let stalled = |seen: &Observation| {
+        let rest = Rest::Suspended(Reissue::NearingExpiry);
+        let conditions = describe(seen, &[], &rest).status.conditions;
+        condition::find(&conditions, STALLED).map(|stalled| stalled.reason.clone())
+    };
+    assert_eq!(stalled(&opened()).as_deref(), Some("Suspended"));
+    let edited = with(kept(), |seen| seen.request.names.dns_names.clear());
+    assert_eq!(stalled(&edited).as_deref(), Some("Suspended"));
+    assert_eq!(stalled(&kept()), None, "what is delivered is valid");
 }
 
 #[test]

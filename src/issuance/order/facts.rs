@@ -4,9 +4,10 @@ use jiff::SignedDuration;
 
 use super::hold::Hold;
 use super::record::{Record, RecordRead, Slot, StoredOrder, record_name, reference};
-use crate::api::DeliveredCertificate;
+use crate::api::{DeliveredCertificate, OrderStatus};
 use crate::ca::tenant::{self, Relation};
 use crate::ca::{Phase, Progress};
+use crate::issuance::certificate::reissue::edited;
 use crate::issuance::certificate::standing::Standing;
 use crate::issuance::observation::{Account, Observation};
 
@@ -155,6 +156,19 @@ impl Observation {
     /// What is wanted now is not what the order was made for.
     pub(in crate::issuance) fn is_new_intent(&self, order: &StoredOrder) -> bool {
         self.asks_for_another(&order.requested())
+    }
+
+    /// Whether the order of this reference is for what the request asks for now; `None` where its
+    /// record was not read.
+    pub(in crate::issuance) fn is_for_what_is_asked(&self, reference: &str) -> Option<bool> {
+        let record = self.record().filter(|record| record.next.order.reference == reference)?;
+        Some(edited(self, &record.next.order.requested()).is_none())
+    }
+
+    /// The request was edited since it was known to ask for what was ordered: only the record tells
+    /// what that is.
+    pub(super) fn is_edited_since(&self, order: &OrderStatus) -> bool {
+        order.generation.is_some_and(|generation| generation != self.request.generation)
     }
 
     pub(super) fn last_words(&self) -> String {

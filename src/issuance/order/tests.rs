@@ -1429,7 +1429,7 @@ fn a_hold_names_the_order_and_the_next_move() {
             assert!(message.contains("Secret web.order"), "{message}");
         } else {
             let command = format!(
-                "kubectl annotate certificaterequest -n shop web --overwrite chancery.dev/release={}",
+                "kubectl annotate certificaterequests.chancery.dev -n shop web --overwrite chancery.dev/release={}",
                 reference_of(1)
             );
             assert!(message.contains(&reference_of(1)), "{hold:?}: {message}");
@@ -1476,6 +1476,43 @@ fn an_order_is_shown_as_the_ca_tells() {
     let told = describe(&older, &[], &Rest::Held(Hold::RecordLost)).status.order.expect("an order");
     assert_eq!(told.reference, reference_of(2), "the one that is lost");
     assert_eq!(describe(&lost_order(), &[], &Rest::Kept).status.order, None, "nothing is open");
+}
+
+#[test]
+fn an_open_order_for_an_earlier_spec_says_so() {
+    let told = |seen: &Observation| {
+        let status = describe(seen, &[], &Rest::Ordered).status;
+        let issuing = status.conditions.iter().find(|one| one.type_ == "Issuing").expect("Issuing");
+        let is_earlier =
+            issuing.message.contains("another order follows for what is asked for now");
+        (is_earlier, status.order.and_then(|order| order.generation))
+    };
+    let same = progressed(waiting());
+    assert_eq!(told(&same), (false, None), "nobody noted it");
+    let submitted = announced(claimed()).after(Outcome::Ordered(at_ca(waiting())));
+    assert_eq!(told(&submitted), (false, Some(3)));
+    let labelled = with(submitted, |seen| seen.request.generation = 4);
+    assert_eq!(told(&labelled), (false, Some(4)), "an edit that asks for nothing else");
+    let edited = with(same.clone(), |seen| {
+        seen.request.generation = 4;
+        seen.request.names.dns_names.push("late.example.org".to_owned());
+    });
+    assert_eq!(told(&edited), (true, None));
+    let renewed = with(same, |seen| seen.request.renew = Some("again".to_owned()));
+    assert!(!told(&renewed).0, "no edit of the spec");
+
+    // Without the record: it is read where the spec is another than the one it was made for.
+    let pending = |generation: Option<i64>| {
+        with(lost_order(), |seen| {
+            seen.order.record = None;
+            let hint = hint(1, OrderPhase::Pending, Some("id-1"));
+            seen.previous.order = Some(OrderStatus { generation, ..hint });
+        })
+    };
+    assert_eq!(step(&pending(Some(3))), "Ordered");
+    assert_eq!(step(&pending(None)), "Ordered", "nobody noted it");
+    assert_eq!(step(&pending(Some(2))), "ReadRecord");
+    assert_eq!(told(&pending(Some(2))), (false, Some(2)));
 }
 
 #[test]

@@ -109,6 +109,21 @@ async fn flags_that_make_no_sense() {
 }
 
 #[tokio::test]
+async fn without_a_command_nobody_becomes_an_operator() {
+    let test = Test::new("no-command").await;
+    let leases = || test.world.plane.kubectl(["get", "leases", "-n", "chancery", "-o", "yaml"]);
+    let before = leases();
+    let bare = std::process::Command::new(program("chancery"))
+        .env("KUBECONFIG", test.world.plane.kubeconfig())
+        .env("CHANCERY_HTTP_ADDRESS", "127.0.0.1:0")
+        .output()
+        .expect("it starts");
+    assert_eq!(bare.status.code(), Some(2), "{bare:?}");
+    says(&String::from_utf8_lossy(&bare.stderr), &["Usage:", "orders", "operator"]);
+    assert_eq!(leases(), before, "it asks for no lease");
+}
+
+#[tokio::test]
 async fn a_port_that_is_taken() {
     let test = Test::new("port-taken").await;
     let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
