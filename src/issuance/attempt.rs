@@ -164,13 +164,15 @@ pub(super) fn contended(seen: &Observation) -> Option<Trouble> {
 
 pub(super) fn unfit_trouble(unfit: &Unfit) -> Trouble {
     let (disposition, reason, advice) = match unfit {
-        Unfit::AnchorNotValid { .. }
-        | Unfit::NoAnchors { .. }
-        | Unfit::NoPath { .. }
-        | Unfit::Refused { .. } => (
+        Unfit::AnchorNotValid { .. } | Unfit::NoAnchors { .. } | Unfit::NoPath { .. } => (
             Disposition::BlameIssuer,
             Reason::ChainNotTrusted,
             " (pins go into spec.trust.bundle of the issuer)",
+        ),
+        Unfit::Refused { .. } => (
+            Disposition::BlameIssuer,
+            Reason::ChainNotTrusted,
+            " (only the CA can mend its certificates; a root that it has changed goes into spec.trust.bundle of the issuer)",
         ),
         Unfit::Expired { .. }
         | Unfit::LeafIsCa { .. }
