@@ -201,12 +201,6 @@ pub fn server_name(text: &str) -> Option<String> {
     (!last.bytes().all(|byte| byte.is_ascii_digit())).then_some(name)
 }
 
-/// Whether two DNS names are the same, in whatever way they are written.
-#[must_use]
-pub fn is_same_dns_name(one: &str, other: &str) -> bool {
-    comparable(one) == comparable(other)
-}
-
 /// The same for comparing; what is no DNS name is compared as it stands. Done to what was asked for
 /// alone: of a name in a certificate clients ignore the case and nothing else, so that one with a dot
 /// at its end, or not in A-labels, is there for nobody.

@@ -69,17 +69,13 @@ pub(super) fn is_new(seen: &Observation, held: Option<&Held>) -> bool {
 
 fn delivered(seen: &Observation, held: Option<&Held>) -> Option<Notice> {
     let secret = &seen.request.secret_name;
+    let asked = &seen.request.names;
+    let subject = held.map(|held| named(&held.certificate, asked, None)).unwrap_or_default();
     if seen.adopted {
-        let subject = held
-            .map(|held| named(&held.certificate, &seen.request.names, None))
-            .unwrap_or_default();
         let message = format!("Secret {secret} was taken over without an order: {subject}");
         return Some(Notice::told(Reason::Adopted, message));
     }
     if is_new(seen, held) {
-        let subject = held
-            .map(|held| named(&held.certificate, &seen.request.names, None))
-            .unwrap_or_default();
         let revision = seen.previous.revision + 1;
         let refusal = held.and_then(|held| held.certificate.refused_by.as_ref());
         let refusal = refusal.map(|clients| format!("; {clients}")).unwrap_or_default();

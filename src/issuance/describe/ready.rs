@@ -10,7 +10,7 @@ use crate::issuance::certificate::standing::Held;
 use crate::issuance::observation::{Observation, Request};
 use crate::issuance::step::Rest;
 use crate::pki::Names;
-use crate::pki::names::{is_same_dns_name, server_name};
+use crate::pki::names::server_name;
 use crate::reason::Reason;
 
 /// The certificate that `Ready` speaks of.
@@ -52,10 +52,8 @@ pub(super) fn ready(
         certificate.not_after.0
     );
     if let Some(edit) = edit {
-        let next = match rest {
-            Rest::Kept => "another is obtained next",
-            _ => issuing.message.as_str(),
-        };
+        let is_over = *rest == Rest::Kept;
+        let next = if is_over { "another is obtained next" } else { &issuing.message };
         let what = edit.words(certificate);
         message.push_str(&format!("; the request asks for something else since: {what}; {next}"));
         return Verdict::new(READY, false, Reason::Outdated, message);
@@ -106,7 +104,8 @@ pub(super) fn unseen_by_clients<'a>(
     let address: Option<IpAddr> = name.parse().ok();
     let is_unseen = match address {
         Some(address) => !addresses.contains(&address.to_string()),
-        None => server_name(name).is_some() && !names.iter().any(|one| is_same_dns_name(one, name)),
+        None => server_name(name)
+            .is_some_and(|server| !names.iter().any(|one| one.eq_ignore_ascii_case(&server))),
     };
     (is_asked_for && is_unseen && request.names.may_be_of_a_server()).then_some(name)
 }
