@@ -59,10 +59,15 @@ pub fn blocks(spec: &CertificateRequestSpec) -> Blocks {
     })
 }
 
-/// Secret with the request's own credentials.
+/// Secret with the request's own credentials, in its block for the kind of CA whose field is `field`;
+/// in any block where that is not known.
 #[must_use]
-pub fn own_credentials(spec: &CertificateRequestSpec) -> Option<&str> {
-    KINDS.iter().find_map(|kind| kind.asked(spec).credentials)
+pub fn own_credentials<'a>(
+    spec: &'a CertificateRequestSpec,
+    field: Option<&str>,
+) -> Option<&'a str> {
+    let mut kinds = KINDS.iter().filter(|kind| field.is_none_or(|field| field == kind.field()));
+    kinds.find_map(|kind| kind.asked(spec).credentials)
 }
 
 #[cfg(test)]

@@ -548,6 +548,12 @@ fn rows_of_issuers() -> Vec<Row> {
             json!({"trust": {"systemRoots": true}}),
         ),
         of_issuer(
+            &["Issuer.trust.preferredRoot"],
+            "trust.preferredRoot",
+            Nothing,
+            json!({"trust": {"preferredRoot": "CN=Another Root"}}),
+        ),
+        of_issuer(
             &["Issuer.trust.addServedRoots"],
             "trust.addServedRoots",
             Nothing,

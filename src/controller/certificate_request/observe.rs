@@ -133,7 +133,7 @@ fn rival(context: &Context, request: &CertificateRequest) -> Option<String> {
 pub(super) fn values(context: &Context, request: &CertificateRequest) -> Request {
     let spec = &request.spec;
     let namespace = request.namespace().unwrap_or_default();
-    let credentials = registry::own_credentials(spec);
+    let credentials = registry::own_credentials(spec, FoundIssuer::field(context, request));
     let template = spec.secret_template.clone().unwrap_or_default();
     Request {
         name: request.name_any(),

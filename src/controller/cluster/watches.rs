@@ -401,7 +401,7 @@ impl Routes {
             }
         }
         self.wake_where(Some(&namespace), |request| {
-            registry::own_credentials(&request.spec) == Some(&name)
+            registry::own_credentials(&request.spec, None) == Some(&name)
                 || request.spec.csr_secret_ref.as_ref().is_some_and(|csr| csr.name == name)
         });
     }

@@ -7,6 +7,7 @@ use kube::runtime::reflector::ObjectRef;
 
 use crate::api::condition::{self, READY};
 use crate::api::{CertificateRequest, IssuerKind, IssuerSpec, IssuerStatus};
+use crate::ca::registry;
 use crate::controller::cluster::stores::Guarded;
 use crate::controller::context::Context;
 use crate::controller::issuer::accounts::IssuerNow;
@@ -37,6 +38,26 @@ impl FoundIssuer {
         };
         let name = reference.name.clone();
         Self::by_key(context, &IssuerKey { kind: reference.kind, namespace, name })
+    }
+
+    /// The field of the kind of CA of a request's issuer, where that can be read.
+    pub(in crate::controller) fn field(
+        context: &Context,
+        request: &CertificateRequest,
+    ) -> Option<&'static str> {
+        let reference = &request.spec.issuer_ref;
+        let stores = &context.stores;
+        match reference.kind {
+            IssuerKind::Issuer => {
+                let at = request.namespace().unwrap_or_default();
+                let found = stores.issuers.get(&ObjectRef::new(&reference.name).within(&at))?;
+                found.0.as_ref().ok().map(|issuer| registry::field(&issuer.spec))
+            }
+            IssuerKind::ClusterIssuer => {
+                let found = stores.cluster_issuers.get(&ObjectRef::new(&reference.name))?;
+                found.0.as_ref().ok().map(|issuer| registry::field(&issuer.spec.issuer))
+            }
+        }
     }
 
     pub(in crate::controller) fn by_key(context: &Context, key: &IssuerKey) -> Self {
