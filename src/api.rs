@@ -31,7 +31,7 @@ pub use self::certificate_request::{
 pub use self::crd::all as crds;
 pub use self::issuer::{
     CertificateBundle, ClusterIssuer, ClusterIssuerSpec, DayBudget, Issuer, IssuerKind, IssuerSpec,
-    IssuerStatus, KeyReference, Limits, Tls, Trust,
+    IssuerStatus, KeyReference, Limits, Tls, Trust, TrustAnchors,
 };
 pub use self::key::KeyAlgorithm;
 pub use self::names::{KeyUsage, Subject};

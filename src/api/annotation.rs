@@ -43,6 +43,8 @@ pub const ORDER_ID: &str = "chancery.dev/order-id";
 pub const ORDERS_MADE: &str = "chancery.dev/orders-made";
 /// Annotation on a record: SHA-256 over its data, which shows edits by hand.
 pub const ORDER_DIGEST: &str = "chancery.dev/order-digest";
+/// Annotation on a delivered Secret: SHA-256 over the trust anchors that its `ca.crt` was made from.
+pub const TRUST_ANCHORS: &str = "chancery.dev/trust-anchors-sha256";
 /// Annotation on a Secret with a pair that was obtained elsewhere: the name of the
 /// `CertificateRequest` that it is given to.
 pub const ADOPT: &str = "chancery.dev/adopt";

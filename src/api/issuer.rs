@@ -157,6 +157,14 @@ pub struct Trust {
     pub add_served_roots: Option<bool>,
 }
 
+impl Trust {
+    /// Whether the anchors are those of a given bundle, and none of the system's.
+    #[must_use]
+    pub fn has_bundle_alone(&self) -> bool {
+        self.bundle.is_some() && self.system_roots != Some(true)
+    }
+}
+
 /// PEM certificates, given in exactly one of three ways.
 #[derive(KubeSchema, Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
 #[x_kube(validation = Rule::new("[has(self.pem), has(self.secretRef), has(self.configMapRef)].filter(given, given).size() == 1").message("give the certificates exactly once: as pem, secretRef or configMapRef"))]
@@ -215,6 +223,9 @@ pub struct IssuerStatus {
     /// found count as absent, and only there is it submitted again after a lost answer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub order_found_at: Option<String>,
+    /// The trust anchors of `trust.bundle`, and since when they are these.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trust_anchors: Option<TrustAnchors>,
     /// The trust anchors against which the chain of a certificate was verified last, where
     /// `trust.bundle` is given: SHA-256 over their fingerprints. Where they are others now, or none
     /// were yet, `Ready` says that nobody knows whether they are the right ones.
@@ -229,6 +240,18 @@ pub struct IssuerStatus {
     /// What is reserved of `limits.ordersPerDay`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub budget: Option<DayBudget>,
+}
+
+/// The trust anchors of an issuer. When they change, `ca.crt` of what it delivered follows.
+#[derive(KubeSchema, Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct TrustAnchors {
+    /// SHA-256 over their fingerprints.
+    #[schemars(length(max = 64))]
+    pub sha256: String,
+    /// When they took the place of others; absent as long as they are the first that were noted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub since: Option<Time>,
 }
 
 /// The part of a day's orders that is reserved. What a process reserved and had not submitted when

@@ -172,7 +172,8 @@ fn keep(seen: &Observation, standing: &Standing) -> Step {
     let drifted = seen.cached.as_ref().is_some_and(|cached| !seen.has_template(&cached.metadata));
     let noted = standing.held().and_then(|held| held.requested.as_ref());
     let reworded = noted.is_some_and(|noted| seen.in_other_words(noted).is_some());
-    if seen.target.is_none() && !drifted && !reworded {
+    let follows = seen.follows_anchors_at().is_some_and(|at| at <= seen.now);
+    if seen.target.is_none() && !drifted && !reworded && !follows {
         return Step::Rest(Rest::Kept);
     }
     // Each failed repair changes the status, and that wakes the next run at once.

@@ -190,6 +190,7 @@ pub(super) fn ready() -> IssuerState {
         version: "7".to_owned(),
         account: Some("https://ca.example/ as house".to_owned()),
         product: None,
+        anchors: None,
     }
 }
 
@@ -204,6 +205,7 @@ pub(super) fn account() -> Account {
             ..Capabilities::default()
         },
         anchors: vec![pki().root.certificate()],
+        is_bundle: false,
         preferred_root: None,
         add_served_roots: false,
         credentials: None,

@@ -6,14 +6,14 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use super::describe::notices::Notice;
 use super::describe::requeue::Requeue;
 use super::previous::credentials_refused;
-use crate::api::IssuerStatus;
 use crate::api::condition::{self, READY, STALLED, Verdict};
+use crate::api::{IssuerStatus, TrustAnchors};
 use crate::ca::tenant;
 use crate::outside::{Disposition, Error};
 use crate::reason::Reason;
 
 /// An account that works is checked so often.
-pub const CHECK_INTERVAL: SignedDuration = SignedDuration::from_mins(10);
+pub const CHECK_INTERVAL: SignedDuration = SignedDuration::from_mins(7);
 /// Refused credentials are tried once more after this time, should the CA have changed its mind.
 const PARDON: SignedDuration = SignedDuration::from_hours(1);
 
@@ -145,6 +145,10 @@ pub fn describe(
     let is_refused = matches!(&result, Err(error) if error.reason == Reason::CredentialsRefused);
     // The first time counts: a refusal that stands changes nothing.
     let refused_at = credentials_refused(&seen.status).unwrap_or(seen.now);
+    let trust_anchors = match &result {
+        Ok(checked) => checked.trust.clone().map(|sha256| trusted(&seen.status, sha256, seen.now)),
+        Err(_) => seen.status.trust_anchors.clone(),
+    };
     let (account, product, verdicts) = match result {
         Ok(checked) => {
             let mut message = if checked.credentials_tried {
@@ -174,12 +178,23 @@ pub fn describe(
         account,
         product,
         order_found_at: seen.status.order_found_at.clone(),
+        trust_anchors,
         trust_verified: seen.trust_verified.clone().or_else(|| seen.status.trust_verified.clone()),
         credentials_resource_version: seen.credentials_version.clone(),
         credentials_refused_at: is_refused.then_some(Time(refused_at)),
         budget: seen.status.budget.clone(),
     };
     (status, notices, Requeue::At(next))
+}
+
+/// The anchors of now, and since when they are these.
+fn trusted(status: &IssuerStatus, sha256: String, now: Timestamp) -> TrustAnchors {
+    match &status.trust_anchors {
+        Some(before) if before.sha256 == sha256 => before.clone(),
+        Some(_) => TrustAnchors { sha256, since: Some(Time(now)) },
+        // What was delivered before they were noted is not known to lack any.
+        None => TrustAnchors { sha256, since: None },
+    }
 }
 
 fn failed(error: &Error, pause: SignedDuration) -> Vec<Verdict> {
@@ -301,7 +316,7 @@ mod tests {
         use IssuerStep::{Check, Forgive, Rest};
         let cases = [
             ("a new issuer is checked", seen(), Check),
-            ("a restart believes the status", working(), Rest(at(10_600))),
+            ("a restart believes the status", working(), Rest(at(10_420))),
             (
                 "until the interval is over",
                 IssuerObservation { next_check: Some(at(10_001)), ..working() },

@@ -14,7 +14,9 @@ use super::order::seen::{OrderSeen, Prepared, Sent, Sought};
 use super::previous::{Previous, credentials_refused};
 use super::quota::{QuotaSeen, Withheld};
 use super::trouble::Trouble;
-use crate::api::{AttemptInputs, CertificateRequestStatus, IssuerStatus, RotationPolicy};
+use crate::api::{
+    AttemptInputs, CertificateRequestStatus, IssuerStatus, RotationPolicy, TrustAnchors,
+};
 use crate::ca::{Blocks, Capabilities, Lookup, Progress};
 use crate::outside::credentials::Credentials;
 use crate::pki::{Certificate, KeyKind, Names, PrivateKey};
@@ -174,6 +176,8 @@ pub enum IssuerState {
         account: Option<String>,
         /// Id of the product that is ordered where a request names none.
         product: Option<String>,
+        /// The trust anchors of its bundle.
+        anchors: Option<TrustAnchors>,
     },
 }
 
@@ -218,6 +222,8 @@ pub struct Account {
     pub capabilities: Capabilities,
     /// Trust anchors a chain must end at.
     pub anchors: Vec<Certificate>,
+    /// They are those of a bundle: all of them go into `ca.crt`.
+    pub is_bundle: bool,
     /// The anchor to take where chains to several verify, by subject or SHA-256 fingerprint.
     pub preferred_root: Option<String>,
     /// The roots the CA serves go into `ca.crt` too.

@@ -501,9 +501,12 @@ impl World {
                 self.issuer = match tape.choose("which", 3) {
                     0 => IssuerState::Missing,
                     1 => IssuerState::NotReady("no answer".to_owned()),
-                    _ => {
-                        IssuerState::Ready { version: "8".to_owned(), account: None, product: None }
-                    }
+                    _ => IssuerState::Ready {
+                        version: "8".to_owned(),
+                        account: None,
+                        product: None,
+                        anchors: None,
+                    },
                 }
             }
             13 => self.is_unreadable = !self.is_unreadable,

@@ -119,6 +119,7 @@ impl World {
             name: "the account".to_owned(),
             capabilities: ca.capabilities().clone(),
             anchors: self.anchors.clone(),
+            is_bundle: false,
             preferred_root: None,
             add_served_roots: self.add_served_roots,
             credentials: self.credentials.clone(),
@@ -177,7 +178,12 @@ impl World {
             resource_version: target.resource_version.clone(),
             metadata: target.metadata.clone(),
         });
-        let issuer = IssuerState::Ready { version: "1".to_owned(), account: None, product: None };
+        let issuer = IssuerState::Ready {
+            version: "1".to_owned(),
+            account: None,
+            product: None,
+            anchors: None,
+        };
         let previous = Previous::from(&self.status);
         Observation::at_start(self.bench.clock.now(), self.request(), issuer, previous, cached)
     }

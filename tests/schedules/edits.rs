@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use base64::Engine as _;
 use chancery::api::annotation;
 use chancery::pki::{KeyKind, Names, PrivateKey, csr};
 use http::Method;
@@ -85,11 +86,62 @@ pub fn all_come_to_what_they_say() -> bool {
         is_whole = false;
     }
     println!("{} edits", rows.len());
-    is_whole
+    is_whole && anchors_follow()
 }
 
-/// Does one edit in a world of its own, and says what came of it.
-fn run(row: &Row) -> (String, String) {
+/// `ca.crt` follows the bundle within ten minutes and without an order, wherever the bundle is kept.
+fn anchors_follow() -> bool {
+    in_a_world(async |world| {
+        furnish_paid(&world).await;
+        let ours = world.site().issuers().expect("authorities").root_pem;
+        let other = world.free().issuers().expect("authorities").root_pem;
+        let both = format!("{ours}{other}");
+        let config_map = |pem: &str| {
+            json!({
+                "apiVersion": "v1", "kind": "ConfigMap",
+                "metadata": {"name": "roots", "namespace": NAMESPACE}, "data": {"ca.crt": pem},
+            })
+        };
+        let maps = format!("/api/v1/namespaces/{NAMESPACE}/configmaps");
+        let bundle = |bundle: Value| json!({"spec": {"trust": {"bundle": bundle}}});
+        let refer = bundle(json!({"pem": null, "configMapRef": {"name": "roots"}}));
+        let edit =
+            |pem: &str| is_done(&world, Method::PATCH, &format!("{maps}/roots"), &config_map(pem));
+        let edit_map: [(&str, &dyn Fn() -> bool, usize); 5] = [
+            ("old and new", &|| patch_issuer(&world, "ca", bundle(json!({"pem": both}))), 2),
+            (
+                "in a ConfigMap, the old alone",
+                &|| {
+                    is_done(&world, Method::POST, &maps, &config_map(&ours))
+                        && patch_issuer(&world, "ca", refer.clone())
+                },
+                1,
+            ),
+            ("the ConfigMap has both", &|| edit(&both), 2),
+            ("the new alone, before the certificate is renewed", &|| edit(&other), 2),
+            ("the old again", &|| edit(&ours), 1),
+        ];
+        let mut is_whole = true;
+        for (what, change, expected) in edit_map {
+            assert!(change(), "{what}: it is admitted");
+            tokio::time::sleep(Duration::from_secs(600)).await;
+            let target = world.lock().api.object(api::Kind::Secret, NAMESPACE, "a-tls").cloned();
+            let text = target.expect("a target")["data"]["ca.crt"].as_str().map(str::to_owned);
+            let pem = base64::engine::general_purpose::STANDARD.decode(text.unwrap_or_default());
+            let found = chancery::pki::parse_pem(&pem.expect("base64")).expect("PEM").len();
+            let orders = count(&world, From::Paid);
+            println!("| trust.bundle: {what} | {found} anchors in ca.crt, {orders} order |");
+            if (found, orders) != (expected, 1) {
+                println!("failed: {what}: {expected} anchors in ca.crt, and no order");
+                is_whole = false;
+            }
+        }
+        is_whole
+    })
+}
+
+/// Runs in a world of its own.
+fn in_a_world<T>(what: impl AsyncFnOnce(World) -> T) -> T {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_time()
         .start_paused(true)
@@ -100,18 +152,31 @@ fn run(row: &Row) -> (String, String) {
         let world = World::new(&Plan { setting, source: Source::Given([].into()) }, false);
         world.furnish();
         world.start_replica();
+        what(world).await
+    })
+}
+
+/// The certificate of the paid CA is delivered.
+async fn furnish_paid(world: &World) {
+    settle(world).await;
+    world.begin();
+    settle(world).await;
+}
+
+/// Does one edit in a world of its own, and says what came of it.
+fn run(row: &Row) -> (String, String) {
+    in_a_world(async |world| {
         let name = match row.from {
             From::Paid => {
-                settle(&world).await;
-                world.begin();
+                furnish_paid(&world).await;
                 "a"
             }
             From::Free => {
                 furnish_free(&world);
+                settle(&world).await;
                 "f"
             }
         };
-        settle(&world).await;
         let before = count(&world, row.from);
         assert_eq!((before, ready(&world, name).0), (1, true), "{}", ready(&world, name).1);
         let is_admitted = (row.edit)(&world);

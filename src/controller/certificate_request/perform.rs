@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use kube::ResourceExt as _;
 
-use crate::api::CertificateRequest;
+use crate::api::{CertificateRequest, Trust};
 use crate::ca::registry;
 use crate::ca::{
     Blocks, Capabilities, Order, OrderKind, Permit, Phase, Progress, Submitted, Wanted,
@@ -83,6 +83,7 @@ pub(in crate::controller) async fn open_account(
         name,
         capabilities: account.ca.capabilities().clone(),
         anchors: account.anchors.clone(),
+        is_bundle: issuer.spec.trust.as_ref().is_some_and(Trust::has_bundle_alone),
         preferred_root: account.preferred_root.clone(),
         add_served_roots: account.add_served_roots,
         credentials,

@@ -36,7 +36,7 @@ use crate::reason::Reason;
 /// Bundles in ConfigMaps and Secrets change without telling anybody: they are read again after
 /// this time. The client stays where they have not, with its token and with what it has learned of
 /// open orders.
-const LIFETIME: Duration = Duration::from_secs(600);
+const LIFETIME: Duration = Duration::from_secs(400);
 /// A CA refuses a password at once; one that has not answered after this time is slow, and the others
 /// need not wait for it.
 const TRIAL: Duration = Duration::from_secs(1);

@@ -107,6 +107,7 @@ impl FoundIssuer {
                             version: format!("{uid}/{generation}"),
                             account: status.account.clone(),
                             product: status.product.clone(),
+                            anchors: status.trust_anchors.clone(),
                         }
                     }
                     Some(ready) if status.observed_generation == *generation => {

@@ -2,13 +2,22 @@
 
 use std::collections::BTreeMap;
 
+use jiff::{SignedDuration, Timestamp};
+
 use crate::api::annotation;
 use crate::issuance::certificate::key::Key;
+use crate::issuance::certificate::renewal::jitter;
 use crate::issuance::certificate::requested::Requested;
 use crate::issuance::certificate::standing::requested;
-use crate::issuance::observation::{Account, Observation, Target, Template};
+use crate::issuance::observation::{Account, IssuerState, Observation, Target, Template};
+use crate::issuance::trust::trust;
 use crate::pki::Certificate;
 use crate::pki::chain::VerifiedChain;
+
+/// So many trust anchors go into `ca.crt` at most, those aside that the CA serves.
+const MOST_ANCHORS: usize = 32;
+/// Over so many seconds the Secrets of an issuer follow its trust anchors.
+const SPREAD: i64 = 120;
 
 /// What is written into the target Secret.
 #[derive(Clone, Debug)]
@@ -62,6 +71,15 @@ impl Observation {
             .cloned()
             .collect();
         let base = self.live_target();
+        let follows = account.is_bundle && (new.is_some() || self.follows_anchors());
+        let others = self.usable_anchors(account, chain).filter(|_| follows);
+        let mut anchors: Vec<Certificate> =
+            [chain.anchor.clone()].into_iter().chain(others).take(MOST_ANCHORS).collect();
+        for root in &added {
+            if !anchors.iter().any(|anchor| anchor.der() == root.der()) {
+                anchors.push(root.clone());
+            }
+        }
         let old = base.map(|target| &target.metadata);
         let renewed = new.is_some();
         let (requested, order, id) = match new {
@@ -76,6 +94,10 @@ impl Observation {
         metadata
             .annotations
             .extend(order.map(|order| (annotation::ORDER_REFERENCE.to_owned(), order)));
+        let digest = follows.then(|| trust(&account.anchors));
+        metadata
+            .annotations
+            .extend(digest.map(|digest| (annotation::TRUST_ANCHORS.to_owned(), digest)));
         metadata.annotations.extend(id.map(|id| (annotation::ORDER_ID.to_owned(), id)));
         let gone = |kind: &str, now: &BTreeMap<String, String>| {
             let mut keys = old.map(|old| template_keys(old, kind)).unwrap_or_default();
@@ -92,7 +114,7 @@ impl Observation {
             base: base.map(|target| (target.uid.clone(), target.resource_version.clone())),
             chain: [&chain.leaf].into_iter().chain(&chain.intermediates).cloned().collect(),
             added_roots: added.iter().map(|root| root.subject().to_owned()).collect(),
-            anchors: [chain.anchor.clone()].into_iter().chain(added).collect(),
+            anchors,
             removed_labels: gone("labels", &metadata.labels),
             removed_annotations,
             metadata,
@@ -100,6 +122,47 @@ impl Observation {
             renewed,
             adopted: false,
         }
+    }
+
+    /// Whether `ca.crt` of the target holds, or is to hold, all anchors of the bundle.
+    fn follows_anchors(&self) -> bool {
+        let IssuerState::Ready { anchors: Some(now), .. } = &self.issuer else { return false };
+        self.noted_anchors().is_some() || now.since.is_some()
+    }
+
+    /// The anchors that are valid now, the one of the chain aside.
+    fn usable_anchors(
+        &self,
+        account: &Account,
+        chain: &VerifiedChain,
+    ) -> impl Iterator<Item = Certificate> {
+        let is_usable = |root: &&Certificate| {
+            root.der() != chain.anchor.der()
+                && root.not_before() <= self.now
+                && self.now < root.not_after()
+        };
+        account.anchors.iter().filter(is_usable).cloned().collect::<Vec<_>>().into_iter()
+    }
+
+    /// The trust anchors that the target was made from, in one word.
+    fn noted_anchors(&self) -> Option<&String> {
+        let cached = self.cached.as_ref().map(|cached| &cached.metadata);
+        let metadata = self.live_target().map(|target| &target.metadata).or(cached)?;
+        metadata.annotations.get(annotation::TRUST_ANCHORS)
+    }
+
+    /// When `ca.crt` of the target is to follow the trust anchors of the issuer, which have changed.
+    /// Not all Secrets of an issuer at once.
+    pub(in crate::issuance) fn follows_anchors_at(&self) -> Option<Timestamp> {
+        let IssuerState::Ready { anchors: Some(now), .. } = &self.issuer else { return None };
+        let since = now.since.as_ref().map(|since| since.0);
+        let from = match self.noted_anchors() {
+            Some(noted) if *noted == now.sha256 => return None,
+            Some(_) => since.unwrap_or(self.now),
+            None => since?,
+        };
+        let spread = SignedDuration::from_secs(jitter(&self.request.uid, SPREAD));
+        from.checked_add(spread).ok()
     }
 
     /// What the certificate for `key` was requested with.

@@ -230,6 +230,7 @@ fn every_reason_to_obtain_a_certificate_is_on_the_list_and_nothing_else_is() {
                     version: "7".to_owned(),
                     account: Some("https://ca.example/ as ann".to_owned()),
                     product: None,
+                    anchors: None,
                 };
             }),
             "Suspended(IssuerChanged)",
@@ -246,6 +247,7 @@ fn every_reason_to_obtain_a_certificate_is_on_the_list_and_nothing_else_is() {
                     version: "7".to_owned(),
                     account: Some("b".to_owned()),
                     product: None,
+                    anchors: None,
                 };
             }),
             "Suspended(AccountChanged)",
@@ -253,8 +255,12 @@ fn every_reason_to_obtain_a_certificate_is_on_the_list_and_nothing_else_is() {
         (
             "the account of the issuer is not known",
             suspended(|seen| {
-                seen.issuer =
-                    IssuerState::Ready { version: "8".to_owned(), account: None, product: None }
+                seen.issuer = IssuerState::Ready {
+                    version: "8".to_owned(),
+                    account: None,
+                    product: None,
+                    anchors: None,
+                }
             }),
             "Kept",
         ),
@@ -334,6 +340,7 @@ fn the_first_reason_that_applies_is_the_one_given() {
             version: "7".to_owned(),
             account: Some("b".to_owned()),
             product: None,
+            anchors: None,
         };
         seen.request.issuer = "Issuer other".to_owned();
         seen.request.key_kind = Some(KeyKind::EcdsaP384);
@@ -427,8 +434,12 @@ fn whatever_an_attempt_was_made_with_lifts_the_wait_when_it_changes() {
     let changes: [(&str, Change); 6] = [
         ("another generation of the request", |seen| seen.request.generation += 1),
         ("another generation of the issuer", |seen| {
-            seen.issuer =
-                IssuerState::Ready { version: "8".to_owned(), account: None, product: None };
+            seen.issuer = IssuerState::Ready {
+                version: "8".to_owned(),
+                account: None,
+                product: None,
+                anchors: None,
+            };
         }),
         ("another renewal nonce", |seen| seen.request.renew = Some("2".to_owned())),
         ("no renewal nonce", |seen| seen.request.renew = None),

@@ -54,7 +54,11 @@ fn due(
 ) -> Option<Timestamp> {
     let later = |pause: SignedDuration| seen.now.checked_add(pause).ok();
     match rest {
-        Rest::Kept => held.map(|held| held.renewal(&seen.request).time),
+        Rest::Kept => {
+            let renewal = held.map(|held| held.renewal(&seen.request).time);
+            let follows = seen.follows_anchors_at().filter(|at| *at > seen.now);
+            [renewal, follows].into_iter().flatten().min()
+        }
         Rest::BackingOff { until, .. } | Rest::LookedFor { until, .. } => Some(*until),
         Rest::Failed(trouble) => match next {
             Some(next) => next.at,

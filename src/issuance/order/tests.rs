@@ -916,6 +916,7 @@ fn an_order_belongs_to_the_account_it_was_made_at() {
             version: "8".to_owned(),
             account: Some("https://other.example/".to_owned()),
             product: None,
+            anchors: None,
         };
     };
     check([
