@@ -21,6 +21,9 @@ pub const FINGERPRINT: &str = "chancery.dev/certificate-sha256";
 pub const RENEW: &str = "chancery.dev/renew";
 /// Label by which a Secret with credentials, or with a CSR, opts in to being read by Chancery.
 pub const CREDENTIALS_LABEL: &str = "chancery.dev/credentials";
+/// Label by which a ConfigMap with trust anchors is watched, so that a change of it is noticed at once
+/// and not only at the next look.
+pub const TRUST_LABEL: &str = "chancery.dev/trust";
 /// Annotation on a credentials Secret: the hosts its content may be sent to, separated by commas.
 pub const HOSTS: &str = "chancery.dev/hosts";
 /// Label on the record of an order, the Secret `<request>.order`: what the admission policy guards.

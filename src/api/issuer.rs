@@ -88,6 +88,17 @@ pub struct IssuerSpec {
     pub limits: Option<Limits>,
 }
 
+impl IssuerSpec {
+    /// The ConfigMaps it takes certificates from.
+    #[must_use]
+    pub fn config_maps(&self) -> Vec<&str> {
+        let tls = self.tls.as_ref().map(|tls| &tls.ca_bundle);
+        let trust = self.trust.as_ref().and_then(|trust| trust.bundle.as_ref());
+        let bundles = [tls, trust].into_iter().flatten();
+        bundles.filter_map(|bundle| Some(bundle.config_map_ref.as_ref()?.name.as_str())).collect()
+    }
+}
+
 /// How much an Issuer may ask of the CA.
 #[derive(KubeSchema, Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -178,7 +189,8 @@ pub struct CertificateBundle {
     /// A key of a Secret.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub secret_ref: Option<KeyReference>,
-    /// A key of a ConfigMap.
+    /// A key of a ConfigMap. With the label `chancery.dev/trust: "true"` a change of it is noticed at
+    /// once, without it within minutes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub config_map_ref: Option<KeyReference>,
 }

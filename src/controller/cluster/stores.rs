@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use k8s_openapi::api::core::v1::Secret;
+use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use kube::core::{DeserializeGuard, PartialObjectMeta};
 use kube::runtime::reflector::{ObjectRef, Store};
 #[cfg(test)]
@@ -17,6 +17,9 @@ pub(in crate::controller) type Guarded<K> = DeserializeGuard<K>;
 /// A Secret without its contents.
 pub(in crate::controller) type SecretMeta = PartialObjectMeta<Secret>;
 
+/// A ConfigMap without its contents.
+pub(in crate::controller) type ConfigMapMeta = PartialObjectMeta<ConfigMap>;
+
 /// The caches.
 #[derive(Clone)]
 pub(in crate::controller) struct Stores {
@@ -26,6 +29,7 @@ pub(in crate::controller) struct Stores {
     pub(in crate::controller) targets: Store<SecretMeta>,
     pub(in crate::controller) credentials: Store<SecretMeta>,
     pub(in crate::controller) records: Store<SecretMeta>,
+    pub(in crate::controller) bundles: Store<ConfigMapMeta>,
     /// Newest version that the watch of the targets has told of, deletions included.
     pub(super) targets_reached: Arc<AtomicU64>,
 }
@@ -45,6 +49,7 @@ impl Stores {
             targets: store().0,
             credentials: store().0,
             records: store().0,
+            bundles: store().0,
             targets_reached: Arc::default(),
         }
     }
@@ -59,6 +64,7 @@ impl Stores {
             self.targets.wait_until_ready(),
             self.credentials.wait_until_ready(),
             self.records.wait_until_ready(),
+            self.bundles.wait_until_ready(),
         );
     }
 
@@ -75,6 +81,15 @@ impl Stores {
     /// written has no version in the cache; that its deletion arrived says the same.
     pub(in crate::controller) fn targets_reached(&self) -> u64 {
         self.targets_reached.load(Ordering::Acquire)
+    }
+
+    /// resourceVersion of a ConfigMap with trust anchors, where its label has it watched.
+    pub(in crate::controller) fn bundle_version(
+        &self,
+        namespace: &str,
+        name: &str,
+    ) -> Option<String> {
+        self.bundles.get(&ObjectRef::new(name).within(namespace))?.resource_version()
     }
 
     /// resourceVersion of a credentials Secret.

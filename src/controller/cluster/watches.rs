@@ -24,7 +24,7 @@ use crate::api::{
     CertificateRequest, ClusterIssuer, Issuer, IssuerKind, IssuerSpec, WaitsFor, annotation,
 };
 use crate::ca::registry;
-use crate::controller::cluster::stores::{Guarded, SecretMeta, Stores, in_order};
+use crate::controller::cluster::stores::{ConfigMapMeta, Guarded, SecretMeta, Stores, in_order};
 use crate::controller::cluster::wakers::Wakers;
 use crate::controller::issuer::key::IssuerKey;
 use crate::controller::issuer::object::IssuerObject;
@@ -84,10 +84,16 @@ pub(in crate::controller) fn start(
     let to = routes.clone();
     let config = labelled(annotation::ORDER_LABEL);
     watching.some(config, "records", writers.records, move |secret, gone| to.record(secret, gone));
+    let bundle_routes = routes.clone();
     let namespace = operator_namespace.to_owned();
     let config = labelled(annotation::CREDENTIALS_LABEL);
     watching.some(config, "credentials", writers.credentials, move |secret, _| {
         routes.credentials(secret, &namespace);
+    });
+    let namespace = operator_namespace.to_owned();
+    let config = labelled(annotation::TRUST_LABEL);
+    watching.some(config, "bundles", writers.bundles, move |map, _| {
+        bundle_routes.bundle(map, &namespace);
     });
     let Woken { requests, issuers, cluster_issuers } = woken;
     Watches { stores, wakers, requests, issuers, cluster_issuers, tasks: watching.tasks }
@@ -101,6 +107,7 @@ struct Writers {
     targets: Writer<SecretMeta>,
     credentials: Writer<SecretMeta>,
     records: Writer<SecretMeta>,
+    bundles: Writer<ConfigMapMeta>,
 }
 
 fn caches() -> (Stores, Writers) {
@@ -110,6 +117,7 @@ fn caches() -> (Stores, Writers) {
     let (targets, targets_writer) = store();
     let (credentials, credentials_writer) = store();
     let (records, records_writer) = store();
+    let (bundles, bundles_writer) = store();
     let targets_reached = Arc::default();
     let writers = Writers {
         requests: requests_writer,
@@ -118,6 +126,7 @@ fn caches() -> (Stores, Writers) {
         targets: targets_writer,
         credentials: credentials_writer,
         records: records_writer,
+        bundles: bundles_writer,
     };
     let stores = Stores {
         requests,
@@ -126,6 +135,7 @@ fn caches() -> (Stores, Writers) {
         targets,
         credentials,
         records,
+        bundles,
         targets_reached,
     };
     (stores, writers)
@@ -383,13 +393,24 @@ impl Routes {
         }
     }
 
-    fn credentials(&self, secret: &SecretMeta, operator_namespace: &str) {
-        let (Some(namespace), name) = (secret.namespace(), secret.name_any()) else {
+    /// Trust anchors in a ConfigMap have changed.
+    fn bundle(&self, map: &ConfigMapMeta, operator_namespace: &str) {
+        let (Some(namespace), name) = (map.namespace(), map.name_any()) else {
             return;
         };
-        let refers = |spec: &IssuerSpec| registry::secrets(spec).contains(&name.as_str());
+        let refers = |spec: &IssuerSpec| spec.config_maps().contains(&name.as_str());
+        self.issuers_that(&namespace, operator_namespace, refers);
+    }
+
+    /// Wakes the issuers that refer to something in this namespace.
+    fn issuers_that(
+        &self,
+        namespace: &str,
+        operator_namespace: &str,
+        refers: impl Fn(&IssuerSpec) -> bool,
+    ) {
         for issuer in in_order(self.stores.issuers.state()) {
-            let is_near = issuer.meta().namespace.as_deref() == Some(&namespace);
+            let is_near = issuer.meta().namespace.as_deref() == Some(namespace);
             if is_near && issuer.0.as_ref().is_ok_and(|issuer| refers(&issuer.spec)) {
                 let _ = self.wakers.issuers.send(ObjectRef::from_obj(&*issuer));
             }
@@ -400,6 +421,14 @@ impl Routes {
                 let _ = self.wakers.cluster_issuers.send(ObjectRef::from_obj(&*issuer));
             }
         }
+    }
+
+    fn credentials(&self, secret: &SecretMeta, operator_namespace: &str) {
+        let (Some(namespace), name) = (secret.namespace(), secret.name_any()) else {
+            return;
+        };
+        let refers = |spec: &IssuerSpec| registry::secrets(spec).contains(&name.as_str());
+        self.issuers_that(&namespace, operator_namespace, refers);
         self.wake_where(Some(&namespace), |request| {
             registry::own_credentials(&request.spec, None) == Some(&name)
                 || request.spec.csr_secret_ref.as_ref().is_some_and(|csr| csr.name == name)

@@ -452,18 +452,23 @@ impl Accounts {
 }
 
 impl<'a> IssuerNow<'a> {
-    /// With what `credentials_version` says of the Secrets it refers to.
+    /// With what `credentials_version` says of the Secrets it refers to, and `bundle_version` of the
+    /// ConfigMaps: those that nobody has labelled change without telling.
     pub(in crate::controller) fn new(
         key: IssuerKey,
         version: String,
         (spec, status): (&'a IssuerSpec, &IssuerStatus),
         operator_namespace: &str,
         credentials_version: impl Fn(&str, &str) -> Option<String>,
+        bundle_version: impl Fn(&str, &str) -> Option<String>,
     ) -> Self {
         let namespace = key.namespace.clone().unwrap_or_else(|| operator_namespace.to_owned());
         let secrets = registry::secrets(spec);
         let versions = secrets.iter().map(|name| credentials_version(&namespace, name));
-        let credentials_version = joined(versions.collect());
+        let mut versions: Vec<Option<String>> = versions.collect();
+        let maps = spec.config_maps();
+        versions.extend(maps.iter().filter_map(|map| bundle_version(&namespace, map)).map(Some));
+        let credentials_version = joined(versions);
         Self {
             key,
             version,

@@ -152,5 +152,6 @@ pub(in crate::controller) fn now<'a>(
         (spec, &IssuerStatus { account, ..status.clone() }),
         &context.namespace,
         |namespace, name| context.stores.credentials_version(namespace, name),
+        |namespace, name| context.stores.bundle_version(namespace, name),
     )
 }
