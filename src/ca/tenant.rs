@@ -144,7 +144,7 @@ impl Tenant {
                 Relation::Same if one.id.is_some() && two.id.is_some() => Relation::Moved,
                 // Two customers of different CAs may have one name.
                 Relation::Same => Relation::Unknown,
-                relation => relation,
+                relation @ (Relation::Moved | Relation::Other | Relation::Unknown) => relation,
             },
             (Who::User(one), Who::User(two)) if one == two => {
                 if is_same_site {

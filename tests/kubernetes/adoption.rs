@@ -67,6 +67,9 @@ async fn a_renamed_request_keeps_its_secret() {
     assert_eq!(paid.ra.total().await, 1);
 }
 
+/// Name of the request, the Secret, how the request differs, and what is said.
+type Unfit<'a> = (&'a str, Value, &'a dyn Fn(&mut Value), &'a str);
+
 #[tokio::test]
 async fn a_pair_that_does_not_fit_is_left_alone_and_nothing_is_bought() {
     let paid = bought("adopt-unfit").await;
@@ -83,7 +86,7 @@ async fn a_pair_that_does_not_fit_is_left_alone_and_nothing_is_bought() {
         request["spec"]["dnsNames"] = json!(["other.example.ch"]);
     };
     let nothing = |_: &mut Value| ();
-    let rows: [(&str, Value, &dyn Fn(&mut Value), &str); 6] = [
+    let rows: [Unfit<'_>; 6] = [
         ("names", by_hand(&paid, "names", offer("names")).await, &other_name, "other.example.ch"),
         ("key", foreign_key, &nothing, "none of the"),
         ("broken", unreadable, &nothing, "its tls.key cannot be read"),

@@ -309,7 +309,7 @@ impl Ledger {
     /// What is Ready has what it says, and what is asked for.
     fn look_at_ready(&mut self, api: &ApiServer) {
         let is_ready = |request: &&Value| condition(request, "Ready") == Some("True");
-        for request in api.objects(Kind::CertificateRequest).into_iter().filter(is_ready) {
+        for request in api.objects(Kind::CertificateRequest).filter(is_ready) {
             let (spec, status) = (&request["spec"], &request["status"]);
             let secret = spec["secretName"].as_str().unwrap_or_default();
             let target = api.object(Kind::Secret, NAMESPACE, secret);

@@ -108,7 +108,7 @@ fn anchors_follow_within(labels: Option<&str>, seconds: u64) -> bool {
                 "apiVersion": "v1", "kind": "ConfigMap",
                 "metadata": {
                     "name": "roots", "namespace": NAMESPACE,
-                    "labels": labels.map_or(json!({}), |label| json!({label: "true"})),
+                    "labels": labels.map_or_else(|| json!({}), |label| json!({label: "true"})),
                 },
                 "data": {"ca.crt": pem},
             })
