@@ -5,9 +5,8 @@
 //!
 //! | line | written |
 //! | --- | --- |
-//! | `URL, client ID (NAME)` | where a CA has clients; without the name where only the id is known |
-//! | `URL, client NAME` | as long as the name alone is known |
-//! | `URL as USER, client ID or NAME` | by earlier versions: the user is no part of the tenant |
+//! | `URL as USER, client ID (NAME)` | where a CA has clients: the user is no part of the tenant |
+//! | `URL as USER, client NAME` | as long as the name alone is known, and by earlier versions |
 //! | `URL as USER` | where the user is whom certificates are for |
 
 use std::fmt;
@@ -23,8 +22,8 @@ pub struct Tenant {
 /// Whom certificates are for.
 #[derive(Clone, Debug, Eq, PartialEq)]
 enum Who {
-    /// A customer at the CA.
-    Client(Client),
+    /// A customer at the CA, and who asks for it.
+    Client(Client, Option<String>),
     /// The user whose credentials are sent, if any.
     User(Option<String>),
 }
@@ -86,10 +85,10 @@ impl Client {
 }
 
 impl Tenant {
-    /// A customer of the CA at `site`.
+    /// A customer of the CA at `site`, and the user who asks for it.
     #[must_use]
-    pub fn client(site: &str, client: Client) -> Self {
-        Self { site: site.to_owned(), who: Who::Client(client) }
+    pub fn client(site: &str, client: Client, user: Option<&str>) -> Self {
+        Self { site: site.to_owned(), who: Who::Client(client, user.map(str::to_owned)) }
     }
 
     /// The user of the CA at `site`, who is whom certificates are for.
@@ -107,7 +106,9 @@ impl Tenant {
             None => (line, ""),
         };
         match rest.rsplit_once(CLIENT) {
-            Some((_, client)) => Self::client(site, Client::parse(client)),
+            Some((user, client)) => {
+                Self::client(site, Client::parse(client), user.strip_prefix(" as "))
+            }
             None => Self::user(site, rest.strip_prefix(" as ")),
         }
     }
@@ -115,19 +116,18 @@ impl Tenant {
     /// The same, with what the CA says of its client.
     #[must_use]
     pub fn with_client(self, told: Option<&Client>) -> Self {
-        match (self.who, told) {
-            (Who::Client(client), Some(told)) => {
-                Self { site: self.site, who: Who::Client(client.with(told)) }
-            }
-            (who, _) => Self { site: self.site, who },
-        }
+        let who = match (self.who, told) {
+            (Who::Client(client, user), Some(told)) => Who::Client(client.with(told), user),
+            (who, _) => who,
+        };
+        Self { site: self.site, who }
     }
 
     /// The same, with what `line` says of the same client at the same address.
     #[must_use]
     pub fn with_client_of(self, line: &str) -> Self {
         match Self::parse(line) {
-            Self { site, who: Who::Client(known) } if same_site(&site, &self.site) => {
+            Self { site, who: Who::Client(known, _) } if same_site(&site, &self.site) => {
                 self.with_client(Some(&known))
             }
             _ => self,
@@ -139,7 +139,7 @@ impl Tenant {
     pub fn relation(&self, other: &Self) -> Relation {
         let is_same_site = same_site(&self.site, &other.site);
         match (&self.who, &other.who) {
-            (Who::Client(one), Who::Client(two)) => match one.relation(two) {
+            (Who::Client(one, _), Who::Client(two, _)) => match one.relation(two) {
                 Relation::Same if is_same_site => Relation::Same,
                 Relation::Same if one.id.is_some() && two.id.is_some() => Relation::Moved,
                 // Two customers of different CAs may have one name.
@@ -154,8 +154,21 @@ impl Tenant {
                 }
             }
             (Who::User(_), Who::User(_)) => Relation::Other,
-            (Who::Client(_), Who::User(_)) | (Who::User(_), Who::Client(_)) => Relation::Other,
+            (Who::Client(..), Who::User(_)) | (Who::User(_), Who::Client(..)) => Relation::Other,
         }
+    }
+
+    /// The user who asks, if any.
+    fn login(&self) -> Option<&str> {
+        match &self.who {
+            Who::Client(_, user) | Who::User(user) => user.as_deref(),
+        }
+    }
+
+    /// Who asks, at which address, whatever the words: what a CA asks to be left alone by.
+    #[must_use]
+    pub fn caller(&self) -> String {
+        format!("{} {}", plain(&self.site), self.login().unwrap_or_default())
     }
 
     /// Whether the user is whom certificates are for.
@@ -180,6 +193,13 @@ pub fn is_same(one: &str, other: &str) -> bool {
     relation(one, other) == Relation::Same
 }
 
+/// Whether two lines name one tenant and one user: what one user sees at a CA, another may not.
+#[must_use]
+pub fn is_same_login(one: &str, other: &str) -> bool {
+    let (one, other) = (Tenant::parse(one), Tenant::parse(other));
+    one.relation(&other) == Relation::Same && one.login() == other.login()
+}
+
 impl fmt::Display for Client {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match (&self.id, &self.name) {
@@ -193,10 +213,12 @@ impl fmt::Display for Client {
 impl fmt::Display for Tenant {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.site)?;
+        if let Some(user) = self.login() {
+            write!(f, " as {user}")?;
+        }
         match &self.who {
-            Who::Client(client) => write!(f, ", client {client}"),
-            Who::User(Some(user)) => write!(f, " as {user}"),
-            Who::User(None) => Ok(()),
+            Who::Client(client, _) => write!(f, ", client {client}"),
+            Who::User(_) => Ok(()),
         }
     }
 }
@@ -214,11 +236,12 @@ fn is_id(text: &str) -> bool {
 /// The same address: case of scheme and host, the default port and a slash at the end are none of
 /// its meaning (RFC 3986, section 6.2).
 fn same_site(one: &str, other: &str) -> bool {
-    let plain = |text: &str| {
-        let address = url::Url::parse(text).map_or_else(|_| text.to_owned(), String::from);
-        address.trim_end_matches('/').to_owned()
-    };
     one == other || plain(one) == plain(other)
+}
+
+fn plain(site: &str) -> String {
+    let address = url::Url::parse(site).map_or_else(|_| site.to_owned(), String::from);
+    address.trim_end_matches('/').to_owned()
 }
 
 #[cfg(test)]
@@ -236,10 +259,13 @@ mod tests {
     #[test]
     fn who_is_the_same() {
         use Relation::{Moved, Other, Same, Unknown};
-        let by_id = |site: &str, id: &str| Tenant::client(site, client(Some(id), None)).to_string();
-        let named =
-            |site: &str, name: &str| Tenant::client(site, client(None, Some(name))).to_string();
-        let whole = |name: &str| Tenant::client(SITE, client(Some(ID), Some(name))).to_string();
+        let by_id =
+            |site: &str, id: &str| Tenant::client(site, client(Some(id), None), None).to_string();
+        let named = |site: &str, name: &str| {
+            Tenant::client(site, client(None, Some(name)), None).to_string()
+        };
+        let whole =
+            |name: &str| Tenant::client(SITE, client(Some(ID), Some(name)), Some("c")).to_string();
         let old = |user: &str, client: &str| format!("{SITE} as {user}, client {client}");
         let user = |user| Tenant::user(SITE, user).to_string();
         let ours = by_id(SITE, ID);
@@ -288,8 +314,20 @@ mod tests {
     }
 
     #[test]
+    fn what_one_user_has_seen_another_may_not_see() {
+        let line = |user| Tenant::client(SITE, client(Some(ID), None), user).to_string();
+        assert!(is_same_login(&line(Some("a")), &line(Some("a"))));
+        assert!(!is_same_login(&line(Some("a")), &line(Some("b"))));
+        assert!(is_same(&line(Some("a")), &line(Some("b"))), "and it is the same tenant");
+        let caller = |line: &str| Tenant::parse(line).caller();
+        let spelt = Tenant::client("HTTPS://RA.example:443/ra/", Client::default(), Some("a"));
+        assert_eq!(caller(&line(Some("a"))), spelt.caller());
+        assert_ne!(caller(&line(Some("a"))), caller(&line(Some("b"))));
+    }
+
+    #[test]
     fn an_id_is_learned_and_never_exchanged() {
-        let at_site = |id, name| Tenant::client(SITE, client(id, name));
+        let at_site = |id, name| Tenant::client(SITE, client(id, name), None);
         let named = at_site(None, Some("Shop AG"));
         let whole = at_site(Some(ID), Some("Shop AG"));
         let told = client(Some(ID), Some("Shop AG"));
@@ -299,7 +337,7 @@ mod tests {
         let other = client(Some(OTHER_ID), Some("Shop AG"));
         assert_eq!(at_site(Some(ID), None).with_client(Some(&other)), at_site(Some(ID), None));
         assert_eq!(named.clone().with_client_of(&whole.to_string()), whole);
-        let elsewhere = Tenant::client("https://ra2.example/", told).to_string();
+        let elsewhere = Tenant::client("https://ra2.example/", told, None).to_string();
         assert_eq!(named.clone().with_client_of(&elsewhere), named, "that of another CA");
         let user = Tenant::user(SITE, Some("jdoe"));
         assert_eq!(user.clone().with_client_of(&whole.to_string()), user);

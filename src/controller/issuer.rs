@@ -78,6 +78,7 @@ async fn run<K: IssuerObject>(context: &Context, issuer: &K) -> Action {
         has_certificates: status.trust_verified.is_none() && has_certificates(context, &key),
         status,
         credentials_version: now.credentials_version.clone(),
+        has_other_bundles: context.accounts.has_other_bundles(&now),
         blamed: context.accounts.blamed(&now),
         next_check,
         failures: failures.unwrap_or_default(),
@@ -111,7 +112,7 @@ async fn run<K: IssuerObject>(context: &Context, issuer: &K) -> Action {
 }
 
 async fn check(context: &Context, issuer: &IssuerNow<'_>) -> Result<Checked, Error> {
-    let account = context.accounts.open(&context.cluster, issuer).await?;
+    let account = context.accounts.look(&context.cluster, issuer).await?;
     let start = tokio::time::Instant::now();
     let result = account.ca.check().await;
     if result.is_err() {

@@ -30,6 +30,8 @@ pub struct IssuerObservation {
     pub status: IssuerStatus,
     /// resourceVersion of the credentials Secret, from the watch.
     pub credentials_version: Option<String>,
+    /// A ConfigMap with trust anchors has changed since they were read.
+    pub has_other_bundles: bool,
     /// The CA refused these credentials in this process.
     pub blamed: Option<Error>,
     /// When the next check is due, as far as this process knows.
@@ -50,7 +52,7 @@ impl IssuerObservation {
     #[must_use]
     pub fn with_found_order(&self) -> Option<IssuerStatus> {
         let found = self.order_found_at.clone()?;
-        if !tenant::is_same(&found, self.status.account.as_ref()?) {
+        if !tenant::is_same_login(&found, self.status.account.as_ref()?) {
             return None;
         }
         (self.status.order_found_at.as_ref() != Some(&found))
@@ -120,7 +122,8 @@ pub fn decide(seen: &IssuerObservation) -> IssuerStep {
         // Described at once, from what the request found out.
         return IssuerStep::Rest(plus(seen.now, PARDON));
     }
-    let works = is_current && ready.is_some_and(|ready| ready.status == "True");
+    let works =
+        is_current && !seen.has_other_bundles && ready.is_some_and(|ready| ready.status == "True");
     match seen.next_check {
         // A process that has just started believes the status: a restart asks nothing of a CA.
         None if works => IssuerStep::Rest(plus(seen.now, CHECK_INTERVAL)),
@@ -266,6 +269,7 @@ mod tests {
             generation: 2,
             status: IssuerStatus { observed_generation: -1, ..IssuerStatus::default() },
             credentials_version: Some("7".to_owned()),
+            has_other_bundles: false,
             blamed: None,
             next_check: None,
             failures: 0,
@@ -331,6 +335,20 @@ mod tests {
                 "an edited one is checked at once",
                 IssuerObservation { generation: 3, next_check: Some(at(20_000)), ..working() },
                 Check,
+            ),
+            (
+                "other trust anchors are checked at once",
+                IssuerObservation {
+                    has_other_bundles: true,
+                    next_check: Some(at(20_000)),
+                    ..working()
+                },
+                Check,
+            ),
+            (
+                "refused credentials are not tried again because of them",
+                IssuerObservation { has_other_bundles: true, ..refused_now() },
+                Rest(at(13_600)),
             ),
             (
                 "new credentials are checked at once",

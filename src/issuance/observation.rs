@@ -403,7 +403,12 @@ impl Observation {
     pub fn after(mut self, outcome: Outcome) -> Self {
         match outcome {
             Outcome::TargetRead(target) => self.target = Some(target),
-            Outcome::Opened(account) => self.account = Some(account),
+            Outcome::Opened(account) => {
+                // The status may still speak of the user before.
+                self.order.proven &=
+                    self.order.found_at.is_empty() || self.order.is_proven_at(&account.name);
+                self.account = Some(account);
+            }
             Outcome::Resolved(products) => self.products = products,
             Outcome::CsrRead(csr) => self.csr = Some(csr),
             Outcome::Issued(obtained) => {

@@ -197,7 +197,9 @@ fn with_record(
         }
         return start(seen, standing, due, account, Some(record));
     }
-    if seen.is_released(&order.reference) || has_delivered(standing, record) {
+    // What was delivered and then altered is delivered again, and not bought again.
+    let is_repair = due.as_ref().is_some_and(Reissue::is_repair);
+    if seen.is_released(&order.reference) || has_delivered(standing, record) && !is_repair {
         return start(seen, standing, due, account, Some(record));
     }
     if let Some(step) = deliver_again(seen, due.as_ref(), account, record) {

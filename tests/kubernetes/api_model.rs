@@ -553,7 +553,7 @@ impl Sides {
             of(Method::DELETE, Kind::Secret, end, "/one"),
             of(Method::PUT, Kind::Secret, end, "/one"),
             of(Method::GET, Kind::Lease, "", ""),
-            of(Method::GET, Kind::ConfigMap, end, ""),
+            of(Method::DELETE, Kind::ConfigMap, end, "/one"),
             of(Method::POST, Kind::CertificateRequest, end, ""),
             of(Method::PATCH, Kind::CertificateRequest, end, "/one/status"),
             of(Method::DELETE, Kind::ClusterIssuer, "", "/one"),

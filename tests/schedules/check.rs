@@ -113,6 +113,8 @@ pub struct Ledger {
     unknowingly: BTreeSet<String>,
     /// Public keys whose certificates were of no use any more, when they were given up.
     superseded: BTreeSet<String>,
+    /// Records that somebody put back, by uid: what they note is of another time.
+    restored: BTreeSet<String>,
     /// Public keys that were ordered.
     ordered: BTreeSet<String>,
     /// Somebody is at work on a record, and not done.
@@ -175,6 +177,10 @@ impl Ledger {
     /// read the record before, nobody can help.
     pub fn tampered(&mut self, request: &str, before: &Value, after: Option<&Value>) {
         let kept = after.map(|after| self.keys_in(after)).unwrap_or_default();
+        if after.is_some_and(|after| after["metadata"]["uid"] != before["metadata"]["uid"]) {
+            self.restored
+                .extend(after.and_then(|one| one["metadata"]["uid"].as_str()).map(str::to_owned));
+        }
         let gone: BTreeSet<String> = self.keys_in(before).difference(&kept).cloned().collect();
         self.unknowingly.extend(gone.intersection(&self.ordered).cloned());
         self.destroyed.entry(request.to_owned()).or_default().extend(gone);
@@ -368,10 +374,14 @@ impl Ledger {
         for record in api.objects(Kind::Secret) {
             let noted = &record["metadata"]["annotations"];
             let Some(stored) = noted[annotation::ORDER_REFERENCE].as_str() else { continue };
-            if !matches!(
-                noted[annotation::ORDER_STATE].as_str(),
-                Some("refused" | "failed" | "rejected")
-            ) {
+            let is_restored =
+                record["metadata"]["uid"].as_str().is_some_and(|uid| self.restored.contains(uid));
+            if is_restored
+                || !matches!(
+                    noted[annotation::ORDER_STATE].as_str(),
+                    Some("refused" | "failed" | "rejected")
+                )
+            {
                 continue;
             }
             let is_it = |order: &&Record| {

@@ -201,8 +201,12 @@ fn run(row: &Row) -> (String, String) {
             (true, 0, _) if waits(&world) => {
                 patch(&world, name, json!({"metadata": {"annotations": {annotation::RENEW: "1"}}}));
                 settle(&world).await;
-                // A CA that issues to users refuses the names, and the certificate stays.
-                let is_over = !waits(&world) || row.fields.contains(&"Issuer.onlineCa");
+                // A CA that issues to users refuses the names: it was asked, and the certificate stays.
+                let is_swapped = row.fields.contains(&"Issuer.onlineCa");
+                let is_over = match is_swapped {
+                    true => issuing(&world, name) == "NotSupportedByCa",
+                    false => !waits(&world),
+                };
                 let is_ready = ready(&world, name).0;
                 if is_over && is_ready { "waits for the renewal" } else { "waits for ever" }
                     .to_owned()
@@ -238,6 +242,13 @@ fn ready(world: &World, name: &str) -> (bool, String) {
     let ready = conditions.into_iter().flatten().find(|one| one["type"] == "Ready");
     let message = ready.and_then(|ready| ready["message"].as_str()).unwrap_or("nothing");
     (ready.is_some_and(|ready| ready["status"] == "True"), message.to_owned())
+}
+
+/// What a request is said to be doing.
+fn issuing(world: &World, name: &str) -> String {
+    let state = world.lock();
+    let request = state.api.object(api::Kind::CertificateRequest, NAMESPACE, name);
+    request.and_then(|request| world::reason(request, "Issuing")).unwrap_or_default().to_owned()
 }
 
 // --- What a person does ------------------------------------------------------------------------
@@ -438,11 +449,13 @@ fn bring_a_csr(world: &World) -> bool {
         && patch(world, "a", json!({"spec": spec}))
 }
 
+/// The issuer goes by the id, and is checked after the product has its new name.
 fn rename_product(world: &World) -> bool {
     world.change_ca(|settings| {
         "Renamed".clone_into(&mut settings.clients[0].products[0].name);
     });
-    true
+    let block = json!({"product": {"name": null, "id": world::PRODUCTS[0]}});
+    patch_issuer(world, "ca", json!({"spec": {"swissSign": block}}))
 }
 
 // --- The table ---------------------------------------------------------------------------------

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use crate::api::Kind;
 use crate::check::Finding;
-use crate::plan::{Happening, Peer, Plan, Setting};
+use crate::plan::{Happening, IssuerEdit, Peer, Plan, Setting};
 use crate::world::{NAMESPACE, World, condition, name, reason};
 
 /// What came of a schedule.
@@ -238,7 +238,11 @@ fn warrants(setting: &Setting, happened: &[(String, Happening)], why: &str) -> b
             "OrderOutcomeUnknown" => {
                 let is_endless = has(|one| matches!(one, Happening::Endless { .. }));
                 // Another issuer has not seen its search find anything.
-                let is_new = has(|one| matches!(one, Happening::Issuer { .. }));
+                let is_new = has(|one| {
+                    let how = |how| matches!(how, IssuerEdit::Recreates | IssuerEdit::Widens);
+                    matches!(one, Happening::Issuer { how: one, .. } if how(*one))
+                        || matches!(one, Happening::AccountSwitched { .. })
+                });
                 searches_badly || is_forgotten || is_searched_in_vain || is_endless || is_new
             }
             // It has expired while something else was in the way.
@@ -274,7 +278,12 @@ fn warrants(setting: &Setting, happened: &[(String, Happening)], why: &str) -> b
                     })
             }
             // Which product it was for nobody knows any more, or it is found at no address.
-            "OrderAccountSwitched" => has(|one| matches!(one, Happening::Issuer { .. })),
+            "OrderAccountSwitched" => has(|one| {
+                let how = |how| {
+                    matches!(how, IssuerEdit::Moves | IssuerEdit::Recreates | IssuerEdit::Widens)
+                };
+                matches!(one, Happening::Issuer { how: one, .. } if how(*one))
+            }),
             "OrderRecordForeign" => {
                 has(|one| matches!(one, Happening::Conflict | Happening::Record { .. }))
             }

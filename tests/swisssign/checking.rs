@@ -227,7 +227,8 @@ fn the_account_is_told_in_one_line_without_secrets() {
     let bench = Bench::new();
     let spec = bench.spec();
     let basic = Basic::new("U".to_owned(), "secret".to_owned().into());
-    let line = "https://ca.example/swisssign/demo, client cli-00000000-0000-4000-8000-000000000001";
+    let line =
+        "https://ca.example/swisssign/demo as U, client cli-00000000-0000-4000-8000-000000000001";
     assert_eq!(spec.tenant(Some(&Credentials::Basic(basic))).to_string(), line);
     assert_eq!(spec.hosts(), ["ca.example"]);
     assert_eq!(spec.credentials_kind().keys(), ["username", "apiKey"]);

@@ -48,9 +48,10 @@ impl AccountSettings for Settings {
     }
 
     /// Whoever may order for a client does it for that client.
-    fn tenant(&self, _: Option<&Credentials>) -> Tenant {
+    fn tenant(&self, credentials: Option<&Credentials>) -> Tenant {
         let SwissSignClient { id, name } = self.client.clone();
-        Tenant::client(&self.url, Client { id, name })
+        let user = credentials.and_then(Credentials::name);
+        Tenant::client(&self.url, Client { id, name }, user)
     }
 
     fn has_records(&self) -> bool {

@@ -7,7 +7,7 @@ use kube::runtime::reflector::ObjectRef;
 
 use super::asked;
 use crate::api::{CertificateRequest, annotation};
-use crate::ca::{registry, tenant};
+use crate::ca::registry;
 use crate::controller::context::Context;
 use crate::controller::issuer::found::FoundIssuer;
 use crate::controller::issuer::quota::Limited;
@@ -65,9 +65,8 @@ fn order_seen(
     if let FoundIssuer::Found { key, status, .. } = issuer {
         let account = status.account.as_ref();
         let found_at = [status.order_found_at.clone(), context.accounts.proven(key)];
-        seen.proven = account.is_some_and(|account| {
-            found_at.iter().flatten().any(|found| tenant::is_same(found, account))
-        });
+        seen.found_at = found_at.into_iter().flatten().collect();
+        seen.proven = account.is_some_and(|account| seen.is_proven_at(account));
         seen.progress = previous.order.as_ref().and_then(|hint| {
             let polled = context.order_poller.progress(key, &hint.reference);
             polled.or_else(|| context.memory.undelivered.ordered(&request.uid, &hint.reference))

@@ -273,14 +273,16 @@ pub(in crate::controller) async fn resolve(
     };
     let _permit = account.permits.acquire().await;
     let wanted = seen.wanted().block();
+    let is_open = seen.order.record.is_some() || seen.previous.order.is_some();
     let mut products = seen.products.clone();
     for words in words {
         match account.ca.product(&Blocks::parse(words)).await {
             Ok(product) => products.note(words, product),
-            Err(error) if *words == wanted => {
+            Err(error) if *words == wanted && !is_open => {
                 return Outcome::Failed(refused(context, seen, issuer, error));
             }
-            // What was ordered once may be on offer no more: that is no difference.
+            // What was ordered once may be on offer no more: that is no difference. Nor is what cannot be
+            // told, as long as an order is open: it is told when that has ended.
             Err(_) => products.note(words, None),
         }
     }

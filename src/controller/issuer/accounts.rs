@@ -36,7 +36,9 @@ use crate::reason::Reason;
 /// Bundles in ConfigMaps and Secrets change without telling anybody: they are read again after
 /// this time. The client stays where they have not, with its token and with what it has learned of
 /// open orders.
-const LIFETIME: Duration = Duration::from_secs(400);
+const LIFETIME: Duration = Duration::from_secs(600);
+/// What was read so long ago is as good as now.
+const JUST_NOW: Duration = Duration::from_secs(10);
 /// A CA refuses a password at once; one that has not answered after this time is slow, and the others
 /// need not wait for it.
 const TRIAL: Duration = Duration::from_secs(1);
@@ -53,6 +55,8 @@ pub(in crate::controller) struct IssuerNow<'a> {
     pub(in crate::controller) namespace: String,
     /// resourceVersion of each Secret it refers to, from the watch.
     pub(in crate::controller) credentials_version: Option<String>,
+    /// resourceVersion of each ConfigMap it refers to, where the watch knows it.
+    pub(in crate::controller) bundles_version: Option<String>,
     /// The account in one line, as the status has it of this generation of the spec.
     pub(in crate::controller) account: Option<String>,
     /// The account whose search has found an order of ours, as the status has it.
@@ -156,13 +160,17 @@ struct Basis {
 
 struct Entry {
     basis: Basis,
+    /// resourceVersion of the ConfigMaps that its anchors are from.
+    bundles_version: Option<String>,
     opened_at: Instant,
     account: Arc<Account>,
 }
 
 impl Entry {
-    fn is_good_for(&self, basis: &Basis) -> bool {
-        self.basis == *basis && self.opened_at.elapsed() < LIFETIME
+    fn is_good_for(&self, issuer: &IssuerNow<'_>, oldest: Duration) -> bool {
+        self.basis == issuer.basis()
+            && self.bundles_version == issuer.bundles_version
+            && self.opened_at.elapsed() < oldest
     }
 }
 
@@ -237,17 +245,49 @@ impl Accounts {
         cluster: &Cluster,
         issuer: &IssuerNow<'_>,
     ) -> Result<Arc<Account>, Error> {
+        self.open_within(cluster, issuer, LIFETIME).await
+    }
+
+    /// Whether a watched ConfigMap has changed since the account was opened.
+    pub(in crate::controller) fn has_other_bundles(&self, issuer: &IssuerNow<'_>) -> bool {
+        let slot = lock(&self.slots).get(&issuer.key).cloned();
+        // While it is being opened it takes what there is.
+        let slot = slot.as_ref().and_then(|slot| slot.try_lock().ok());
+        let entry = slot.as_ref().and_then(|slot| slot.as_ref());
+        entry.is_some_and(|entry| entry.bundles_version != issuer.bundles_version)
+    }
+
+    /// The same, with bundles and credentials as they are now.
+    pub(in crate::controller) async fn look(
+        &self,
+        cluster: &Cluster,
+        issuer: &IssuerNow<'_>,
+    ) -> Result<Arc<Account>, Error> {
+        self.open_within(cluster, issuer, JUST_NOW).await
+    }
+
+    async fn open_within(
+        &self,
+        cluster: &Cluster,
+        issuer: &IssuerNow<'_>,
+        oldest: Duration,
+    ) -> Result<Arc<Account>, Error> {
         let slot = Arc::clone(lock(&self.slots).entry(issuer.key.clone()).or_default());
         let mut slot = slot.lock().await;
         let basis = issuer.basis();
-        let open = slot.as_ref().filter(|entry| entry.is_good_for(&basis));
+        let open = slot.as_ref().filter(|entry| entry.is_good_for(issuer, oldest));
         if let Some(entry) = open {
             return Ok(Arc::clone(&entry.account));
         }
         let before = slot.as_ref().filter(|entry| entry.basis == basis);
         let before = before.map(|entry| Arc::clone(&entry.account));
         let account = Arc::new(self.connect(cluster, issuer, before.as_deref()).await?);
-        *slot = Some(Entry { basis, opened_at: Instant::now(), account: Arc::clone(&account) });
+        *slot = Some(Entry {
+            basis,
+            bundles_version: issuer.bundles_version.clone(),
+            opened_at: Instant::now(),
+            account: Arc::clone(&account),
+        });
         Ok(account)
     }
 
@@ -304,7 +344,7 @@ impl Accounts {
             Relation::Moved => [self.proven(&issuer.key), issuer.order_found_at.clone()]
                 .iter()
                 .flatten()
-                .any(|found| account.is(found)),
+                .any(|found| tenant::is_same_login(found, &account.name())),
             Relation::Other | Relation::Unknown => false,
         }
     }
@@ -412,7 +452,7 @@ impl Accounts {
         let route = Route { roots, identity, proxy };
         let tenant = settings.tenant(credentials.as_ref());
         // As the settings tell: what a check finds out must not end a pause.
-        let pause = self.pause(&tenant.to_string());
+        let pause = self.pause(&tenant.caller());
         let tenant = match &issuer.account {
             Some(known) => tenant.with_client_of(known),
             None => tenant,
@@ -465,16 +505,17 @@ impl<'a> IssuerNow<'a> {
         let namespace = key.namespace.clone().unwrap_or_else(|| operator_namespace.to_owned());
         let secrets = registry::secrets(spec);
         let versions = secrets.iter().map(|name| credentials_version(&namespace, name));
-        let mut versions: Vec<Option<String>> = versions.collect();
+        let credentials_version = joined(versions.collect());
         let maps = spec.config_maps();
-        versions.extend(maps.iter().filter_map(|map| bundle_version(&namespace, map)).map(Some));
-        let credentials_version = joined(versions);
+        let bundles_version =
+            joined(maps.iter().map(|map| bundle_version(&namespace, map)).collect());
         Self {
             key,
             version,
             spec,
             namespace,
             credentials_version,
+            bundles_version,
             account: status.account.clone(),
             order_found_at: status.order_found_at.clone(),
         }

@@ -5,10 +5,11 @@
 //! CA has issued; otherwise it stays as it is, and nothing is ordered.
 
 use super::delivery::Delivery;
-use super::standing::TLS;
+use super::standing::{TLS, requested};
 use crate::api::annotation;
 use crate::issuance::attempt::contended;
 use crate::issuance::observation::{Account, IssuerState, Observation, Target};
+use crate::issuance::order::record::OrderState;
 use crate::issuance::step::{Rest, Step};
 use crate::pki::chain::Unfit;
 
@@ -18,8 +19,13 @@ const OF_CERT_MANAGER: &str = "cert-manager.io/certificate-name";
 impl Observation {
     /// Somebody gives this Secret to the request.
     pub(super) fn is_offered(&self, target: &Target) -> bool {
-        target.metadata.annotations.get(annotation::ADOPT) == Some(&self.request.name)
+        let annotations = &target.metadata.annotations;
+        let is_ours_already = annotations.get(annotation::REQUEST) == Some(&self.request.name);
+        annotations.get(annotation::ADOPT) == Some(&self.request.name)
             && target.kind == TLS
+            // Who has had a certificate of its own gets that back, and not an older one.
+            && !is_ours_already
+            && self.previous.certificate.is_none()
     }
 }
 
@@ -42,6 +48,9 @@ pub(in crate::issuance) fn step(seen: &Observation) -> Step {
     };
     if let Some(trouble) = contended(seen) {
         return Step::Rest(Rest::Failed(trouble));
+    }
+    if seen.order.record.is_none() && account.capabilities.has_records() {
+        return Step::ReadRecord;
     }
     if let Some(why) = hindrance(seen, target) {
         return refused(&why);
@@ -72,8 +81,14 @@ fn hindrance(seen: &Observation, target: &Target) -> Option<String> {
             "cert-manager writes it for its Certificate {name}: delete that, and then: kubectl annotate secret -n {namespace} {secret} {OF_CERT_MANAGER}-"
         ));
     }
-    if let Some(order) = &seen.previous.order {
-        return Some(format!("order {} is under way for the request", order.reference));
+    let hinted = seen.previous.order.as_ref().map(|order| &order.reference);
+    let stored = seen.record().filter(|record| record.mark.state == OrderState::Open);
+    if let Some(order) = hinted.or_else(|| stored.map(|record| &record.next.order.reference)) {
+        return Some(format!("order {order} is under way for the request"));
+    }
+    let noted = requested(&target.metadata);
+    if noted.is_some_and(|noted| seen.asks_for_another(&noted)) {
+        return Some("it was obtained for something else than the request asks for".to_owned());
     }
     seen.request
         .csr

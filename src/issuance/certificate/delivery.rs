@@ -158,7 +158,7 @@ impl Observation {
         let since = now.since.as_ref().map(|since| since.0);
         let from = match self.noted_anchors() {
             Some(noted) if *noted == now.sha256 => return None,
-            Some(_) => since.unwrap_or(self.now),
+            Some(_) => since.unwrap_or(Timestamp::UNIX_EPOCH),
             None => since?,
         };
         let spread = SignedDuration::from_secs(jitter(&self.request.uid, SPREAD));

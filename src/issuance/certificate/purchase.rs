@@ -35,7 +35,7 @@ impl Products {
         self.0.insert(words.to_string(), product);
     }
 
-    pub(super) fn has(&self, words: &Value) -> bool {
+    pub(in crate::issuance) fn has(&self, words: &Value) -> bool {
         self.0.contains_key(&words.to_string())
     }
 

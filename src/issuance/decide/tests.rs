@@ -14,7 +14,7 @@ use crate::issuance::fixtures::{
     fresh, issued, kept, key, larger_key, names, now, obtained, opened, pki, previous, purchase,
     rest, with, written,
 };
-use crate::issuance::observation::{Outcome, Read, Template};
+use crate::issuance::observation::{Outcome, Read, Target, Template};
 use crate::issuance::step::KeyPlan;
 use crate::pki::names::{Attribute, AttributeType, Usage};
 use crate::pki::{Certificate, KeyKind, Names};
@@ -1137,6 +1137,24 @@ fn what_is_delivered_is_kept_in_order() {
             "Kept",
         ),
         (
+            "anchors that have moved on, and those of before are in ca.crt no more: nobody wrote since",
+            with(altered_and_opened(|target| target.anchors.clear()), |seen| {
+                let known = seen.previous.certificate.as_mut().expect("one");
+                known.secret_resource_version = "101".to_owned();
+                seen.account.as_mut().expect("one").anchors = vec![pki().stranger.certificate()];
+                seen.served = Some(vec![]);
+            }),
+            "Kept",
+        ),
+        (
+            "and where somebody has",
+            with(altered_and_opened(|target| target.anchors.clear()), |seen| {
+                seen.account.as_mut().expect("one").anchors = vec![pki().stranger.certificate()];
+                seen.served = Some(vec![]);
+            }),
+            "Submit a new ECDSA P-256 key",
+        ),
+        (
             "served roots are needed to judge where they are added",
             with(altered_and_opened(|_| ()), |seen| {
                 seen.account.as_mut().expect("one").add_served_roots = true;
@@ -1528,4 +1546,61 @@ fn a_certificate_for_a_csr_is_kept_until_the_csr_is_for_another_key() {
             r#"Suspended(InputsDiffer("csrSecretRef"))"#,
         ),
     ]);
+}
+
+#[test]
+fn a_pair_is_taken_over_once_and_only_by_who_has_had_none() {
+    let offered = |change: fn(&mut Observation, &mut Target)| {
+        with(opened(), |seen| {
+            seen.previous.certificate = None;
+            let mut target = delivered_target();
+            target.metadata.annotations.clear();
+            let offer = (annotation::ADOPT.to_owned(), seen.request.name.clone());
+            target.metadata.annotations.extend([offer]);
+            change(seen, &mut target);
+            seen.target = Some(Read::Present(target));
+        })
+    };
+    let cases = [
+        ("it fits", offered(|_, _| ()), "Deliver"),
+        ("the account is not open", offered(|seen, _| seen.account = None), "OpenAccount"),
+        (
+            "the request has had a certificate: it does not give way to an older one",
+            offered(|seen, _| seen.previous.certificate = kept().previous.certificate),
+            "SecretNotOurs",
+        ),
+        (
+            "it is the request's already: what somebody put back is no offer",
+            offered(|seen, target| {
+                let marker = (annotation::REQUEST.to_owned(), seen.request.name.clone());
+                target.metadata.annotations.extend([marker]);
+            }),
+            "Submit",
+        ),
+        (
+            "it was obtained for other names",
+            offered(|seen, target| {
+                let mut noted = seen.wanted();
+                noted = noted.with(Requested::USAGES, Some("other"));
+                let noted = (annotation::REQUESTED.to_owned(), noted.to_annotation());
+                target.metadata.annotations.extend([noted]);
+            }),
+            "NotAdopted",
+        ),
+        (
+            "cert-manager owns it",
+            offered(|_, target| target.owners.push("Certificate.cert-manager.io web".to_owned())),
+            "NotAdopted",
+        ),
+        ("it is immutable", offered(|_, target| target.immutable = true), "NotAdopted"),
+        (
+            "for other names",
+            offered(|seen, _| seen.request.names.dns_names.push("more.example.org".to_owned())),
+            "NotAdopted",
+        ),
+    ];
+    for (name, seen, expected) in cases {
+        let step = step(&seen);
+        assert!(step.starts_with(expected), "{name}: {step}");
+    }
 }

@@ -47,7 +47,8 @@ impl Edit {
             let is_issuer = before.differs(&now, Requested::ISSUER);
             let field = Reissue::InputsDiffer(Requested::PRODUCT);
             let what = if is_issuer { Reissue::IssuerChanged } else { field };
-            (certificate.outdated && before.names_otherwise(&now)).then_some(what)
+            let is_asked = seen.products.has(&now.block());
+            (certificate.outdated && !is_asked && before.names_otherwise(&now)).then_some(what)
         };
         let reissue = edited(seen, &before).or_else(known)?;
         Some(Self { reissue, before, now })

@@ -3,6 +3,7 @@
 use jiff::{SignedDuration, Timestamp};
 
 use super::record::{Record, RecordRead};
+use crate::ca::tenant;
 use crate::ca::{Found, KeyEvidence, Lookup, OrderKind, Phase, Progress};
 use crate::issuance::certificate::key::Key;
 use crate::issuance::certificate::purchase::Purchase;
@@ -16,6 +17,8 @@ pub struct OrderSeen {
     pub incarnation: String,
     /// A search of this account has found an order of ours before.
     pub proven: bool,
+    /// The accounts whose searches have found orders of ours, each in one line.
+    pub found_at: Vec<String>,
     /// The claim that this process won and has not used.
     pub claim: Option<UnusedClaim>,
     /// Since when the order is looked for, where its answer was lost.
@@ -159,6 +162,12 @@ impl Sought {
 }
 
 impl OrderSeen {
+    /// Whether a search has found an order of ours with this account, by this user of it.
+    #[must_use]
+    pub fn is_proven_at(&self, account: &str) -> bool {
+        self.found_at.iter().any(|found| tenant::is_same_login(found, account))
+    }
+
     /// The status that says who submits was written in this run.
     #[must_use]
     pub fn is_announced(&self) -> bool {
@@ -254,6 +263,7 @@ impl OrderSeen {
             incarnation: self.incarnation,
             sought: self.sought,
             proven: self.proven,
+            found_at: self.found_at,
             conflicts: self.conflicts,
             ..Self::default()
         }

@@ -704,6 +704,41 @@ fn directory_names_are_held_to_what_a_ca_may_issue_for_and_rustls_is_said_to_ref
     }
 }
 
+/// Names that cannot be compared hide no other from the constraints of a CA further up.
+#[test]
+fn what_cannot_be_compared_with_constraints_is_not_allowed() {
+    use rcgen::{GeneralSubtree, NameConstraints};
+    let constrained = |name: &str, permitted: GeneralSubtree| {
+        let mut params = ca_params(name);
+        params.name_constraints = Some(NameConstraints {
+            permitted_subtrees: vec![permitted],
+            excluded_subtrees: vec![],
+        });
+        params
+    };
+    let mut organisation = DistinguishedName::new();
+    organisation.push(DnType::OrganizationName, "Shop");
+    for (names, is_allowed) in [
+        (vec!["a.example.org"], true),
+        (vec!["a.example.org", "bank.example"], false),
+        (vec!["a b.example.org", "bank.example"], false),
+    ] {
+        let mut pki = Pki::new();
+        let upper = constrained("Upper", GeneralSubtree::DnsName("example.org".to_owned()));
+        let upper = pki.root.below(upper);
+        let lower = constrained("Lower", GeneralSubtree::DirectoryName(organisation.clone()));
+        let lower = upper.below(lower);
+        let mut asked = params("leaf");
+        asked.distinguished_name = organisation.clone();
+        asked.subject_alt_names =
+            names.iter().map(|name| SanType::DnsName((*name).try_into().unwrap())).collect();
+        pki.leaf = lower.sign(&asked, &pki.key);
+        let chain = [pki.leaf.clone(), lower.certificate(), upper.certificate()];
+        let verified = pki.verify(&chain);
+        assert_eq!(verified.is_ok(), is_allowed, "{names:?}: {:?}", verified.err());
+    }
+}
+
 #[test]
 fn email_addresses_and_uris_are_held_to_constraints_too() {
     // NameConstraints with one permitted subtree of a kind that is a text.
@@ -739,6 +774,7 @@ fn email_addresses_and_uris_are_held_to_constraints_too() {
         (6, "192.0.2.1", uri("https://192.0.2.1/"), Some("the URI https://192.0.2.1/")),
         // Constraints on names that are not there bind nothing.
         (6, "example.org", mail("shop@example.net"), None),
+        (1, "", mail("shop@example.net"), None),
     ];
     for (kind, constraint, name, refusal) in rows {
         let mut constrained = ca_params("Constrained");
