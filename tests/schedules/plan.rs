@@ -47,6 +47,8 @@ pub enum Happening {
     ClockJump { seconds: i64 },
     /// A person edits the names of a request.
     Edit { request: usize },
+    /// A person has a request name another product, or for so long one that does not exist.
+    Product { request: usize, exists: bool, seconds: u64 },
     /// A person asks for a renewal.
     Renew { request: usize },
     /// A request is deleted and created again.
@@ -137,6 +139,7 @@ impl Happening {
             | Self::Endless { seconds }
             | Self::Issuer { seconds, .. }
             | Self::NameDropped { seconds }
+            | Self::Product { seconds, .. }
             | Self::SearchLag { seconds }
             | Self::Stale { seconds }
             | Self::Suspended { seconds, .. } => seconds,
@@ -181,6 +184,12 @@ impl fmt::Display for Happening {
             Self::Compacted => write!(f, "watches end, versions are compacted"),
             Self::ClockJump { seconds } => write!(f, "its clock jumps by {seconds} s"),
             Self::Edit { request } => write!(f, "request {request} is edited"),
+            Self::Product { request, exists: true, .. } => {
+                write!(f, "request {request} names another product")
+            }
+            Self::Product { request, exists: false, seconds } => {
+                write!(f, "request {request} names no product there is for {seconds} s")
+            }
             Self::Renew { request } => write!(f, "request {request} is to be renewed"),
             Self::Recreate { request } => write!(f, "request {request} is deleted and created"),
             Self::TargetDeleted { request } => write!(f, "target {request} is deleted"),
@@ -397,7 +406,7 @@ const TO_CALLS: [(&str, Draw); 10] = [
 ];
 
 /// What can happen at any time, and leaves the call alone.
-const BESIDE: [(&str, Draw); 28] = [
+const BESIDE: [(&str, Draw); 29] = [
     ("terminate", |_, _, _| Happening::Terminate),
     ("cut off", |d, n, _| Happening::CutOff { seconds: d.one_of(&[5, 20, 70], n) }),
     ("rights lost", |d, n, _| Happening::RightsLost { seconds: d.one_of(&[5, 30, 120], n) }),
@@ -405,6 +414,11 @@ const BESIDE: [(&str, Draw); 28] = [
     ("compacted", |_, _, _| Happening::Compacted),
     ("clock", |d, n, _| Happening::ClockJump { seconds: d.one_of(&[-600, -60, 60, 600], n) }),
     ("edit", |d, n, s| Happening::Edit { request: request(d, n, s) }),
+    ("product", |d, n, s| Happening::Product {
+        request: request(d, n, s),
+        exists: half(d, n),
+        seconds: d.one_of(&[10, 60], &format!("{n} seconds")),
+    }),
     ("renew", |d, n, s| Happening::Renew { request: request(d, n, s) }),
     ("recreate", |d, n, s| Happening::Recreate { request: request(d, n, s) }),
     ("target deleted", |d, n, s| Happening::TargetDeleted { request: request(d, n, s) }),

@@ -699,6 +699,28 @@ impl World {
                 self.put_credentials(1);
                 self.later(time, |world| world.put_credentials(0));
             }
+            Happening::Product { request, exists, seconds: time } => {
+                let name = name(request);
+                let path = format!("{}/{name}", resources("certificaterequests"));
+                let product = |named: Value| json!({"spec": {"swissSign": {"product": named}}});
+                if exists {
+                    // Each other time the one that the issuer names.
+                    let number = self.lock().happened.len() % 2;
+                    let named = product(json!({"name": null, "id": PRODUCTS[number]}));
+                    if self.person(http::Method::PATCH, &path, &named).status < 300 {
+                        self.lock().ledger.wished(&name);
+                    }
+                } else {
+                    let named = product(json!({"id": null, "name": "None"}));
+                    if self.person(http::Method::PATCH, &path, &named).status < 300 {
+                        self.later(time, move |world| {
+                            let none = json!({"spec": {"swissSign": null}});
+                            world.person(http::Method::PATCH, &path, &none);
+                            world.lock().ledger.wished(&name);
+                        });
+                    }
+                }
+            }
             Happening::Issuer { how, seconds } => self.edit_issuer(how, seconds),
             Happening::SearchLag { seconds: time } => {
                 let time = time.max(self.plan.setting.lag);
