@@ -253,7 +253,9 @@ impl Ledger {
         self.look_at_anothers(api);
         self.look_at_words(api, orders);
         self.look_at_ready(api);
-        self.look_at_records(api, orders);
+        if !self.is_tampering {
+            self.look_at_records(api, orders);
+        }
         self.look_at_products(api, orders);
         self.look_at_targets(api, orders, now);
         if !self.is_tampering {

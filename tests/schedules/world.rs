@@ -114,6 +114,8 @@ pub struct State {
     /// For how long searches were blind, weighed as a lag.
     blinded: u64,
     edits: u64,
+    /// The product that each request names, where it names one.
+    products: BTreeMap<usize, Value>,
     /// The names before the last edit.
     names_before: BTreeMap<usize, String>,
     first_targets: BTreeMap<usize, Value>,
@@ -189,6 +191,7 @@ impl World {
             has_forgotten_unknown: false,
             blinded: 0,
             edits: 0,
+            products: BTreeMap::new(),
             names_before: BTreeMap::new(),
             first_targets: BTreeMap::new(),
             first_records: BTreeMap::new(),
@@ -398,7 +401,8 @@ impl World {
         let mut state = self.lock();
         let dns_name = state.ledger.wanted(&name, number);
         state.ledger.suspended(&name, None);
-        let object = json!({
+        let product = state.products.get(&number).cloned();
+        let mut object = json!({
             "apiVersion": "chancery.dev/v1alpha1", "kind": "CertificateRequest",
             "metadata": {"name": name, "namespace": NAMESPACE},
             "spec": {
@@ -408,6 +412,9 @@ impl World {
                 "privateKey": {"algorithm": "ECDSA"},
             },
         });
+        if let Some(product) = product {
+            object["spec"]["swissSign"] = json!({"product": product});
+        }
         let path = resources("certificaterequests");
         let answer = self
             .carried_out(&mut state, &request(http::Method::POST, &path, &object, User::Person));
@@ -708,15 +715,20 @@ impl World {
                     let number = self.lock().happened.len() % 2;
                     let named = product(json!({"name": null, "id": PRODUCTS[number]}));
                     if self.person(http::Method::PATCH, &path, &named).status < 300 {
-                        self.lock().ledger.wished(&name);
+                        let mut state = self.lock();
+                        state.ledger.wished(&name);
+                        state.products.insert(request, json!({"id": PRODUCTS[number]}));
                     }
                 } else {
                     let named = product(json!({"id": null, "name": "None"}));
                     if self.person(http::Method::PATCH, &path, &named).status < 300 {
+                        self.lock().products.insert(request, json!({"name": "None"}));
                         self.later(time, move |world| {
                             let none = json!({"spec": {"swissSign": null}});
                             world.person(http::Method::PATCH, &path, &none);
-                            world.lock().ledger.wished(&name);
+                            let mut state = world.lock();
+                            state.ledger.wished(&name);
+                            state.products.remove(&request);
                         });
                     }
                 }

@@ -2,12 +2,18 @@
 
 use super::facts::has_delivered;
 use super::record::{NewOrder, OrderDraft, Record, RecordRead, Slot, StoredOrder};
+use crate::api::annotation;
 use crate::issuance::attempt::{examined, pause};
 use crate::issuance::certificate::reissue::Reissue;
 use crate::issuance::certificate::standing::Standing;
 use crate::issuance::observation::{Account, Observation};
 use crate::issuance::quota::made;
 use crate::issuance::step::{Rest, Step};
+use crate::issuance::trouble::Trouble;
+use crate::outside::Disposition;
+use crate::pki::Names;
+use crate::pki::chain::Unfit;
+use crate::reason::Reason;
 
 /// What would submit now, unless it has to wait.
 pub(super) fn again(seen: &Observation, due: Option<Reissue>, step: Step) -> Step {
@@ -38,6 +44,9 @@ pub(super) fn start(
         return Step::Rest(Rest::Kept);
     }
     let Some(prepared) = &seen.order.prepared else {
+        if let Some(trouble) = is_not_to_be_trusted(seen, &due, account) {
+            return Step::Rest(Rest::Failed(trouble));
+        }
         let plan = match examined(seen, standing, account) {
             Ok(plan) => plan,
             Err(step) => return again(seen, Some(due), step),
@@ -73,6 +82,26 @@ pub(super) fn start(
         displaced: displaced.and_then(|record| worth_keeping(standing, record)),
         made: made::noted(displaced.map_or(&[], |record| &record.mark.made), seen.now),
     }))
+}
+
+/// A renewal is not paid for where the chain of the certificate that is there, from the same CA, ends
+/// at no anchor of now: the next one would not be delivered either. Whoever knows better asks for it.
+fn is_not_to_be_trusted(seen: &Observation, due: &Reissue, account: &Account) -> Option<Trouble> {
+    if *due != Reissue::NearingExpiry || !account.capabilities.billable {
+        return None;
+    }
+    let target = seen.live_target()?;
+    let key = seen.key_in(target)?;
+    let unfit = seen.verified(&target.chain, key.spki_der(), &Names::default(), account).err()?;
+    matches!(unfit, Unfit::NoPath { .. }).then(|| Trouble {
+        disposition: Disposition::BlameIssuer,
+        reason: Reason::ChainNotTrusted,
+        message: format!(
+            "nothing is ordered: {unfit}, and that is the chain of the certificate that was delivered before; add its root to spec.trust.bundle of the issuer, or, if the CA has another root by now, set a new value of {} on the request",
+            annotation::RENEW
+        ),
+        counts: true,
+    })
 }
 
 /// Of the two orders in a record, the one whose certificate was delivered last.

@@ -864,6 +864,34 @@ fn a_record_that_is_not_as_it_was_holds_the_order() {
 }
 
 #[test]
+fn a_renewal_is_not_paid_for_that_could_not_be_delivered() {
+    let renewal = |change: fn(&mut Observation)| {
+        with(kept(), |seen| {
+            seen.target = Some(Read::Present(delivered_target()));
+            seen.account = Some(paid());
+            seen.order.record = Some(RecordRead::Absent);
+            seen.now = seen.previous.certificate.as_ref().expect("one").not_after.0 - days(1);
+            change(seen);
+        })
+    };
+    let another_root = |seen: &mut Observation| {
+        seen.account.as_mut().expect("one").anchors = vec![pki().stranger.certificate()];
+    };
+    check([
+        ("its root is trusted", renewal(|_| ()), "Prepare"),
+        ("it is not", renewal(another_root), "Failed(ChainNotTrusted)"),
+        (
+            "and somebody asks for it all the same",
+            with(renewal(another_root), |seen| {
+                seen.now = now();
+                new_nonce(seen);
+            }),
+            "Prepare",
+        ),
+    ]);
+}
+
+#[test]
 fn an_order_is_followed_at_another_address_once_that_has_shown_one_of_ours() {
     let moved = |seen: &mut Observation| {
         seen.account.as_mut().expect("an account").name =
