@@ -26,13 +26,14 @@ use kube::Client;
 use kube::runtime::Controller;
 use kube::runtime::controller::Action;
 use kube::runtime::reflector::{ObjectRef, Store};
+use serde_json::json;
 use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 
 use self::cluster::Cluster;
 use self::cluster::events::{Events, Publisher};
 use self::cluster::stores::{Guarded, Stores};
-use self::cluster::watches::{self, Gone, Watches};
+use self::cluster::watches::{self, Gone, GoneOrder, Watches};
 use self::context::{Context, Never};
 use self::issuer::accounts::Accounts;
 use self::issuer::checks::Checks;
@@ -46,7 +47,7 @@ pub use self::process::keys::{Generator, KeySource};
 use self::process::leadership::Leadership;
 use self::process::lease::{Candidate, Election};
 pub use self::process::{Process, Within};
-use crate::api::{CertificateRequest, ClusterIssuer, Issuer};
+use crate::api::{CertificateRequest, ClusterIssuer, Issuer, annotation};
 use crate::clock::Clock;
 use crate::metrics::Metrics;
 use crate::outside::transport::Connector;
@@ -135,20 +136,21 @@ fn assemble(operator: Operator) -> Parts {
     let quotas = Arc::<Quotas>::default();
     let process = operator.process;
     let (events, publisher) = Events::start(operator.client.clone(), &process);
-    let Watches { stores, wakers, requests, issuers, cluster_issuers, tasks } = watches::start(
-        &operator.client,
-        &operator.namespace,
-        (&process, &operator.incarnation),
-        forget(&accounts, &memory, &checks, &quotas),
-    );
     let (leadership, election) = Candidate {
         client: operator.client.clone(),
         namespace: operator.namespace.clone(),
-        incarnation: operator.incarnation,
+        incarnation: operator.incarnation.clone(),
         duration: operator.lease_duration,
         clock: operator.clock.clone(),
     }
     .stand();
+    let cluster = Cluster::new(operator.client.clone(), leadership.clone());
+    let Watches { stores, wakers, requests, issuers, cluster_issuers, tasks } = watches::start(
+        &operator.client,
+        &operator.namespace,
+        (&process, &operator.incarnation),
+        forget(&accounts, &memory, (&checks, &quotas), (cluster, &process)),
+    );
     observe(&operator.metrics, &stores, &operator.clock, &leadership);
     let context = Arc::new(Context {
         cluster: Cluster::new(operator.client, leadership.clone()),
@@ -171,15 +173,16 @@ fn assemble(operator: Operator) -> Parts {
     Parts { context, requests, issuers, cluster_issuers, watches: tasks, publisher, election }
 }
 
-/// Forgets what is remembered of objects that are gone.
+/// Forgets what is remembered of objects that are gone, and keeps what people ask for.
 fn forget(
     accounts: &Arc<Accounts>,
     memory: &Arc<Memory>,
-    checks: &Arc<Checks>,
-    quotas: &Arc<Quotas>,
+    (checks, quotas): (&Arc<Checks>, &Arc<Quotas>),
+    (cluster, process): (Cluster, &Process),
 ) -> impl Fn(Gone) + Clone + Send + 'static + use<> {
     let (accounts, memory) = (Arc::clone(accounts), Arc::clone(memory));
     let (checks, quotas) = (Arc::clone(checks), Arc::clone(quotas));
+    let (cluster, process) = (Arc::new(cluster), process.clone());
     move |gone: Gone| match gone {
         Gone::Issuer(key) => {
             accounts.close(&key);
@@ -187,6 +190,25 @@ fn forget(
             quotas.forget(&key);
         }
         Gone::Request(uid) => memory.forget(&uid),
+        Gone::Order(order) => {
+            let cluster = Arc::clone(&cluster);
+            tokio::spawn(process.within(async move { keep_id(&cluster, &order).await }));
+        }
+    }
+}
+
+/// Notes the id of an order on its record, for people: the CA finds the order by its name. Where that
+/// fails, or the record has moved, nothing depends on it.
+async fn keep_id(cluster: &Cluster, order: &GoneOrder) {
+    let (uid, version) = &order.version;
+    let patch = json!({
+        "metadata": {
+            "uid": uid, "resourceVersion": version,
+            "annotations": { annotation::ORDER_ID: order.id },
+        },
+    });
+    if let Err(error) = cluster.patch_secret(&order.namespace, &order.record, &patch).await {
+        tracing::info!(record = order.record, order.id = order.id, %error, "the id of the order was not kept");
     }
 }
 

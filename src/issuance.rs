@@ -57,8 +57,8 @@ pub use self::describe::{Description, Notice, Requeue, describe};
 #[cfg(feature = "mutants")]
 pub use self::mutants::decide;
 pub use self::observation::{
-    Account, CachedTarget, IssuerState, Observation, Obtained, Outcome, Read, Request, Target,
-    Template,
+    Account, CachedTarget, IssuerState, Observation, Obtained, Outcome, Read, Request, StandsFor,
+    Target, Template,
 };
 pub use self::order::following::{Following, following};
 pub use self::order::hold::Hold;

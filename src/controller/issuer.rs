@@ -25,7 +25,7 @@ use self::object::IssuerObject;
 use super::cluster::ErrorKind;
 use super::cluster::stores::Guarded;
 use super::context::{Context, Never};
-use crate::api::IssuerStatus;
+use crate::api::{IssuerStatus, Trust};
 use crate::ca::AccountReport;
 use crate::issuance::issuer::{Checked, IssuerObservation, IssuerStep, decide, describe};
 use crate::issuance::trust::{apart, trust};
@@ -126,7 +126,8 @@ async fn check(context: &Context, issuer: &IssuerNow<'_>) -> Result<Checked, Err
     let AccountReport { credentials_tried, remarks, product, roots } = result?;
     let apart = apart(&roots, &account.anchors);
     let remarks = account.remarks.iter().cloned().chain(remarks).chain(apart).collect();
-    Ok(Checked { account: account.name(), credentials_tried, remarks, product, trust })
+    let follows = issuer.spec.trust.as_ref().is_some_and(Trust::has_bundle_alone);
+    Ok(Checked { account: account.name(), credentials_tried, remarks, product, trust, follows })
 }
 
 /// Whether a request of the issuer has a certificate.

@@ -105,6 +105,8 @@ pub struct Checked {
     pub product: Option<String>,
     /// The trust anchors by [`super::trust::trust`], where they are given and not the system's.
     pub trust: Option<String>,
+    /// They are all that is trusted: `ca.crt` of what is delivered follows them.
+    pub follows: bool,
 }
 
 /// The next step.
@@ -149,7 +151,11 @@ pub fn describe(
     // The first time counts: a refusal that stands changes nothing.
     let refused_at = credentials_refused(&seen.status).unwrap_or(seen.now);
     let trust_anchors = match &result {
-        Ok(checked) => checked.trust.clone().map(|sha256| trusted(&seen.status, sha256, seen.now)),
+        Ok(checked) => checked
+            .trust
+            .clone()
+            .filter(|_| checked.follows)
+            .map(|sha256| trusted(&seen.status, sha256, seen.now)),
         Err(_) => seen.status.trust_anchors.clone(),
     };
     let (account, product, verdicts) = match result {
@@ -286,6 +292,7 @@ mod tests {
             remarks: vec![],
             product: None,
             trust: None,
+            follows: true,
         }
     }
 

@@ -30,6 +30,8 @@ pub struct Observation {
     pub request: Request,
     /// Whether the issuer takes requests.
     pub issuer: IssuerState,
+    /// What the issuer stands for, ready or not, as far as its last check has told.
+    pub stands_for: StandsFor,
     /// Another request for the same Secret that comes before this one.
     pub rival: Option<String>,
     /// What the last runs left in the status.
@@ -181,6 +183,15 @@ pub enum IssuerState {
     },
 }
 
+/// What an issuer stands for at its CA.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct StandsFor {
+    /// The account in one line.
+    pub account: Option<String>,
+    /// Id of the product that is ordered where a request names none.
+    pub product: Option<String>,
+}
+
 /// Metadata of the target from the watch.
 #[derive(Clone, Debug, Default)]
 pub struct CachedTarget {
@@ -320,6 +331,7 @@ impl Observation {
             now,
             request,
             issuer,
+            stands_for: StandsFor::default(),
             rival: None,
             previous,
             cached,

@@ -537,6 +537,8 @@ async fn a_request_made_again_finds_its_order() {
     let (id, reference) = paid.until_taken("shop").await;
     paid.test.delete("CertificateRequest", "shop").await;
     paid.test.a_moment_passes().await;
+    let noted = paid.test.secret("shop.order").await.metadata.annotations.unwrap_or_default();
+    assert_eq!(noted.get("chancery.dev/order-id"), Some(&id), "the record keeps its id for people");
     paid.order("shop", &["shop.example.ch"]).await;
     let (again, found) = paid.until_taken("shop").await;
     assert_eq!((again, found), (id.clone(), reference), "the order outlives the request");

@@ -38,8 +38,10 @@ pub(super) fn observe(
     let order = order_seen(context, &values, &previous, issuer);
     let quota =
         issuer.limited().map(|issuer| quota_seen(context, request, &previous, &issuer, now));
+    let stands_for = issuer.stands_for();
     let issuer = issuer.state(&values);
     Observation {
+        stands_for,
         rival,
         repaired: context.memory.repairs.last(request),
         order,

@@ -30,7 +30,7 @@ use crate::controller::issuer::key::IssuerKey;
 use crate::controller::issuer::object::IssuerObject;
 use crate::controller::memory::expectations::number;
 use crate::controller::process::Process;
-use crate::issuance::record::request_of;
+use crate::issuance::record::{record_name, request_of};
 use crate::issuance::renewal::jitter;
 use crate::issuance::waits_for;
 
@@ -40,6 +40,19 @@ pub(in crate::controller) enum Gone {
     Issuer(IssuerKey),
     /// A request, by uid.
     Request(String),
+    /// A request whose order the CA has: its id is in no other object.
+    Order(GoneOrder),
+}
+
+/// The order of a request that is gone, and the record that is to keep its id.
+pub(in crate::controller) struct GoneOrder {
+    pub(in crate::controller) namespace: String,
+    /// Name of the record.
+    pub(in crate::controller) record: String,
+    /// uid and resourceVersion of the record.
+    pub(in crate::controller) version: (String, String),
+    /// Id of the order at the CA.
+    pub(in crate::controller) id: String,
 }
 
 /// Everything that [`start`] starts.
@@ -73,6 +86,9 @@ pub(in crate::controller) fn start(
     watching.all("requests", writers.requests, move |request, is_gone| {
         if let (true, Some(uid)) = (is_gone, request.uid()) {
             told(Gone::Request(uid));
+            if let Some(order) = to.gone_order(request) {
+                told(Gone::Order(order));
+            }
         }
         to.request(request, is_gone);
     });
@@ -322,6 +338,21 @@ impl Routes {
             });
             self.order_is_gone(gone);
         }
+    }
+
+    /// The order of a request that is gone, where its record lacks the id that the status knew.
+    fn gone_order(&self, request: &Guarded<CertificateRequest>) -> Option<GoneOrder> {
+        let request = request.0.as_ref().ok()?;
+        let order = request.status.as_ref()?.order.as_ref()?;
+        let namespace = request.namespace()?;
+        let name = record_name(&request.name_any());
+        let record = self.stores.records.get(&ObjectRef::new(&name).within(&namespace))?;
+        let noted = record.annotations();
+        let is_its = noted.get(annotation::ORDER_REFERENCE) == Some(&order.reference);
+        let id =
+            order.id.clone().filter(|_| is_its && !noted.contains_key(annotation::ORDER_ID))?;
+        let version = (record.uid()?, record.resource_version()?);
+        Some(GoneOrder { namespace, record: name, version, id })
     }
 
     /// With a request its place among the open orders of its issuer is free.

@@ -14,7 +14,7 @@ use crate::controller::issuer::accounts::IssuerNow;
 use crate::controller::issuer::key::IssuerKey;
 use crate::controller::issuer::object::IssuerObject;
 use crate::controller::issuer::quota::{Limited, limits_of};
-use crate::issuance::{IssuerState, Request};
+use crate::issuance::{IssuerState, Request, StandsFor};
 
 /// The issuer of a request, from the caches.
 pub(in crate::controller) enum FoundIssuer {
@@ -116,6 +116,16 @@ impl FoundIssuer {
                     _ => IssuerState::NotReady("it has not been checked yet".to_owned()),
                 }
             }
+        }
+    }
+
+    /// What it stands for, by its last check of this generation.
+    pub(in crate::controller) fn stands_for(&self) -> StandsFor {
+        match self {
+            Self::Found { status, generation, .. } if status.observed_generation == *generation => {
+                StandsFor { account: status.account.clone(), product: status.product.clone() }
+            }
+            Self::Found { .. } | Self::Missing | Self::Unreadable(_) => StandsFor::default(),
         }
     }
 

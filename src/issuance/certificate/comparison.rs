@@ -12,7 +12,7 @@ use super::reissue::Reissue;
 use super::requested::Requested;
 use super::standing::Standing;
 use crate::ca::tenant::{Relation, Tenant};
-use crate::issuance::observation::{IssuerState, Observation};
+use crate::issuance::observation::{IssuerState, Observation, StandsFor};
 use crate::issuance::step::Step;
 
 impl Observation {
@@ -124,13 +124,15 @@ impl Observation {
     /// shows at the next issuance.
     #[must_use]
     pub(in crate::issuance) fn waits_for_renewal(&self, stored: &Requested) -> Option<String> {
-        let IssuerState::Ready { product, .. } = &self.issuer else { return None };
+        let StandsFor { account, product } = &self.stands_for;
         let wanted = self.wanted();
         if stored.names_otherwise(&wanted) || self.bought_for_another(stored).is_some() {
             return None;
         }
-        let (before, now) = tenants(stored, &wanted)?;
-        if before.relation(&now) == Relation::Other {
+        // Whoever brings credentials of their own has an account of their own.
+        let account = account.as_deref().filter(|_| self.request.credentials.is_none())?;
+        let (before, now) = (stored.text(Requested::ACCOUNT)?, Tenant::parse(account));
+        if Tenant::parse(before).relation(&now) == Relation::Other {
             return Some(now.to_string());
         }
         let before = stored.text(Requested::PRODUCT)?;
