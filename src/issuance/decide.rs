@@ -2,7 +2,7 @@
 
 use super::attempt::{contended, examined, pause, unfit_trouble};
 use super::certificate::adoption;
-use super::certificate::delivery::New;
+use super::certificate::delivery::{Delivery, New};
 use super::certificate::key::Key;
 use super::certificate::reissue::{Reissue, reissue};
 use super::certificate::requested::Requested;
@@ -206,7 +206,20 @@ fn keep(seen: &Observation, standing: &Standing) -> Step {
         Err(Unfit::NoPath { .. }) if seen.served.is_none() => return Step::ReadServedRoots,
         // Where the anchors have moved on, the old chain still ends at those delivered with it: that
         // is no alteration.
-        Err(_) if seen.hangs_together(target, &key) => return Step::Rest(Rest::Kept),
+        Err(_) if seen.hangs_together(target, &key) => {
+            // The words alone are put right, or an edit of the issuer would later count as one of the
+            // request.
+            return match seen.as_delivered(target, &key).filter(|_| reworded && !target.immutable) {
+                Some((account, chain)) => {
+                    let delivery = seen.delivery(&account, &chain, key, None);
+                    Step::Deliver(Box::new(Delivery {
+                        anchors: target.anchors.clone(),
+                        ..delivery
+                    }))
+                }
+                None => Step::Rest(Rest::Kept),
+            };
+        }
         // Nobody has touched it since it was in order: what is trusted has changed, or the rules have.
         Err(_) if seen.is_as_it_was(target) => return Step::Rest(Rest::Kept),
         Err(_) => {
@@ -238,13 +251,16 @@ impl Observation {
 
     /// Whether the certificate still ends at the anchors that were delivered with it.
     fn hangs_together(&self, target: &Target, key: &Key) -> bool {
-        let account = self.account.as_ref();
-        let delivered =
-            account.map(|account| Account { anchors: target.anchors.clone(), ..account.clone() });
+        self.as_delivered(target, key).is_some()
+    }
+
+    /// The chain to the anchors that were delivered with it, and the account as if it trusted those.
+    fn as_delivered(&self, target: &Target, key: &Key) -> Option<(Account, VerifiedChain)> {
+        let anchors = target.anchors.clone();
+        let account = Account { anchors, is_bundle: false, ..self.account.clone()? };
         let names = &self.request.names;
-        delivered.is_some_and(|account| {
-            self.verified(&target.chain, key.spki_der(), names, &account).is_ok()
-        })
+        let chain = self.verified(&target.chain, key.spki_der(), names, &account).ok()?;
+        Some((account, chain))
     }
 
     /// Nobody has written the target since it was looked at and found in order.

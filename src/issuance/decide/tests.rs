@@ -8,7 +8,6 @@ use super::*;
 use crate::api::{AttemptInputs, RotationPolicy, annotation};
 use crate::issuance::certificate::delivery::Delivery;
 use crate::issuance::certificate::key::{BroughtCsr, CsrReference};
-use crate::issuance::describe;
 use crate::issuance::fixtures::{
     absent, account, altered, altered_and_opened, at, cached, days, delivered_target, described,
     fresh, issued, kept, key, larger_key, names, now, obtained, opened, pki, previous, purchase,
@@ -16,6 +15,7 @@ use crate::issuance::fixtures::{
 };
 use crate::issuance::observation::{Outcome, Read, Target, Template};
 use crate::issuance::step::KeyPlan;
+use crate::issuance::{Products, describe};
 use crate::pki::names::{Attribute, AttributeType, Usage};
 use crate::pki::{Certificate, KeyKind, Names};
 
@@ -1135,6 +1135,18 @@ fn what_is_delivered_is_kept_in_order() {
                 seen.served = Some(vec![]);
             }),
             "Kept",
+        ),
+        (
+            "and the issuer has another name by now: that alone is noted",
+            with(altered_and_opened(|_| ()), |seen| {
+                seen.request.issuer = "Issuer other".to_owned();
+                let mut products = Products::default();
+                products.note(&seen.wanted().block(), None);
+                seen.products = products;
+                seen.account.as_mut().expect("one").anchors = vec![pki().stranger.certificate()];
+                seen.served = Some(vec![]);
+            }),
+            "Deliver",
         ),
         (
             "anchors that have moved on, and those of before are in ca.crt no more: nobody wrote since",
