@@ -89,12 +89,17 @@ pub struct IssuerSpec {
 }
 
 impl IssuerSpec {
+    /// The trust anchors that are given, where some are.
+    #[must_use]
+    pub fn trust_bundle(&self) -> Option<&CertificateBundle> {
+        self.trust.as_ref()?.bundle.as_ref()
+    }
+
     /// The ConfigMaps it takes certificates from.
     #[must_use]
     pub fn config_maps(&self) -> Vec<&str> {
         let tls = self.tls.as_ref().map(|tls| &tls.ca_bundle);
-        let trust = self.trust.as_ref().and_then(|trust| trust.bundle.as_ref());
-        let bundles = [tls, trust].into_iter().flatten();
+        let bundles = [tls, self.trust_bundle()].into_iter().flatten();
         bundles.filter_map(|bundle| Some(bundle.config_map_ref.as_ref()?.name.as_str())).collect()
     }
 }

@@ -121,8 +121,7 @@ async fn check(context: &Context, issuer: &IssuerNow<'_>) -> Result<Checked, Err
     }
     let disposition = result.as_ref().map_or_else(|error| error.disposition.label(), |_| "ok");
     context.metrics.ca_request(&issuer.key.name, "check", disposition, start.elapsed());
-    let is_given = issuer.spec.trust.as_ref().is_some_and(|trust| trust.bundle.is_some());
-    let trust = is_given.then(|| trust(&account.anchors));
+    let trust = issuer.spec.trust_bundle().map(|_| trust(&account.anchors));
     let AccountReport { credentials_tried, remarks, product, roots } = result?;
     let apart = apart(&roots, &account.anchors);
     let remarks = account.remarks.iter().cloned().chain(remarks).chain(apart).collect();
@@ -143,11 +142,8 @@ fn has_certificates(context: &Context, key: &IssuerKey) -> bool {
 /// Has the issuer told that a chain was verified against its trust anchors, where that is news.
 pub(super) fn note_verified(context: &Context, issuer: &FoundIssuer, seen: &Observation) {
     let FoundIssuer::Found { key, spec, status, .. } = issuer else { return };
-    let is_given = spec.trust.as_ref().is_some_and(|trust| trust.bundle.is_some());
-    let Some(account) = seen.account.as_ref().filter(|_| is_given && seen.delivered.is_some())
-    else {
-        return;
-    };
+    let is_new = spec.trust_bundle().is_some() && seen.delivered.is_some();
+    let Some(account) = seen.account.as_ref().filter(|_| is_new) else { return };
     let verified = trust(&account.anchors);
     if status.trust_verified.as_ref() != Some(&verified) {
         context.accounts.verify(key, verified);

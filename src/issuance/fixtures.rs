@@ -189,7 +189,6 @@ pub(super) fn ready() -> IssuerState {
     IssuerState::Ready {
         version: "7".to_owned(),
         account: Some("https://ca.example/ as house".to_owned()),
-        product: None,
         anchors: None,
     }
 }

@@ -176,8 +176,6 @@ pub enum IssuerState {
         version: String,
         /// The account in one line.
         account: Option<String>,
-        /// Id of the product that is ordered where a request names none.
-        product: Option<String>,
         /// The trust anchors of its bundle.
         anchors: Option<TrustAnchors>,
     },

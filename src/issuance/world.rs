@@ -501,12 +501,9 @@ impl World {
                 self.issuer = match tape.choose("which", 3) {
                     0 => IssuerState::Missing,
                     1 => IssuerState::NotReady("no answer".to_owned()),
-                    _ => IssuerState::Ready {
-                        version: "8".to_owned(),
-                        account: None,
-                        product: None,
-                        anchors: None,
-                    },
+                    _ => {
+                        IssuerState::Ready { version: "8".to_owned(), account: None, anchors: None }
+                    }
                 }
             }
             13 => self.is_unreadable = !self.is_unreadable,

@@ -178,12 +178,7 @@ impl World {
             resource_version: target.resource_version.clone(),
             metadata: target.metadata.clone(),
         });
-        let issuer = IssuerState::Ready {
-            version: "1".to_owned(),
-            account: None,
-            product: None,
-            anchors: None,
-        };
+        let issuer = IssuerState::Ready { version: "1".to_owned(), account: None, anchors: None };
         let previous = Previous::from(&self.status);
         Observation::at_start(self.bench.clock.now(), self.request(), issuer, previous, cached)
     }

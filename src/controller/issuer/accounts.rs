@@ -248,15 +248,6 @@ impl Accounts {
         self.open_within(cluster, issuer, LIFETIME).await
     }
 
-    /// Whether a watched ConfigMap has changed since the account was opened.
-    pub(in crate::controller) fn has_other_bundles(&self, issuer: &IssuerNow<'_>) -> bool {
-        let slot = lock(&self.slots).get(&issuer.key).cloned();
-        // While it is being opened it takes what there is.
-        let slot = slot.as_ref().and_then(|slot| slot.try_lock().ok());
-        let entry = slot.as_ref().and_then(|slot| slot.as_ref());
-        entry.is_some_and(|entry| entry.bundles_version != issuer.bundles_version)
-    }
-
     /// The same, with bundles and credentials as they are now.
     pub(in crate::controller) async fn look(
         &self,
@@ -289,6 +280,15 @@ impl Accounts {
             account: Arc::clone(&account),
         });
         Ok(account)
+    }
+
+    /// Whether a watched ConfigMap has changed since the account was opened.
+    pub(in crate::controller) fn has_other_bundles(&self, issuer: &IssuerNow<'_>) -> bool {
+        let slot = lock(&self.slots).get(&issuer.key).cloned();
+        // While it is being opened it takes what there is.
+        let slot = slot.as_ref().and_then(|slot| slot.try_lock().ok());
+        let entry = slot.as_ref().and_then(|slot| slot.as_ref());
+        entry.is_some_and(|entry| entry.bundles_version != issuer.bundles_version)
     }
 
     /// The trial of the credentials that `issuer` has now.

@@ -106,7 +106,6 @@ impl FoundIssuer {
                         IssuerState::Ready {
                             version: format!("{uid}/{generation}"),
                             account: status.account.clone(),
-                            product: status.product.clone(),
                             anchors: status.trust_anchors.clone(),
                         }
                     }

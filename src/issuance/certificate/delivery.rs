@@ -61,20 +61,24 @@ impl Observation {
         key: Key,
         new: Option<New>,
     ) -> Delivery {
+        let is_another = |root: &&Certificate| {
+            root.der() != chain.anchor.der()
+                && root.not_before() <= self.now
+                && self.now < root.not_after()
+        };
         let added: Vec<Certificate> = self
             .served
             .iter()
             .flatten()
-            .filter(|_| account.add_served_roots)
-            .filter(|root| root.is_self_issued() && root.der() != chain.anchor.der())
-            .filter(|root| root.not_before() <= self.now && self.now < root.not_after())
+            .filter(|root| account.add_served_roots && root.is_self_issued())
+            .filter(is_another)
             .cloned()
             .collect();
         let base = self.live_target();
         let follows = account.is_bundle && (new.is_some() || self.follows_anchors());
-        let others = self.usable_anchors(account, chain).filter(|_| follows);
+        let others = account.anchors.iter().filter(|_| follows).filter(is_another);
         let mut anchors: Vec<Certificate> =
-            [chain.anchor.clone()].into_iter().chain(others).take(MOST_ANCHORS).collect();
+            [&chain.anchor].into_iter().chain(others).take(MOST_ANCHORS).cloned().collect();
         for root in &added {
             if !anchors.iter().any(|anchor| anchor.der() == root.der()) {
                 anchors.push(root.clone());
@@ -128,20 +132,6 @@ impl Observation {
     fn follows_anchors(&self) -> bool {
         let IssuerState::Ready { anchors: Some(now), .. } = &self.issuer else { return false };
         self.noted_anchors().is_some() || now.since.is_some()
-    }
-
-    /// The anchors that are valid now, the one of the chain aside.
-    fn usable_anchors(
-        &self,
-        account: &Account,
-        chain: &VerifiedChain,
-    ) -> impl Iterator<Item = Certificate> {
-        let is_usable = |root: &&Certificate| {
-            root.der() != chain.anchor.der()
-                && root.not_before() <= self.now
-                && self.now < root.not_after()
-        };
-        account.anchors.iter().filter(is_usable).cloned().collect::<Vec<_>>().into_iter()
     }
 
     /// The trust anchors that the target was made from, in one word.

@@ -229,7 +229,6 @@ fn every_reason_to_obtain_a_certificate_is_on_the_list_and_nothing_else_is() {
                 seen.issuer = IssuerState::Ready {
                     version: "7".to_owned(),
                     account: Some("https://ca.example/ as ann".to_owned()),
-                    product: None,
                     anchors: None,
                 };
             }),
@@ -246,7 +245,6 @@ fn every_reason_to_obtain_a_certificate_is_on_the_list_and_nothing_else_is() {
                 seen.issuer = IssuerState::Ready {
                     version: "7".to_owned(),
                     account: Some("b".to_owned()),
-                    product: None,
                     anchors: None,
                 };
             }),
@@ -255,12 +253,8 @@ fn every_reason_to_obtain_a_certificate_is_on_the_list_and_nothing_else_is() {
         (
             "the account of the issuer is not known",
             suspended(|seen| {
-                seen.issuer = IssuerState::Ready {
-                    version: "8".to_owned(),
-                    account: None,
-                    product: None,
-                    anchors: None,
-                }
+                seen.issuer =
+                    IssuerState::Ready { version: "8".to_owned(), account: None, anchors: None }
             }),
             "Kept",
         ),
@@ -339,7 +333,6 @@ fn the_first_reason_that_applies_is_the_one_given() {
         seen.issuer = IssuerState::Ready {
             version: "7".to_owned(),
             account: Some("b".to_owned()),
-            product: None,
             anchors: None,
         };
         seen.request.issuer = "Issuer other".to_owned();
@@ -434,12 +427,8 @@ fn whatever_an_attempt_was_made_with_lifts_the_wait_when_it_changes() {
     let changes: [(&str, Change); 6] = [
         ("another generation of the request", |seen| seen.request.generation += 1),
         ("another generation of the issuer", |seen| {
-            seen.issuer = IssuerState::Ready {
-                version: "8".to_owned(),
-                account: None,
-                product: None,
-                anchors: None,
-            };
+            seen.issuer =
+                IssuerState::Ready { version: "8".to_owned(), account: None, anchors: None };
         }),
         ("another renewal nonce", |seen| seen.request.renew = Some("2".to_owned())),
         ("no renewal nonce", |seen| seen.request.renew = None),

@@ -275,12 +275,7 @@ fn without_a_certificate_ready_says_why_in_the_same_words() {
 }
 
 fn issuer_for(account: &str) -> IssuerState {
-    IssuerState::Ready {
-        version: "7".to_owned(),
-        account: Some(account.to_owned()),
-        product: None,
-        anchors: None,
-    }
+    IssuerState::Ready { version: "7".to_owned(), account: Some(account.to_owned()), anchors: None }
 }
 
 /// Status, reason and message of Ready after a run that ended with `rest`.

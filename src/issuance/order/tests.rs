@@ -943,7 +943,6 @@ fn an_order_belongs_to_the_account_it_was_made_at() {
         seen.issuer = IssuerState::Ready {
             version: "8".to_owned(),
             account: Some("https://other.example/".to_owned()),
-            product: None,
             anchors: None,
         };
     };
