@@ -13,9 +13,10 @@ use super::seen::{ABSENT_ENOUGH, OrderStage, Prepared, Sought, UnusedClaim, adop
 use super::*;
 use crate::api::{CertificateRequestStatus, OrderStatus, Wait, WaitsFor, annotation};
 use crate::ca::{
-    Actor, Failed, FailedKind, Found, KeyEvidence, Lookup, OpenOrder, OrderKind, OrderKinds,
-    Previous, Waiting,
+    Actor, Blocks, Failed, FailedKind, Found, KeyEvidence, Lookup, OpenOrder, OrderKind,
+    OrderKinds, Previous, Waiting,
 };
+use crate::issuance::Products;
 use crate::issuance::decide::decide;
 use crate::issuance::describe::{Requeue, describe};
 use crate::issuance::fixtures::{
@@ -861,6 +862,22 @@ fn a_record_that_is_not_as_it_was_holds_the_order() {
             "Held(OrderRecordLost)",
         ),
     ]);
+}
+
+/// What nobody can make sense of by now does not keep what was paid for from being followed.
+#[test]
+fn an_open_order_is_followed_whatever_product_is_named_by_now() {
+    let named = with(progressed(fine()), |seen| {
+        let block = serde_json::json!({"product": {"name": "None"}});
+        seen.request.blocks = Blocks::default().with("houseCa", block);
+        seen.previous.last_attempt = Some(seen.attempt());
+    });
+    assert!(matches!(decide(&named), Step::Resolve(_)), "{:?}", decide(&named));
+    let mut products = Products::default();
+    products.note(&named.wanted().block(), None);
+    products.note(&serde_json::Value::Null, None);
+    let step = decide(&named.after(Outcome::Resolved(products)));
+    assert!(matches!(step, Step::Deliver(_)), "{step:?}");
 }
 
 #[test]
