@@ -35,7 +35,7 @@ test: tools ## Run all tests, those on a real API server included
 	@$(MAKE) --no-print-directory --keep-going --output-sync=target --jobs=4 $(addprefix suite-,$(SLOW) lib doc $(QUICK))
 
 # The slowest first: four run at once, and most of the time of the first two is spent waiting.
-SLOW := lifecycle kubernetes exhaustion random mutants edits
+SLOW := lifecycle kubernetes hostile exhaustion random mutants edits
 QUICK := architecture contract online_ca pki_openssl simulator simulator_swisssign swisssign
 
 # What a suite prints comes in one piece, when it has ended, and with the time that it took. Cargo is
@@ -53,6 +53,8 @@ suite-lifecycle:
 	$(call SUITE,$(CARGO) test --all-features --test lifecycle -- --test-threads=4)
 suite-kubernetes:
 	$(call SUITE,$(CARGO) test --all-features --test kubernetes -- --test-threads=4)
+suite-hostile:
+	$(call SUITE,$(CARGO) test --all-features --test hostile -- --test-threads=2)
 # These work and never wait: the others come first.
 suite-exhaustion:
 	$(call SUITE,nice $(SCHEDULES))
