@@ -25,3 +25,4 @@ pub mod reason;
 pub mod server;
 #[cfg(feature = "simulator")]
 pub mod simulator;
+pub mod turns;

@@ -33,6 +33,7 @@ use crate::ca::OpenOrder;
 use crate::issuance::{
     Following, Notice, Observation, Previous, Request, Rest, Step, decide, following,
 };
+use crate::turns::{Asking, asking};
 
 /// One run for one request.
 pub(super) async fn reconcile(
@@ -52,7 +53,15 @@ pub(super) async fn reconcile(
         certificate_request.name = request.name_any(),
         certificate_request.uid = request.uid(),
     );
-    Ok(run(&context, request).instrument(span).await)
+    let who = turns_of(request, context.clock.now());
+    Ok(asking(who, run(&context, request).instrument(span)).await)
+}
+
+/// In whose name the run asks for turns.
+fn turns_of(request: &CertificateRequest, now: jiff::Timestamp) -> Asking {
+    let certificate = request.status.as_ref().and_then(|status| status.certificate.as_ref());
+    let end = certificate.map(|certificate| certificate.not_after.0);
+    Asking::request(&request.namespace().unwrap_or_default(), end, now)
 }
 
 pub(super) fn error_policy(

@@ -15,10 +15,10 @@ use kube::api::{Patch, PatchParams, PostParams};
 use kube::{Api, Client};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use tokio::sync::Semaphore;
 
 use super::process::leadership::Leadership;
 use crate::issuance::Read;
+use crate::turns::Turns;
 
 /// The API server answers within milliseconds or is in trouble.
 const TIMEOUT: Duration = Duration::from_secs(15);
@@ -56,14 +56,14 @@ pub(super) enum ErrorKind {
 /// The API server.
 pub(super) struct Cluster {
     client: Client,
-    permits: Semaphore,
+    permits: Turns,
     leadership: Leadership,
 }
 
 impl Cluster {
     /// Writes while `leadership` is held; reads always.
     pub(super) fn new(client: Client, leadership: Leadership) -> Self {
-        Self { client, permits: Semaphore::new(PARALLEL), leadership }
+        Self { client, permits: Turns::new(PARALLEL), leadership }
     }
 
     /// A Secret, live.
@@ -187,8 +187,7 @@ impl Cluster {
         name: &str,
         request: impl Fn() -> F,
     ) -> Result<T, Error> {
-        // A semaphore that nobody closes always grants in the end.
-        let _permit = self.permits.acquire().await;
+        let _permit = self.permits.turn().await;
         let answer = self.admitted(verb, request);
         let (kind, cause) = match tokio::time::timeout(TIMEOUT, answer).await {
             Ok(Ok(answer)) => return Ok(answer),

@@ -14,6 +14,7 @@ use bytes::Bytes;
 use tokio::time::Instant;
 
 use super::transport::{Call, Failure, Transport};
+use crate::turns::Turns;
 
 tokio::task_local! {
     /// So many calls of this task are paid for; further ones are booked and not waited for.
@@ -24,6 +25,8 @@ tokio::task_local! {
 #[derive(Debug)]
 pub struct Pace {
     per_second: u32,
+    /// Who waits for the next token. The others wait for their turn to do that.
+    turns: Turns,
     full_at: Mutex<Option<Instant>>,
 }
 
@@ -31,7 +34,7 @@ impl Pace {
     /// So many calls in a second, at least one.
     #[must_use]
     pub fn new(per_second: u32) -> Self {
-        Self { per_second: per_second.max(1), full_at: Mutex::new(None) }
+        Self { per_second: per_second.max(1), turns: Turns::new(1), full_at: Mutex::new(None) }
     }
 
     /// Calls in a second.
@@ -40,8 +43,9 @@ impl Pace {
         self.per_second
     }
 
-    /// Waits until one more call may be made. First come, first served.
+    /// Waits until one more call may be made. Turns go by namespace.
     pub async fn turn(&self) {
+        let _turn = self.turns.turn().await;
         tokio::time::sleep_until(self.book()).await;
     }
 

@@ -83,7 +83,7 @@ pub(in crate::controller) async fn prepare(
     if seen.account.as_ref().is_none_or(|seen| !account.is(&seen.name)) {
         return Outcome::Abandoned;
     }
-    let _permit = account.permits.acquire().await;
+    let _permit = account.permits.turn().await;
     let order = Order {
         kind: &kind,
         key: disclosed(account.ca.capabilities(), key.private()),
@@ -413,7 +413,7 @@ pub(in crate::controller) async fn find(
         may_exist: matches!(which, Which::Before) || seen.may_exist(record),
         ..stored_order(seen, &account, slot, &csr_der)
     };
-    let _permit = account.permits.acquire().await;
+    let _permit = account.permits.turn().await;
     let start = tokio::time::Instant::now();
     let answer = account.ca.find(&order).await;
     context.metrics.ca_request(&issuer.key.name, "find", label(&answer), start.elapsed());
@@ -485,7 +485,7 @@ pub(in crate::controller) async fn submit(
         may_exist: seen.may_exist(record),
         ..stored_order(seen, &account, &record.next, &csr_der)
     };
-    let _permit = account.permits.acquire().await;
+    let _permit = account.permits.turn().await;
     // Before a grant and the claim are used up.
     if let Err(error) = account.turn().await {
         return Outcome::Failed(error.into());

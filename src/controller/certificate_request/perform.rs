@@ -139,8 +139,7 @@ pub(in crate::controller) async fn submit(
         Some(trial) => trial.turn().await,
         None => None,
     };
-    // A semaphore that nobody closes always grants in the end.
-    let _permit = account.permits.acquire().await;
+    let _permit = account.permits.turn().await;
     let blamed = || context.accounts.blamed(issuer).filter(|_| trial.is_some());
     if let Some(error) = blamed() {
         return Outcome::Failed(Trouble { counts: false, ..error.into() });
@@ -271,7 +270,7 @@ pub(in crate::controller) async fn resolve(
         Ok(account) => account,
         Err(error) => return Outcome::Failed(Trouble { counts: false, ..error.into() }),
     };
-    let _permit = account.permits.acquire().await;
+    let _permit = account.permits.turn().await;
     let wanted = seen.wanted().block();
     let is_open = seen.order.record.is_some() || seen.previous.order.is_some();
     let mut products = seen.products.clone();

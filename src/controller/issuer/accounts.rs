@@ -9,7 +9,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 use crate::api::{self, IssuerSpec, IssuerStatus, Tls, Trust};
@@ -32,6 +31,7 @@ use crate::outside::{Disposition, Error};
 use crate::pki::chain::is_root;
 use crate::pki::{self, Bundle, Certificate};
 use crate::reason::Reason;
+use crate::turns::Turns;
 
 /// Bundles in ConfigMaps and Secrets change without telling anybody: they are read again after
 /// this time. The client stays where they have not, with its token and with what it has learned of
@@ -77,8 +77,8 @@ pub(in crate::controller) struct Account {
     pub(in crate::controller) add_served_roots: bool,
     /// What is odd about the certificates that the issuer trusts, and hinders nothing.
     pub(in crate::controller) remarks: Vec<String>,
-    /// Permits for requests to the CA.
-    pub(in crate::controller) permits: Arc<Semaphore>,
+    /// Turns for requests to the CA.
+    pub(in crate::controller) permits: Turns,
     /// Pace of the calls, where the issuer limits it.
     pace: Option<Arc<Pace>>,
     /// Whether the CA asked to be left alone.
@@ -460,7 +460,7 @@ impl Accounts {
         let pace = self.pace(issuer);
         let trust = spec.trust.clone().unwrap_or_default();
         let (ca, permits) = match before.filter(|before| before.route == route) {
-            Some(before) => (Arc::clone(&before.ca), Arc::clone(&before.permits)),
+            Some(before) => (Arc::clone(&before.ca), before.permits.clone()),
             None => {
                 let ca = settings.open(Opening {
                     credentials,
@@ -468,7 +468,7 @@ impl Accounts {
                     deadline: self.deadline,
                     clock: self.clock.clone(),
                 })?;
-                (ca, Arc::new(Semaphore::new(PARALLEL)))
+                (ca, Turns::new(PARALLEL))
             }
         };
         let trusted = anchors(cluster, &issuer.namespace, &trust).await?;
@@ -675,7 +675,7 @@ mod tests {
                 preferred_root: None,
                 add_served_roots: false,
                 remarks: Vec::new(),
-                permits: Arc::new(Semaphore::new(1)),
+                permits: Turns::new(1),
                 pace: None,
                 served: tokio::sync::Mutex::new(None),
                 pause: Arc::default(),

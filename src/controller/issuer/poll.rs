@@ -113,7 +113,7 @@ async fn asked(
     orders: &[OpenOrder],
 ) -> BTreeMap<String, Result<Progress, Error>> {
     let key = &issuer.key;
-    let _permit = account.permits.acquire().await;
+    let _permit = account.permits.turn().await;
     let start = tokio::time::Instant::now();
     let at_account: Vec<OpenOrder> = orders
         .iter()

@@ -2,10 +2,9 @@
 
 use std::sync::Arc;
 
-use async_trait::async_trait;
-use tokio::sync::Semaphore;
-
 use crate::pki::{self, KeyKind, PrivateKey};
+use crate::turns::Turns;
+use async_trait::async_trait;
 
 /// Makes private keys.
 #[async_trait]
@@ -17,14 +16,14 @@ pub trait KeySource: Send + Sync {
     async fn generate(&self, kind: KeyKind) -> Result<Arc<PrivateKey>, pki::KeyError>;
 }
 
-/// Makes each key when it is asked for, on a thread that may block.
-pub struct Generator(Semaphore);
+/// Makes each key when it is asked for, on a thread that may block, by turns of the namespaces.
+pub struct Generator(Turns);
 
 impl Default for Generator {
     fn default() -> Self {
         // RSA keys cost whole cores for up to a second.
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-        Self(Semaphore::new(cores))
+        Self(Turns::new(cores))
     }
 }
 
@@ -32,7 +31,7 @@ impl Default for Generator {
 impl KeySource for Generator {
     async fn generate(&self, kind: KeyKind) -> Result<Arc<PrivateKey>, pki::KeyError> {
         let failed = |_| pki::KeyError::Generate { kind };
-        let _permit = self.0.acquire().await.map_err(|_closed| pki::KeyError::Generate { kind })?;
+        let _turn = self.0.turn().await;
         let made = tokio::task::spawn_blocking(move || PrivateKey::generate(kind));
         made.await.map_err(failed)?.map(Arc::new)
     }
