@@ -90,7 +90,7 @@ fn status(
     next: Option<&NextAttempt>,
 ) -> CertificateRequestStatus {
     let previous = &seen.previous;
-    let revision = previous.revision + i64::from(is_new(seen, held));
+    let revision = previous.revision.saturating_add(i64::from(is_new(seen, held)));
     let status = CertificateRequestStatus {
         observed_generation: seen.request.generation,
         revision: (revision > 0).then_some(revision),

@@ -211,9 +211,11 @@ pub(super) fn validity(product: &Product, duration: SignedDuration) -> Result<Op
     };
     let seconds = duration.as_secs();
     let tolerance = if matches!(unit, "MONTHS" | "YEARS") { CALENDAR_TOLERANCE } else { 0 };
-    let number = (seconds + length / 2) / length;
+    let number = seconds.saturating_add(length / 2) / length;
     let unit = unit.to_ascii_lowercase();
-    if number < 1 || (number * length - seconds).abs() > tolerance {
+    if number < 1
+        || number.saturating_mul(length).saturating_sub(seconds).saturating_abs() > tolerance
+    {
         return refuse(format!("gives lifetimes in whole {unit}, and this is not one"));
     }
     match &stated.validity_options {

@@ -95,7 +95,7 @@ impl Ours<'_> {
 
     fn is_recent(&self, order: &Order) -> bool {
         match (order.created(), self.since) {
-            (Some(created), Some(since)) => created >= since - SKEW,
+            (Some(created), Some(since)) => created >= since.checked_sub(SKEW).unwrap_or(since),
             (None, _) | (_, None) => true,
         }
     }

@@ -213,7 +213,7 @@ pub(in crate::controller) async fn claim(context: &Context, seen: &Observation) 
         return Outcome::RecordConflict;
     };
     let mark = Mark {
-        attempt: record.mark.attempt + 1,
+        attempt: record.mark.attempt.saturating_add(1),
         claim: context.leadership.claimant().to_owned(),
         id: record.mark.id.clone(),
         made: seen.made_with_claim(record),

@@ -254,7 +254,7 @@ impl Quotas {
             }
             // What was written last may have come about: the next version tells, or the next run.
             None if had_place || purse.places.contains_key(&name) => {
-                let version = Some(before_it + 1);
+                let version = Some(before_it.saturating_add(1));
                 purse.places.insert(name, Place { is_open: true, version });
             }
             None => {}

@@ -29,6 +29,8 @@ pub struct Renewal {
 /// A jitter derived from `uid` moves the time earlier by up to a twentieth of the lifetime, so that
 /// what was issued together is not renewed together. It never falls into the first tenth of what
 /// was left at delivery: a CA that backdates or clamps lifetimes cannot make it loop.
+///
+/// Any dates will do, in any order: they come from objects that others write.
 #[must_use]
 pub fn renewal(
     not_before: Timestamp,
@@ -40,13 +42,14 @@ pub fn renewal(
     let lifetime = seconds_between(not_before, not_after);
     let (before, fell_back) = match wish {
         RenewBefore::AThird => (lifetime / 3, false),
-        RenewBefore::Duration(wish) if wish.as_secs() < lifetime => (wish.as_secs(), false),
+        RenewBefore::Duration(wish) if wish.as_secs() < lifetime => (wish.as_secs().max(0), false),
         RenewBefore::Duration(_) => (lifetime / 3, true),
-        RenewBefore::Percentage(share) => (lifetime * i64::from(share) / 100, false),
+        RenewBefore::Percentage(share) => (lifetime * i64::from(share.clamp(0, 100)) / 100, false),
     };
     let jitter = jitter(uid, lifetime / 20);
     let end = not_after.as_second();
-    let start = delivered_at.as_second().clamp(not_before.as_second(), end);
+    // Not clamp, which panics where the certificate ends before it begins.
+    let start = delivered_at.as_second().max(not_before.as_second()).min(end);
     let earliest = start + (end - start) / 10;
     let seconds = (end - before - jitter).max(earliest);
     // Between two valid timestamps, so always one itself.
@@ -136,7 +139,29 @@ mod tests {
         assert!(fullest < Some(40), "no hour gets more than four in a hundred: {fullest:?}");
     }
 
+    /// Any time that an object can hold.
+    fn any_time() -> impl proptest::strategy::Strategy<Value = Timestamp> {
+        use proptest::strategy::Strategy as _;
+        let (first, last) = (Timestamp::MIN.as_second(), Timestamp::MAX.as_second());
+        proptest::prop_oneof![
+            proptest::strategy::Just(Timestamp::MIN),
+            proptest::strategy::Just(Timestamp::MAX),
+            (first..=last).prop_map(at),
+        ]
+    }
+
     proptest::proptest! {
+        #[test]
+        fn dates_that_make_no_sense_are_survived(
+            from in any_time(), to in any_time(), delivered in any_time(),
+            share in proptest::num::i32::ANY, wish in proptest::num::i64::ANY,
+        ) {
+            let wish = RenewBefore::Duration(SignedDuration::from_secs(wish));
+            for wish in [RenewBefore::AThird, RenewBefore::Percentage(share), wish] {
+                proptest::prop_assert!(renewal(from, to, delivered, wish, "uid").time <= to);
+            }
+        }
+
         #[test]
         fn it_is_never_after_the_end_nor_in_the_first_tenth(
             start in 0_i64..2_000_000_000, life in 1_i64..100_000_000, gone in 0_i64..100_000_000,

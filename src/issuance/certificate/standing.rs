@@ -94,7 +94,8 @@ impl Observation {
     fn cached_standing(&self) -> Standing {
         match (&self.cached, &self.previous.certificate) {
             (Some(cached), Some(certificate))
-                if cached.resource_version == certificate.secret_resource_version =>
+                if cached.resource_version == certificate.secret_resource_version
+                    && certificate.not_before.0 <= certificate.not_after.0 =>
             {
                 Standing::Held(Box::new(Held {
                     certificate: certificate.clone(),
@@ -124,6 +125,9 @@ impl Observation {
         let Some(leaf) = target.chain.iter().find(|one| one.spki_der() == key.spki_der()) else {
             return Standing::Broken("tls.crt holds no certificate for tls.key");
         };
+        if leaf.not_before() > leaf.not_after() {
+            return Standing::Broken("the certificate in tls.crt ends before it begins");
+        }
         let known = self.previous.certificate.as_ref();
         let is_delivered = self.delivered.is_some();
         let is_known =

@@ -1605,3 +1605,85 @@ fn a_pair_is_taken_over_once_and_only_by_who_has_had_none() {
         assert!(step.starts_with(expected), "{name}: {step}");
     }
 }
+
+/// A Secret that somebody filled: `from` and `to` are the dates of its certificate.
+fn filled(from: Timestamp, to: Timestamp) -> Observation {
+    altered_and_opened(|target| {
+        let leaf = pki().issuing.leaf(&key(0), &names(), from, to);
+        let stamp = (annotation::FINGERPRINT.to_owned(), leaf.fingerprint_sha256().to_owned());
+        target.metadata.annotations.extend([stamp]);
+        target.chain = vec![leaf, pki().issuing.certificate()];
+    })
+}
+
+#[test]
+fn a_certificate_that_ends_before_it_begins_is_none() {
+    let first = |from, to| {
+        let seen = filled(from, to);
+        reissue(&seen, &seen.standing()).map(|reissue| format!("{reissue:?}"))
+    };
+    let broken = r#"SecretAltered("the certificate in tls.crt ends before it begins")"#;
+    assert_eq!(first(now() + days(1), now()).as_deref(), Some(broken));
+    assert_eq!(first(now(), now() + days(100)), None, "the other way round it is one");
+    // The status says the same of it: it is not believed, and the Secret is read.
+    let seen = with(kept(), |seen| {
+        let certificate = seen.previous.certificate.as_mut().expect("a certificate");
+        std::mem::swap(&mut certificate.not_before, &mut certificate.not_after);
+    });
+    assert_eq!(step(&seen), "ReadTarget");
+}
+
+/// Any time that an object can hold.
+fn any_time() -> impl proptest::strategy::Strategy<Value = Timestamp> {
+    use proptest::prelude::*;
+    let at = |second| Timestamp::from_second(second).expect("within the calendar");
+    let near = now().as_second();
+    prop_oneof![
+        Just(Timestamp::MIN),
+        Just(Timestamp::MAX),
+        Just(now()),
+        (near - 10_000_000..near + 10_000_000).prop_map(at),
+        (Timestamp::MIN.as_second()..=Timestamp::MAX.as_second()).prop_map(at),
+    ]
+}
+
+proptest::proptest! {
+    #[test]
+    fn whatever_times_objects_hold_a_run_comes_to_its_end(
+        times in proptest::collection::vec(any_time(), 12),
+        numbers in proptest::collection::vec(proptest::sample::select(vec![0, 1, i64::MAX, i64::MIN]), 3),
+        is_read in proptest::bool::ANY, is_repaired in proptest::bool::ANY,
+    ) {
+        use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+        // X.509 cannot say more than this.
+        let in_x509 = |at: Timestamp| at.clamp(Timestamp::UNIX_EPOCH, now() + days(365_000));
+        let base = if is_read { filled(in_x509(times[0]), in_x509(times[1])) } else { kept() };
+        let seen = with(base, |seen| {
+            let previous = &mut seen.previous;
+            let certificate = previous.certificate.as_mut().expect("a certificate");
+            certificate.not_before = Time(times[2]);
+            certificate.not_after = Time(times[3]);
+            certificate.delivered_at = Time(times[4]);
+            previous.last_failure = Some(times[5]);
+            previous.next_attempt = Some(times[6]);
+            previous.renewal = Some(times[7]);
+            previous.revision = numbers[0];
+            previous.orders = numbers[1];
+            previous.failed_attempts = i32::try_from(numbers[2] >> 32).expect("its upper half");
+            seen.repaired = is_repaired.then(|| (times[8], u32::MAX));
+            seen.quota.made = Some(vec![times[9], times[10]]);
+            seen.quota.limits.per_request = Some(1);
+            if let IssuerState::Ready { anchors, .. } = &mut seen.issuer {
+                let since = Some(Time(times[11]));
+                *anchors = Some(crate::api::TrustAnchors { sha256: "0".repeat(64), since });
+            }
+        });
+        if let Step::Rest(rest) = decide(&seen) {
+            let _told = describe(&seen, &[], &rest);
+        }
+        // Told of as it is, whatever is to be done.
+        for rest in [Rest::Kept, Rest::Failed(trouble()), Rest::AwaitingChange] {
+            let _told = describe(&seen, &[], &rest);
+        }
+    }
+}

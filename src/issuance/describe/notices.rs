@@ -76,7 +76,7 @@ fn delivered(seen: &Observation, held: Option<&Held>) -> Option<Notice> {
         return Some(Notice::told(Reason::Adopted, message));
     }
     if is_new(seen, held) {
-        let revision = seen.previous.revision + 1;
+        let revision = seen.previous.revision.saturating_add(1);
         let refusal = held.and_then(|held| held.certificate.refused_by.as_ref());
         let refusal = refusal.map(|clients| format!("; {clients}")).unwrap_or_default();
         return Some(Notice::told(

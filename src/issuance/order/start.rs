@@ -64,7 +64,7 @@ pub(super) fn start(
         .map_or(0, |record| record.next.order.number)
         .max(seen.previous.orders)
         .max(seen.previous.revision)
-        + 1;
+        .saturating_add(1);
     let order = StoredOrder::new(NewOrder {
         uid: &seen.request.uid,
         number,
