@@ -14,6 +14,7 @@ mod cluster;
 mod context;
 mod issuer;
 mod memory;
+mod places;
 mod process;
 
 use std::sync::Arc;
@@ -24,7 +25,7 @@ use futures::stream::BoxStream;
 use futures::{FutureExt as _, Stream};
 use kube::Client;
 use kube::runtime::Controller;
-use kube::runtime::controller::Action;
+use kube::runtime::controller::{Action, Config};
 use kube::runtime::reflector::{ObjectRef, Store};
 use serde_json::json;
 use tokio::sync::oneshot;
@@ -33,15 +34,18 @@ use tokio::task::JoinSet;
 use self::cluster::Cluster;
 use self::cluster::events::{Events, Publisher};
 use self::cluster::stores::{Guarded, Stores};
+use self::cluster::wakers::Wakers;
 use self::cluster::watches::{self, Gone, GoneOrder, Watches};
 use self::context::{Context, Never};
 use self::issuer::accounts::Accounts;
 use self::issuer::checks::Checks;
+use self::issuer::key::IssuerKey;
 use self::issuer::limits;
 use self::issuer::object::IssuerObject;
 use self::issuer::order_poller::OrderPoller;
 use self::issuer::quota::Quotas;
 use self::memory::Memory;
+use self::places::{Entry, OF_ISSUERS, OF_REQUESTS, Places};
 pub use self::process::incarnation::{NoRandomness, new_incarnation};
 pub use self::process::keys::{Generator, KeySource};
 use self::process::leadership::Leadership;
@@ -135,7 +139,8 @@ fn assemble(operator: Operator) -> Parts {
     let (memory, checks) = (Arc::<Memory>::default(), Arc::<Checks>::default());
     let quotas = Arc::<Quotas>::default();
     let process = operator.process;
-    let (events, publisher) = Events::start(operator.client.clone(), &process);
+    let (events, publisher) =
+        Events::start(operator.client.clone(), &process, Arc::clone(&operator.metrics));
     let (leadership, election) = Candidate {
         client: operator.client.clone(),
         namespace: operator.namespace.clone(),
@@ -145,11 +150,19 @@ fn assemble(operator: Operator) -> Parts {
     }
     .stand();
     let cluster = Cluster::new(operator.client.clone(), leadership.clone());
-    let Watches { stores, wakers, requests, issuers, cluster_issuers, tasks } = watches::start(
+    let prepared = watches::prepare();
+    let (request_places, issuer_places) = places(&prepared.stores, &prepared.wakers);
+    let Watches { stores, wakers, requests, issuers, cluster_issuers, tasks } = prepared.start(
         &operator.client,
         &operator.namespace,
         (&process, &operator.incarnation),
-        forget(&accounts, &memory, (&checks, &quotas), (cluster, &process)),
+        forget(
+            &accounts,
+            &memory,
+            (&checks, &quotas),
+            (&request_places, &issuer_places),
+            (cluster, &process),
+        ),
     );
     observe(&operator.metrics, &stores, &operator.clock, &leadership);
     let context = Arc::new(Context {
@@ -169,8 +182,29 @@ fn assemble(operator: Operator) -> Parts {
         stores,
         leadership,
         process,
+        request_places,
+        issuer_places,
     });
     Parts { context, requests, issuers, cluster_issuers, watches: tasks, publisher, election }
+}
+
+type RequestPlaces = Places<certificate_request::Name>;
+
+/// Places for the runs: who waits for one is woken when it is free.
+fn places(stores: &Stores, wakers: &Wakers) -> (Arc<RequestPlaces>, Arc<Places<IssuerKey>>) {
+    let (wake, there) = (wakers.clone(), stores.clone());
+    let requests = Places::new(
+        OF_REQUESTS,
+        move |(namespace, name): &certificate_request::Name| wake.request(namespace, name),
+        move |(namespace, name)| there.request(namespace, name).is_some(),
+    );
+    let (wake, there) = (wakers.clone(), stores.clone());
+    let issuers = Places::new(
+        OF_ISSUERS,
+        move |key: &IssuerKey| wake.issuer(key.kind, key.namespace.as_deref(), &key.name),
+        move |key| there.has_issuer(key.kind, key.namespace.as_deref(), &key.name),
+    );
+    (Arc::new(requests), Arc::new(issuers))
 }
 
 /// Forgets what is remembered of objects that are gone, and keeps what people ask for.
@@ -178,18 +212,24 @@ fn forget(
     accounts: &Arc<Accounts>,
     memory: &Arc<Memory>,
     (checks, quotas): (&Arc<Checks>, &Arc<Quotas>),
+    (requests, issuers): (&Arc<RequestPlaces>, &Arc<Places<IssuerKey>>),
     (cluster, process): (Cluster, &Process),
 ) -> impl Fn(Gone) + Clone + Send + 'static + use<> {
     let (accounts, memory) = (Arc::clone(accounts), Arc::clone(memory));
     let (checks, quotas) = (Arc::clone(checks), Arc::clone(quotas));
+    let (requests, issuers) = (Arc::clone(requests), Arc::clone(issuers));
     let (cluster, process) = (Arc::new(cluster), process.clone());
     move |gone: Gone| match gone {
         Gone::Issuer(key) => {
             accounts.close(&key);
             checks.forget(&key);
             quotas.forget(&key);
+            issuers.forget(&key);
         }
-        Gone::Request(uid) => memory.forget(&uid),
+        Gone::Request { uid, name } => {
+            memory.forget(&uid);
+            requests.forget(&name);
+        }
         Gone::Order(order) => {
             let cluster = Arc::clone(&cluster);
             tokio::spawn(process.within(async move { keep_id(&cluster, &order).await }));
@@ -240,6 +280,10 @@ fn elect(
     elected
 }
 
+/// kube looks at all that it has begun whenever one of them ends. Runs wait in `places`, where it is
+/// decided who is next; this is more than have a place there, so that who is told to wait is so at once.
+const BEGUN: u16 = 1024;
+
 async fn reconcile_requests(
     context: &Arc<Context>,
     woken: impl Stream<Item = ObjectRef<Guarded<CertificateRequest>>> + Send + 'static,
@@ -247,10 +291,16 @@ async fn reconcile_requests(
 ) {
     let store = context.stores.requests.clone();
     let runs = Controller::for_shared_stream(futures::stream::pending(), store)
+        .with_config(Config::default().concurrency(BEGUN))
         .reconcile_on(woken)
         .graceful_shutdown_on(shutdown)
         .run(
-            |request, context| leading(context, request, certificate_request::reconcile),
+            |request, context: Arc<Context>| {
+                let places = Arc::clone(&context.request_places);
+                let entry = certificate_request::entry(&request, context.clock.now());
+                let run = certificate_request::reconcile(request, Arc::clone(&context));
+                leading(context, (places, entry), run)
+            },
             certificate_request::error_policy,
             Arc::clone(context),
         );
@@ -264,34 +314,45 @@ async fn reconcile_issuers<K: IssuerObject>(
     shutdown: impl Future<Output = ()> + Send + Sync + 'static,
 ) {
     let runs = Controller::for_shared_stream(futures::stream::pending(), store.clone())
+        .with_config(Config::default().concurrency(BEGUN))
         .reconcile_on(woken)
         .graceful_shutdown_on(shutdown)
         .run(
-            |issuer, context| leading(context, issuer, issuer::reconcile::<K>),
+            |issuer, context: Arc<Context>| {
+                let places = Arc::clone(&context.issuer_places);
+                let entry = issuer::entry::<K>(&issuer);
+                let run = issuer::reconcile::<K>(issuer, Arc::clone(&context));
+                leading(context, (places, entry), run)
+            },
             issuer::error_policy,
             Arc::clone(context),
         );
     drain(runs).await;
 }
 
-/// Runs `reconcile` if this process acts. What a standby is woken for is looked at when it gets the
-/// lease, with everything else.
+/// Runs `reconcile` if this process acts and has a place for it. What a standby is woken for is looked
+/// at when it gets the lease, with everything else; who finds no place is woken when there is one.
 ///
 /// In a task of its own: the runs of one kind would otherwise share one core, and be looked at in an
 /// order that no two processes have in common.
-async fn leading<K, F>(
+async fn leading<W>(
     context: Arc<Context>,
-    object: Arc<K>,
-    reconcile: impl FnOnce(Arc<K>, Arc<Context>) -> F,
+    (places, entry): (Arc<Places<W>>, Entry<W>),
+    reconcile: impl Future<Output = Result<Action, Never>> + Send + 'static,
 ) -> Result<Action, Never>
 where
-    F: Future<Output = Result<Action, Never>> + Send + 'static,
+    W: Clone + Ord + Send + 'static,
 {
     if !context.leadership.is_held() {
+        places.forget(&entry.who);
         return Ok(Action::await_change());
     }
-    let process = context.process.clone();
-    match tokio::spawn(process.within(reconcile(object, context))).await {
+    let Some(place) = places.enter(entry) else { return Ok(Action::await_change()) };
+    let run = async move {
+        let _place = place;
+        reconcile.await
+    };
+    match tokio::spawn(context.process.within(run)).await {
         Ok(ended) => ended,
         // Cancelled at the end of the process only.
         Err(error) => match error.try_into_panic() {

@@ -29,6 +29,7 @@ pub struct Metrics {
     ca_requests: Family<CaRequest, Counter>,
     ca_latency: Family<CaOperation, Histogram, fn() -> Histogram>,
     time_to_issue: Family<OfIssuer, Histogram, fn() -> Histogram>,
+    events_dropped: Counter,
 }
 
 #[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
@@ -74,7 +75,14 @@ impl Default for Metrics {
             "Time from the creation of a request to its first delivered certificate",
             time_to_issue.clone(),
         );
-        Self { registry: Mutex::new(registry), ca_requests, ca_latency, time_to_issue }
+        let events_dropped = Counter::default();
+        registry.register(
+            "events_dropped",
+            "Events that were not written: too many waited, or the API server did not take them",
+            events_dropped.clone(),
+        );
+        let registry = Mutex::new(registry);
+        Self { registry, ca_requests, ca_latency, time_to_issue, events_dropped }
     }
 }
 
@@ -92,6 +100,11 @@ impl Metrics {
             .get_or_create(&CaRequest { issuer: issuer.clone(), step, disposition })
             .inc();
         self.ca_latency.get_or_create(&CaOperation { issuer, step }).observe(took.as_secs_f64());
+    }
+
+    /// Counts an Event that nobody will see.
+    pub fn event_dropped(&self) {
+        self.events_dropped.inc();
     }
 
     /// Notes how long a first issuance took, in seconds.

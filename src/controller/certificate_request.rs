@@ -11,6 +11,7 @@ mod tell;
 
 use std::sync::Arc;
 
+use jiff::Timestamp;
 use kube::ResourceExt as _;
 use kube::runtime::controller::Action;
 use tracing::Instrument as _;
@@ -26,9 +27,11 @@ use self::tell::finish;
 use super::cluster::stores::Guarded;
 use super::context::{Context, Never};
 use super::issuer::found::FoundIssuer;
+use super::issuer::key::IssuerKey;
 use super::issuer::quota::Allowance;
 use super::issuer::{note_verified, poll};
-use crate::api::{CertificateRequest, CertificateRequestStatus};
+use super::places::{Entry, Share};
+use crate::api::{CertificateRequest, CertificateRequestStatus, IssuerKind};
 use crate::ca::OpenOrder;
 use crate::issuance::{
     Following, Notice, Observation, Previous, Request, Rest, Step, decide, following,
@@ -62,6 +65,29 @@ fn turns_of(request: &CertificateRequest, now: jiff::Timestamp) -> Asking {
     let certificate = request.status.as_ref().and_then(|status| status.certificate.as_ref());
     let end = certificate.map(|certificate| certificate.not_after.0);
     Asking::request(&request.namespace().unwrap_or_default(), end, now)
+}
+
+/// Namespace and name.
+pub(super) type Name = (String, String);
+
+/// What a run for it counts against.
+pub(super) fn entry(guarded: &Guarded<CertificateRequest>, now: Timestamp) -> Entry<Name> {
+    let namespace = guarded.namespace().unwrap_or_default();
+    let who = (namespace.clone(), guarded.name_any());
+    let Ok(request) = &guarded.0 else {
+        // Nothing is done for it, at no issuer.
+        let issuer = IssuerKey { kind: IssuerKind::Issuer, namespace: None, name: String::new() };
+        return Entry { who, share: Share { namespace, issuer }, due: None };
+    };
+    let issuer = IssuerKey::of(request);
+    Entry { who, share: Share { namespace, issuer }, due: due(request, now) }
+}
+
+/// When its certificate ends, if its renewal is due.
+fn due(request: &CertificateRequest, now: Timestamp) -> Option<Timestamp> {
+    let status = request.status.as_ref()?;
+    let is_due = status.renewal_time.as_ref().is_some_and(|time| time.0 <= now);
+    status.certificate.as_ref().filter(|_| is_due).map(|certificate| certificate.not_after.0)
 }
 
 pub(super) fn error_policy(

@@ -9,9 +9,11 @@ use super::cluster::stores::Stores;
 use super::cluster::wakers::Wakers;
 use super::issuer::accounts::{Account, Accounts, IssuerNow};
 use super::issuer::checks::Checks;
+use super::issuer::key::IssuerKey;
 use super::issuer::order_poller::OrderPoller;
 use super::issuer::quota::Quotas;
 use super::memory::Memory;
+use super::places::Places;
 use super::process::Process;
 use super::process::keys::KeySource;
 use super::process::leadership::Leadership;
@@ -36,6 +38,9 @@ pub(super) struct Context {
     pub(super) wake: Wakers,
     pub(super) leadership: Leadership,
     pub(super) process: Process,
+    /// By namespace and name.
+    pub(super) request_places: Arc<Places<(String, String)>>,
+    pub(super) issuer_places: Arc<Places<IssuerKey>>,
 }
 
 impl Context {

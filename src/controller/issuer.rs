@@ -25,6 +25,7 @@ use self::object::IssuerObject;
 use super::cluster::ErrorKind;
 use super::cluster::stores::Guarded;
 use super::context::{Context, Never};
+use super::places::{Entry, Share};
 use crate::api::{IssuerStatus, Trust};
 use crate::ca::AccountReport;
 use crate::issuance::issuer::{Checked, IssuerObservation, IssuerStep, decide, describe};
@@ -51,6 +52,13 @@ pub(super) async fn reconcile<K: IssuerObject>(
         issuer.name = issuer.name_any(),
     );
     Ok(run(&context, issuer).instrument(span).await)
+}
+
+/// What a run for it counts against.
+pub(super) fn entry<K: IssuerObject>(guarded: &Guarded<K>) -> Entry<IssuerKey> {
+    let who = IssuerKey { kind: K::KIND, namespace: guarded.namespace(), name: guarded.name_any() };
+    let share = Share { namespace: who.namespace.clone().unwrap_or_default(), issuer: who.clone() };
+    Entry { who, share, due: None }
 }
 
 pub(super) fn error_policy<K: IssuerObject>(

@@ -16,4 +16,5 @@ mod tenant;
 #[path = "../kubernetes/world.rs"]
 mod world;
 
+mod burst;
 mod rights;

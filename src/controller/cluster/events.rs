@@ -3,6 +3,8 @@
 //! One after the other, by a task of their own: in a burst they come a little later, and the
 //! certificates do not wait for them.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::ObjectReference;
@@ -13,6 +15,7 @@ use tokio::task::JoinHandle;
 
 use crate::controller::process::Process;
 use crate::issuance::Notice;
+use crate::metrics::Metrics;
 
 /// So many may wait. State is in the status; an Event more or less changes nothing.
 const WAITING: usize = 8192;
@@ -21,22 +24,40 @@ const WAITING: usize = 8192;
 const TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Where notices are left.
-pub(in crate::controller) struct Events(Sender<(ObjectReference, Notice)>);
+pub(in crate::controller) struct Events {
+    waiting: Sender<(ObjectReference, Notice)>,
+    metrics: Arc<Metrics>,
+    /// The log was told that there are too many.
+    is_told: AtomicBool,
+}
 
 /// Writes what was left, until nobody can leave anything any more.
 pub(in crate::controller) struct Publisher(JoinHandle<()>);
 
 impl Events {
-    pub(in crate::controller) fn start(client: Client, process: &Process) -> (Self, Publisher) {
-        let (sender, receiver) = channel(WAITING);
-        (Self(sender), Publisher(tokio::spawn(process.within(publish(client, receiver)))))
+    pub(in crate::controller) fn start(
+        client: Client,
+        process: &Process,
+        metrics: Arc<Metrics>,
+    ) -> (Self, Publisher) {
+        let (waiting, receiver) = channel(WAITING);
+        let publishing = publish(client, receiver, Arc::clone(&metrics));
+        let publisher = Publisher(tokio::spawn(process.within(publishing)));
+        (Self { waiting, metrics, is_told: AtomicBool::new(false) }, publisher)
     }
 
     /// Leaves what happened to be written.
     pub(in crate::controller) fn publish(&self, object: &ObjectReference, notices: Vec<Notice>) {
         for notice in notices {
-            if self.0.try_send((object.clone(), notice)).is_err() {
-                tracing::debug!("too many Events wait; one was dropped");
+            let is_left = self.waiting.try_send((object.clone(), notice)).is_ok();
+            if !is_left {
+                self.metrics.event_dropped();
+            }
+            let was_told = self.is_told.swap(!is_left, Ordering::AcqRel);
+            if !is_left && !was_told {
+                tracing::warn!(
+                    "more than {WAITING} Events wait to be written, and further ones are dropped: what happened is in the status of each object"
+                );
             }
         }
     }
@@ -51,7 +72,11 @@ impl Publisher {
     }
 }
 
-async fn publish(client: Client, mut notices: Receiver<(ObjectReference, Notice)>) {
+async fn publish(
+    client: Client,
+    mut notices: Receiver<(ObjectReference, Notice)>,
+    metrics: Arc<Metrics>,
+) {
     let reporter = Reporter { controller: "chancery".to_owned(), instance: None };
     while let Some((object, notice)) = notices.recv().await {
         // A recorder that is kept counts up its first Event of that reason and drops the words of
@@ -65,10 +90,11 @@ async fn publish(client: Client, mut notices: Receiver<(ObjectReference, Notice)
             secondary: None,
         };
         match tokio::time::timeout(TIMEOUT, recorder.publish(&event, &object)).await {
-            Ok(Ok(())) => {}
+            Ok(Ok(())) => continue,
             Ok(Err(error)) => tracing::debug!(%error, "an Event was not written"),
             Err(_elapsed) => tracing::debug!("an Event was not written in time"),
         }
+        metrics.event_dropped();
     }
 }
 
@@ -79,4 +105,26 @@ fn truncated(mut note: String) -> String {
         note.push('…');
     }
     note
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn notice() -> Notice {
+        Notice { warning: false, reason: "Issued".into(), message: "revision 1".to_owned() }
+    }
+
+    #[tokio::test]
+    async fn each_event_that_is_dropped_is_counted() {
+        let (waiting, mut receiver) = channel(2);
+        let metrics = Arc::new(Metrics::default());
+        let events =
+            Events { waiting, metrics: Arc::clone(&metrics), is_told: AtomicBool::default() };
+        events.publish(&ObjectReference::default(), (0..5).map(|_| notice()).collect());
+        assert!(metrics.encode().contains("chancery_events_dropped_total 3\n"));
+        receiver.recv().await.expect("the first");
+        events.publish(&ObjectReference::default(), vec![notice()]);
+        assert!(metrics.encode().contains("chancery_events_dropped_total 3\n"), "there was room");
+    }
 }

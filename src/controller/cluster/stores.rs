@@ -10,7 +10,7 @@ use kube::runtime::reflector::{ObjectRef, Store};
 use kube::runtime::{reflector::store, watcher::Event};
 use kube::{Resource, ResourceExt as _};
 
-use crate::api::{CertificateRequest, ClusterIssuer, Issuer};
+use crate::api::{CertificateRequest, ClusterIssuer, Issuer, IssuerKind};
 
 /// An object that may have been written for another version of its type: it must not stop a watch.
 pub(in crate::controller) type Guarded<K> = DeserializeGuard<K>;
@@ -75,6 +75,22 @@ impl Stores {
         name: &str,
     ) -> Option<Arc<Guarded<CertificateRequest>>> {
         self.requests.get(&ObjectRef::new(name).within(namespace))
+    }
+
+    /// Whether the caches have an issuer.
+    pub(in crate::controller) fn has_issuer(
+        &self,
+        kind: IssuerKind,
+        namespace: Option<&str>,
+        name: &str,
+    ) -> bool {
+        match kind {
+            IssuerKind::Issuer => {
+                let at = namespace.unwrap_or_default();
+                self.issuers.get(&ObjectRef::new(name).within(at)).is_some()
+            }
+            IssuerKind::ClusterIssuer => self.cluster_issuers.get(&ObjectRef::new(name)).is_some(),
+        }
     }
 
     /// Newest version of any target that has arrived. A Secret that was deleted right after it was

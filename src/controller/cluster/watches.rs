@@ -38,8 +38,13 @@ use crate::issuance::waits_for;
 pub(in crate::controller) enum Gone {
     /// An issuer.
     Issuer(IssuerKey),
-    /// A request, by uid.
-    Request(String),
+    /// A request.
+    Request {
+        /// Its uid.
+        uid: String,
+        /// Its namespace and name.
+        name: (String, String),
+    },
     /// A request whose order the CA has: its id is in no other object.
     Order(GoneOrder),
 }
@@ -55,7 +60,15 @@ pub(in crate::controller) struct GoneOrder {
     pub(in crate::controller) id: String,
 }
 
-/// Everything that [`start`] starts.
+/// The caches, empty, and who can be woken: [`Prepared::start`] begins to fill them.
+pub(in crate::controller) struct Prepared {
+    pub(in crate::controller) stores: Stores,
+    pub(in crate::controller) wakers: Wakers,
+    writers: Writers,
+    woken: Woken,
+}
+
+/// Everything that [`Prepared::start`] starts.
 pub(in crate::controller) struct Watches {
     pub(in crate::controller) stores: Stores,
     pub(in crate::controller) wakers: Wakers,
@@ -67,25 +80,43 @@ pub(in crate::controller) struct Watches {
     pub(in crate::controller) tasks: JoinSet<()>,
 }
 
-/// Starts all watches.
-///
-/// `gone` is told of each issuer and each request that was deleted.
-pub(in crate::controller) fn start(
-    client: &Client,
-    operator_namespace: &str,
-    (process, incarnation): (&Process, &str),
-    gone: impl Fn(Gone) + Clone + Send + 'static,
-) -> Watches {
+/// Prepares the watches, and starts none.
+pub(in crate::controller) fn prepare() -> Prepared {
     let (stores, writers) = caches();
     let (wakers, woken) = wakers();
-    let mut watching = Watching { client, process, incarnation, tasks: JoinSet::new() };
+    Prepared { stores, wakers, writers, woken }
+}
+
+impl Prepared {
+    /// Starts all watches.
+    ///
+    /// `gone` is told of each issuer and each request that was deleted.
+    pub(in crate::controller) fn start(
+        self,
+        client: &Client,
+        operator_namespace: &str,
+        (process, incarnation): (&Process, &str),
+        gone: impl Fn(Gone) + Clone + Send + 'static,
+    ) -> Watches {
+        let watching = Watching { client, process, incarnation, tasks: JoinSet::new() };
+        start(self, watching, operator_namespace, gone)
+    }
+}
+
+fn start(
+    Prepared { stores, wakers, writers, woken }: Prepared,
+    mut watching: Watching<'_>,
+    operator_namespace: &str,
+    gone: impl Fn(Gone) + Clone + Send + 'static,
+) -> Watches {
     let routes = Routes { stores: stores.clone(), wakers: wakers.clone() };
     let labelled = |label: &str| watcher::Config::default().labels(&format!("{label}=true"));
 
     let (to, told) = (routes.clone(), gone.clone());
     watching.all("requests", writers.requests, move |request, is_gone| {
         if let (true, Some(uid)) = (is_gone, request.uid()) {
-            told(Gone::Request(uid));
+            let name = (request.namespace().unwrap_or_default(), request.name_any());
+            told(Gone::Request { uid, name });
             if let Some(order) = to.gone_order(request) {
                 told(Gone::Order(order));
             }

@@ -31,13 +31,7 @@ pub(in crate::controller) enum FoundIssuer {
 
 impl FoundIssuer {
     pub(in crate::controller) fn of(context: &Context, request: &CertificateRequest) -> Self {
-        let reference = &request.spec.issuer_ref;
-        let namespace = match reference.kind {
-            IssuerKind::Issuer => request.namespace(),
-            IssuerKind::ClusterIssuer => None,
-        };
-        let name = reference.name.clone();
-        Self::by_key(context, &IssuerKey { kind: reference.kind, namespace, name })
+        Self::by_key(context, &IssuerKey::of(request))
     }
 
     /// The field of the kind of CA of a request's issuer, where that can be read.

@@ -1,0 +1,146 @@
+use super::*;
+use crate::api::IssuerKind;
+
+const SMALL: Bounds = Bounds { all: 6, namespace: 4, issuer: 2, sure: 1 };
+
+fn issuer(namespace: &str, name: &str) -> IssuerKey {
+    let namespace = Some(namespace.to_owned()).filter(|namespace| !namespace.is_empty());
+    let kind = if namespace.is_some() { IssuerKind::Issuer } else { IssuerKind::ClusterIssuer };
+    IssuerKey { kind, namespace, name: name.to_owned() }
+}
+
+fn share(namespace: &str, name: &str) -> Share {
+    Share { namespace: namespace.to_owned(), issuer: issuer(namespace, name) }
+}
+
+fn entry<W>(who: W, namespace: &str, issuer: &str, due: Option<Timestamp>) -> Entry<W> {
+    Entry { who, share: share(namespace, issuer), due }
+}
+
+fn at(second: i64) -> Timestamp {
+    Timestamp::from_second(second).unwrap()
+}
+
+/// Lets these come, each `namespace/issuer/name`; who has a place.
+fn come(table: &mut Table<String>, all: &[&str]) -> Vec<String> {
+    let has_place = |who: &&&str| {
+        let mut parts = who.split('/');
+        let (namespace, name) = (parts.next().unwrap(), parts.next().unwrap());
+        table.enter(entry((**who).to_owned(), namespace, name, None)).is_some()
+    };
+    all.iter().filter(has_place).map(|who| (*who).to_owned()).collect()
+}
+
+#[test]
+fn who_has_a_place_at_once() {
+    let cases: [(&str, &[&str], &str, bool); 7] = [
+        ("the first", &[], "a/x/1", true),
+        ("another at the same issuer", &["a/x/1"], "a/x/2", true),
+        ("not one more than an issuer may have", &["a/x/1", "a/x/2"], "a/x/3", false),
+        ("at another issuer", &["a/x/1", "a/x/2"], "a/y/1", true),
+        (
+            "not one more than a namespace may have",
+            &["a/x/1", "a/x/2", "a/y/1", "a/y/2"],
+            "a/z/1",
+            false,
+        ),
+        (
+            "the first of a namespace, however many others there are",
+            &["a/x/1", "a/x/2", "a/y/1", "a/y/2", "b/x/1", "b/x/2"],
+            "c/x/1",
+            true,
+        ),
+        (
+            "not the second where all places are taken",
+            &["a/x/1", "a/x/2", "a/y/1", "a/y/2", "b/x/1", "c/x/1"],
+            "b/x/2",
+            false,
+        ),
+    ];
+    for (name, before, who, expected) in cases {
+        let mut table = Table::new(SMALL);
+        assert_eq!(come(&mut table, before).len(), before.len(), "{name}");
+        assert_eq!(!come(&mut table, &[who]).is_empty(), expected, "{name}");
+    }
+}
+
+#[test]
+fn a_free_place_is_for_who_came_first_and_nobody_overtakes() {
+    let mut table = Table::new(SMALL);
+    come(&mut table, &["a/x/1", "a/x/2", "a/x/3", "a/x/4"]);
+    assert!(table.call(|_| true).is_empty(), "nothing is free");
+    table.leave(&share("a", "x"));
+    assert_eq!(table.call(|_| true), ["a/x/3"]);
+    assert!(come(&mut table, &["a/x/5", "a/x/4"]).is_empty(), "the place is kept");
+    assert_eq!(come(&mut table, &["a/x/3"]), ["a/x/3"]);
+    table.leave(&share("a", "x"));
+    assert_eq!(table.call(|_| true), ["a/x/4"], "who asks again keeps its place in the line");
+}
+
+#[test]
+fn namespaces_take_turns_and_their_issuers_do() {
+    let mut table = Table::new(Bounds { all: 2, namespace: 2, issuer: 2, sure: 0 });
+    come(&mut table, &["a/x/1", "a/x/2"]);
+    let waiting = ["a/x/3", "a/x/4", "a/x/5", "a/y/1", "b/x/1", "b/x/2", "c/x/1"];
+    assert!(come(&mut table, &waiting).is_empty());
+    let (mut order, mut last) = (Vec::new(), share("a", "x"));
+    while order.len() < waiting.len() {
+        table.leave(&last);
+        for called in table.call(|_| true) {
+            let (namespace, rest) = called.split_once('/').unwrap();
+            last = share(namespace, &rest[..1]);
+            order.push(called);
+        }
+    }
+    let expected = ["a/x/3", "b/x/1", "c/x/1", "a/y/1", "b/x/2", "a/x/4", "a/x/5"];
+    assert_eq!(order, expected);
+}
+
+#[test]
+fn renewals_that_are_due_go_first_by_the_end_of_their_certificates() {
+    let mut table = Table::new(SMALL);
+    come(&mut table, &["a/x/1", "a/x/2", "a/x/new"]);
+    for (who, end) in [("a/x/late", 200), ("a/x/soon", 100)] {
+        assert!(table.enter(entry(who.to_owned(), "a", "x", Some(at(end)))).is_none());
+    }
+    let mut order = Vec::new();
+    for _ in 0..3 {
+        table.leave(&share("a", "x"));
+        order.extend(table.call(|_| true));
+    }
+    assert_eq!(order, ["a/x/soon", "a/x/late", "a/x/new"]);
+}
+
+#[test]
+fn who_is_gone_holds_no_place() {
+    let mut table = Table::new(SMALL);
+    come(&mut table, &["a/x/1", "a/x/2", "a/x/3", "a/x/4", "a/x/5", "a/x/6"]);
+    table.forget(&"a/x/3".to_owned());
+    table.leave(&share("a", "x"));
+    let gone = |who: &String| who != "a/x/4";
+    assert_eq!(table.call(gone), ["a/x/5"], "neither who went nor who is not there any more");
+    table.forget(&"a/x/5".to_owned());
+    assert_eq!(table.call(gone), ["a/x/6"], "what was kept for somebody is free again");
+    come(&mut table, &["a/x/6"]);
+    table.leave(&share("a", "x"));
+    table.leave(&share("a", "x"));
+    let left = (table.under_way, table.standing.len(), table.lines.len());
+    assert_eq!(left, (0, 0, 0), "nothing is left: {table:?}");
+    assert!(table.of_namespaces.is_empty() && table.of_issuers.is_empty());
+}
+
+#[test]
+fn a_place_is_free_when_its_run_has_ended_and_the_next_is_woken() {
+    let woken = Arc::new(Mutex::new(Vec::new()));
+    let told = Arc::clone(&woken);
+    let wake = move |who: &u32| told.lock().unwrap().push(*who);
+    let bounds = Bounds { all: 1, namespace: 1, issuer: 1, sure: 0 };
+    let places = Arc::new(Places::new(bounds, wake, |_| true));
+    let first = places.enter(entry(1, "a", "x", None)).expect("a place");
+    assert!(places.enter(entry(2, "b", "x", None)).is_none());
+    drop(first);
+    assert_eq!(*woken.lock().unwrap(), [2]);
+    assert!(places.enter(entry(3, "c", "x", None)).is_none(), "it is kept");
+    assert!(places.enter(entry(2, "b", "x", None)).is_some());
+    assert_eq!(*woken.lock().unwrap(), [2, 3]);
+}
