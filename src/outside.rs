@@ -3,12 +3,13 @@
 //!
 //! [`transport`] sends requests, through a [`proxy`] where there is one; [`pace`] spaces them out,
 //! [`pause`] holds them back where the other side asked for it, [`credentials`] sign them,
-//! [`remote_text`] makes what comes back fit for a condition, and an [`Error`] says what happens
-//! next. Nothing here knows what the other side is for.
+//! [`remote_text`] makes what comes back fit for a condition, [`capped`] reads its lists, and an
+//! [`Error`] says what happens next. Nothing here knows what the other side is for.
 
 use crate::reason::Reason;
 use std::time::Duration;
 
+pub mod capped;
 pub mod credentials;
 pub mod pace;
 pub mod pause;

@@ -42,7 +42,7 @@ use self::follow::{Follower, Memory};
 pub(super) use self::kind::KIND;
 use self::products::ChosenBy;
 use self::search::{Likeness, Ours};
-use self::wire::{CLIENT, IssueRequest, NAME_TAG, Overrides, SearchOrders};
+use self::wire::{CLIENT, IssueRequest, MANY, NAME_TAG, Overrides, SearchOrders};
 use super::tenant;
 use super::{
     AccountReport, Blocks, Capabilities, CertificateAuthority, Found, KeyEvidence, Lookup,
@@ -50,6 +50,7 @@ use super::{
 };
 use crate::api::{SwissSign as Settings, SwissSignOrder, SwissSignProduct, SwissSignSubmission};
 use crate::clock::Clock;
+use crate::outside::capped::Capped;
 use crate::outside::credentials::Credentials;
 use crate::outside::transport::Transport;
 use crate::outside::{Disposition, Error};
@@ -82,7 +83,7 @@ struct Resolved {
     client: String,
     name: Option<String>,
     /// Where the API lists them.
-    products: Option<Vec<wire::Product>>,
+    products: Option<Capped<wire::Product, MANY>>,
 }
 
 /// What is stored with an order: all that goes into its request beside the CSR and the tags.
@@ -285,8 +286,9 @@ impl SwissSign {
             tags: Some([order.reference.as_str()]),
             order_status: None,
         };
-        let found = self.client.orders(&filter, 1).await;
-        if found.is_ok_and(|found| found.orders.iter().any(|one| one.has_tag(&order.reference))) {
+        let is_it = |one: &wire::Order| one.has_tag(&order.reference);
+        let found = self.client.orders(&filter, 1, is_it).await;
+        if found.is_ok_and(|found| !found.orders.is_empty()) {
             self.has_found.store(true, Ordering::Release);
         }
     }
@@ -314,10 +316,10 @@ impl SwissSign {
                 tags: Some([order.reference]),
                 order_status: None,
             };
-            let listed = self.client.orders(&filter, PAGES).await?;
+            let is_named = |one: &wire::Order| ours.carries_name(one);
+            let listed = self.client.orders(&filter, PAGES, is_named).await?;
             doubt = listed.doubt;
             candidates = listed.orders;
-            candidates.retain(|one| ours.carries_name(one));
             if !candidates.is_empty() {
                 self.has_found.store(true, Ordering::Release);
             }
@@ -350,7 +352,8 @@ impl SwissSign {
     ) -> Result<(Vec<wire::Order>, Option<String>), Problem> {
         let filter =
             SearchOrders { client_references: [&prepared.client], tags: None, order_status: None };
-        let Listed { orders, mut doubt } = self.client.orders(&filter, PAGES).await?;
+        let may_be = |one: &wire::Order| ours.likeness(one) != Likeness::Another;
+        let Listed { orders, mut doubt } = self.client.orders(&filter, PAGES, may_be).await?;
         let mut found = Vec::new();
         let mut looks = 0;
         for mut order in orders {

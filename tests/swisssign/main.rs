@@ -10,6 +10,7 @@
 )]
 
 mod bench;
+mod bounds;
 mod checking;
 mod finding;
 mod polling;

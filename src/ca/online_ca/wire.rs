@@ -19,11 +19,22 @@ pub(super) fn certificate_form(csr_der: &[u8]) -> String {
 /// configured, raw files in any spelling.
 pub(super) fn certificates(body: &[u8]) -> Result<Vec<Certificate>, String> {
     let certificates = pki::parse_pem(body).map_err(|error| error.to_string())?;
-    if certificates.is_empty() {
-        return Err("its body holds no certificate".to_owned());
+    match certificates.len() {
+        0 => Err("its body holds no certificate".to_owned()),
+        too_many if too_many > CERTIFICATES => Err(format!(
+            "its body holds {too_many} certificates, and at most {CERTIFICATES} are taken"
+        )),
+        _ => Ok(certificates),
     }
-    Ok(certificates)
 }
+
+/// So many certificates are taken of an answer: more than any bundle of roots holds that a server may
+/// send along.
+const CERTIFICATES: usize = 300;
+/// So many files are looked at, and so many certificates taken from them: trust directories of grids
+/// hold hundreds.
+const FILES: usize = 4096;
+const ROOTS: usize = 1024;
 
 /// What "get trust roots" serves, without what has no business there.
 #[derive(Debug, Default)]
@@ -32,6 +43,18 @@ pub(super) struct TrustRoots {
     pub(super) certificates: Vec<Certificate>,
     /// What the CA's operator should know of.
     pub(super) remarks: Vec<String>,
+    seen: HashSet<Certificate>,
+}
+
+impl TrustRoots {
+    /// Notes what is odd, the first few hundred times. That a key is served is told in any case.
+    fn remark(&mut self, remark: String) {
+        const NOTED: usize = 500;
+        let is_worth_more = remark.contains("PRIVATE KEY");
+        if self.remarks.len() < NOTED || is_worth_more && self.remarks.len() < 2 * NOTED {
+            self.remarks.push(remark);
+        }
+    }
 }
 
 /// Reads lines of `<file name>=<base64 of the file>`.
@@ -45,9 +68,13 @@ pub(super) fn trust_roots(body: &[u8]) -> Option<TrustRoots> {
     let mut manifest: Vec<String> = Vec::new();
     let mut names: HashSet<&str> = HashSet::new();
     for line in text.lines().map(str::trim).filter(|line| !line.is_empty()) {
+        if names.len() >= FILES {
+            roots.remark(format!("more than {FILES} files are served, and the rest is not read"));
+            break;
+        }
         // Padding is made of the same character: the first one separates.
         let Some((name, value)) = line.split_once('=') else {
-            roots.remarks.push("a line is not of the form name=base64".to_owned());
+            roots.remark("a line is not of the form name=base64".to_owned());
             continue;
         };
         let (name, value) = (name.trim(), value.trim());
@@ -57,18 +84,18 @@ pub(super) fn trust_roots(body: &[u8]) -> Option<TrustRoots> {
         }
         let name = name.strip_prefix("FILEDATA_").unwrap_or(name);
         if !is_safe_name(name) {
-            roots.remarks.push("an entry has a file name that is not allowed".to_owned());
+            roots.remark("an entry has a file name that is not allowed".to_owned());
             continue;
         }
         names.insert(name);
         match STANDARD.decode(value) {
             Ok(content) => add_file(&mut roots, name, &content),
-            Err(_) => roots.remarks.push(format!("{name} is not base64")),
+            Err(_) => roots.remark(format!("{name} is not base64")),
         }
     }
     for name in manifest.iter().filter(|listed| !names.contains(listed.as_str())) {
         if is_safe_name(name) {
-            roots.remarks.push(format!("{name} is listed but not served"));
+            roots.remark(format!("{name} is listed but not served"));
         }
     }
     roots.remarks = in_few_words(roots.remarks);
@@ -119,7 +146,7 @@ fn is_safe_name(name: &str) -> bool {
 /// names the one that holds the CA's private key.
 fn add_file(roots: &mut TrustRoots, name: &str, content: &[u8]) {
     if pki::contains_private_key(content) {
-        roots.remarks.push(format!(
+        roots.remark(format!(
             "{name} holds a PRIVATE KEY, served to anybody who asks: tell the operator of the CA"
         ));
         return;
@@ -129,11 +156,19 @@ fn add_file(roots: &mut TrustRoots, name: &str, content: &[u8]) {
     }
     let Bundle { anchors, remarks } = Bundle::from_pem(content);
     for certificate in anchors.into_iter().filter(Certificate::is_ca) {
-        if !roots.certificates.iter().any(|known| known.der() == certificate.der()) {
-            roots.certificates.push(certificate);
+        if roots.seen.contains(&certificate) {
+            continue;
         }
+        if roots.certificates.len() == ROOTS {
+            roots.remark(format!(
+                "more than {ROOTS} certificates are served, and the others are left out"
+            ));
+            break;
+        }
+        roots.seen.insert(certificate.clone());
+        roots.certificates.push(certificate);
     }
-    roots.remarks.extend(remarks.into_iter().map(|remark| format!("{name}: {remark}")));
+    remarks.into_iter().for_each(|remark| roots.remark(format!("{name}: {remark}")));
 }
 
 fn contains(content: &[u8], needle: &[u8]) -> bool {

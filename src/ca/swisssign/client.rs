@@ -19,9 +19,10 @@ use serde::de::DeserializeOwned;
 
 use super::errors::{Certainty, EXCHANGE, Problem};
 use super::token::{self, Token, Tokens};
-use super::wire::{self, CLIENT, IssueRequest, ORDER, PRODUCT, Page, SearchOrders};
+use super::wire::{self, CLIENT, IssueRequest, MANY, ORDER, PAGE, PRODUCT, Page, SearchOrders};
 use crate::api::{SwissSign as Settings, SwissSignAuthentication};
 use crate::clock::Clock;
+use crate::outside::capped::{self, Capped};
 use crate::outside::credentials::Basic;
 use crate::outside::transport::{Call, Transport};
 use crate::outside::{Disposition, Error, remote_text};
@@ -32,12 +33,13 @@ use crate::reason::Reason;
 const LIST_LIMIT: usize = 8 * 1024 * 1024;
 /// Anything else: one order, a chain, the steps of an order, an error.
 const LIMIT: usize = 1024 * 1024;
-/// What the API gives on a page where nothing else is asked for. It may give less.
-const PAGE: usize = 300;
 /// Clients come with their products, so that fewer fill a page.
 const CLIENTS_PAGE: usize = 100;
 /// So many pages of anything are read.
 pub(super) const PAGES: usize = 50;
+/// So many bytes are kept of the pages of one list: some thousands of orders with their certificates,
+/// or of clients with their products.
+const KEPT: usize = 16 * 1024 * 1024;
 /// So often a list is begun that changes while it is read.
 const BEGINNINGS: u32 = 3;
 
@@ -154,7 +156,8 @@ impl Client {
     /// `POST /v2/clients/paged`, to its end. `search` is looked for in names, presumably.
     pub(super) async fn clients(&self, search: Option<&str>) -> Result<Vec<wire::Client>, Problem> {
         let mut clients: Vec<wire::Client> = Vec::new();
-        let mut start = 0;
+        let mut seen = HashSet::new();
+        let (mut start, mut kept) = (0, 0);
         for _ in 0..PAGES {
             let mut query = page_query(start, CLIENTS_PAGE);
             query.extend(search.map(|name| ("search", name.to_owned())));
@@ -165,8 +168,9 @@ impl Client {
             start += data.len();
             let is_last =
                 data.is_empty() || page.records_filtered.is_none_or(|n| n <= start as u64);
-            for client in data {
-                if !clients.iter().any(|known| known.uuid == client.uuid) {
+            for client in data.into_vec() {
+                if seen.insert(client.uuid.clone()) {
+                    kept = self.kept(kept, client.weight(), &path)?;
                     clients.push(client);
                 }
             }
@@ -232,23 +236,24 @@ impl Client {
 
     /// `POST /v2/order/{ord}/tasks`.
     pub(super) async fn tasks(&self, id: &str) -> Result<Vec<wire::Task>, Problem> {
-        let tasks: Option<Vec<wire::Task>> =
+        let tasks: Option<Capped<wire::Task, MANY>> =
             self.json(Ask::read(&["order", checked(ORDER, id)?, "tasks"])).await?;
-        Ok(tasks.unwrap_or_default())
+        Ok(tasks.unwrap_or_default().into_vec())
     }
 
     /// `POST /v2/orders/paged`, up to so many pages. In which order the API lists is documented
     /// nowhere, so that nothing but the number of different orders tells that all were read.
     /// Where that number changed while pages were read, an order may have moved from one to another: it
-    /// is begun anew.
+    /// is begun anew. What is not `wanted` is counted and not kept.
     pub(super) async fn orders(
         &self,
         filter: &SearchOrders<'_>,
         pages: usize,
+        wanted: impl Fn(&wire::Order) -> bool,
     ) -> Result<Orders, Problem> {
         let mut orders = Vec::new();
         let mut seen = HashSet::new();
-        let (mut start, mut announced, mut nameless, mut begun) = (0, 0, 0, 1);
+        let (mut start, mut announced, mut nameless, mut begun, mut kept) = (0, 0, 0, 1, 0);
         for _ in 0..pages {
             let path = ["orders", "paged"];
             let ask = Ask {
@@ -264,7 +269,7 @@ impl Client {
                 )));
             };
             if start > 0 && total != announced && begun < BEGINNINGS {
-                (start, nameless) = (0, 0);
+                (start, nameless, kept) = (0, 0, 0);
                 orders.clear();
                 seen.clear();
                 begun += 1;
@@ -273,12 +278,13 @@ impl Client {
             announced = total;
             start += data.len();
             let is_empty = data.is_empty();
-            for order in data {
+            for order in data.into_vec() {
                 let Some(id) = order.id().map(str::to_owned) else {
                     nameless += 1;
                     continue;
                 };
-                if seen.insert(id) {
+                if seen.insert(id) && wanted(&order) {
+                    kept = self.kept(kept, order.weight(), &path)?;
                     orders.push(order);
                 }
             }
@@ -294,8 +300,25 @@ impl Client {
 
     async fn json<T: DeserializeOwned>(&self, ask: Ask<'_>) -> Result<T, Problem> {
         let response = self.send(&ask).await?;
-        serde_json::from_slice(response.body())
-            .map_err(|_| self.unreadable(&ask, &response, "its body cannot be understood"))
+        serde_json::from_slice(response.body()).map_err(|error| {
+            let why = capped::told(&error);
+            let why = why.as_deref().unwrap_or("its body cannot be understood");
+            self.unreadable(&ask, &response, why)
+        })
+    }
+
+    /// What is kept of a list with so many bytes more.
+    fn kept(&self, before: usize, more: usize, path: &[&str]) -> Result<usize, Problem> {
+        let kept = before + more;
+        if kept <= KEPT {
+            return Ok(kept);
+        }
+        Err(Problem::senseless(format!(
+            "{}/v2/{} lists more than {} MiB of what is looked for, and no more is read",
+            self.host,
+            path.join("/"),
+            KEPT / (1024 * 1024)
+        )))
     }
 
     fn unreadable(&self, ask: &Ask<'_>, response: &Response<Bytes>, why: &str) -> Problem {

@@ -6,7 +6,7 @@
 //! only: an order that it does not show is asked for by its id, and where that happens to most, the
 //! search is left alone for some polls.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Mutex, PoisonError};
 
 use jiff::SignedDuration;
@@ -111,7 +111,9 @@ impl Follower<'_> {
         let filter =
             SearchOrders { client_references: [client], tags: None, order_status: Some(&OPEN) };
         let pages = asked.len().min(PAGES);
-        match self.client.orders(&filter, pages).await {
+        let ids: HashSet<&str> = asked.iter().map(|order| order.id.as_str()).collect();
+        let is_asked = |one: &Order| one.id().is_some_and(|id| ids.contains(id));
+        match self.client.orders(&filter, pages, is_asked).await {
             Ok(found) => self.compare(&asked, &found.orders, &mut answers).await,
             Err(problem)
                 if !problem.is_of_the_account() && problem.has_status(&[400, 404, 405]) =>

@@ -422,7 +422,7 @@ mod tests {
             |unit: &str| Validity { validity_type: Some(unit.to_owned()), ..Validity::default() };
         let of = |options: &[i64]| Validity {
             validity: Some(90),
-            validity_options: Some(options.to_vec()),
+            validity_options: Some(options.to_vec().into()),
             ..in_unit("DAYS")
         };
         let cases = [

@@ -137,7 +137,8 @@ mod tests {
             since: Some(since),
         };
         let tagged = |order: &mut Order, tags: &[&str]| {
-            order.tags = Some(tags.iter().map(|tag| (*tag).to_owned()).collect());
+            let tags: Vec<String> = tags.iter().map(|tag| (*tag).to_owned()).collect();
+            order.tags = Some(tags.into());
         };
         let my_tag = key_tag(mine.spki_der());
         type Change<'a> = Box<dyn Fn(&mut Order) + 'a>;
@@ -232,7 +233,7 @@ mod tests {
             spki_der: mine.spki_der(),
             since: None,
         };
-        let tag = Some(vec![key_tag(mine.spki_der())]);
+        let tag = Some(vec![key_tag(mine.spki_der())].into());
         let mut order = Order { tags: tag, ..Order::default() };
         assert_eq!(ours.evidence(&order, &[]), KeyEvidence::Ours);
         assert_eq!(ours.evidence(&order, std::slice::from_ref(&theirs)), KeyEvidence::Foreign);

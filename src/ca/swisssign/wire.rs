@@ -3,6 +3,8 @@
 //! Every field of an answer is optional here: the specification marks optional fields in a way its
 //! own version ignores, and names required ones that do not exist. Unknown fields are passed over.
 
+use std::collections::HashSet;
+
 use base64::Engine as _;
 use base64::alphabet;
 use base64::engine::DecodePaddingMode;
@@ -14,7 +16,14 @@ use der::{Decode as _, Encode as _};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use crate::outside::capped::{Capped, told};
 use crate::pki::{self, Certificate};
+
+/// What the API gives on a page where nothing else is asked for. It may give less.
+pub(super) const PAGE: usize = 300;
+/// So many are read of anything else that comes in a list: products of a client, tags of an order,
+/// certificates of a chain.
+pub(super) const MANY: usize = 300;
 
 /// A client: `cli-` and a UUID.
 pub(super) const CLIENT: &str = "cli-";
@@ -73,7 +82,7 @@ pub(super) struct SearchOrders<'a> {
 pub(super) struct Page<T> {
     /// Hits of the whole search.
     pub(super) records_filtered: Option<u64>,
-    pub(super) data: Option<Vec<T>>,
+    pub(super) data: Option<Capped<T, PAGE>>,
 }
 
 /// A client (customer).
@@ -82,7 +91,7 @@ pub(super) struct Client {
     #[serde(default)]
     pub(super) uuid: Option<String>,
     pub(super) name: Option<String>,
-    pub(super) products: Option<Vec<Product>>,
+    pub(super) products: Option<Capped<Product, MANY>>,
 }
 
 /// A product, with the fields that decide whether Chancery can order it.
@@ -111,7 +120,7 @@ pub(super) struct Validity {
     pub(super) validity_type: Option<String>,
     /// Where nothing else is asked for.
     pub(super) validity: Option<i64>,
-    pub(super) validity_options: Option<Vec<i64>>,
+    pub(super) validity_options: Option<Capped<i64, MANY>>,
 }
 
 /// An order. It does not repeat the CSR, the names or the key.
@@ -125,7 +134,7 @@ pub(super) struct Order {
     pub(super) client_reference: Option<String>,
     pub(super) product_reference: Option<String>,
     pub(super) certificate: Option<IssuedCertificate>,
-    pub(super) tags: Option<Vec<String>>,
+    pub(super) tags: Option<Capped<String, MANY>>,
 }
 
 /// The certificate of an order.
@@ -136,7 +145,40 @@ pub(super) struct IssuedCertificate {
     pub(super) certificate: Option<String>,
 }
 
+impl Client {
+    /// About so many bytes it takes.
+    pub(super) fn weight(&self) -> usize {
+        let products = self.products.as_deref().unwrap_or_default();
+        let texts = |one: &Product| {
+            let options =
+                one.product_validity.as_ref().and_then(|one| one.validity_options.as_ref());
+            weight(&[&one.uuid, &one.product_name, &one.key_generation_type, &one.expiration_date])
+                + options.map_or(0, |options| size_of_val(&**options))
+        };
+        size_of::<Self>()
+            + weight(&[&self.uuid, &self.name])
+            + size_of_val(products)
+            + products.iter().map(texts).sum::<usize>()
+    }
+}
+
+/// So many bytes texts take.
+fn weight(texts: &[&Option<String>]) -> usize {
+    texts.iter().map(|text| text.as_ref().map_or(0, String::len)).sum()
+}
+
 impl Order {
+    /// About so many bytes it takes.
+    pub(super) fn weight(&self) -> usize {
+        let certificate = self.certificate.as_ref().and_then(|one| one.certificate.as_ref());
+        size_of::<Self>()
+            + weight(&[&self.uuid, &self.created_on, &self.status])
+            + weight(&[&self.client_reference, &self.product_reference])
+            + certificate.map_or(0, String::len)
+            + size_of_val(self.tags())
+            + self.tags().iter().map(String::len).sum::<usize>()
+    }
+
     /// The id, where it is one.
     pub(super) fn id(&self) -> Option<&str> {
         self.uuid.as_deref().filter(|id| is_id(ORDER, id))
@@ -180,7 +222,7 @@ pub(super) struct ApiError {
     #[serde(default)]
     pub(super) uuid: Option<String>,
     pub(super) error_code: Option<String>,
-    pub(super) error_messages: Option<Vec<String>>,
+    pub(super) error_messages: Option<Capped<String, MANY>>,
 }
 
 impl ApiError {
@@ -223,32 +265,37 @@ pub(super) fn token(body: &[u8]) -> Option<&str> {
 /// of DER; PEM and PKCS #7 in the elements are understood too, and a PKCS #7 in place of the whole.
 /// Empty where nothing is served yet.
 pub(super) fn chain(body: &[u8]) -> Result<Vec<Certificate>, String> {
-    #[derive(Deserialize)]
-    #[serde(untagged)]
-    enum Chain {
-        Elements(Vec<String>),
-        One(String),
-        Nothing(()),
-    }
     if body.trim_ascii().is_empty() {
         return Ok(Vec::new());
     }
-    let elements = match serde_json::from_slice(body) {
-        Ok(Chain::Elements(elements)) => elements,
-        Ok(Chain::One(element)) => vec![element],
-        Ok(Chain::Nothing(())) => Vec::new(),
-        Err(_) => return bare(body).ok_or_else(|| "it is not an array of texts".to_owned()),
+    let elements = match serde_json::from_slice::<Option<Capped<String, MANY>>>(body) {
+        Ok(elements) => elements.map(Capped::into_vec).unwrap_or_default(),
+        Err(error) => match (told(&error), serde_json::from_slice::<String>(body)) {
+            (Some(why), _) => return Err(why),
+            (None, Ok(element)) => vec![element],
+            (None, Err(_)) => {
+                let found = bare(body).ok_or_else(|| "it is not an array of texts".to_owned())?;
+                return each_once(found);
+            }
+        },
     };
     let mut certificates = Vec::new();
     for (at, element) in elements.iter().enumerate().filter(|(_, text)| !text.trim().is_empty()) {
-        let found = certificates_of(element).map_err(|why| format!("element {at} {why}"))?;
-        for certificate in found {
-            if !certificates.contains(&certificate) {
-                certificates.push(certificate);
-            }
-        }
+        certificates.extend(certificates_of(element).map_err(|why| format!("element {at} {why}"))?);
     }
-    Ok(certificates)
+    each_once(certificates)
+}
+
+/// Each once, in the order they came, where there are no more than anybody needs.
+fn each_once(mut certificates: Vec<Certificate>) -> Result<Vec<Certificate>, String> {
+    let mut seen = HashSet::new();
+    certificates.retain(|one| seen.insert(one.clone()));
+    match certificates.len() {
+        too_many if too_many > MANY => {
+            Err(format!("it holds {too_many} certificates, and at most {MANY} are taken"))
+        }
+        _ => Ok(certificates),
+    }
 }
 
 /// What lies in a body without any JSON, as servers send it that go by the media type
@@ -257,13 +304,7 @@ pub(super) fn chain(body: &[u8]) -> Result<Vec<Certificate>, String> {
 fn bare(body: &[u8]) -> Option<Vec<Certificate>> {
     let of_text = || certificates_of(std::str::from_utf8(body).ok()?).ok();
     let found = certificates_of_der(body).ok().or_else(of_text)?;
-    let mut certificates = Vec::new();
-    for certificate in found {
-        if !certificates.contains(&certificate) {
-            certificates.push(certificate);
-        }
-    }
-    (!certificates.is_empty()).then_some(certificates)
+    (!found.is_empty()).then_some(found)
 }
 
 /// Decodes base64 with or without padding.
