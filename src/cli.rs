@@ -12,6 +12,9 @@ use std::time::Duration;
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use futures::FutureExt as _;
 use tokio::signal::unix::{SignalKind, signal};
+use tracing_subscriber::filter::{FilterFn, filter_fn};
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
 
 use crate::api;
 use crate::clock::Clock;
@@ -170,10 +173,20 @@ fn log(args: &OperatorArgs) -> Result<(), Fatal> {
         .map_err(|error| format!("--log {}: {error}", args.log))?;
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     match args.log_format {
-        LogFormat::Json => builder.json().flatten_event(true).init(),
-        LogFormat::Text => builder.init(),
+        LogFormat::Json => {
+            builder.json().flatten_event(true).finish().with(without_bodies()).init();
+        }
+        LogFormat::Text => builder.finish().with(without_bodies()).init(),
     }
     Ok(())
+}
+
+/// Modules of libraries that log whole bodies of answers, with the Secrets in them.
+const LOG_BODIES: [&str; 1] = ["kube_client::client"];
+
+/// Holds back what may have a body in it, whatever `--log` asks for.
+fn without_bodies() -> FilterFn {
+    filter_fn(|about| !LOG_BODIES.contains(&about.target()))
 }
 
 async fn serve(args: OperatorArgs) -> Result<(), Fatal> {
@@ -321,6 +334,40 @@ mod tests {
     use clap::error::ErrorKind;
 
     use super::*;
+
+    #[test]
+    fn no_library_logs_a_body_whatever_is_asked_for() {
+        use std::io::Write;
+        use std::sync::Mutex;
+
+        struct To(Arc<Mutex<Vec<u8>>>);
+        impl Write for To {
+            fn write(&mut self, text: &[u8]) -> std::io::Result<usize> {
+                self.0.lock().expect("whole").write(text)
+            }
+            fn flush(&mut self) -> std::io::Result<()> {
+                Ok(())
+            }
+        }
+        for asked in [DEFAULT_LOG, "trace", "kube_client::client=trace", "[request{verb}]=trace"] {
+            let log = Arc::new(Mutex::new(Vec::new()));
+            let to = Arc::clone(&log);
+            let subscriber = tracing_subscriber::fmt()
+                .with_env_filter(tracing_subscriber::EnvFilter::new(asked))
+                .with_writer(move || To(Arc::clone(&to)))
+                .finish()
+                .with(without_bodies());
+            tracing::subscriber::with_default(subscriber, || {
+                tracing::info_span!("request", verb = "get").in_scope(|| {
+                    tracing::warn!(target: "kube_client::client", "a body with m4rk3r, and why");
+                    tracing::error!("what is ours");
+                });
+            });
+            let log = String::from_utf8(log.lock().expect("whole").clone()).expect("text");
+            assert!(!log.contains("m4rk3r"), "{asked}: {log}");
+            assert!(log.contains("ours") || asked.starts_with("kube_client"), "{asked}: {log}");
+        }
+    }
 
     #[test]
     fn only_who_asks_for_the_operator_becomes_one() {

@@ -259,6 +259,10 @@ fn observe(metrics: &Metrics, stores: &Stores, clock: &Clock, leadership: &Leade
         let (stores, clock) = (stores.clone(), clock.clone());
         move || limits::figures(&stores, clock.now())
     });
+    metrics.observe_unreadable({
+        let stores = stores.clone();
+        move || stores.unreadable()
+    });
     metrics.observe_leader({
         let leadership = leadership.clone();
         move || leadership.is_held()

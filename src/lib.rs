@@ -16,6 +16,7 @@ pub mod ca;
 pub mod cli;
 pub mod clock;
 pub mod controller;
+pub mod decode;
 pub mod issuance;
 pub mod metrics;
 pub mod mutant;

@@ -1,13 +1,14 @@
 //! Prometheus metrics. Names of objects are labels only where an alert needs them: on expiry and
 //! renewal.
 
+use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Secret;
 use kube::ResourceExt as _;
-use kube::core::{DeserializeGuard, PartialObjectMeta};
+use kube::core::PartialObjectMeta;
 use kube::runtime::reflector::{ObjectRef, Store};
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{
@@ -21,6 +22,7 @@ use prometheus_client::registry::Registry;
 
 use crate::api::CertificateRequest;
 use crate::api::condition::{self, ISSUING, READY};
+use crate::decode::Guarded;
 use crate::issuance::record::request_of;
 
 /// All metrics of the operator.
@@ -115,8 +117,8 @@ impl Metrics {
     /// Reports on the requests and the records of orders in the caches with each scrape.
     pub fn observe_requests(
         &self,
-        requests: Store<DeserializeGuard<CertificateRequest>>,
-        records: Store<PartialObjectMeta<Secret>>,
+        requests: Store<Guarded<CertificateRequest>>,
+        records: Store<Guarded<PartialObjectMeta<Secret>>>,
     ) {
         self.registry().register_collector(Box::new(Requests { requests, records }));
     }
@@ -124,6 +126,14 @@ impl Metrics {
     /// Reports with each scrape on the limits of the issuers.
     pub fn observe_limits(&self, figures: impl Fn() -> Vec<LimitFigures> + Send + Sync + 'static) {
         self.registry().register_collector(Box::new(Limits(figures)));
+    }
+
+    /// Reports with each scrape on the objects that cannot be read, by kind and namespace.
+    pub fn observe_unreadable(
+        &self,
+        count: impl Fn() -> BTreeMap<(String, String), u64> + Send + Sync + 'static,
+    ) {
+        self.registry().register_collector(Box::new(UnreadableObjects(count)));
     }
 
     /// Reports with each scrape whether this process acts.
@@ -159,6 +169,37 @@ impl<F: Fn() -> bool + Send + Sync + 'static> Collector for Leader<F> {
         let gauge = ConstGauge::new(i64::from((self.0)()));
         let help = "Whether this process holds the lease and acts (1), or stands by (0)";
         gauge.encode(encoder.encode_descriptor("leader", help, None, gauge.metric_type())?)
+    }
+}
+
+#[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
+struct OfKind {
+    kind: String,
+    namespace: String,
+}
+
+/// Read off the caches too.
+struct UnreadableObjects<F>(F);
+
+impl<F> std::fmt::Debug for UnreadableObjects<F> {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str("UnreadableObjects")
+    }
+}
+
+impl<F> Collector for UnreadableObjects<F>
+where
+    F: Fn() -> BTreeMap<(String, String), u64> + Send + Sync + 'static,
+{
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
+        gauges(
+            &mut encoder,
+            "unreadable_objects",
+            "Objects that this version cannot read, and leaves alone: the log names each",
+            (self.0)()
+                .into_iter()
+                .map(|((kind, namespace), count)| (OfKind { kind, namespace }, count as f64)),
+        )
     }
 }
 
@@ -259,8 +300,8 @@ impl<F: Fn() -> Vec<LimitFigures> + Send + Sync + 'static> Collector for Limits<
 /// Gauges that are read off the cache: they cannot be wrong after a restart.
 #[derive(Debug)]
 struct Requests {
-    requests: Store<DeserializeGuard<CertificateRequest>>,
-    records: Store<PartialObjectMeta<Secret>>,
+    requests: Store<Guarded<CertificateRequest>>,
+    records: Store<Guarded<PartialObjectMeta<Secret>>>,
 }
 
 #[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, Ord, PartialEq, PartialOrd)]
@@ -290,8 +331,8 @@ struct OfRequest {
 
 impl Requests {
     /// Records whose request is gone.
-    fn orphans(&self) -> std::collections::BTreeMap<OfNamespace, u64> {
-        let mut orphans = std::collections::BTreeMap::<OfNamespace, u64>::new();
+    fn orphans(&self) -> BTreeMap<OfNamespace, u64> {
+        let mut orphans = BTreeMap::<OfNamespace, u64>::new();
         for record in self.records.state() {
             let (name, namespace) = (record.name_any(), record.namespace().unwrap_or_default());
             let request = ObjectRef::new(request_of(&name).unwrap_or_default()).within(&namespace);
@@ -305,8 +346,8 @@ impl Requests {
 
 impl Collector for Requests {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
-        let mut phases = std::collections::BTreeMap::<Phase, u64>::new();
-        let mut orders = std::collections::BTreeMap::<OrderPhase, u64>::new();
+        let mut phases = BTreeMap::<Phase, u64>::new();
+        let mut orders = BTreeMap::<OrderPhase, u64>::new();
         let mut expiry = Vec::new();
         let mut renewal = Vec::new();
         for guarded in self.requests.state() {

@@ -16,6 +16,7 @@ use serde_json::json;
 use super::Fatal;
 use crate::api::condition::{self, ISSUING, STALLED};
 use crate::api::{CertificateRequest, OrderStatus, WaitsFor, annotation};
+use crate::decode::{Guarded, Unreadable};
 use crate::issuance::record::{OrderState, reference, request_of};
 use crate::issuance::{record_name, waits_for};
 
@@ -75,31 +76,66 @@ pub(super) async fn run(client: Client, command: Orders) -> Result<(), Fatal> {
 }
 
 async fn list(client: &Client, namespace: Option<&str>) -> Result<String, Fatal> {
-    let (requests, records): (Api<CertificateRequest>, Api<Secret>) = match namespace {
-        Some(namespace) => {
-            (Api::namespaced(client.clone(), namespace), Api::namespaced(client.clone(), namespace))
-        }
-        None => (Api::all(client.clone()), Api::all(client.clone())),
-    };
+    let (requests, records): (Api<Guarded<CertificateRequest>>, Api<Guarded<RecordMeta>>) =
+        match namespace {
+            Some(namespace) => (
+                Api::namespaced(client.clone(), namespace),
+                Api::namespaced(client.clone(), namespace),
+            ),
+            None => (Api::all(client.clone()), Api::all(client.clone())),
+        };
     let labelled = ListParams::default().labels(&format!("{}=true", annotation::ORDER_LABEL));
     let requests = requests.list(&ListParams::default()).await.map_err(|error| told(&error))?;
-    let (records, remark) = match records.list_metadata(&labelled).await {
-        Ok(records) => (records.items, ""),
+    let (requests, odd) = readable(requests.items);
+    let (records, remark) = match records.list(&labelled).await {
+        Ok(records) => (with_a_readable_request(readable(records.items).0, &odd), ""),
         Err(kube::Error::Api(status)) if status.code == 403 => (
             Vec::new(),
             "You may not list Secrets, so records whose request is gone are not shown.\n",
         ),
         Err(error) => return Err(told(&error)),
     };
-    let is_gone = !gone(&requests.items, &records).is_empty();
+    let is_gone = !gone(&requests, &records).is_empty();
     let delivered =
         if is_gone { Delivered::read(client, namespace).await? } else { Delivered::NONE };
-    let mut text = table(&requests.items, &records, &delivered);
+    let mut text = table(&requests, &records, &delivered);
     if text.is_empty() {
         text.push_str("No order is open, and none needs a person.\n");
     }
     text.push_str(remark);
+    for unreadable in odd {
+        let meta = unreadable.metadata;
+        let (namespace, name) = (meta.namespace.unwrap_or_default(), meta.name.unwrap_or_default());
+        text.push_str(&format!(
+            "CertificateRequest {namespace}/{name} cannot be read: {}.\n",
+            unreadable.reason
+        ));
+    }
     Ok(text)
+}
+
+/// Without those whose request is there and cannot be read: it is not gone.
+fn with_a_readable_request(mut records: Vec<RecordMeta>, odd: &[Unreadable]) -> Vec<RecordMeta> {
+    records.retain(|record| {
+        let (namespace, name) = (record.namespace(), record.name_any());
+        !odd.iter().any(|one| {
+            let metadata = &one.metadata;
+            metadata.namespace == namespace && metadata.name.as_deref() == request_of(&name)
+        })
+    });
+    records
+}
+
+/// What this version can read of a list, and the rest.
+fn readable<K>(objects: Vec<Guarded<K>>) -> (Vec<K>, Vec<Unreadable>) {
+    let (mut readable, mut rest) = (Vec::new(), Vec::new());
+    for object in objects {
+        match object.0 {
+            Ok(object) => readable.push(object),
+            Err(unreadable) => rest.push(unreadable),
+        }
+    }
+    (readable, rest)
 }
 
 /// The API server's own words where it has some.
@@ -118,13 +154,16 @@ impl Delivered {
     const NONE: Self = Self(Some(BTreeSet::new()));
 
     async fn read(client: &Client, namespace: Option<&str>) -> Result<Self, Fatal> {
-        let secrets: Api<Secret> = match namespace {
+        let secrets: Api<Guarded<RecordMeta>> = match namespace {
             Some(namespace) => Api::namespaced(client.clone(), namespace),
             None => Api::all(client.clone()),
         };
         let ours = ListParams::default().labels(&format!("{}=true", annotation::MANAGED_LABEL));
-        match secrets.list_metadata(&ours).await {
-            Ok(secrets) => Ok(Self(Some(secrets.items.iter().filter_map(order_of).collect()))),
+        match secrets.list(&ours).await {
+            Ok(secrets) => {
+                let secrets = readable(secrets.items).0;
+                Ok(Self(Some(secrets.iter().filter_map(order_of).collect())))
+            }
             Err(kube::Error::Api(status)) if status.code == 403 => Ok(Self(None)),
             Err(error) => Err(told(&error)),
         }
@@ -254,11 +293,18 @@ struct Found {
 
 impl Found {
     async fn read(client: &Client, namespace: &str, name: &str) -> Result<Self, Fatal> {
-        let requests: Api<CertificateRequest> = Api::namespaced(client.clone(), namespace);
-        let records: Api<Secret> = Api::namespaced(client.clone(), namespace);
+        let requests: Api<Guarded<CertificateRequest>> = Api::namespaced(client.clone(), namespace);
+        let records: Api<Guarded<RecordMeta>> = Api::namespaced(client.clone(), namespace);
         let request = requests.get_opt(name).await.map_err(|error| told(&error))?;
-        let record = records.get_metadata_opt(&record_name(name)).await;
-        let record = record.map_err(|error| told(&error))?.filter(|record| {
+        let request = request.map(|request| {
+            request.0.map_err(|odd| format!("CertificateRequest {namespace}/{name}: {odd}"))
+        });
+        let request = request.transpose()?;
+        let record = records.get_opt(&record_name(name)).await.map_err(|error| told(&error))?;
+        let record = record.map(|record| {
+            record.0.map_err(|odd| format!("Secret {namespace}/{}: {odd}", record_name(name)))
+        });
+        let record = record.transpose()?.filter(|record| {
             record.labels().get(annotation::ORDER_LABEL).map(String::as_str) == Some("true")
         });
         if request.is_none() && record.is_none() {
@@ -377,16 +423,16 @@ async fn release(client: &Client, found: &Found, order: Option<&str>) -> Result<
         "metadata": { "annotations": { annotation::RELEASE: wanted } },
     }));
     if found.request.is_some() {
-        let api: Api<CertificateRequest> = Api::namespaced(client.clone(), namespace);
+        let api: Api<Guarded<CertificateRequest>> = Api::namespaced(client.clone(), namespace);
         let patched = api.patch(name, &PatchParams::default(), &patch).await;
         patched.map_err(|error| told(&error))?;
         return Ok(format!(
             "Order {wanted} is given up. CertificateRequest {namespace}/{name} may order again.\n"
         ));
     }
-    let api: Api<Secret> = Api::namespaced(client.clone(), namespace);
+    let api: Api<Guarded<RecordMeta>> = Api::namespaced(client.clone(), namespace);
     let record = record_name(name);
-    let patched = api.patch_metadata(&record, &PatchParams::default(), &patch).await;
+    let patched = api.patch(&record, &PatchParams::default(), &patch).await;
     let patched = patched.map_err(|error| told(&error))?;
     let params = DeleteParams {
         preconditions: Some(Preconditions {

@@ -43,13 +43,8 @@ pub(super) async fn reconcile(
     guarded: Arc<Guarded<CertificateRequest>>,
     context: Arc<Context>,
 ) -> Result<Action, Never> {
-    let request = match &guarded.0 {
-        Ok(request) => request,
-        Err(error) => {
-            tracing::error!(name = guarded.name_any(), %error, "the request cannot be read by this version");
-            return Ok(Action::await_change());
-        }
-    };
+    // The watch has told of one that cannot be read.
+    let Ok(request) = &guarded.0 else { return Ok(Action::await_change()) };
     let span = tracing::info_span!(
         "certificate_request",
         certificate_request.namespace = request.namespace(),

@@ -12,11 +12,13 @@ use std::time::Duration;
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use kube::api::{Patch, PatchParams, PostParams};
-use kube::{Api, Client};
+use kube::core::Request;
+use kube::{Api, Client, Resource, ResourceExt as _};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::process::leadership::Leadership;
+use crate::decode::Guarded;
 use crate::issuance::Read;
 use crate::turns::Turns;
 
@@ -68,14 +70,14 @@ impl Cluster {
 
     /// A Secret, live.
     pub(super) async fn secret(&self, namespace: &str, name: &str) -> Read<Secret> {
-        let api: Api<Secret> = Api::namespaced(self.client.clone(), namespace);
-        read(self.call("get", "secrets", namespace, name, || api.get(name)).await)
+        let api = Api::namespaced(self.client.clone(), namespace);
+        self.object(api, "secrets", (namespace, name)).await
     }
 
     /// A ConfigMap, live.
     pub(super) async fn config_map(&self, namespace: &str, name: &str) -> Read<ConfigMap> {
-        let api: Api<ConfigMap> = Api::namespaced(self.client.clone(), namespace);
-        read(self.call("get", "configmaps", namespace, name, || api.get(name)).await)
+        let api = Api::namespaced(self.client.clone(), namespace);
+        self.object(api, "configmaps", (namespace, name)).await
     }
 
     /// Creates a Secret that must not exist.
@@ -85,10 +87,9 @@ impl Cluster {
         name: &str,
         secret: &Secret,
     ) -> Result<Secret, Error> {
-        let api: Api<Secret> = Api::namespaced(self.client.clone(), namespace);
-        let params =
-            PostParams { field_manager: Some(MANAGER.to_owned()), ..PostParams::default() };
-        self.call("create", "secrets", namespace, name, || api.create(&params, secret)).await
+        let api = Api::namespaced(self.client.clone(), namespace);
+        let answer = self.create(api, "secrets", (namespace, name), secret).await?;
+        typed(answer, ("create", "secrets"), (namespace, name))
     }
 
     /// Changes a Secret by a merge patch; uid and resourceVersion in `patch` make it conditional.
@@ -98,11 +99,13 @@ impl Cluster {
         name: &str,
         patch: &serde_json::Value,
     ) -> Result<Secret, Error> {
-        let api: Api<Secret> = Api::namespaced(self.client.clone(), namespace);
+        let api: Api<Guarded<Secret>> = Api::namespaced(self.client.clone(), namespace);
         let params =
             PatchParams { field_manager: Some(MANAGER.to_owned()), ..PatchParams::default() };
         let patch = Patch::Merge(patch);
-        self.call("patch", "secrets", namespace, name, || api.patch(name, &params, &patch)).await
+        let write = || api.patch(name, &params, &patch);
+        let answer = self.call("patch", "secrets", namespace, name, write).await?;
+        typed(answer, ("patch", "secrets"), (namespace, name))
     }
 
     /// Writes the whole status of `object` on the condition of its resourceVersion. PUT, because an
@@ -110,43 +113,49 @@ impl Cluster {
     /// missing object.
     pub(super) async fn put_status<K>(
         &self,
-        api: Api<K>,
+        api: Api<Guarded<K>>,
         resource: &'static str,
         object: &K,
     ) -> Result<K, Error>
     where
-        K: kube::Resource<DynamicType = ()>
-            + Clone
-            + Serialize
-            + DeserializeOwned
-            + std::fmt::Debug,
+        K: Resource<DynamicType = ()> + Clone + Serialize + DeserializeOwned,
     {
-        use kube::ResourceExt as _;
         let (namespace, name) = (object.namespace().unwrap_or_default(), object.name_any());
-        let params =
-            PostParams { field_manager: Some(MANAGER.to_owned()), ..PostParams::default() };
-        let put = || api.replace_status(&name, &params, object);
-        self.call("update", resource, &namespace, &name, put).await
+        let url = Request::new(api.resource_url());
+        let write = || async {
+            let put = url.replace_subresource("status", &name, &posted(), body(object)?);
+            self.client.request(put.map_err(kube::Error::BuildRequest)?).await
+        };
+        let answer = self.call("update", resource, &namespace, &name, write).await?;
+        written(object, answer, ("update", resource), (&namespace, &name))
     }
 
-    /// An object of ours, live; `name` is its namespace and name.
+    /// An object, live; `name` is its namespace and name. What cannot be typed is there, and is not
+    /// absent.
     pub(super) async fn object<K>(
         &self,
-        api: Api<K>,
+        api: Api<Guarded<K>>,
         resource: &'static str,
         (namespace, name): (&str, &str),
     ) -> Read<K>
     where
         K: Clone + DeserializeOwned + std::fmt::Debug,
     {
-        read(self.call("get", resource, namespace, name, || api.get(name)).await)
+        let answer = self.call("get", resource, namespace, name, || api.get(name)).await;
+        let object = answer.and_then(|one| typed(one, ("get", resource), (namespace, name)));
+        match object {
+            Ok(object) => Read::Present(object),
+            // Only 404 says that there is none.
+            Err(error) if error.kind == ErrorKind::NotFound => Read::Absent,
+            Err(error) => Read::Unreadable(error.to_string()),
+        }
     }
 
     /// A Lease, or nothing where there is none.
     pub(super) async fn lease(&self, namespace: &str, name: &str) -> Result<Option<Lease>, Error> {
-        let api: Api<Lease> = Api::namespaced(self.client.clone(), namespace);
+        let api: Api<Guarded<Lease>> = Api::namespaced(self.client.clone(), namespace);
         match self.call("get", "leases", namespace, name, || api.get(name)).await {
-            Ok(lease) => Ok(Some(lease)),
+            Ok(lease) => typed(lease, ("get", "leases"), (namespace, name)).map(Some),
             Err(error) if error.kind == ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error),
         }
@@ -159,10 +168,9 @@ impl Cluster {
         name: &str,
         lease: &Lease,
     ) -> Result<Lease, Error> {
-        let api: Api<Lease> = Api::namespaced(self.client.clone(), namespace);
-        let params =
-            PostParams { field_manager: Some(MANAGER.to_owned()), ..PostParams::default() };
-        self.call("create", "leases", namespace, name, || api.create(&params, lease)).await
+        let api = Api::namespaced(self.client.clone(), namespace);
+        let answer = self.create(api, "leases", (namespace, name), lease).await?;
+        written(lease, answer, ("create", "leases"), (namespace, name))
     }
 
     /// Writes a whole Lease on the condition of the uid and resourceVersion in it. The uid is what
@@ -173,10 +181,29 @@ impl Cluster {
         name: &str,
         lease: &Lease,
     ) -> Result<Lease, Error> {
-        let api: Api<Lease> = Api::namespaced(self.client.clone(), namespace);
-        let params =
-            PostParams { field_manager: Some(MANAGER.to_owned()), ..PostParams::default() };
-        self.call("update", "leases", namespace, name, || api.replace(name, &params, lease)).await
+        let api: Api<Guarded<Lease>> = Api::namespaced(self.client.clone(), namespace);
+        let url = Request::new(api.resource_url());
+        let write = || async {
+            let put = url.replace(name, &posted(), body(lease)?);
+            self.client.request(put.map_err(kube::Error::BuildRequest)?).await
+        };
+        let answer = self.call("update", "leases", namespace, name, write).await?;
+        written(lease, answer, ("update", "leases"), (namespace, name))
+    }
+
+    async fn create<K: Resource + Serialize + DeserializeOwned>(
+        &self,
+        api: Api<Guarded<K>>,
+        resource: &'static str,
+        (namespace, name): (&str, &str),
+        object: &K,
+    ) -> Result<Guarded<K>, Error> {
+        let url = Request::new(api.resource_url());
+        let write = || async {
+            let post = url.create(&posted(), body(object)?);
+            self.client.request(post.map_err(kube::Error::BuildRequest)?).await
+        };
+        self.call("create", resource, namespace, name, write).await
     }
 
     async fn call<T, F: Future<Output = kube::Result<T>>>(
@@ -196,9 +223,7 @@ impl Cluster {
                 (ErrorKind::Other, format!("no answer within {} s", TIMEOUT.as_secs()))
             }
         };
-        let object =
-            if namespace.is_empty() { name.to_owned() } else { format!("{namespace}/{name}") };
-        Err(Error { verb, resource, object, kind, cause })
+        Err(Error { verb, resource, object: placed((namespace, name)), kind, cause })
     }
 
     /// The first answer that is not 429.
@@ -232,13 +257,52 @@ impl Cluster {
 /// Field manager of everything Chancery writes.
 const MANAGER: &str = "chancery";
 
-/// Only 404 says that there is none.
-fn read<T>(answer: Result<T, Error>) -> Read<T> {
-    match answer {
-        Ok(object) => Read::Present(object),
-        Err(error) if error.kind == ErrorKind::NotFound => Read::Absent,
-        Err(error) => Read::Unreadable(error.to_string()),
+/// How everything is created and replaced.
+fn posted() -> PostParams {
+    PostParams { field_manager: Some(MANAGER.to_owned()), ..PostParams::default() }
+}
+
+fn body<K: Serialize>(object: &K) -> kube::Result<Vec<u8>> {
+    serde_json::to_vec(object).map_err(kube::Error::SerdeError)
+}
+
+/// The object of an answer, where this version can read it.
+fn typed<K>(
+    answer: Guarded<K>,
+    (verb, resource): (&'static str, &'static str),
+    place: (&str, &str),
+) -> Result<K, Error> {
+    answer.0.map_err(|unreadable| {
+        let cause = match verb {
+            "get" => unreadable.reason,
+            // It is looked at before anything else is done.
+            _ => format!("it was carried out, and the object cannot be read: {unreadable}"),
+        };
+        Error { verb, resource, object: placed(place), kind: ErrorKind::Other, cause }
+    })
+}
+
+/// What was written is there, also where what the API server made of it cannot be read: as it was
+/// sent, and in the version that the answer tells. Without a version the answer tells nothing.
+fn written<K: Resource + Clone>(
+    sent: &K,
+    answer: Guarded<K>,
+    how: (&'static str, &'static str),
+    place: (&str, &str),
+) -> Result<K, Error> {
+    if answer.0.is_ok() || answer.meta().resource_version.is_none() {
+        return typed(answer, how, place);
     }
+    let (mut written, told) = (sent.clone(), answer.meta());
+    let meta = written.meta_mut();
+    meta.resource_version.clone_from(&told.resource_version);
+    meta.uid.clone_from(&told.uid);
+    meta.generation = told.generation;
+    Ok(written)
+}
+
+fn placed((namespace, name): (&str, &str)) -> String {
+    if namespace.is_empty() { name.to_owned() } else { format!("{namespace}/{name}") }
 }
 
 fn shortened(text: &str) -> String {
@@ -261,4 +325,41 @@ fn explain(error: &kube::Error) -> (ErrorKind, String) {
         code => format!("{code} {}", status.reason),
     };
     (kind, cause)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn answer(value: Value) -> Guarded<Lease> {
+        serde_json::from_value(value).expect("an object")
+    }
+
+    #[test]
+    fn what_was_written_counts_as_written_also_where_the_answer_cannot_be_read() {
+        let sent: Lease = serde_json::from_value(json!({
+            "metadata": {"name": "chancery", "uid": "u", "resourceVersion": "7"},
+            "spec": {"holderIdentity": "me"},
+        }))
+        .expect("a lease");
+        let (how, place) = (("update", "leases"), ("chancery", "chancery"));
+        let odd = |version: Value| {
+            answer(json!({
+                "metadata": {"name": "chancery", "uid": "u", "resourceVersion": version},
+                "spec": {"renewTime": "9999-12-31T23:59:59Z", "holderIdentity": "s3cr3t"},
+            }))
+        };
+        let known = written(&sent, odd(json!("8")), how, place).expect("it is written");
+        assert_eq!(known.metadata.resource_version.as_deref(), Some("8"), "in the new version");
+        assert_eq!(known.spec, sent.spec, "as it was sent");
+        let error = written(&sent, odd(json!(8)), how, place).expect_err("no version");
+        assert_eq!(error.kind, ErrorKind::Other, "whether it came about has to be looked at");
+        let text = typed(odd(json!("8")), ("get", "leases"), place).expect_err("odd").to_string();
+        assert_eq!(
+            text,
+            "cannot get leases chancery/chancery: its field spec.renewTime is not what this version expects"
+        );
+    }
 }

@@ -38,13 +38,8 @@ pub(super) async fn reconcile<K: IssuerObject>(
     guarded: Arc<Guarded<K>>,
     context: Arc<Context>,
 ) -> Result<Action, Never> {
-    let issuer = match &guarded.0 {
-        Ok(issuer) => issuer,
-        Err(error) => {
-            tracing::error!(name = guarded.name_any(), %error, "the issuer cannot be read by this version");
-            return Ok(Action::await_change());
-        }
-    };
+    // The watch has told of one that cannot be read.
+    let Ok(issuer) = &guarded.0 else { return Ok(Action::await_change()) };
     let span = tracing::info_span!(
         "issuer",
         issuer.kind = %K::KIND,

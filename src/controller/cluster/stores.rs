@@ -1,24 +1,24 @@
 //! The caches of the watches.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
-use kube::core::{DeserializeGuard, PartialObjectMeta};
+use kube::core::PartialObjectMeta;
 use kube::runtime::reflector::{ObjectRef, Store};
 #[cfg(test)]
 use kube::runtime::{reflector::store, watcher::Event};
 use kube::{Resource, ResourceExt as _};
 
 use crate::api::{CertificateRequest, ClusterIssuer, Issuer, IssuerKind};
+pub(in crate::controller) use crate::decode::Guarded;
 
-/// An object that may have been written for another version of its type: it must not stop a watch.
-pub(in crate::controller) type Guarded<K> = DeserializeGuard<K>;
 /// A Secret without its contents.
-pub(in crate::controller) type SecretMeta = PartialObjectMeta<Secret>;
+pub(in crate::controller) type SecretMeta = Guarded<PartialObjectMeta<Secret>>;
 
 /// A ConfigMap without its contents.
-pub(in crate::controller) type ConfigMapMeta = PartialObjectMeta<ConfigMap>;
+pub(in crate::controller) type ConfigMapMeta = Guarded<PartialObjectMeta<ConfigMap>>;
 
 /// The caches.
 #[derive(Clone)]
@@ -40,7 +40,7 @@ impl Stores {
     pub(in crate::controller) fn of_requests(requests: Vec<CertificateRequest>) -> Self {
         let (reader, mut writer) = store();
         for request in requests {
-            writer.apply_watcher_event(&Event::Apply(DeserializeGuard(Ok(request))));
+            writer.apply_watcher_event(&Event::Apply(Guarded(Ok(request))));
         }
         Self {
             requests: reader,
@@ -66,6 +66,23 @@ impl Stores {
             self.records.wait_until_ready(),
             self.bundles.wait_until_ready(),
         );
+    }
+
+    /// Objects of the caches that this version cannot read, by kind and namespace, each once.
+    pub(in crate::controller) fn unreadable(&self) -> BTreeMap<(String, String), u64> {
+        let mut all = BTreeSet::new();
+        note(&self.requests, &mut all);
+        note(&self.issuers, &mut all);
+        note(&self.cluster_issuers, &mut all);
+        note(&self.targets, &mut all);
+        note(&self.credentials, &mut all);
+        note(&self.records, &mut all);
+        note(&self.bundles, &mut all);
+        let mut counted = BTreeMap::new();
+        for (kind, namespace, _) in all {
+            *counted.entry((kind, namespace)).or_default() += 1;
+        }
+        counted
     }
 
     /// The request as the cache has it now.
@@ -115,6 +132,17 @@ impl Stores {
         name: &str,
     ) -> Option<String> {
         self.credentials.get(&ObjectRef::new(name).within(namespace))?.resource_version()
+    }
+}
+
+/// Kind, namespace and name of what cannot be read.
+fn note<K>(store: &Store<Guarded<K>>, to: &mut BTreeSet<(String, String, String)>)
+where
+    K: Resource<DynamicType = ()> + Clone + 'static,
+{
+    for object in store.state_filter(|object| object.0.is_err()) {
+        let namespace = object.namespace().unwrap_or_default();
+        to.insert((K::kind(&()).into_owned(), namespace, object.name_any()));
     }
 }
 

@@ -14,7 +14,7 @@ use kube::runtime::reflector::store::Writer;
 use kube::runtime::reflector::{ObjectRef, store};
 use kube::runtime::utils::{Backoff, ResetTimerBackoff};
 use kube::runtime::watcher::{self, Event};
-use kube::runtime::{WatchStreamExt as _, reflector, watcher as watch};
+use kube::runtime::{reflector, watcher as watch};
 use kube::{Api, Client, Resource, ResourceExt as _};
 use serde::de::DeserializeOwned;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
@@ -220,8 +220,8 @@ impl Watching<'_> {
     fn all<K: Watched>(
         &mut self,
         what: &str,
-        writer: Writer<K>,
-        changed: impl Fn(&K, bool) + Send + 'static,
+        writer: Writer<Guarded<K>>,
+        changed: impl Fn(&Guarded<K>, bool) + Send + 'static,
     ) {
         self.some(watcher::Config::default(), what, writer, changed);
     }
@@ -231,8 +231,8 @@ impl Watching<'_> {
         &mut self,
         config: watcher::Config,
         what: &str,
-        writer: Writer<K>,
-        changed: impl Fn(&K, bool) + Send + 'static,
+        writer: Writer<Guarded<K>>,
+        changed: impl Fn(&Guarded<K>, bool) + Send + 'static,
     ) {
         let api = Api::all(self.client.clone());
         let pauses = Pauses::of(format!("{}/{what}", self.incarnation));
@@ -274,7 +274,7 @@ struct Pauses {
 
 const SHORTEST_PAUSE: Duration = Duration::from_millis(800);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
-/// A watch that stood for so long begins anew with the shortest.
+/// A watch that stood for so long begins anew with the shortest, though it told of nothing.
 const STOOD: Duration = Duration::from_secs(120);
 
 impl Pauses {
@@ -304,31 +304,39 @@ impl Backoff for Pauses {
 /// Keeps one cache up to date, and calls `changed` after each change with whether the object is
 /// gone.
 async fn follow<K: Watched>(
-    api: Api<K>,
+    api: Api<Guarded<K>>,
     config: watcher::Config,
-    writer: Writer<K>,
-    pauses: ResetTimerBackoff<Pauses>,
-    changed: impl Fn(&K, bool) + Send,
+    writer: Writer<Guarded<K>>,
+    mut pauses: ResetTimerBackoff<Pauses>,
+    changed: impl Fn(&Guarded<K>, bool) + Send,
 ) {
     let cache = writer.as_reader();
-    let events = watch(api, config).backoff(pauses).modify(|object: &mut K| {
-        // A third of each object, and of no use here.
-        object.meta_mut().managed_fields = None;
-    });
-    let mut events = std::pin::pin!(reflector(writer, events));
+    let mut events = std::pin::pin!(reflector(writer, watch(api, config)));
     // What is missing from a new list was deleted while nobody watched; nothing else tells.
-    let mut before = Vec::new();
+    let mut before: Vec<Arc<Guarded<K>>> = Vec::new();
     while let Some(event) = events.next().await {
+        // A list that has come to its end, and what a watch tells, are progress. That a list begins is
+        // none: one that fails each time would be asked for again at once, for ever.
+        if matches!(event, Ok(Event::Apply(_) | Event::Delete(_) | Event::InitDone)) {
+            pauses.reset();
+        }
         match event {
-            Ok(Event::Apply(object)) => changed(&object, false),
+            Ok(Event::Apply(object)) => {
+                tell_unreadable(&object);
+                changed(&object, false);
+            }
             Ok(Event::Delete(object)) => changed(&object, true),
             // The cache takes the new list at once, at its end.
             Ok(Event::InitDone) => {
                 let now = in_order(cache.state());
                 let uids: HashSet<_> = now.iter().map(|object| object.uid()).collect();
+                let told: HashSet<_> = before.iter().map(|old| version(old)).collect();
+                now.iter()
+                    .filter(|new| !told.contains(&version(new)))
+                    .for_each(|new| tell_unreadable(new));
                 before
                     .drain(..)
-                    .filter(|old: &Arc<K>| !uids.contains(&old.uid()))
+                    .filter(|old| !uids.contains(&old.uid()))
                     .for_each(|old| changed(&old, true));
                 now.iter().for_each(|object| changed(object, false));
             }
@@ -336,9 +344,32 @@ async fn follow<K: Watched>(
             Ok(Event::InitApply(_)) => {}
             Err(error) => {
                 tracing::warn!(resource = %K::plural(&()), %error, "the watch failed and is tried again");
+                pass(pauses.next().unwrap_or(LONGEST_PAUSE)).await;
             }
         }
     }
+}
+
+fn version<K: Watched>(object: &Guarded<K>) -> (Option<String>, Option<String>) {
+    (object.uid(), object.resource_version())
+}
+
+/// Once for each version: what cannot be read is left alone, and somebody has to know.
+fn tell_unreadable<K: Watched>(object: &Guarded<K>) {
+    if let Err(unreadable) = &object.0 {
+        tracing::error!(
+            object.kind = %K::kind(&()),
+            object.namespace = object.namespace(),
+            object.name = object.name_any(),
+            object.version = object.resource_version(),
+            "this object cannot be read and is left alone: {unreadable}"
+        );
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "the pause before a watch is tried again")]
+async fn pass(time: Duration) {
+    tokio::time::sleep(time).await;
 }
 
 #[derive(Clone)]
@@ -427,7 +458,7 @@ impl Routes {
     }
 
     fn target(&self, secret: &SecretMeta) {
-        let version = number(secret.metadata.resource_version.as_deref());
+        let version = number(secret.meta().resource_version.as_deref());
         let reached = &self.stores.targets_reached;
         reached.fetch_max(version.unwrap_or_default(), Ordering::AcqRel);
         if let (Some(namespace), Some(request)) =
@@ -495,5 +526,61 @@ impl Routes {
             registry::own_credentials(&request.spec, None) == Some(&name)
                 || request.spec.csr_secret_ref.as_ref().is_some_and(|csr| csr.name == name)
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+    use std::sync::atomic::AtomicU32;
+
+    use kube::client::Body;
+    use serde_json::json;
+
+    use super::*;
+
+    /// Follows requests for a minute where each call is answered so; how many lists were asked for.
+    async fn lists_in_a_minute(answer: &'static str) -> u32 {
+        let lists = Arc::new(AtomicU32::new(0));
+        let counted = Arc::clone(&lists);
+        let server = tower::service_fn(move |request: http::Request<Body>| {
+            let query = request.uri().query().unwrap_or_default().to_owned();
+            counted.fetch_add(u32::from(!query.contains("watch=")), Ordering::Relaxed);
+            async move {
+                Ok::<_, Infallible>(http::Response::new(Body::from(answer.as_bytes().to_vec())))
+            }
+        });
+        let api: Api<Guarded<CertificateRequest>> = Api::all(kube::Client::new(server, "shop"));
+        let (_reader, writer) = store();
+        let pauses = Pauses::of("me/requests".to_owned());
+        let following = follow(api, watcher::Config::default(), writer, pauses, |_, _| ());
+        let _elapsed = tokio::time::timeout(Duration::from_secs(60), following).await;
+        lists.load(Ordering::Relaxed)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_list_that_fails_each_time_is_asked_for_more_and_more_slowly() {
+        let lists = lists_in_a_minute(r#"{"metadata":{"resourceVersion":[]},"items":[]}"#).await;
+        assert!((4..=8).contains(&lists), "{lists} in a minute");
+    }
+
+    #[test]
+    fn odd_objects_are_counted_by_kind_and_namespace() {
+        let (stores, mut writers) = caches();
+        let odd: Guarded<CertificateRequest> = serde_json::from_value(json!({
+            "metadata": {"name": "odd", "namespace": "shop", "uid": "u", "resourceVersion": "7"},
+            "spec": {"secretName": 7},
+        }))
+        .expect("an object");
+        writers.requests.apply_watcher_event(&Event::Apply(odd));
+        let secret: SecretMeta = serde_json::from_value(json!({
+            "metadata": {"name": "odd", "namespace": "shop", "creationTimestamp": "never"},
+        }))
+        .expect("an object");
+        writers.targets.apply_watcher_event(&Event::Apply(secret.clone()));
+        writers.credentials.apply_watcher_event(&Event::Apply(secret));
+        let count = |kind: &str| ((kind.to_owned(), "shop".to_owned()), 1);
+        let counted: Vec<_> = stores.unreadable().into_iter().collect();
+        assert_eq!(counted, [count("CertificateRequest"), count("Secret")], "each once");
     }
 }

@@ -8,6 +8,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::api::{ClusterIssuer, Issuer, IssuerKind, IssuerSpec, IssuerStatus};
+use crate::decode::Guarded;
 
 /// What `Issuer` and `ClusterIssuer` have in common.
 pub(in crate::controller) trait IssuerObject:
@@ -19,7 +20,7 @@ pub(in crate::controller) trait IssuerObject:
     fn spec(&self) -> &IssuerSpec;
     fn status(&self) -> Option<&IssuerStatus>;
     fn set_status(&mut self, status: IssuerStatus);
-    fn api(client: kube::Client, namespace: Option<&str>) -> Api<Self>;
+    fn api(client: kube::Client, namespace: Option<&str>) -> Api<Guarded<Self>>;
 }
 
 impl IssuerObject for Issuer {
@@ -39,7 +40,7 @@ impl IssuerObject for Issuer {
         self.status = Some(status);
     }
 
-    fn api(client: kube::Client, namespace: Option<&str>) -> Api<Self>
+    fn api(client: kube::Client, namespace: Option<&str>) -> Api<Guarded<Self>>
     where
         Self: Resource<Scope = NamespaceResourceScope>,
     {
@@ -64,7 +65,7 @@ impl IssuerObject for ClusterIssuer {
         self.status = Some(status);
     }
 
-    fn api(client: kube::Client, _: Option<&str>) -> Api<Self> {
+    fn api(client: kube::Client, _: Option<&str>) -> Api<Guarded<Self>> {
         Api::all(client)
     }
 }
