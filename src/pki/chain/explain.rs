@@ -4,7 +4,7 @@
 //! a few signatures, whatever was received.
 
 use super::super::Certificate;
-use super::search::{LONGEST, NoPath, SIGNATURES, Search};
+use super::search::{Bound, INTERMEDIATES, LONGEST, NoPath, SIGNATURES, Search};
 use super::{Unfit, flaw, identified, signature, unusable};
 
 /// So many roots of one name are tried before none is proposed.
@@ -25,10 +25,15 @@ impl<'a> Search<'a> {
         if anchors.is_empty() && not_valid.is_empty() {
             return Unfit::NoAnchors { pin };
         }
-        if let NoPath::TooMany = error {
+        if let NoPath::TooMany(bound) = error {
+            let (most, what) = match bound {
+                Bound::Signatures => (SIGNATURES, "claim to be"),
+                Bound::Intermediates => (INTERMEDIATES, "are"),
+            };
             let reason = format!(
-                "more than {SIGNATURES} certificates at hand claim to be issued by a trusted root or \
-                 below it, and no certificate authority has so many"
+                "{} certificates are at hand, of which more than {most} {what} issued by a trusted \
+                 root or below it: no more are looked at, and among those there is no path",
+                self.others.len() + 1
             );
             return Unfit::Refused { reason, pin };
         }
@@ -153,7 +158,7 @@ impl<'a> Search<'a> {
         self.rule_broken(links, anchor, 0).or_else(|| match error {
             NoPath::Refused(webpki::Error::UnknownIssuer)
             | NoPath::Purpose(_)
-            | NoPath::TooMany => None,
+            | NoPath::TooMany(_) => None,
             NoPath::Refused(error) => Some(format!("a certificate in it {}", flaw(error))),
         })
     }

@@ -34,8 +34,9 @@ pub(super) const LONGEST: usize = 6;
 /// So many signatures are verified to find out which certificates belong to the anchors. A few suffice
 /// for every real answer; these take some hundredths of a second.
 pub(super) const SIGNATURES: usize = 128;
-/// So many intermediates that belong to the anchors are handed to webpki.
-const INTERMEDIATES: usize = 32;
+/// So many intermediates that belong to the anchors are handed to webpki: six steps with ten cross
+/// certificates for each.
+pub(super) const INTERMEDIATES: usize = 64;
 
 /// Takes any extended key usage: whether the leaf suits its purpose is the business of the person who
 /// chose the certificate profile, and the rest is judged by [`purposes::shared`].
@@ -90,8 +91,17 @@ pub(super) enum NoPath {
     Refused(webpki::Error),
     /// There are paths, and this certificate on the first of them is not for TLS, as the leaf is.
     Purpose(String),
+    /// There is more than is looked at.
+    TooMany(Bound),
+}
+
+/// Where a search ends that certificates without end are handed to.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Bound {
     /// More than [`SIGNATURES`] certificates claim to be issued by those that belong to the anchors.
-    TooMany,
+    Signatures,
+    /// More than [`INTERMEDIATES`] are.
+    Intermediates,
 }
 
 impl<'a> End<'a> {
@@ -123,9 +133,9 @@ impl<'a> Search<'a> {
 
     /// Finds the best path to one of `anchors`.
     pub(super) fn path_to(&self, anchors: &[&'a Certificate]) -> Result<VerifiedChain, NoPath> {
-        let (vouched, is_complete) = self.vouched(anchors);
+        let (vouched, bound) = self.vouched(anchors);
         let path = self.plain(anchors, &vouched).or_else(|error| {
-            let error = if is_complete { error } else { NoPath::TooMany };
+            let error = bound.map_or(error, NoPath::TooMany);
             let mut all = anchors.iter().copied().chain(vouched.iter().map(|one| one.certificate));
             let is_odd = signature::has_null_parameters(self.leaf)
                 || all.any(|one| signature::has_null_parameters(one) || is_beyond_webpki(one));
@@ -141,8 +151,9 @@ impl<'a> Search<'a> {
         })
     }
 
-    /// Follows the signatures from the anchors downwards, and says whether all were looked at.
-    fn vouched(&self, anchors: &[&'a Certificate]) -> (Vec<Vouched<'a>>, bool) {
+    /// Follows the signatures from the anchors downwards, and says what ended that, where not all were
+    /// looked at.
+    fn vouched(&self, anchors: &[&'a Certificate]) -> (Vec<Vouched<'a>>, Option<Bound>) {
         let mut by_issuer: HashMap<&[u8], Vec<&Certificate>> = HashMap::new();
         for certificate in self.above.iter().filter(|one| one.is_valid_at(self.instant)) {
             by_issuer.entry(certificate.issuer_der()).or_default().push(certificate);
@@ -166,10 +177,12 @@ impl<'a> Search<'a> {
                 }
                 signatures += 1;
                 if signatures > SIGNATURES {
-                    vouched.truncate(INTERMEDIATES);
-                    return (vouched, false);
+                    return (vouched, Some(Bound::Signatures));
                 }
                 match signature::check(certificate, issuer) {
+                    Ok(()) if vouched.len() == INTERMEDIATES => {
+                        return (vouched, Some(Bound::Intermediates));
+                    }
                     Ok(()) => {
                         issuers.push_back((Some(vouched.len()), certificate, depth + 1));
                         vouched.push(Vouched { certificate, issuer: place, anchor });
@@ -179,8 +192,7 @@ impl<'a> Search<'a> {
             }
             below.extend(left);
         }
-        vouched.truncate(INTERMEDIATES);
-        (vouched, true)
+        (vouched, None)
     }
 
     /// As webpki does it alone.

@@ -920,6 +920,96 @@ fn a_megabyte_of_certificates_costs_next_to_nothing() {
     }
 }
 
+/// What a certificate authority can make that is trusted: six levels of names, each of whose
+/// certificates is genuine, so that they stand above each other in tens of thousands of ways, and the
+/// leaf's signature by none of them; strangers of the same names; and several roots.
+#[expect(clippy::disallowed_methods, reason = "how long it takes is what is tested")]
+#[test]
+fn a_trusted_ca_that_means_harm_costs_next_to_nothing() {
+    let mut pki = Pki::new();
+    let stranger = Ca::root(ca_params("L1"));
+    pki.leaf = stranger.sign(&params("leaf"), &pki.key);
+    let mut roots = vec![pki.root.certificate()];
+    roots.extend((0..2).map(|_| Ca::root(ca_params("Root")).certificate()));
+    for (name, width, algorithm) in [
+        ("six of each", 6, &rcgen::PKCS_ECDSA_P256_SHA256),
+        ("ten of each", 10, &rcgen::PKCS_ECDSA_P256_SHA256),
+        ("twenty of each", 20, &rcgen::PKCS_ECDSA_P256_SHA256),
+        ("six of each, on P-384", 6, &rcgen::PKCS_ECDSA_P384_SHA384),
+    ] {
+        let mut received = vec![pki.leaf.clone()];
+        let mut issuer = &pki.root.0;
+        let levels: Vec<Ca> = (1..=6)
+            .map(|level| Ca::root_with(ca_params(&format!("L{}", 7 - level)), algorithm))
+            .collect();
+        for (at, level) in levels.iter().enumerate() {
+            for number in 0..width {
+                let own = KeyPair::generate_for(algorithm).unwrap();
+                let key = if number == 0 { level.0.key() } else { &own };
+                let asked = ca_params(&format!("L{}", 6 - at));
+                received.push(read(&asked.signed_by(key, issuer).unwrap()));
+            }
+            issuer = &level.0;
+        }
+        for number in 0..300 {
+            let own = KeyPair::generate().unwrap();
+            let asked = ca_params(&format!("L{}", number % 6 + 1));
+            received.push(read(&asked.signed_by(&own, &stranger.0).unwrap()));
+        }
+        let begun = std::time::Instant::now();
+        let refused = pki.verify_with(&received, &roots, &[]).unwrap_err();
+        let took = begun.elapsed();
+        println!("{name}: {} certificates, {took:?}, {refused}", received.len());
+        assert!(took < std::time::Duration::from_secs(2), "{name}: {took:?}");
+    }
+}
+
+#[test]
+fn a_chain_of_six_is_found_among_ten_cross_certificates_for_each() {
+    let mut pki = Pki::new();
+    let others: Vec<Ca> = (0..10).map(|n| Ca::root(ca_params(&format!("Other {n}")))).collect();
+    let mut levels: Vec<Ca> = Vec::new();
+    let mut received = Vec::new();
+    for at in 0..6 {
+        let issuer = levels.last().unwrap_or(&pki.root);
+        let level = issuer.below(ca_params(&format!("Level {at}")));
+        received.push(level.certificate());
+        let key = || KeyPair::from_pem(&level.0.key().serialize_pem()).unwrap();
+        // Of the same name and key, by the same authority and by ten that nobody here trusts.
+        received.extend((0..9).map(|n| {
+            let mut asked = ca_params(&format!("Level {at}"));
+            asked.serial_number = Some(SerialNumber::from(n as u64 + 1));
+            issuer.sign(&asked, &key())
+        }));
+        let cross = |other: &Ca| other.sign(&ca_params(&format!("Level {at}")), &key());
+        received.extend(others.iter().map(cross));
+        levels.push(level);
+    }
+    pki.leaf = levels.last().unwrap().sign(&params("leaf"), &pki.key);
+    received.push(pki.leaf.clone());
+    let chain = pki.verify(&received).unwrap();
+    assert_eq!(chain.intermediates.len(), 6);
+    // One way alone, with ten cross certificates.
+    let mut few: Vec<Certificate> = levels.iter().map(Ca::certificate).collect();
+    let key = KeyPair::from_pem(&levels[5].0.key().serialize_pem()).unwrap();
+    few.extend(others.iter().map(|other| other.sign(&ca_params("Level 5"), &key)));
+    few.push(pki.leaf.clone());
+    assert_eq!(pki.verify(&few).unwrap().intermediates.len(), 6);
+}
+
+#[test]
+fn more_intermediates_than_are_looked_at_are_told_with_the_bound() {
+    let mut pki = Pki::new();
+    let other = Ca::root(ca_params("Lower"));
+    pki.leaf = other.sign(&params("leaf"), &pki.key);
+    let made = |_| pki.root.sign(&ca_params("Lower"), &KeyPair::generate().unwrap());
+    let mut received: Vec<Certificate> = (0..65).map(made).collect();
+    received.push(pki.leaf.clone());
+    let text = pki.verify(&received).unwrap_err().to_string();
+    let says = "66 certificates are at hand, of which more than 64 are issued by a trusted root";
+    assert!(text.contains(says), "{text}");
+}
+
 #[test]
 fn certificates_that_vouch_for_each_other_end_the_search() {
     let mut pki = Pki::new();
