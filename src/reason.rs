@@ -128,6 +128,8 @@ reasons! {
     // An attempt that failed here.
     /// The names in the request fit into no CSR.
     NamesUnfit
+    /// What is asked for is too long for the Secret it goes to, or for the record of its order.
+    TooLong
     /// The CA does not take what is asked for.
     NotSupportedByCa
     /// The key or its CSR could not be made.
@@ -363,6 +365,7 @@ mod tests {
         "SeveralOrders",
         "Submitting",
         "Suspended",
+        "TooLong",
         "TooManyRequests",
         "UnexpectedAnswer",
         "Unreachable",

@@ -250,9 +250,12 @@ pub struct SecretTemplate {
     #[x_kube(validation = Rule::new(r"self.all(key, key.matches('^([a-z0-9]([-a-z0-9]*[a-z0-9])?([.][a-z0-9]([-a-z0-9]*[a-z0-9])?)*/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?$'))").message("keys of labels must be such as app or example.org/app: letters, digits, '-', '_' and '.', at most 63 after the '/'"))]
     #[x_kube(validation = Rule::new("self.all(key, !key.startsWith('chancery.dev/'))").message("labels under chancery.dev/ belong to Chancery: choose another key"))]
     pub labels: BTreeMap<String, String>,
-    /// Annotations; keys under `chancery.dev/` are ours.
+    /// Annotations; keys under `chancery.dev/` are ours. A Secret has 256 KiB of them in all.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    #[schemars(extend("maxProperties" = 64))]
+    #[schemars(extend(
+        "maxProperties" = 64,
+        "additionalProperties" = {"type": "string", "maxLength": 16384},
+    ))]
     #[x_kube(validation = Rule::new(r"self.all(key, key.matches('^([a-z0-9]([-a-z0-9]*[a-z0-9])?([.][a-z0-9]([-a-z0-9]*[a-z0-9])?)*/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?$'))").message("keys of annotations must be such as owner or example.org/owner: letters, digits, '-', '_' and '.', at most 63 after the '/'"))]
     #[x_kube(validation = Rule::new("self.all(key, !key.startsWith('chancery.dev/'))").message("annotations under chancery.dev/ belong to Chancery: choose another key"))]
     pub annotations: BTreeMap<String, String>,
@@ -356,7 +359,8 @@ impl WaitsFor {
 #[derive(KubeSchema, Clone, Debug, Deserialize, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct DeliveredCertificate {
-    /// Subject in the notation of RFC 4514.
+    /// Subject in the notation of RFC 4514. A text of a certificate that is longer than 1 KiB is cut
+    /// here and ends with `…`.
     pub subject: String,
     /// Common name of the subject, where it has one.
     #[serde(default, skip_serializing_if = "Option::is_none")]

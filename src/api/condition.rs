@@ -21,6 +21,9 @@ pub const STALLED: &str = "Stalled";
 /// Longest message written into a condition, in bytes; the API server's own limit is 32,768.
 pub const MESSAGE_LIMIT: usize = 2048;
 
+/// Longest text of a certificate or of a CA in a field of the status, in bytes.
+pub const TEXT_LIMIT: usize = 1024;
+
 /// One condition as decided, before it is merged with what is already in the status.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Verdict {
@@ -61,7 +64,7 @@ pub fn merge(
                 .map_or_else(|| Time(now), |old| old.last_transition_time.clone());
             Condition {
                 last_transition_time,
-                message: truncated(verdict.message),
+                message: shortened(verdict.message, MESSAGE_LIMIT),
                 observed_generation: Some(generation),
                 reason: verdict.reason.into_owned(),
                 status: status.to_owned(),
@@ -83,11 +86,13 @@ pub fn is_true(conditions: &[Condition], kind: &str) -> bool {
     find(conditions, kind).is_some_and(|condition| condition.status == "True")
 }
 
-fn truncated(mut message: String) -> String {
-    if message.len() > MESSAGE_LIMIT {
-        let end = message.floor_char_boundary(MESSAGE_LIMIT - 3);
-        message.truncate(end);
-        message.push('…');
+/// A text for the status, cut where it has more than so many bytes. The sign of that is its last
+/// letter, `…`.
+#[must_use]
+pub fn shortened(mut text: String, limit: usize) -> String {
+    if text.len() > limit {
+        text.truncate(text.floor_char_boundary(limit.saturating_sub('…'.len_utf8())));
+        text.push('…');
     }
-    message
+    text
 }

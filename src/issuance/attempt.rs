@@ -7,6 +7,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::certificate::key::{BroughtCsr, CsrReference, Key};
 use super::certificate::reissue::Reissue;
+use super::certificate::room::csr_too_long;
 use super::certificate::standing::{Standing, TLS};
 use super::observation::{Account, Observation, Request};
 use super::step::{KeyPlan, Rest, Step};
@@ -42,8 +43,14 @@ pub(super) fn examined(
     if let Some(message) = refusal(&seen.request, account) {
         return Err(reject(Reason::NotSupportedByCa, message));
     }
+    if let Some(message) = seen.too_long() {
+        return Err(reject(Reason::TooLong, message));
+    }
     if let Some(reference) = &seen.request.csr {
         let Some(csr) = &seen.csr else { return Err(Step::ReadCsr) };
+        if let Some(message) = csr_too_long(csr, &reference.secret) {
+            return Err(reject(Reason::TooLong, message));
+        }
         if let Some(message) = csr_refusal(csr, reference, account) {
             return Err(reject(Reason::NotSupportedByCa, message));
         }

@@ -9,4 +9,5 @@ pub(super) mod purchase;
 pub(super) mod reissue;
 pub mod renewal;
 pub(super) mod requested;
+pub(super) mod room;
 pub(super) mod standing;

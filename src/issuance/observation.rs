@@ -9,6 +9,7 @@ use super::certificate::key::{BroughtCsr, CsrReference, Key};
 use super::certificate::purchase::{Products, Purchase};
 use super::certificate::renewal::RenewBefore;
 use super::certificate::requested::Requested;
+use super::certificate::room::noted_nonce;
 use super::order::record::{Record, RecordRead};
 use super::order::seen::{OrderSeen, Prepared, Sent, Sought};
 use super::previous::{Previous, credentials_refused};
@@ -361,7 +362,7 @@ impl Observation {
             .with(Requested::DURATION, request.duration.map(|duration| duration.as_secs()))
             .with(Requested::CREDENTIALS, request.credentials.clone())
             .with(Requested::ISSUER, Some(request.issuer.clone()))
-            .with(Requested::RENEW, request.renew.clone())
+            .with(Requested::RENEW, request.renew.as_deref().map(noted_nonce))
             .with(
                 Requested::CA_BLOCK,
                 Some(&request.blocks)
@@ -402,7 +403,7 @@ impl Observation {
         AttemptInputs {
             generation: self.request.generation,
             issuer_version,
-            renew: self.request.renew.clone(),
+            renew: self.request.renew.as_deref().map(noted_nonce),
             credentials_resource_version: self.request.credentials_version.clone(),
             csr_resource_version: self.request.csr.as_ref().and_then(|csr| csr.version.clone()),
         }

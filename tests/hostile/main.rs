@@ -17,4 +17,5 @@ mod tenant;
 mod world;
 
 mod burst;
+mod lengths;
 mod rights;

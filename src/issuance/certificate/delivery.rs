@@ -14,8 +14,11 @@ use crate::issuance::trust::trust;
 use crate::pki::Certificate;
 use crate::pki::chain::VerifiedChain;
 
-/// So many trust anchors go into `ca.crt` at most, those aside that the CA serves.
+/// So many trust anchors of a bundle go into `ca.crt` at most, and as many that the CA serves.
 const MOST_ANCHORS: usize = 32;
+/// So many bytes `ca.crt` has at most, where it holds more than the one anchor that the chain ends at: a
+/// Secret holds a megabyte.
+const MOST_OF_ANCHORS: usize = 256 * 1024;
 /// Over so many seconds the Secrets of an issuer follow its trust anchors.
 const SPREAD: i64 = 120;
 
@@ -79,11 +82,12 @@ impl Observation {
         let others = account.anchors.iter().filter(|_| follows).filter(is_another);
         let mut anchors: Vec<Certificate> =
             [&chain.anchor].into_iter().chain(others).take(MOST_ANCHORS).cloned().collect();
-        for root in &added {
+        for root in added.iter().take(MOST_ANCHORS) {
             if !anchors.iter().any(|anchor| anchor.der() == root.der()) {
                 anchors.push(root.clone());
             }
         }
+        let anchors = within(anchors, MOST_OF_ANCHORS);
         let old = base.map(|target| &target.metadata);
         let renewed = new.is_some();
         let (requested, order, id) = match new {
@@ -167,7 +171,7 @@ impl Observation {
     }
 
     /// Template, marker and what was requested, in the target's metadata.
-    fn metadata(&self, requested: &str, fingerprint: &str) -> Template {
+    pub(in crate::issuance) fn metadata(&self, requested: &str, fingerprint: &str) -> Template {
         let request = &self.request;
         let mut metadata = request.template.clone();
         let keys = serde_json::json!({
@@ -219,6 +223,20 @@ impl Delivery {
                 .iter()
                 .all(|key| !target.metadata.annotations.contains_key(key))
     }
+}
+
+/// The first of `anchors` in any case, and of the others as many as fit.
+fn within(anchors: Vec<Certificate>, most: usize) -> Vec<Certificate> {
+    let mut length = 0;
+    let mut taken = Vec::new();
+    for anchor in anchors {
+        length += anchor.to_pem().len();
+        if length > most && !taken.is_empty() {
+            break;
+        }
+        taken.push(anchor);
+    }
+    taken
 }
 
 fn contains(all: &BTreeMap<String, String>, some: &BTreeMap<String, String>) -> bool {

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
+use crate::api::condition::{TEXT_LIMIT, shortened};
 use crate::api::{DeliveredCertificate, annotation};
 use crate::issuance::certificate::key::Key;
 use crate::issuance::certificate::renewal::{Renewal, renewal};
@@ -146,14 +147,14 @@ impl Observation {
         };
         Standing::Held(Box::new(Held {
             certificate: DeliveredCertificate {
-                subject: leaf.subject().to_owned(),
-                common_name: leaf.common_name().map(str::to_owned),
+                subject: text(leaf.subject()),
+                common_name: leaf.common_name().map(text),
                 dns_names: noted(leaf.dns_names()),
                 ip_addresses: noted(leaf.ip_addresses()),
                 uris: noted(leaf.uris()),
                 email_addresses: noted(leaf.email_addresses()),
-                issuer: leaf.issuer().to_owned(),
-                serial_number: leaf.serial_number().to_owned(),
+                issuer: text(leaf.issuer()),
+                serial_number: text(leaf.serial_number()),
                 not_before: Time(leaf.not_before()),
                 not_after: Time(leaf.not_after()),
                 fingerprint_sha256: leaf.fingerprint_sha256().to_owned(),
@@ -209,6 +210,11 @@ impl Observation {
     }
 }
 
+/// What a CA wrote into a certificate, for the status: it may be without end.
+fn text(of_the_certificate: &str) -> String {
+    shortened(of_the_certificate.to_owned(), TEXT_LIMIT)
+}
+
 /// So many names of a kind are noted: as many as can be asked for.
 const NAMES: usize = 100;
 /// The longest name that can be asked for is a URI.
@@ -225,4 +231,28 @@ fn noted<T: ToString>(names: &[T]) -> Option<Vec<String>> {
 
 pub(in crate::issuance) fn requested(metadata: &Template) -> Option<Requested> {
     metadata.annotations.get(annotation::REQUESTED).and_then(|text| Requested::parse(text))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::issuance::fixtures::{altered, days, key, now, pki};
+    use crate::pki::Names;
+
+    #[test]
+    fn names_without_end_get_into_the_status_in_a_kilobyte() {
+        let common_name = Some("ö".repeat(300_000));
+        let names = Names { common_name, ..Names::default() };
+        let seen = altered(|target| {
+            let leaf = pki().issuing.leaf(&key(0), &names, now(), now() + days(30));
+            let stamp = leaf.fingerprint_sha256().to_owned();
+            target.metadata.annotations.insert(annotation::FINGERPRINT.to_owned(), stamp);
+            target.chain = vec![leaf];
+        });
+        let standing = seen.standing();
+        let certificate = &standing.held().expect("it is ours").certificate;
+        for text in [&certificate.subject, certificate.common_name.as_ref().expect("a name")] {
+            assert!(text.len() <= TEXT_LIMIT && text.ends_with("ö…"), "{} bytes", text.len());
+        }
+    }
 }

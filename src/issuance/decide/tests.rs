@@ -531,6 +531,11 @@ fn what_the_ca_would_refuse_is_not_submitted() {
         with(opened(), |seen| seen.request.names.dns_names = vec!["xn--a.example".to_owned()]),
         "Failed(NamesUnfit)",
     )]);
+    check([(
+        "a nonce that would be bought for and could not be written down",
+        with(opened(), |seen| seen.request.renew = Some("x".repeat(250 * 1024))),
+        "Failed(TooLong)",
+    )]);
     let refused = |seen: &Observation| {
         let Rest::Failed(trouble) = rest(seen) else { panic!("a refusal was expected") };
         trouble

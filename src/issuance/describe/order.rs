@@ -2,6 +2,7 @@
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
+use crate::api::condition::{TEXT_LIMIT, shortened};
 use crate::api::{OrderActor, OrderPhase, OrderStatus, annotation};
 use crate::ca::{Actor, Phase};
 use crate::issuance::observation::Observation;
@@ -94,20 +95,25 @@ fn told(order: OrderStatus, phase: &Phase) -> OrderStatus {
     match phase {
         Phase::Pending(waiting) => OrderStatus {
             phase: OrderPhase::Pending,
-            state: Some(waiting.state.clone()),
+            state: Some(text(&waiting.state)),
             waiting_for: Some(waiting.actor.words().to_owned()),
             actor: actor(waiting.actor),
-            message: Some(waiting.message.clone()).filter(|text| !text.is_empty()),
+            message: Some(text(&waiting.message)).filter(|text| !text.is_empty()),
             ..silent
         },
         Phase::Issued(_) => OrderStatus { phase: OrderPhase::Issued, ..silent },
         Phase::Failed(failed) => OrderStatus {
             phase: OrderPhase::Failed,
-            state: Some(failed.state.clone()),
-            message: Some(failed.message.clone()),
+            state: Some(text(&failed.state)),
+            message: Some(text(&failed.message)),
             ..silent
         },
     }
+}
+
+/// What a CA says, which its client has scrubbed, at the length of a field.
+fn text(said: &str) -> String {
+    shortened(said.to_owned(), TEXT_LIMIT)
 }
 
 fn actor(actor: Actor) -> Option<OrderActor> {
