@@ -164,6 +164,7 @@ fn look_after(command: orders::Orders) -> Result<(), Fatal> {
 
 fn operator(args: OperatorArgs) -> Result<(), Fatal> {
     log(&args)?;
+    std::panic::set_hook(Box::new(tell_of_panic));
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(serve(args))
 }
@@ -179,6 +180,15 @@ fn log(args: &OperatorArgs) -> Result<(), Fatal> {
         LogFormat::Text => builder.finish().with(without_bodies()).init(),
     }
     Ok(())
+}
+
+/// Tells of a panic where it was. What it says is told only where that is a text of the program: what
+/// was put together may hold what the run was about, keys and passwords included.
+fn tell_of_panic(panic: &std::panic::PanicHookInfo<'_>) {
+    let place = panic.location().map(ToString::to_string).unwrap_or_default();
+    let text = panic.payload().downcast_ref::<&'static str>().copied();
+    let text = text.unwrap_or("its text is left out, for it may hold what the run was about");
+    tracing::error!(place, "a panic: {text}");
 }
 
 /// Modules of libraries that log whole bodies of answers, with the Secrets in them.
@@ -335,8 +345,8 @@ mod tests {
 
     use super::*;
 
-    #[test]
-    fn no_library_logs_a_body_whatever_is_asked_for() {
+    /// What is logged while `what` runs, with this in `--log`.
+    fn logged(asked: &str, what: impl FnOnce()) -> String {
         use std::io::Write;
         use std::sync::Mutex;
 
@@ -349,21 +359,45 @@ mod tests {
                 Ok(())
             }
         }
+        let log = Arc::new(Mutex::new(Vec::new()));
+        let to = Arc::clone(&log);
+        let subscriber = tracing_subscriber::fmt()
+            .with_env_filter(tracing_subscriber::EnvFilter::new(asked))
+            .with_writer(move || To(Arc::clone(&to)))
+            .finish()
+            .with(without_bodies());
+        tracing::subscriber::with_default(subscriber, what);
+        let log = log.lock().expect("whole").clone();
+        String::from_utf8(log).expect("text")
+    }
+
+    #[test]
+    fn a_panic_is_told_of_by_its_place_and_not_by_what_it_holds() {
+        let panics = |what: fn()| {
+            logged("info", || {
+                let usual = std::panic::take_hook();
+                std::panic::set_hook(Box::new(tell_of_panic));
+                let ended = std::panic::catch_unwind(what);
+                std::panic::set_hook(usual);
+                assert!(ended.is_err());
+            })
+        };
+        let put_together = panics(|| assert_eq!("m4rk3r".len(), 7, "{}", "m4rk3r".repeat(2)));
+        assert!(!put_together.contains("m4rk3r"), "{put_together}");
+        assert!(put_together.contains("src/cli.rs:"), "{put_together}");
+        let literal = panics(|| assert!(std::env::args().count() == 0, "it is not empty"));
+        assert!(literal.contains("it is not empty"), "{literal}");
+    }
+
+    #[test]
+    fn no_library_logs_a_body_whatever_is_asked_for() {
         for asked in [DEFAULT_LOG, "trace", "kube_client::client=trace", "[request{verb}]=trace"] {
-            let log = Arc::new(Mutex::new(Vec::new()));
-            let to = Arc::clone(&log);
-            let subscriber = tracing_subscriber::fmt()
-                .with_env_filter(tracing_subscriber::EnvFilter::new(asked))
-                .with_writer(move || To(Arc::clone(&to)))
-                .finish()
-                .with(without_bodies());
-            tracing::subscriber::with_default(subscriber, || {
+            let log = logged(asked, || {
                 tracing::info_span!("request", verb = "get").in_scope(|| {
                     tracing::warn!(target: "kube_client::client", "a body with m4rk3r, and why");
                     tracing::error!("what is ours");
                 });
             });
-            let log = String::from_utf8(log.lock().expect("whole").clone()).expect("text");
             assert!(!log.contains("m4rk3r"), "{asked}: {log}");
             assert!(log.contains("ours") || asked.starts_with("kube_client"), "{asked}: {log}");
         }

@@ -9,6 +9,7 @@
 //! All effects on the cluster are in `perform`, `orders`, `quota`, `secret`, `cluster` and `lease`; all effects on CAs go
 //! through `accounts`. What to do is never decided here but in [`crate::issuance`].
 
+mod caught;
 mod certificate_request;
 mod cluster;
 mod context;
@@ -16,6 +17,7 @@ mod issuer;
 mod memory;
 mod places;
 mod process;
+mod stall;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -23,10 +25,10 @@ use std::time::Duration;
 
 use futures::stream::BoxStream;
 use futures::{FutureExt as _, Stream};
-use kube::Client;
 use kube::runtime::Controller;
 use kube::runtime::controller::{Action, Config};
 use kube::runtime::reflector::{ObjectRef, Store};
+use kube::{Client, Resource as _};
 use serde_json::json;
 use tokio::sync::oneshot;
 use tokio::task::JoinSet;
@@ -51,6 +53,7 @@ pub use self::process::keys::{Generator, KeySource};
 use self::process::leadership::Leadership;
 use self::process::lease::{Candidate, Election};
 pub use self::process::{Process, Within};
+use self::stall::{Stallable, panicked};
 use crate::api::{CertificateRequest, ClusterIssuer, Issuer, annotation};
 use crate::clock::Clock;
 use crate::metrics::Metrics;
@@ -155,7 +158,7 @@ fn assemble(operator: Operator) -> Parts {
     let Watches { stores, wakers, requests, issuers, cluster_issuers, tasks } = prepared.start(
         &operator.client,
         &operator.namespace,
-        (&process, &operator.incarnation),
+        (&process, &operator.incarnation, &operator.metrics),
         forget(
             &accounts,
             &memory,
@@ -302,8 +305,9 @@ async fn reconcile_requests(
             |request, context: Arc<Context>| {
                 let places = Arc::clone(&context.request_places);
                 let entry = certificate_request::entry(&request, context.clock.now());
-                let run = certificate_request::reconcile(request, Arc::clone(&context));
-                leading(context, (places, entry), run)
+                let run =
+                    certificate_request::reconcile(Arc::clone(&request), Arc::clone(&context));
+                leading(context, request, (places, entry), run)
             },
             certificate_request::error_policy,
             Arc::clone(context),
@@ -325,8 +329,8 @@ async fn reconcile_issuers<K: IssuerObject>(
             |issuer, context: Arc<Context>| {
                 let places = Arc::clone(&context.issuer_places);
                 let entry = issuer::entry::<K>(&issuer);
-                let run = issuer::reconcile::<K>(issuer, Arc::clone(&context));
-                leading(context, (places, entry), run)
+                let run = issuer::reconcile::<K>(Arc::clone(&issuer), Arc::clone(&context));
+                leading(context, issuer, (places, entry), run)
             },
             issuer::error_policy,
             Arc::clone(context),
@@ -338,18 +342,25 @@ async fn reconcile_issuers<K: IssuerObject>(
 /// at when it gets the lease, with everything else; who finds no place is woken when there is one.
 ///
 /// In a task of its own: the runs of one kind would otherwise share one core, and be looked at in an
-/// order that no two processes have in common.
-async fn leading<W>(
+/// order that no two processes have in common. A run that panics ends alone, and its object is left
+/// alone for a while.
+async fn leading<K, W>(
     context: Arc<Context>,
+    object: Arc<Guarded<K>>,
     (places, entry): (Arc<Places<W>>, Entry<W>),
     reconcile: impl Future<Output = Result<Action, Never>> + Send + 'static,
 ) -> Result<Action, Never>
 where
+    K: Stallable,
     W: Clone + Ord + Send + 'static,
 {
     if !context.leadership.is_held() {
         places.forget(&entry.who);
         return Ok(Action::await_change());
+    }
+    if let Some(wait) = context.memory.panics.leaves(object.meta()) {
+        places.forget(&entry.who);
+        return Ok(Action::requeue(wait));
     }
     let Some(place) = places.enter(entry) else { return Ok(Action::await_change()) };
     let run = async move {
@@ -357,13 +368,27 @@ where
         reconcile.await
     };
     match tokio::spawn(context.process.within(run)).await {
-        Ok(ended) => ended,
+        Ok(ended) => {
+            object.meta().uid.iter().for_each(|uid| context.memory.panics.forget(uid));
+            ended
+        }
+        Err(error) if error.is_panic() => Ok(stalled(&context, object).await),
         // Cancelled at the end of the process only.
-        Err(error) => match error.try_into_panic() {
-            Ok(panic) => std::panic::resume_unwind(panic),
-            Err(_) => Ok(Action::await_change()),
-        },
+        Err(_) => Ok(Action::await_change()),
     }
+}
+
+/// In a task of its own too: where telling of it panics as well, it is told with the next try.
+async fn stalled<K: Stallable>(context: &Arc<Context>, object: Arc<Guarded<K>>) -> Action {
+    let telling = {
+        let (context, object) = (Arc::clone(context), Arc::clone(&object));
+        async move { panicked(&context, &object).await }
+    };
+    let told = tokio::spawn(context.process.within(telling)).await;
+    told.unwrap_or_else(|_| {
+        let wait = context.memory.panics.leaves(object.meta());
+        wait.map_or_else(Action::await_change, Action::requeue)
+    })
 }
 
 /// Errors were told where they happened; a stream only has to be read to its end.

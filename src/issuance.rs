@@ -37,6 +37,7 @@ mod observation;
 pub mod order;
 mod previous;
 pub mod quota;
+pub mod stalled;
 mod step;
 mod trouble;
 pub mod trust;

@@ -32,6 +32,12 @@ pub struct Metrics {
     ca_latency: Family<CaOperation, Histogram, fn() -> Histogram>,
     time_to_issue: Family<OfIssuer, Histogram, fn() -> Histogram>,
     events_dropped: Counter,
+    panics: Family<Panicked, Counter>,
+}
+
+#[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
+struct Panicked {
+    kind: String,
 }
 
 #[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
@@ -83,8 +89,14 @@ impl Default for Metrics {
             "Events that were not written: too many waited, or the API server did not take them",
             events_dropped.clone(),
         );
+        let panics = Family::default();
+        registry.register(
+            "panics",
+            "Runs for objects of a kind, or steps of a part of the operator, that ended by a fault of the program",
+            panics.clone(),
+        );
         let registry = Mutex::new(registry);
-        Self { registry, ca_requests, ca_latency, time_to_issue, events_dropped }
+        Self { registry, ca_requests, ca_latency, time_to_issue, events_dropped, panics }
     }
 }
 
@@ -107,6 +119,11 @@ impl Metrics {
     /// Counts an Event that nobody will see.
     pub fn event_dropped(&self) {
         self.events_dropped.inc();
+    }
+
+    /// Counts a run for an object of this kind, or a step of this part of the operator, that panicked.
+    pub fn panicked(&self, kind: &str) {
+        self.panics.get_or_create(&Panicked { kind: kind.to_owned() }).inc();
     }
 
     /// Notes how long a first issuance took, in seconds.

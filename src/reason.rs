@@ -68,6 +68,8 @@ reasons! {
     IssuerNotFound
     /// The issuer takes no requests now.
     IssuerNotReady
+    /// A run for the object ended by a fault of Chancery itself.
+    RunPanicked
     /// The target Secret cannot be read.
     SecretUnreadable
     /// The Secret of that name is somebody else's, or nothing can be put into it.
@@ -349,6 +351,7 @@ mod tests {
         "RenewalRequested",
         "Repaired",
         "RequestNotMade",
+        "RunPanicked",
         "SearchIncomplete",
         "SecretAltered",
         "SecretContended",

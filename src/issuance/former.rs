@@ -61,7 +61,9 @@ const FAILURES: [Reason; 46] = [
 
 /// What the request waited for.
 pub(super) fn wait(status: &CertificateRequestStatus) -> Option<Wait> {
-    let needs_person = condition::is_true(&status.conditions, STALLED);
+    // A fault of the program is told beside what was told before, and nobody is waited for.
+    let needs_person = condition::find(&status.conditions, STALLED)
+        .is_some_and(|one| one.status == "True" && one.reason != Reason::RunPanicked.word());
     let told = condition::find(&status.conditions, ISSUING)?;
     let reason = Reason::ALL.iter().find(|reason| told.reason == reason.word());
     let on = match reason {

@@ -13,6 +13,7 @@ use kube::runtime::events::{Event, EventType, Recorder, Reporter};
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 use tokio::task::JoinHandle;
 
+use crate::controller::caught::caught;
 use crate::controller::process::Process;
 use crate::issuance::Notice;
 use crate::metrics::Metrics;
@@ -89,10 +90,12 @@ async fn publish(
             action: "Issuing".to_owned(),
             secondary: None,
         };
-        match tokio::time::timeout(TIMEOUT, recorder.publish(&event, &object)).await {
-            Ok(Ok(())) => continue,
-            Ok(Err(error)) => tracing::debug!(%error, "an Event was not written"),
-            Err(_elapsed) => tracing::debug!("an Event was not written in time"),
+        let publishing = tokio::time::timeout(TIMEOUT, recorder.publish(&event, &object));
+        match caught(&metrics, "events", publishing).await {
+            Some(Ok(Ok(()))) => continue,
+            Some(Ok(Err(error))) => tracing::debug!(%error, "an Event was not written"),
+            Some(Err(_elapsed)) => tracing::debug!("an Event was not written in time"),
+            None => {}
         }
         metrics.event_dropped();
     }

@@ -24,6 +24,7 @@ use crate::api::{
     CertificateRequest, ClusterIssuer, Issuer, IssuerKind, IssuerSpec, WaitsFor, annotation,
 };
 use crate::ca::registry;
+use crate::controller::caught::caught_at_once;
 use crate::controller::cluster::stores::{ConfigMapMeta, Guarded, SecretMeta, Stores, in_order};
 use crate::controller::cluster::wakers::Wakers;
 use crate::controller::issuer::key::IssuerKey;
@@ -33,6 +34,7 @@ use crate::controller::process::Process;
 use crate::issuance::record::{record_name, request_of};
 use crate::issuance::renewal::jitter;
 use crate::issuance::waits_for;
+use crate::metrics::Metrics;
 
 /// An object that was deleted, and of which nothing is worth remembering.
 pub(in crate::controller) enum Gone {
@@ -95,10 +97,11 @@ impl Prepared {
         self,
         client: &Client,
         operator_namespace: &str,
-        (process, incarnation): (&Process, &str),
+        (process, incarnation, metrics): (&Process, &str, &Arc<Metrics>),
         gone: impl Fn(Gone) + Clone + Send + 'static,
     ) -> Watches {
-        let watching = Watching { client, process, incarnation, tasks: JoinSet::new() };
+        let tasks = JoinSet::new();
+        let watching = Watching { client, process, incarnation, metrics, tasks };
         start(self, watching, operator_namespace, gone)
     }
 }
@@ -212,6 +215,7 @@ struct Watching<'a> {
     client: &'a Client,
     process: &'a Process,
     incarnation: &'a str,
+    metrics: &'a Arc<Metrics>,
     tasks: JoinSet<()>,
 }
 
@@ -236,6 +240,15 @@ impl Watching<'_> {
     ) {
         let api = Api::all(self.client.clone());
         let pauses = Pauses::of(format!("{}/{what}", self.incarnation));
+        let metrics = Arc::clone(self.metrics);
+        // A watch that ended would leave its cache behind, and nobody would know.
+        let changed = move |object: &Guarded<K>, is_gone| {
+            let told = caught_at_once(&metrics, "watch", || changed(object, is_gone));
+            if told.is_none() {
+                let (namespace, name) = (object.namespace(), object.name_any());
+                tracing::error!(namespace, name, "what follows from its change was not looked at");
+            }
+        };
         self.tasks.spawn(self.process.within(follow(api, config, writer, pauses, changed)));
     }
 }

@@ -10,6 +10,7 @@ use std::time::Duration;
 use tokio::sync::Notify;
 
 use crate::ca::{OpenOrder, Progress};
+use crate::controller::caught::caught;
 use crate::controller::context::Context;
 use crate::controller::issuer::accounts::{Account, IssuerNow};
 use crate::controller::issuer::found::FoundIssuer;
@@ -19,6 +20,11 @@ use crate::outside::{Disposition, Error};
 
 /// An answer is looked at again after this time, where the CA did not say when.
 const FAULT: Duration = Duration::from_secs(60);
+
+/// What it is called where it panics.
+const PART: &str = "order poller";
+/// An order whose answer made it panic is asked about again after this time.
+const AFTER_A_PANIC: Duration = Duration::from_secs(600);
 
 /// Has the CA asked about `open` until the order poller forgets it; `progress` is what was learned
 /// otherwise.
@@ -53,8 +59,23 @@ async fn ask(context: &Context, issuer: &IssuerKey, changed: &Notify) {
                 context.order_poller.keep(issuer, |namespace, name| {
                     context.stores.request(namespace, name).is_some()
                 });
-                ask_once(context, issuer, &orders).await;
+                let asked = ask_once(context, issuer, &orders);
+                if caught(&context.metrics, PART, asked).await.is_none() {
+                    ask_apart(context, issuer, &orders).await;
+                }
             }
+        }
+    }
+}
+
+/// Asking about all of them panicked. One by one, the one that it is about costs no other its answer.
+async fn ask_apart(context: &Context, issuer: &IssuerKey, orders: &[OpenOrder]) {
+    let is_one = orders.len() == 1;
+    for order in orders {
+        let alone = ask_once(context, issuer, std::slice::from_ref(order));
+        if is_one || caught(&context.metrics, PART, alone).await.is_none() {
+            let later = Err(Unanswered::Failed(Some(AFTER_A_PANIC)));
+            context.order_poller.note(issuer, &order.reference, later, context.clock.now());
         }
     }
 }

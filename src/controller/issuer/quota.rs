@@ -83,6 +83,8 @@ struct Taken {
     quotas: Arc<Quotas>,
     key: IssuerKey,
     name: Name,
+    /// Version of the request when it was taken.
+    version: u64,
 }
 
 /// A grant was used up: what a submit takes.
@@ -117,7 +119,14 @@ impl Drop for Taken {
         let mut purses = self.quotas.purses();
         if let Some(purse) = purses.get_mut(&self.key) {
             let is_left = |place: &Place| place.version.is_none();
-            if purse.places.get(&self.name).is_some_and(is_left) {
+            if !purse.places.get(&self.name).is_some_and(is_left) {
+                return;
+            }
+            if std::thread::panicking() {
+                // The run may have made an order: the next version of the request tells, or its next run.
+                let version = Some(self.version.saturating_add(1));
+                purse.places.insert(self.name.clone(), Place { is_open: true, version });
+            } else {
                 purse.places.remove(&self.name);
             }
         }
@@ -194,7 +203,7 @@ impl Quotas {
         if needs_place && allowance.place.is_none() {
             purse.places.insert(name.clone(), Place { is_open: true, version: None });
             let (quotas, key) = (Arc::clone(self), issuer.key.clone());
-            allowance.place = Some(Taken { quotas, key, name });
+            allowance.place = Some(Taken { quotas, key, name, version: version_of(request) });
         }
         let drawn = day.map(|day| {
             let (key, uid) = (issuer.key.clone(), issuer.uid.to_owned());
@@ -489,6 +498,24 @@ mod tests {
         let woken = quotas.settle(&issuer, &announced, Some(&ended), Allowance::default());
         assert_eq!(woken, [("shop".to_owned(), "b".to_owned())], "who waits is told");
         assert!(take(&stores, &b).is_ok());
+    }
+
+    #[test]
+    fn a_run_that_panics_keeps_its_place_until_somebody_knows_and_gives_its_grant_back() {
+        let (quotas, key) = (Arc::new(Quotas::default()), key());
+        let issuer = issuer(&key, Limits { open: Some(1), per_day: Some(20), ..Limits::default() });
+        let [a, b] = ["a", "b"].map(|name| request(name, 1, None));
+        let stores = Stores::of_requests(vec![a.clone(), b.clone()]);
+        quotas.note(&issuer, Reserved { day: quota::day_of(at(TODAY)), reserved: 2, unspent: 2 });
+        let run = || {
+            let _held = place(&quotas, &stores, &issuer, &a).expect("there is room");
+            std::panic::resume_unwind(Box::new("a fault"));
+        };
+        assert!(std::panic::catch_unwind(std::panic::AssertUnwindSafe(run)).is_err());
+        assert_eq!(quotas.reserved(&issuer).expect("noted").unspent, 2, "it was not spent");
+        assert_eq!(place(&quotas, &stores, &issuer, &b).map(drop), FULL, "it may have an order");
+        let stores = Stores::of_requests(vec![request("a", 2, None), b.clone()]);
+        assert!(place(&quotas, &stores, &issuer, &b).is_ok(), "its status says that it has none");
     }
 
     #[test]

@@ -36,7 +36,7 @@ impl Notice {
         Self { warning: false, reason: reason.into(), message }
     }
 
-    fn warning(reason: Reason, message: String) -> Self {
+    pub(in crate::issuance) fn warning(reason: Reason, message: String) -> Self {
         Self { warning: true, reason: reason.into(), message }
     }
 }
