@@ -18,4 +18,5 @@ mod world;
 
 mod burst;
 mod lengths;
+mod objects;
 mod rights;
