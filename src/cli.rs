@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use futures::FutureExt as _;
+use tokio::runtime::Handle;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::filter::{FilterFn, filter_fn};
 use tracing_subscriber::layer::SubscriberExt as _;
@@ -18,9 +19,10 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 
 use crate::api;
 use crate::clock::Clock;
-use crate::controller::{self, Generator, Operator, Process};
+use crate::controller::{self, Apart, Generator, Operator, Process};
 use crate::metrics::Metrics;
 use crate::outside::transport::Network;
+use crate::pulse::Pulse;
 use crate::server::{self, Readiness};
 
 /// Obtains X.509 certificates from certificate authorities outside the cluster and keeps them
@@ -165,8 +167,17 @@ fn look_after(command: orders::Orders) -> Result<(), Fatal> {
 fn operator(args: OperatorArgs) -> Result<(), Fatal> {
     log(&args)?;
     std::panic::set_hook(Box::new(tell_of_panic));
+    // For what must not wait until the others have time.
+    let apart = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .thread_name("chancery-apart")
+        .enable_all()
+        .build()?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    runtime.block_on(serve(args))
+    let result = runtime.block_on(serve(args, apart.handle()));
+    // What is left there is a page for somebody.
+    apart.shutdown_background();
+    result
 }
 
 fn log(args: &OperatorArgs) -> Result<(), Fatal> {
@@ -199,13 +210,21 @@ fn without_bodies() -> FilterFn {
     filter_fn(|about| !LOG_BODIES.contains(&about.target()))
 }
 
-async fn serve(args: OperatorArgs) -> Result<(), Fatal> {
-    let (client, url) = client().await?;
+async fn serve(args: OperatorArgs, apart: &Handle) -> Result<(), Fatal> {
+    let (config, url) = config().await?;
+    let client = kube::Client::try_from(config.clone())?;
     check_crds(&client, &url).await?;
     let metrics = Arc::new(Metrics::default());
     let readiness = Readiness::default();
-    let listener = server::listen(args.http_address)
-        .map_err(|error| format!("--http-address {}: {error}", args.http_address))?;
+    let pulse = Pulse::watched();
+    tokio::spawn(pulse.clone().beat());
+    let (listener, of_lease) = {
+        // What is made here belongs to that runtime.
+        let _elsewhere = apart.enter();
+        let listener = server::listen(args.http_address)
+            .map_err(|error| format!("--http-address {}: {error}", args.http_address))?;
+        (listener, kube::Client::try_from(config)?)
+    };
     tracing::info!(address = %listener.local_addr()?, "serving /livez, /readyz and /metrics");
     let (mut terminate, mut interrupt) =
         (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
@@ -219,12 +238,13 @@ async fn serve(args: OperatorArgs) -> Result<(), Fatal> {
     }
     .boxed()
     .shared();
-    let routes = server::router(Arc::clone(&metrics), readiness.clone());
-    let http = tokio::spawn(axum::serve(listener, routes).into_future());
+    let routes = server::router(Arc::clone(&metrics), readiness.clone(), pulse.clone());
+    let http = apart.spawn(server::serve(listener, routes, server::Bounds::default()));
     let operator = Operator {
         client,
         namespace: args.namespace,
         incarnation: controller::new_incarnation()?,
+        apart: Apart { client: of_lease, runtime: apart.clone(), pulse },
         lease_duration: args.leader_elect.then_some(args.lease_duration),
         connector: Arc::new(Network::for_calls_within(args.ca_timeout)),
         clock: Clock::system(),
@@ -258,6 +278,12 @@ async fn serve(args: OperatorArgs) -> Result<(), Fatal> {
 
 /// Access to the API server, and its address for messages.
 async fn client() -> Result<(kube::Client, String), Fatal> {
+    let (config, url) = config().await?;
+    Ok((kube::Client::try_from(config)?, url))
+}
+
+/// How the API server is reached, and its address for messages.
+async fn config() -> Result<(kube::Config, String), Fatal> {
     let mut config = kube::Config::infer().await.map_err(|error| {
         // kube takes no list with an empty entry, and says so to nobody who reads one line.
         let advice = if has_bad_exceptions(&error) {
@@ -284,7 +310,7 @@ async fn client() -> Result<(kube::Client, String), Fatal> {
     // Without it, a peer that falls silent would hang a watch for ever. It is longer than the 290 s
     // after which the API server itself ends each watch.
     config.read_timeout = Some(Duration::from_secs(295));
-    Ok((kube::Client::try_from(config)?, url))
+    Ok((config, url))
 }
 
 /// Whether NO_PROXY is what keeps the kubeconfig from being used.

@@ -30,6 +30,7 @@ use kube::runtime::controller::{Action, Config};
 use kube::runtime::reflector::{ObjectRef, Store};
 use kube::{Client, Resource as _};
 use serde_json::json;
+use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 
@@ -58,6 +59,18 @@ use crate::api::{CertificateRequest, ClusterIssuer, Issuer, annotation};
 use crate::clock::Clock;
 use crate::metrics::Metrics;
 use crate::outside::transport::Connector;
+use crate::pulse::Pulse;
+
+/// Where the lease is renewed: apart from the runs, so that whatever keeps their threads busy does not
+/// hold it up.
+pub struct Apart {
+    /// Access to the API server, by connections of that runtime.
+    pub client: Client,
+    /// Its runtime.
+    pub runtime: Handle,
+    /// Whether the runs get on.
+    pub pulse: Pulse,
+}
 
 /// What the operator is started with.
 pub struct Operator {
@@ -69,6 +82,8 @@ pub struct Operator {
     pub incarnation: String,
     /// How long the lease lasts, in whole seconds; `None` for the one process that needs none.
     pub lease_duration: Option<Duration>,
+    /// Where the lease is renewed.
+    pub apart: Apart,
     /// How CAs are reached.
     pub connector: Arc<dyn Connector>,
     /// The wall clock.
@@ -92,6 +107,8 @@ struct Parts {
     watches: JoinSet<()>,
     publisher: Publisher,
     election: Option<Election>,
+    /// Where the election is held.
+    elsewhere: Handle,
 }
 
 /// Runs until `shutdown` completes; runs that are under way then end first.
@@ -114,7 +131,7 @@ pub async fn run(
         () = context.stores.wait_until_ready() => ready(),
     }
     let (end_election, election_ends) = oneshot::channel::<()>();
-    let mut elected = elect(&context, parts.election, election_ends);
+    let mut elected = elect(&context, (parts.election, &parts.elsewhere), election_ends);
     tokio::join!(
         reconcile_requests(&context, parts.requests, shutdown.clone()),
         reconcile_issuers(&context, &context.stores.issuers, parts.issuers, shutdown.clone()),
@@ -144,8 +161,10 @@ fn assemble(operator: Operator) -> Parts {
     let process = operator.process;
     let (events, publisher) =
         Events::start(operator.client.clone(), &process, Arc::clone(&operator.metrics));
+    let Apart { client, runtime: elsewhere, pulse } = operator.apart;
     let (leadership, election) = Candidate {
-        client: operator.client.clone(),
+        client,
+        pulse,
         namespace: operator.namespace.clone(),
         incarnation: operator.incarnation.clone(),
         duration: operator.lease_duration,
@@ -188,7 +207,8 @@ fn assemble(operator: Operator) -> Parts {
         request_places,
         issuer_places,
     });
-    Parts { context, requests, issuers, cluster_issuers, watches: tasks, publisher, election }
+    let watches = tasks;
+    Parts { context, requests, issuers, cluster_issuers, watches, publisher, election, elsewhere }
 }
 
 type RequestPlaces = Places<certificate_request::Name>;
@@ -272,17 +292,17 @@ fn observe(metrics: &Metrics, stores: &Stores, clock: &Clock, leadership: &Leade
     });
 }
 
-/// Stands for the lease until `ends`, in a task of its own: no run, however busy, holds up a renewal.
+/// Stands for the lease until `ends`, elsewhere: no run, however busy, holds up a renewal.
 fn elect(
     context: &Context,
-    election: Option<Election>,
+    (election, elsewhere): (Option<Election>, &Handle),
     ends: oneshot::Receiver<()>,
 ) -> JoinSet<()> {
     let mut elected = JoinSet::new();
     if let Some(election) = election {
         let (wakers, stores) = (context.wake.clone(), context.stores.clone());
         let election = election.run(ends.map(drop), move || wakers.everything(&stores));
-        elected.spawn(context.process.within(election));
+        elected.spawn_on(context.process.within(election), elsewhere);
     }
     elected
 }

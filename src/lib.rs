@@ -22,6 +22,7 @@ pub mod metrics;
 pub mod mutant;
 pub mod outside;
 pub mod pki;
+pub mod pulse;
 pub mod reason;
 pub mod server;
 #[cfg(feature = "simulator")]

@@ -1,5 +1,6 @@
 //! The operator's processes: how they start, serve, hand over, end and are killed.
 
+mod busy;
 pub mod failpoints;
 mod kill_at_random;
 pub mod lease;

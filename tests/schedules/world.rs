@@ -14,11 +14,12 @@ use axum::Router;
 use bytes::Bytes;
 use chancery::api::annotation;
 use chancery::clock::Clock;
-use chancery::controller::{self, KeySource, Operator, Process};
+use chancery::controller::{self, Apart, KeySource, Operator, Process};
 use chancery::metrics::Metrics;
 use chancery::mutant::{Mutant, is_removed};
 use chancery::outside::transport::{Call, Connector, Failure, Route, Transport};
 use chancery::pki::{self, KeyError, KeyKind, Names, PrivateKey, csr};
+use chancery::pulse::Pulse;
 use chancery::simulator::online_ca::{Site as FreeSite, SiteSettings as FreeSettings};
 use chancery::simulator::swisssign::{
     Action, Client as RaClient, Operation, Product, Site, SiteSettings, Step,
@@ -32,6 +33,7 @@ use http::{Request, Response, StatusCode};
 use http_body_util::{BodyExt as _, StreamBody};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
+use tokio::runtime::Handle;
 use tokio::sync::{oneshot, watch};
 use tokio::time::Instant;
 use tower::ServiceExt as _;
@@ -450,12 +452,14 @@ impl World {
             let world = self.clone();
             Clock::new(move || world.now() + world.lock().replicas[number].skew)
         };
+        let client = self.client(number);
         let operator = Operator {
-            client: self.client(number),
+            client: client.clone(),
             namespace: OPERATOR.to_owned(),
             incarnation: format!("{number:032x}"),
             lease_duration: (self.plan.setting.replicas > 1 && !is_removed(Mutant::LeaseCheck))
                 .then_some(LEASE),
+            apart: Apart { client, runtime: Handle::current(), pulse: Pulse::steady() },
             connector: Arc::new(Wire { world: self.clone(), replica: number }),
             clock,
             keys: Arc::new(Keys),

@@ -1,10 +1,11 @@
-//! Places where a test ends the process, or stops it for a while, to see what others make of what is
-//! left.
+//! Places where a test ends the process, or stops it or one of its threads for a while, to see what
+//! others make of what is left.
 //!
 //! Empty unless built with the feature `failpoints`.
 
 /// Ends the process at once, as SIGKILL would, if the environment variable `CHANCERY_KILL_AT` is
-/// `name`; stops it until SIGCONT, the first time, if `CHANCERY_PAUSE_AT` is.
+/// `name`; stops it until SIGCONT, the first time, if `CHANCERY_PAUSE_AT` is; keeps the thread, for
+/// [`BUSY`] from the first time on, if `CHANCERY_BUSY_AT` is.
 #[cfg(feature = "failpoints")]
 pub(in crate::controller) fn failpoint(name: &str) {
     use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,6 +15,9 @@ pub(in crate::controller) fn failpoint(name: &str) {
         tracing::warn!(name, "failpoint reached");
         std::process::abort();
     }
+    if is_at("CHANCERY_BUSY_AT") {
+        keep_thread();
+    }
     if is_at("CHANCERY_PAUSE_AT") && !WAS_PAUSED.swap(true, Ordering::AcqRel) {
         tracing::warn!(name, "pause point reached");
         let id = std::process::id().to_string();
@@ -21,6 +25,23 @@ pub(in crate::controller) fn failpoint(name: &str) {
         if let Err(error) = std::process::Command::new("sh").args(["-c", STOP, &id]).status() {
             tracing::error!(%error, "not paused");
         }
+    }
+}
+
+/// How long threads are kept.
+#[cfg(feature = "failpoints")]
+const BUSY: std::time::Duration = std::time::Duration::from_secs(30);
+
+/// Keeps this thread until the time is over that begins with the first.
+#[cfg(feature = "failpoints")]
+#[expect(clippy::disallowed_methods, reason = "as long computation would, and without the heat")]
+fn keep_thread() {
+    use tokio::time::Instant;
+    static SINCE: std::sync::OnceLock<Instant> = std::sync::OnceLock::new();
+    let left = BUSY.saturating_sub(SINCE.get_or_init(Instant::now).elapsed());
+    if !left.is_zero() {
+        tracing::warn!("busy point reached");
+        std::thread::sleep(left);
     }
 }
 

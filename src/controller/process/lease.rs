@@ -13,6 +13,8 @@
 //!   saw that renewal.
 //! - A Lease that is absent or released is taken at once; that of a process that died within its
 //!   duration and one retry.
+//! - It is renewed on a thread of its own, so that no run holds it up, however long it computes. Where
+//!   all threads of the runs stand still for a minute, it is not: they do nothing with it.
 //! - At shutdown what is under way ends first, then the Lease is released.
 //!
 //! # A lost lease does not end the process
@@ -41,6 +43,7 @@ use self::election::{Record, Sighting, Step, Timing, decide};
 use crate::clock::Clock;
 use crate::controller::cluster::{Cluster, Error, ErrorKind};
 use crate::controller::process::leadership::Leadership;
+use crate::pulse::Pulse;
 
 /// Name of the Lease, in the operator's namespace.
 const NAME: &str = "chancery";
@@ -53,6 +56,8 @@ pub(in crate::controller) struct Candidate {
     /// How long the lease lasts; `None` where there is no election.
     pub(in crate::controller) duration: Option<Duration>,
     pub(in crate::controller) clock: Clock,
+    /// Whether the runs get on: otherwise another process is to have the lease.
+    pub(in crate::controller) pulse: Pulse,
 }
 
 impl Candidate {
@@ -68,6 +73,7 @@ impl Candidate {
             namespace: self.namespace,
             timing: Timing::of(duration),
             clock: self.clock.clone(),
+            pulse: self.pulse,
             leadership: leadership.clone(),
             known: None,
             is_fresh: false,
@@ -83,6 +89,7 @@ pub(in crate::controller) struct Election {
     namespace: String,
     timing: Timing,
     clock: Clock,
+    pulse: Pulse,
     leadership: Leadership,
     known: Option<Known>,
     /// The Lease is, as far as we know, what we last saw: it can be renewed without a look.
@@ -137,6 +144,12 @@ impl Election {
     async fn turn(&mut self, acquired: &impl Fn()) -> Duration {
         self.tell_of_loss("its renewals did not succeed in time");
         let Timing { retry, look, .. } = self.timing;
+        if !self.pulse.is_there() {
+            self.tell_of_waiting(
+                "all threads of this process have stood still for a minute".to_owned(),
+            );
+            return retry;
+        }
         let tried = tokio::time::timeout(self.timing.patience(), self.attempt()).await;
         let (pause, trouble) = match tried {
             Ok(Ok(Sight::Ours { is_new })) => {

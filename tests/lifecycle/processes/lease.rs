@@ -20,7 +20,7 @@ const RETRY: Duration = Duration::from_millis(LEASE_SECONDS * 2000 / 15);
 /// What a busy machine adds.
 const SLACK: Duration = Duration::from_millis(700);
 
-async fn lease(test: &Test) -> Option<LeaseSpec> {
+pub async fn lease(test: &Test) -> Option<LeaseSpec> {
     let api: Api<Lease> = Api::namespaced(test.client.clone(), "chancery");
     let lease = api.get_opt("chancery").await.expect("an answer")?;
     Some(lease.spec.expect("a spec"))
