@@ -9,6 +9,9 @@ use crate::pki::{self, Names, names};
 /// The field of a block that names a product, whatever the kind of CA.
 const PRODUCT_OF_BLOCK: &str = "product";
 
+/// So long the value of `chancery.dev/renew` may be.
+pub(in crate::issuance) const LONGEST_NONCE: usize = 1024;
+
 /// Inputs by name. A map and not a struct, because "not known when it was written" and "none" must
 /// stay apart: a field that only one side knows is equal, so that an upgrade of Chancery re-issues
 /// nothing.
@@ -237,6 +240,14 @@ impl Requested {
     }
 }
 
+/// The value of `chancery.dev/renew` as it is noted: one that is too long becomes its digest.
+pub(in crate::issuance) fn noted_nonce(nonce: &str) -> String {
+    if nonce.len() <= LONGEST_NONCE {
+        return nonce.to_owned();
+    }
+    format!("sha256:{}", pki::sha256_hex(nonce.as_bytes()))
+}
+
 fn sorted(texts: impl Iterator<Item = String>) -> Option<Vec<String>> {
     let mut texts: Vec<String> = texts.collect();
     texts.sort_unstable();
@@ -309,5 +320,12 @@ mod tests {
             .with(Requested::RENEW, None::<&str>);
         assert_eq!(Requested::parse(&requested.to_annotation()), Some(requested));
         assert_eq!(Requested::parse("[1]"), None);
+    }
+
+    #[test]
+    fn a_nonce_without_end_is_noted_by_its_digest() {
+        assert_eq!(noted_nonce("2026-06-01"), "2026-06-01");
+        let noted = noted_nonce(&"x".repeat(2000));
+        assert!(noted.starts_with("sha256:") && noted.len() == 71, "{noted}");
     }
 }

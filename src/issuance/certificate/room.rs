@@ -4,11 +4,10 @@
 
 use crate::api::annotation;
 use crate::issuance::certificate::key::BroughtCsr;
+use crate::issuance::certificate::requested::LONGEST_NONCE;
 use crate::issuance::observation::{Observation, Template};
 use crate::pki::Names;
 
-/// So long the value of `chancery.dev/renew` may be.
-const LONGEST_NONCE: usize = 1024;
 /// So many bytes all names of a certificate have together: they are in the CSR, in the record twice,
 /// and in an annotation of the target.
 const MOST_OF_NAMES: usize = 64 * 1024;
@@ -18,14 +17,6 @@ const LONGEST_CSR: usize = 128 * 1024;
 const MOST_OF_ANNOTATIONS: usize = 256 * 1024;
 /// What is written beside the template and what was requested: references, ids and digests.
 const OWN_ANNOTATIONS: usize = 4 * 1024;
-
-/// The value of `chancery.dev/renew` as it is noted: one that is too long becomes its digest.
-pub(in crate::issuance) fn noted_nonce(nonce: &str) -> String {
-    if nonce.len() <= LONGEST_NONCE {
-        return nonce.to_owned();
-    }
-    format!("sha256:{}", crate::pki::sha256_hex(nonce.as_bytes()))
-}
 
 impl Observation {
     /// Says what is too long, and what would do.
@@ -165,12 +156,5 @@ mod tests {
         assert!(long.starts_with("the CSR in Secret csr has 131073 bytes"), "{long}");
         let many = csr_too_long(&csr(1000, 70_000), "csr").unwrap();
         assert!(many.starts_with("all names in the CSR of Secret csr have 70000 bytes"), "{many}");
-    }
-
-    #[test]
-    fn a_nonce_without_end_is_noted_by_its_digest() {
-        assert_eq!(noted_nonce("2026-06-01"), "2026-06-01");
-        let noted = noted_nonce(&"x".repeat(2000));
-        assert!(noted.starts_with("sha256:") && noted.len() == 71, "{noted}");
     }
 }
