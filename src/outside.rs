@@ -3,7 +3,8 @@
 //!
 //! [`transport`] sends requests, through a [`proxy`] where there is one; [`pace`] spaces them out,
 //! [`pause`] holds them back where the other side asked for it, [`credentials`] sign them,
-//! [`remote_text`] makes what comes back fit for a condition, [`capped`] reads its lists, and an
+//! [`remote_text`] makes what comes back fit for a condition, [`capped`] reads its lists, [`in_flight`] bounds how much of
+//! it is held at once, and an
 //! [`Error`] says what happens next. Nothing here knows what the other side is for.
 
 use crate::reason::Reason;
@@ -11,6 +12,7 @@ use std::time::Duration;
 
 pub mod capped;
 pub mod credentials;
+pub mod in_flight;
 pub mod pace;
 pub mod pause;
 pub mod proxy;

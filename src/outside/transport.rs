@@ -19,6 +19,7 @@ use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
 
 use super::credentials::ClientCertificate;
+use super::in_flight::{IsSubmit, ORDINARY, Room, Share};
 use super::proxy::Proxy;
 use super::{Disposition, Error};
 use crate::pki::Certificate;
@@ -233,6 +234,9 @@ fn builder(roots: Vec<reqwest::Certificate>) -> reqwest::ClientBuilder {
         .user_agent(concat!("chancery/", env!("CARGO_PKG_VERSION")))
 }
 
+/// Why a submit was not sent that waited for the answers of others of its owner.
+const NO_ROOM: &str = "answers to other calls of this namespace, or of this ClusterIssuer, take all the room that it has";
+
 /// The longest that a connection takes to come about, with a proxy's tunnel and TLS.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -256,11 +260,24 @@ impl Transport for HttpClient {
         if let Some(proxy) = proxy.filter(|_| target.starts_with('[')) {
             return Err(Failure::Blocked(proxy.unnameable(&target)));
         }
+        let share = call.request.extensions().get::<Share>().cloned();
+        let is_submit = call.request.extensions().get::<IsSubmit>().is_some();
+        let begun = tokio::time::Instant::now();
+        let room = match share.as_ref().filter(|_| is_submit) {
+            None => None,
+            Some(share) => {
+                let taken = tokio::time::timeout(deadline / 2, share.take_for_submit()).await;
+                Some(taken.map_err(|_elapsed| Failure::NotSent(NO_ROOM.to_owned()))?)
+            }
+        };
+        // What a submit waited is a part of its time: it must not arrive later than it would have.
+        let left = deadline.saturating_sub(begun.elapsed());
         let request = reqwest::Request::try_from(call.request)
             .map_err(|error| Failure::NotSent(innermost(&error)))?;
         // The time-out lies around the whole exchange: one of the connection's own phases that
         // never ends would otherwise escape it.
-        match tokio::time::timeout(deadline, exchange(client, request, call.body_limit)).await {
+        let exchange = exchange(client, request, call.body_limit, (share, room));
+        match tokio::time::timeout(left, exchange).await {
             Ok(Ok(response)) => Ok(response),
             Ok(Err(Broken::Answer(why))) => Err(Failure::Unknown(why)),
             Ok(Err(Broken::Request(error))) => {
@@ -294,6 +311,7 @@ async fn exchange(
     client: &reqwest::Client,
     request: reqwest::Request,
     body_limit: usize,
+    (share, mut room): (Option<Share>, Option<Room>),
 ) -> Result<http::Response<Bytes>, Broken> {
     let mut response = client.execute(request).await.map_err(Broken::Request)?;
     let mut body = BytesMut::new();
@@ -305,9 +323,21 @@ async fn exchange(
         if body.len() + chunk.len() > body_limit {
             return Err(Broken::Answer(format!("the answer is longer than {body_limit} bytes")));
         }
+        // All of it at once: who waits for more must not hold what others wait for.
+        if room.is_none()
+            && body.len() + chunk.len() > ORDINARY
+            && let Some(share) = &share
+        {
+            let announced = response.content_length().and_then(|length| length.try_into().ok());
+            room = Some(share.take(announced.unwrap_or(body_limit).min(body_limit)).await);
+        }
         body.extend_from_slice(&chunk);
     }
-    let mut whole = http::Response::new(body.freeze());
+    let body = body.freeze();
+    let mut whole = http::Response::new(match room {
+        Some(room) => room.hold(body),
+        None => body,
+    });
     *whole.status_mut() = response.status();
     *whole.headers_mut() = std::mem::take(response.headers_mut());
     Ok(whole)

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use chancery::api::OnlineCa;
 use chancery::ca::{CertificateAuthority, Submitted};
+use chancery::outside::in_flight::{InFlight, IsSubmit, Sharing};
 use chancery::outside::proxy::Proxy;
 use chancery::outside::transport::{
     Call, Connector as _, Failure, Network, Roots, Route, Transport,
@@ -130,6 +131,30 @@ async fn bodies_end_at_the_cap() {
         }
         assert_eq!(peer.requests().len(), 1, "{name}");
     }
+}
+
+#[tokio::test]
+async fn a_long_answer_waits_for_room_and_a_submit_before_it_is_sent() {
+    let identity = Identity::good();
+    let all = InFlight::default();
+    let long = || Act::Answer(http("200 OK", "", &"x".repeat(16 * 1024 * 1024)));
+    let peer = Peer::start(&identity, &[long(), long()]).await;
+    let other = Peer::start(&identity, &[Act::Answer(http("200 OK", "", "short"))]).await;
+    let sharing = |owner: &str| Sharing { inner: network(&identity.root), share: all.share(owner) };
+    let limited = |url: &str| Call { body_limit: 16 * 1024 * 1024, ..call(url, LONG) };
+    let whole = sharing("tenant").send(limited(&peer.url())).await.unwrap();
+    let second = Call { deadline: SHORT, ..limited(&peer.url()) };
+    let failure = sharing("tenant").send(second).await.unwrap_err();
+    is_unknown(&failure, "no complete answer came");
+    let mut submit = call(&other.url(), SHORT);
+    submit.request.extensions_mut().insert(IsSubmit);
+    let failure = sharing("tenant").send(submit).await.unwrap_err();
+    is_not_sent(&failure, "take all the room that it has");
+    assert_eq!(other.requests().len(), 0);
+    ask(&sharing("neighbour"), &other.url()).await.unwrap();
+    drop(whole);
+    let free = Peer::start(&identity, &[long()]).await;
+    assert!(sharing("tenant").send(limited(&free.url())).await.is_ok());
 }
 
 #[tokio::test]

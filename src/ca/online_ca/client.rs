@@ -10,6 +10,7 @@ use super::wire::{self, TrustRoots};
 use crate::api::OnlineCa as Settings;
 use crate::ca::{Phase, Progress, Submitted};
 use crate::outside::credentials::Basic;
+use crate::outside::in_flight::IsSubmit;
 use crate::outside::pause::retry_after;
 use crate::outside::transport::{Call, Failure, Transport, authority};
 use crate::outside::{Disposition, Error, remote_text};
@@ -64,6 +65,7 @@ impl Client {
             .header(header::CONTENT_TYPE, "application/x-www-form-urlencoded")
             // Contrail's errors are HTML pages unless text is asked for.
             .header(header::ACCEPT, "text/plain")
+            .extension(IsSubmit)
             .body(Bytes::from(wire::certificate_form(csr_der)));
         match self.send(request, CERTIFICATE_LIMIT).await {
             Ok(response) => read_certificate(&response, &self.certificate_url, credentials),

@@ -24,6 +24,7 @@ use crate::api::{SwissSign as Settings, SwissSignAuthentication};
 use crate::clock::Clock;
 use crate::outside::capped::{self, Capped};
 use crate::outside::credentials::Basic;
+use crate::outside::in_flight::IsSubmit;
 use crate::outside::transport::{Call, Transport};
 use crate::outside::{Disposition, Error, remote_text};
 use crate::pki::{self, Certificate};
@@ -373,6 +374,9 @@ impl Client {
         let accept = HeaderValue::from_static("application/json");
         let mut request = request(&url, accept, ask.body.clone())?;
         request.headers_mut().insert(header::AUTHORIZATION, authorization);
+        if ask.purpose == Purpose::Order {
+            request.extensions_mut().insert(IsSubmit);
+        }
         let call = Call {
             request,
             deadline: self.deadline,

@@ -23,6 +23,7 @@ use crate::controller::issuer::key::IssuerKey;
 use crate::controller::issuer::quota::Spent;
 use crate::issuance::trust::apart;
 use crate::outside::credentials::{self, Credentials};
+use crate::outside::in_flight::{InFlight, Sharing};
 use crate::outside::pace::{Pace, Paced};
 use crate::outside::pause::{Considerate, Pause};
 use crate::outside::proxy::Proxy;
@@ -186,6 +187,7 @@ pub(in crate::controller) struct Accounts {
     trials: Mutex<HashMap<IssuerKey, (Basis, Arc<Trial>)>>,
     /// Longer than the clients: one that is opened anew does not begin with a full second.
     paces: Mutex<HashMap<IssuerKey, Arc<Pace>>>,
+    in_flight: InFlight,
     /// By the account in one line: several issuers may speak for one.
     pauses: Mutex<HashMap<String, Arc<Pause>>>,
     /// Accounts whose search has found an order of ours, in one line each.
@@ -233,6 +235,7 @@ impl Accounts {
             blamed: Mutex::default(),
             trials: Mutex::default(),
             paces: Mutex::default(),
+            in_flight: InFlight::default(),
             pauses: Mutex::default(),
             proven: Mutex::default(),
             verified: Mutex::default(),
@@ -404,11 +407,17 @@ impl Accounts {
     /// A way to the CA, at the pace of its issuer and with the pauses that the CA asks for.
     fn transport(
         &self,
+        key: &IssuerKey,
         route: &Route,
         pace: Option<Arc<Pace>>,
         pause: &Arc<Pause>,
     ) -> Result<Arc<dyn Transport>, Error> {
         let inner = self.connector.connect(route).map_err(|failure| no_transport(&failure))?;
+        let owner = match &key.namespace {
+            Some(namespace) => format!("namespace {namespace}"),
+            None => key.name.clone(),
+        };
+        let inner = Arc::new(Sharing { inner, share: self.in_flight.share(&owner) });
         let (pause, clock) = (Arc::clone(pause), self.clock.clone());
         // Within the pace: who waited for a turn looks again.
         let inner = Arc::new(Considerate { inner, pause, clock });
@@ -464,7 +473,7 @@ impl Accounts {
             None => {
                 let ca = settings.open(Opening {
                     credentials,
-                    transport: self.transport(&route, pace.clone(), &pause)?,
+                    transport: self.transport(&issuer.key, &route, pace.clone(), &pause)?,
                     deadline: self.deadline,
                     clock: self.clock.clone(),
                 })?;

@@ -1,0 +1,260 @@
+//! Everything that reads bytes of somebody else, one function for each: what is searched for inputs by
+//! `make fuzz`, and run on those that are kept by `make test`.
+//!
+//! They panic where something that must hold does not, and nowhere else.
+
+use std::sync::{Arc, LazyLock};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use chancery::api::{CertificateRequest, ClusterIssuer, Issuer, IssuerSpec};
+use chancery::ca::kind::Opening;
+use chancery::ca::{CertificateAuthority, OpenOrder, registry};
+use chancery::clock::Clock;
+use chancery::issuance::{RawRecord, RecordRead};
+use chancery::outside::credentials::{Basic, Credentials};
+use chancery::outside::remote_text;
+use chancery::outside::transport::{Call, Failure, Transport};
+use chancery::pki::chain::{self, Expected};
+use chancery::pki::csr::{self, Csr};
+use chancery::pki::{Bundle, Certificate, Names, PrivateKey, contains_private_key, parse_pem};
+use jiff::Timestamp;
+use rcgen::{BasicConstraints, CertificateParams, DistinguishedName, DnType, IsCa, KeyPair};
+use serde_json::{Value, json};
+
+/// What reads one kind of input.
+pub type Body = fn(&[u8]);
+
+/// All of them, by the names of their corpora.
+pub const ALL: [(&str, Body); 9] = [
+    ("certificate", certificate),
+    ("chain", path),
+    ("csr", request),
+    ("key", key),
+    ("object", object),
+    ("online_ca", online_ca),
+    ("pem", pem),
+    ("pkcs7", pkcs7),
+    ("swisssign", swisssign),
+];
+
+/// Certificates in PEM, and bundles of roots.
+pub fn pem(data: &[u8]) {
+    let bundle = Bundle::from_pem(data);
+    if let Ok(read) = parse_pem(data) {
+        let again: String = read.iter().map(Certificate::to_pem).collect();
+        assert_eq!(parse_pem(again.as_bytes()), Ok(read.clone()), "what is written is read back");
+        assert!(bundle.anchors.len() <= read.len(), "a bundle is chosen from them");
+    }
+    assert!(bundle.remarks.len() <= 6, "remarks are few");
+    contains_private_key(data);
+    // What a condition quotes of an answer.
+    if let Some(excerpt) = remote_text::excerpt(data, str::to_owned) {
+        assert!(excerpt.chars().count() <= 200 && !excerpt.contains(char::is_control));
+    }
+}
+
+/// One certificate in DER.
+pub fn certificate(data: &[u8]) {
+    let Ok(read) = Certificate::from_der(data) else { return };
+    assert_eq!(read.der(), data);
+    let names = Names {
+        dns_names: read.dns_names().to_vec(),
+        uris: read.uris().to_vec(),
+        ip_addresses: read.ip_addresses().to_vec(),
+        email_addresses: read.email_addresses().to_vec(),
+        ..Names::default()
+    };
+    names.missing_from(&read);
+    let expected = Expected {
+        spki_der: read.spki_der(),
+        names: &names,
+        anchors: std::slice::from_ref(&read),
+        further_intermediates: &[],
+        now: read.not_before(),
+    };
+    if let Err(unfit) = chain::verify(std::slice::from_ref(&read), &expected) {
+        assert!(unfit.to_string().len() < 100_000 + 4 * data.len());
+    }
+    chain::rustls_refusal(std::slice::from_ref(&read), Some(&read));
+}
+
+/// A CSR that somebody brought, in DER and in PEM.
+pub fn request(data: &[u8]) {
+    let (der, text) = (Csr::from_der(data), Csr::from_pem(data));
+    for read in [der, text].into_iter().flatten() {
+        assert_eq!(Csr::from_pem(csr::to_pem(&read.der).as_bytes()), Ok(read.clone()));
+    }
+}
+
+/// A private key in PEM.
+pub fn key(data: &[u8]) {
+    use secrecy::ExposeSecret as _;
+    let Ok(read) = PrivateKey::from_pem(data) else { return };
+    let again = PrivateKey::from_pem(read.to_pkcs8_pem().expose_secret().as_bytes());
+    assert_eq!(again.ok().map(|again| again.spki_der().to_vec()), Some(read.spki_der().to_vec()));
+}
+
+/// A bag of certificates: two bytes make one of them, out of few names and keys, so that they stand
+/// above each other in every way.
+pub fn path(data: &[u8]) {
+    const NAMES: usize = 8;
+    static KEYS: LazyLock<Vec<KeyPair>> =
+        LazyLock::new(|| (0..NAMES).map(|_| KeyPair::generate().expect("a key")).collect());
+    let params = |name: usize, is_ca: bool| {
+        let mut params = CertificateParams::default();
+        params.distinguished_name = DistinguishedName::new();
+        params.distinguished_name.push(DnType::CommonName, format!("{}", name % NAMES));
+        params.not_before = rcgen::date_time_ymd(2026, 1, 1);
+        params.not_after = rcgen::date_time_ymd(2027, 1, 1);
+        if is_ca {
+            params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        }
+        params
+    };
+    // Subject, issuer, key and signer have three bits each, the rest says what is odd.
+    let made = |one: u16| -> Option<Certificate> {
+        let part = |at: u32| usize::from(one >> at) % NAMES;
+        let is_ca = one >> 12 & 7 != 7;
+        let mut asked = params(part(0), is_ca);
+        asked.serial_number = Some(u64::from(one).into());
+        if one >> 15 == 1 {
+            asked.is_ca = IsCa::Ca(BasicConstraints::Constrained((one >> 12 & 3) as u8));
+        }
+        let issuer = rcgen::Issuer::new(params(part(3), true), &KEYS[part(9)]);
+        let signed = asked.signed_by(&KEYS[part(6)], &issuer).ok()?;
+        Certificate::from_der(signed.der()).ok()
+    };
+    let pairs = data.as_chunks::<2>().0.iter().take(200);
+    let mut bag: Vec<Certificate> =
+        pairs.filter_map(|pair| made(u16::from_be_bytes(*pair))).collect();
+    let Some(leaf) = made(0x7000) else { return };
+    bag.push(leaf.clone());
+    let anchors: Vec<Certificate> = (1..4).filter_map(|n| made(n | n << 3 | n << 6 | n << 9)).collect();
+    let expected = Expected {
+        spki_der: leaf.spki_der(),
+        names: &Names::default(),
+        anchors: &anchors,
+        further_intermediates: &[],
+        now: "2026-06-01T00:00:00Z".parse().expect("a time"),
+    };
+    match chain::verify(&bag, &expected) {
+        Ok(chain) => {
+            assert!(chain.intermediates.len() <= 6, "no longer than clients take");
+            assert!(anchors.contains(&chain.anchor), "it ends at what is trusted");
+        }
+        Err(unfit) => assert!(unfit.to_string().len() < 5000, "{unfit}"),
+    }
+}
+
+/// What the API server sends: requests, issuers, and the record of an order.
+pub fn object(data: &[u8]) {
+    if let Ok(request) = serde_json::from_slice::<CertificateRequest>(data) {
+        let again = serde_json::to_vec(&request).expect("what was read can be written");
+        let again = serde_json::from_slice::<CertificateRequest>(&again).expect("and read");
+        assert_eq!(again, request);
+    }
+    let _ = serde_json::from_slice::<Issuer>(data);
+    let _ = serde_json::from_slice::<ClusterIssuer>(data);
+    let entry = |key: &str| (key.to_owned(), data.to_vec());
+    let raw = RawRecord {
+        labels: [("chancery.dev/order".to_owned(), "true".to_owned())].into(),
+        data: [entry("next.json"), entry("next.key")].into(),
+        ..RawRecord::default()
+    };
+    RecordRead::parse(&raw);
+}
+
+/// The trust roots of an Online CA.
+pub fn online_ca(data: &[u8]) {
+    let spec = json!({"onlineCa": {
+        "certificateUrl": "https://ca.example/certificate/",
+        "trustRootsUrl": "https://ca.example/trustroots/",
+        "credentialsSecretRef": {"name": "credentials"},
+    }});
+    let ca = opened(spec, data);
+    RUNTIME.with(|runtime| {
+        if let Err(error) = runtime.block_on(ca.check()) {
+            assert!(error.message.len() < 4096, "{error}");
+        }
+        let _ = runtime.block_on(ca.trust_anchors());
+    });
+}
+
+/// A chain as SwissSign serves it: PKCS #7, PEM or DER, bare or in JSON.
+pub fn pkcs7(data: &[u8]) {
+    let ca = opened(swisssign_spec(), data);
+    polled(&*ca, 1);
+}
+
+/// Any other answer of SwissSign: clients, orders and states.
+pub fn swisssign(data: &[u8]) {
+    let ca = opened(swisssign_spec(), data);
+    RUNTIME.with(|runtime| {
+        if let Err(error) = runtime.block_on(ca.check()) {
+            assert!(error.message.len() < 4096, "{error}");
+        }
+    });
+    polled(&*ca, 2);
+}
+
+fn swisssign_spec() -> Value {
+    json!({"swissSign": {
+        "url": "https://ca.example/",
+        "credentialsSecretRef": {"name": "credentials"},
+        "client": {"name": "Demo"},
+        "product": {"name": "DV"},
+        "acceptTermsAndConditions": true,
+    }})
+}
+
+fn polled(ca: &dyn CertificateAuthority, orders: usize) {
+    let open = |number: usize| OpenOrder {
+        reference: format!("chancery-{number}"),
+        id: format!("ord-00000000-0000-4000-8000-00000000000{number}"),
+        since: Timestamp::UNIX_EPOCH,
+        replaces: None,
+    };
+    let orders: Vec<OpenOrder> = (0..orders).map(open).collect();
+    let answers = RUNTIME.with(|runtime| runtime.block_on(ca.poll(&orders)));
+    for (_, answer) in answers {
+        if let Err(error) = answer {
+            assert!(error.message.len() < 4096, "{error}");
+        }
+    }
+}
+
+thread_local! {
+    static RUNTIME: tokio::runtime::Runtime =
+        tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+}
+
+fn opened(spec: Value, body: &[u8]) -> Arc<dyn CertificateAuthority> {
+    let spec: IssuerSpec = serde_json::from_value(spec).expect("a spec");
+    let basic = Basic::new("MPKI0000001.AutoRAO".to_owned(), "0123456789abcdef".to_owned().into());
+    let opening = Opening {
+        credentials: Some(Credentials::Basic(basic)),
+        transport: Arc::new(Same(Bytes::copy_from_slice(body))),
+        deadline: Duration::from_secs(1),
+        clock: Clock::new(|| Timestamp::from_second(1_780_000_000).expect("a time")),
+    };
+    registry::account(&spec).expect("an account").open(opening).expect("it opens")
+}
+
+/// Answers everything alike, those aside that no answer is looked at without.
+struct Same(Bytes);
+
+#[async_trait]
+impl Transport for Same {
+    async fn send(&self, call: Call) -> Result<http::Response<Bytes>, Failure> {
+        let path = call.request.uri().path();
+        Ok(http::Response::new(if path.contains("/jwt/") {
+            Bytes::from_static(b"a.b.c")
+        } else if path.ends_with("/status") && self.0.first() != Some(&b'"') {
+            Bytes::from_static(b"\"ISSUED\"")
+        } else {
+            self.0.clone()
+        }))
+    }
+}
