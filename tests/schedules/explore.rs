@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 
 use crate::check::Finding;
-use crate::plan::{Happening, Peer, Plan, Setting, Source};
+use crate::plan::{self, Happening, Peer, Plan, Setting, Source};
 use crate::run::{Outcome, run};
 
 /// What many schedules came to.
@@ -160,6 +160,13 @@ fn faults(peer: Peer) -> [Happening; 4] {
     ]
 }
 
+/// At an effect of a run, that run may panic: alone, for pairs of everything take long enough.
+fn panics(name: &str, peer: Peer) -> Vec<Happening> {
+    let is_of_a_run = peer == Peer::Ca || plan::is_of_a_run(name);
+    let both = [false, true].map(|carried_out| Happening::Panic { carried_out });
+    both.into_iter().filter(|_| is_of_a_run).collect()
+}
+
 pub fn given(setting: &Setting, happenings: &BTreeMap<String, Happening>) -> Plan {
     Plan { setting: setting.clone(), source: Source::Given(happenings.clone()) }
 }
@@ -184,7 +191,7 @@ pub fn exhaust(
         // Of a script only what it adds.
         .filter(|(place, _)| script.is_empty() || *place >= plain.len())
         .flat_map(|(place, (name, peer))| {
-            faults(*peer).map(|fault| {
+            faults(*peer).into_iter().chain(panics(name, *peer)).map(move |fault| {
                 let mut happenings = script.clone();
                 happenings.insert(name.clone(), fault);
                 (place, happenings)
@@ -205,6 +212,9 @@ pub fn exhaust(
                 let (Some(place), Some((_, first))) = (place(number), firsts.get(number)) else {
                     return;
                 };
+                if first.values().any(|fault| matches!(fault, Happening::Panic { .. })) {
+                    return;
+                }
                 for (name, peer) in outcome.effects.iter().skip(place + 1) {
                     for fault in faults(*peer) {
                         let mut pair = first.clone();

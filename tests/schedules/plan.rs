@@ -15,6 +15,9 @@ use crate::dice::Dice;
 pub enum Happening {
     /// The process ends, before the request is sent or after it was carried out.
     Crash { carried_out: bool },
+    /// The run that makes the call panics, before it is sent or when its answer is there; its process
+    /// goes on.
+    Panic { carried_out: bool },
     /// The connection breaks, and with it the answer.
     Lost { carried_out: bool },
     /// Nothing comes back, ever.
@@ -166,6 +169,7 @@ impl fmt::Display for Happening {
         let done = |carried_out: &bool| if *carried_out { "after it" } else { "before it" };
         match self {
             Self::Crash { carried_out } => write!(f, "the process ends {}", done(carried_out)),
+            Self::Panic { carried_out } => write!(f, "the run panics {}", done(carried_out)),
             Self::Lost { carried_out } => write!(f, "the connection breaks {}", done(carried_out)),
             Self::Silence { carried_out } => write!(f, "no answer, lost {}", done(carried_out)),
             Self::Late { seconds } => write!(f, "carried out {seconds} s later"),
@@ -392,8 +396,9 @@ const TROUBLED: u64 = 240;
 type Draw = fn(Dice, &str, &Setting) -> Happening;
 
 /// What can happen to a call.
-const TO_CALLS: [(&str, Draw); 10] = [
+const TO_CALLS: [(&str, Draw); 11] = [
     ("crash", |d, n, _| Happening::Crash { carried_out: half(d, n) }),
+    ("panic", |d, n, _| Happening::Panic { carried_out: half(d, n) }),
     ("lost", |d, n, _| Happening::Lost { carried_out: half(d, n) }),
     ("silence", |d, n, _| Happening::Silence { carried_out: half(d, n) }),
     ("late", |d, n, s| Happening::Late { seconds: seconds(d, n, s) }),
@@ -485,6 +490,8 @@ fn drawn(
                 "namespace ends" | "set back" => setting.is_beyond,
                 "clock" => setting.lifetime.is_none(),
                 "conflict" => peer == Peer::Write,
+                // The watches and the election are no runs.
+                "panic" => peer == Peer::Ca || is_of_a_run(name),
                 "taken" => peer == Peer::Write && name.contains("-tls"),
                 // Who comes first for the Secret must not change, and nobody look at another's.
                 "recreate" | "target deleted" | "target restored" => !setting.shares_target,
@@ -504,6 +511,14 @@ fn drawn(
     let happening = draw(dice, name, setting);
     let is_fit = setting.is_beyond || !happening.is_beyond_promise(setting.window);
     is_fit.then_some(happening)
+}
+
+/// Whether a call of the API server is made by the run of an object: of one object, and not its lease.
+pub fn is_of_a_run(name: &str) -> bool {
+    let mut words = name.split(' ').skip(1);
+    let (verb, what) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
+    let is_one = verb != "get" || what.contains('/');
+    is_one && !what.starts_with("leases")
 }
 
 fn tampering(dice: Dice, name: &str) -> Tampering {

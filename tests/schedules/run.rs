@@ -7,7 +7,7 @@ use serde_json::Value;
 use crate::api::Kind;
 use crate::check::Finding;
 use crate::plan::{Happening, IssuerEdit, Peer, Plan, Setting};
-use crate::world::{NAMESPACE, World, condition, name, reason};
+use crate::world::{NAMESPACE, Planned, World, condition, name, reason};
 
 /// What came of a schedule.
 pub struct Outcome {
@@ -68,6 +68,9 @@ std::thread_local! {
 pub fn note_panics() {
     let usual = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {
+        if panic.payload().is::<Planned>() {
+            return;
+        }
         PANICS.set(Some(panic.to_string()));
         usual(panic);
     }));
@@ -231,7 +234,11 @@ fn warrants(setting: &Setting, happened: &[(String, Happening)], why: &str) -> b
         || setting.ignores_tags
         || setting.omits_open_orders;
     let is_searched_in_vain = happened.iter().any(|(name, one)| {
-        name.contains("ca ") && !matches!(one, Happening::Crash { .. } | Happening::Pause { .. })
+        name.contains("ca ")
+            && !matches!(
+                one,
+                Happening::Crash { .. } | Happening::Panic { .. } | Happening::Pause { .. }
+            )
     });
     is_set_back
         || match why {

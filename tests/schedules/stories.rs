@@ -46,6 +46,19 @@ pub fn all() -> Vec<Story> {
             &[("r0 ca issue #1", Crash { carried_out: after })],
         ),
         story(
+            "panics-after-the-submit",
+            usual(),
+            &[("r0 ca issue #1", Panic { carried_out: after })],
+        ),
+        story(
+            "panics-before-the-submit-and-with-the-record-stored",
+            usual(),
+            &[
+                ("r0 create secrets a.order #1", Panic { carried_out: after }),
+                ("r0 ca issue #1", Panic { carried_out: before }),
+            ],
+        ),
+        story(
             "edited-twice-while-it-is-open",
             slow(100),
             &[

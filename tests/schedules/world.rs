@@ -288,6 +288,36 @@ impl World {
         self.person(http::Method::POST, "/api/v1/namespaces", &namespace);
         self.put_credentials(0);
         self.person(http::Method::POST, &resources("issuers"), &self.issuer("Issuer"));
+        self.put_odd_objects();
+    }
+
+    /// What [`poisoned`] makes unreadable: one of each kind that is watched and that a person may make.
+    fn put_odd_objects(&self) {
+        let odd = |mut object: Value, label: &str| {
+            object["metadata"]["name"] = ODD.into();
+            if !label.is_empty() {
+                object["metadata"]["labels"] = json!({label: "true"});
+            }
+            object
+        };
+        let request = json!({
+            "apiVersion": "chancery.dev/v1alpha1", "kind": "CertificateRequest",
+            "metadata": {"namespace": NAMESPACE},
+            "spec": {"issuerRef": {"name": "ca"}, "secretName": ODD, "dnsNames": ["odd.example.ch"]},
+        });
+        let plain = |kind: &str| json!({"apiVersion": "v1", "kind": kind, "metadata": {"namespace": NAMESPACE}});
+        let core = |plural: &str| format!("/api/v1/namespaces/{NAMESPACE}/{plural}");
+        let objects = [
+            (resources("certificaterequests"), odd(request, "")),
+            (resources("issuers"), odd(self.issuer("Issuer"), "")),
+            (CLUSTER_ISSUERS.to_owned(), odd(self.issuer("ClusterIssuer"), "")),
+            (core("secrets"), odd(plain("Secret"), annotation::MANAGED_LABEL)),
+            (core("configmaps"), odd(plain("ConfigMap"), annotation::TRUST_LABEL)),
+        ];
+        for (path, object) in objects {
+            let answer = self.person(http::Method::POST, &path, &object);
+            assert!(answer.status < 300, "{answer:?}");
+        }
     }
 
     /// An issuer for the account, of this kind.
@@ -798,6 +828,7 @@ impl World {
             | Happening::LateAnswer { .. }
             | Happening::Lost { .. }
             | Happening::NotSent
+            | Happening::Panic { .. }
             | Happening::Pause { .. }
             | Happening::Refused { .. }
             | Happening::Silence { .. } => {}
@@ -1066,6 +1097,8 @@ impl World {
             let answered = async {
                 match answered.await {
                     Ok(Ok(answer)) => Ok(response(&answer)),
+                    // Here it is the task that has made the call.
+                    Ok(Err(PANICS)) => std::panic::panic_any(Planned),
                     Ok(Err(lost)) => Err(lost.into()),
                     Err(_) => std::future::pending().await,
                 }
@@ -1121,6 +1154,12 @@ impl World {
                 }
                 self.ended(replica);
                 return None;
+            }
+            Some(Happening::Panic { carried_out }) => {
+                if carried_out {
+                    carry_out();
+                }
+                Err(PANICS)
             }
             Some(Happening::Lost { carried_out }) => {
                 if carried_out {
@@ -1269,7 +1308,8 @@ impl World {
                     }
                 }
                 let events = world.lock().api.events(&mut watch);
-                for mut event in events.into_iter().map(doctored::told) {
+                for event in events.into_iter().map(doctored::told) {
+                    let mut event = poisoned(&event);
                     event.push('\n');
                     if lines.unbounded_send(Ok(http_body::Frame::data(event.into()))).is_err() {
                         return;
@@ -1282,6 +1322,45 @@ impl World {
         });
         Ok(Response::new(StreamBody::new(stream.boxed())))
     }
+}
+
+/// What a panic of the plan carries.
+pub struct Planned;
+
+/// In place of an answer: whoever waits for it panics.
+const PANICS: &str = "the run is to panic";
+
+/// No calendar has it.
+const BEYOND: &str = "9999-12-31T23:59:59Z";
+
+/// Objects that nobody can read, in each kind that is watched and that a person may make.
+const ODD: &str = "odd";
+
+/// What the API server tells as somebody could have it told: in each object a manager with a time that no
+/// calendar has, and objects that make no sense in their metadata.
+fn poisoned(text: &str) -> String {
+    let managers =
+        format!(r#""metadata":{{"managedFields":[{{"manager":"m","time":"{BEYOND}"}}],""#);
+    let text = text.replace(r#""metadata":{""#, &managers);
+    if !text.contains(&format!(r#""name":"{ODD}""#)) {
+        return text;
+    }
+    let mut value: Value = serde_json::from_str(&text).expect("JSON");
+    let spoil = |object: &mut Value| {
+        if object["metadata"]["name"] == ODD {
+            object["metadata"]["creationTimestamp"] = BEYOND.into();
+        }
+    };
+    if value["type"].is_string() && value["object"].is_object() {
+        spoil(&mut value["object"]);
+        // Whoever reads it looks at the type first.
+        return format!(r#"{{"type":{},"object":{}}}"#, value["type"], value["object"]);
+    }
+    match value["items"].as_array_mut() {
+        Some(items) => items.iter_mut().for_each(spoil),
+        None => spoil(&mut value),
+    }
+    value.to_string()
 }
 
 fn received(request: Request<kube::client::Body>) -> api::Request {
@@ -1319,7 +1398,7 @@ fn request(method: http::Method, path: &str, body: &Value, user: User) -> api::R
 }
 
 fn response(answer: &api::Answer) -> Response<Stream> {
-    let line: Line = Ok(http_body::Frame::data(answer.body.to_string().into()));
+    let line: Line = Ok(http_body::Frame::data(poisoned(&answer.body.to_string()).into()));
     let mut response = Response::new(StreamBody::new(futures::stream::iter([line]).boxed()));
     *response.status_mut() = StatusCode::from_u16(answer.status).expect("a status");
     let json = http::HeaderValue::from_static("application/json");
@@ -1415,6 +1494,9 @@ impl Transport for Wire {
         if what.contains("ca issue") {
             self.world.write_what_was_held_back(self.replica);
         }
+        if matches!(&whole, Err(Failure::Unknown(why)) if why == PANICS) {
+            std::panic::panic_any(Planned);
+        }
         doctored::heard(&what, &asked, whole)
     }
 }
@@ -1467,6 +1549,12 @@ impl Wire {
                 }
                 world.ended(replica);
                 return None;
+            }
+            Some(Happening::Panic { carried_out }) => {
+                if carried_out {
+                    let _ = carry_out().await;
+                }
+                Err(Failure::Unknown(PANICS.to_owned()))
             }
             Some(Happening::Lost { carried_out }) => {
                 if carried_out {
