@@ -119,6 +119,8 @@ pub struct Ledger {
     ordered: BTreeSet<String>,
     /// Somebody is at work on a record, and not done.
     pub is_tampering: bool,
+    /// A request has said that a run for it panicked.
+    pub has_told_of_panic: bool,
     findings: BTreeSet<Finding>,
 }
 
@@ -250,6 +252,8 @@ impl Ledger {
                 self.note_wish(name, reference);
             }
         }
+        let panicked = |request| reason(request, "Stalled") == Some("RunPanicked");
+        self.has_told_of_panic |= api.objects(Kind::CertificateRequest).any(panicked);
         self.look_at_anothers(api);
         self.look_at_words(api, orders);
         self.look_at_ready(api);

@@ -105,6 +105,13 @@ async fn schedule(plan: &Plan, is_traced: bool) -> Outcome {
     let seconds = world.second();
     let mut state = world.lock();
     world.examine(&mut state);
+    if let [(name, Happening::Panic { .. })] = &state.happened[..]
+        && is_of_a_request(name)
+        && !state.ledger.has_told_of_panic
+    {
+        let text = format!("a run panicked at {name}, and its request has not said so");
+        state.ledger.add(Finding::Untrue(text));
+    }
     let is_excused =
         |finding: &Finding| beyond.iter().any(|(_, excused)| excused.contains(&finding.kind()));
     let (excused, findings) = state.ledger.findings().into_iter().partition(is_excused);
@@ -119,6 +126,11 @@ async fn schedule(plan: &Plan, is_traced: bool) -> Outcome {
         seconds,
         ends,
     }
+}
+
+/// Whether the run of a request makes this call, and nothing else does.
+fn is_of_a_request(name: &str) -> bool {
+    name.contains("ca issue") || name.contains("secrets") || name.contains("certificaterequests")
 }
 
 /// Waits until all rests; false where it does not, which is noted.
