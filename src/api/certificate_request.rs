@@ -269,7 +269,8 @@ pub struct CertificateRequestStatus {
     #[serde(default)]
     pub observed_generation: i64,
     /// `Ready`: a valid certificate for what is asked for is delivered. `Issuing`: whether one is being obtained, and
-    /// what that waits for. `Stalled`: a person must act first.
+    /// what that waits for. `Stalled`: a person must act first, or (`RunPanicked`)
+    /// Chancery failed by a fault of its own.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
     #[schemars(length(max = 16))]

@@ -224,7 +224,8 @@ pub struct IssuerStatus {
     /// Generation of the spec that this status speaks of; -1 before the first look.
     #[serde(default)]
     pub observed_generation: i64,
-    /// `Ready` says whether requests can be submitted, `Stalled` whether a person must act first.
+    /// `Ready` says whether requests can be submitted, `Stalled` whether a person must act first, or
+    /// (`RunPanicked`) Chancery failed by a fault of its own.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
     #[schemars(length(max = 16))]
