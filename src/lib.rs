@@ -27,4 +27,5 @@ pub mod reason;
 pub mod server;
 #[cfg(feature = "simulator")]
 pub mod simulator;
+pub mod terminal;
 pub mod turns;

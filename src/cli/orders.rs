@@ -17,8 +17,9 @@ use super::Fatal;
 use crate::api::condition::{self, ISSUING, STALLED};
 use crate::api::{CertificateRequest, OrderStatus, WaitsFor, annotation};
 use crate::decode::{Guarded, Unreadable};
-use crate::issuance::record::{OrderState, reference, request_of};
+use crate::issuance::record::{OrderState, is_own, reference, request_of};
 use crate::issuance::{record_name, waits_for};
+use crate::terminal;
 
 type RecordMeta = PartialObjectMeta<Secret>;
 
@@ -60,18 +61,22 @@ pub(super) async fn run(client: Client, command: Orders) -> Result<(), Fatal> {
     let near = |namespace: Option<String>| {
         namespace.unwrap_or_else(|| client.default_namespace().to_owned())
     };
-    let text = match command {
-        Orders::List { all_namespaces: true, .. } => list(&client, None).await?,
-        Orders::List { namespace, .. } => list(&client, Some(&near(namespace))).await?,
-        Orders::Show(Named { name, namespace }) => {
-            Found::read(&client, &near(namespace), &name).await?.shown()
-        }
-        Orders::Release { named: Named { name, namespace }, order } => {
-            let found = Found::read(&client, &near(namespace), &name).await?;
-            release(&client, &found, order.as_deref()).await?
+    let done = async {
+        match command {
+            Orders::List { all_namespaces: true, .. } => list(&client, None).await,
+            Orders::List { namespace, .. } => list(&client, Some(&near(namespace))).await,
+            Orders::Show(Named { name, namespace }) => {
+                Ok(Found::read(&client, &near(namespace), &name).await?.shown())
+            }
+            Orders::Release { named: Named { name, namespace }, order } => {
+                let found = Found::read(&client, &near(namespace), &name).await?;
+                release(&client, &found, order.as_deref()).await
+            }
         }
     };
-    write!(std::io::stdout(), "{text}")?;
+    // Tenants write statuses and annotations, and whoever calls this may be none of them.
+    let text = done.await.map_err(|error| terminal::lines(&error.to_string()))?;
+    write!(std::io::stdout(), "{}", terminal::lines(&text))?;
     Ok(())
 }
 
@@ -268,7 +273,7 @@ fn annotated(record: &RecordMeta, key: &str) -> String {
 
 /// Columns as wide as their widest cell, two spaces apart; an empty cell is a hyphen.
 fn aligned<const N: usize>(rows: &[[String; N]]) -> String {
-    let shown = |cell: &String| if cell.is_empty() { "-".to_owned() } else { cell.clone() };
+    let shown = |cell: &String| if cell.is_empty() { "-".to_owned() } else { terminal::line(cell) };
     let rows: Vec<Vec<String>> = rows.iter().map(|row| row.iter().map(shown).collect()).collect();
     let width = |column: usize| {
         rows.iter().map(|row| row[column].chars().count()).max().unwrap_or_default()
@@ -321,8 +326,15 @@ impl Found {
         Ok(Self { namespace, name, request, record, delivered })
     }
 
+    /// The order of the status, if it is the request's own: whoever may write the status could name
+    /// another's.
     fn order(&self) -> Option<&OrderStatus> {
-        self.request.as_ref()?.status.as_ref()?.order.as_ref()
+        let request = self.request.as_ref()?;
+        let order = request.status.as_ref()?.order.as_ref()?;
+        let recorded =
+            self.record.as_ref().map(|record| annotated(record, annotation::ORDER_REFERENCE));
+        let uid = request.uid().unwrap_or_default();
+        is_own(&order.reference, &uid, recorded.as_deref()).then_some(order)
     }
 
     /// What the release must name: the order, or the record where the request is gone.
@@ -372,12 +384,15 @@ impl Found {
         lines
             .into_iter()
             .filter(|(_, value)| !value.is_empty())
-            .map(|(name, value)| format!("{:<width$} {value}\n", format!("{name}:")))
+            .map(|(name, value)| (format!("{name}:"), terminal::line(&value)))
+            .map(|(name, value)| format!("{name:<width$} {value}\n"))
             .collect()
     }
 
     fn release_command(&self, order: &str) -> String {
-        format!("chancery orders release -n {} {} --order {order}", self.namespace, self.name)
+        let [namespace, name, order] =
+            [&self.namespace, &self.name, order].map(|text| terminal::word(text));
+        format!("chancery orders release -n {namespace} {name} --order {order}")
     }
 }
 
@@ -458,7 +473,7 @@ mod tests {
             "
 apiVersion: chancery.dev/v1alpha1
 kind: CertificateRequest
-metadata: {name: shop, namespace: web}
+metadata: {name: shop, namespace: web, uid: u}
 spec: {issuerRef: {name: house}, secretName: shop-tls, dnsNames: [shop.example.ch]}
 status:
   observedGeneration: 1
@@ -539,6 +554,40 @@ web        shop  Failed       REJECTED  -            OrderRejected  ord-1  chanc
         assert!(!waits("Search", false), "it is still looked for");
         assert!(!waits("SecretName", true), "no order is in the way");
         assert!(!waits("Attempt", true), "the CA refused it");
+    }
+
+    #[test]
+    fn nothing_that_others_wrote_is_obeyed_or_gives_away_another_order() {
+        let mut forged = shop();
+        let order = forged.status.as_mut().and_then(|status| status.order.as_mut());
+        let order = order.expect("an order");
+        order.state = Some("ISSUED\u{1b}[2J\u{202e}".to_owned());
+        order.message = Some("yes\nTo give it up: id".to_owned());
+        let listed = table(&[forged.clone()], &[], &Delivered::NONE);
+        assert!(listed.contains("ISSUED\u{fffd}[2J\u{fffd}  "), "{listed}");
+        let of = |request: CertificateRequest, record| Found {
+            namespace: "web".to_owned(),
+            name: "shop".to_owned(),
+            request: Some(request),
+            record,
+            delivered: Delivered::NONE,
+        };
+        let shown = of(forged.clone(), None).shown();
+        assert!(!shown.contains(['\u{1b}', '\u{202e}']), "{shown:?}");
+        assert_eq!(shown.matches("\nTo give it up:").count(), 1, "{shown}");
+        for reference in ["x; id", "chancery-another-1", "chancery-u-1 && id", "chancery-u-"] {
+            let status = forged.status.as_mut().expect("a status");
+            status.order.as_mut().expect("an order").reference = reference.to_owned();
+            let shown = of(forged.clone(), None).shown();
+            assert!(!shown.contains("--order"), "{reference}: {shown}");
+        }
+        // Of a request that was restored, the record tells.
+        let status = forged.status.as_mut().expect("a status");
+        status.order.as_mut().expect("an order").reference = "chancery-shop.order-1".to_owned();
+        let shown = of(forged, Some(record("shop.order"))).shown();
+        assert!(shown.ends_with("--order chancery-shop.order-1\n"), "{shown}");
+        let quoted = of(shop(), None).release_command("0815'; id");
+        assert!(quoted.ends_with(r"--order '0815'\''; id'"), "{quoted}");
     }
 
     #[test]

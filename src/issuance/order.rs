@@ -135,7 +135,8 @@ fn unread(
             }
         };
     }
-    let is_taken = hint.id.is_some()
+    let is_taken = seen.own_hint().is_some()
+        && hint.id.is_some()
         && hint.phase == OrderPhase::Pending
         && !seen.is_edited_since(hint)
         // What a person has to mend is looked at, or it would be told of by turns.

@@ -66,9 +66,9 @@ impl From<&CertificateRequestStatus> for Previous {
             ..order
         });
         Self {
-            revision: status.revision.unwrap_or_default(),
+            revision: status.revision.unwrap_or_default().max(0),
             certificate: status.certificate.clone(),
-            failed_attempts: status.failed_attempts.unwrap_or_default(),
+            failed_attempts: status.failed_attempts.unwrap_or_default().max(0),
             last_failure: status.last_failure_time.as_ref().map(|time| time.0),
             next_attempt: status.next_attempt_time.as_ref().map(|time| time.0),
             last_attempt: status.last_attempt.clone(),
@@ -77,7 +77,7 @@ impl From<&CertificateRequestStatus> for Previous {
             renewal: status.renewal_time.as_ref().map(|time| time.0),
             has_certificate: status.renewal_time.is_some() || former::has_certificate(status),
             order,
-            orders: status.orders.unwrap_or_default(),
+            orders: status.orders.unwrap_or_default().max(0),
         }
     }
 }

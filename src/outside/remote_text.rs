@@ -1,6 +1,8 @@
 //! Text from an outside system, made fit for a condition: bounded, on one line, without mark-up and without
 //! anything that might be a secret.
 
+use crate::terminal;
+
 /// Longest excerpt, in characters.
 const LIMIT: usize = 200;
 
@@ -23,7 +25,7 @@ pub fn excerpt(body: &[u8], scrub: impl Fn(&str) -> String) -> Option<String> {
         .map(|word| if looks_like_a_token(word) { "[…]" } else { word })
         .collect::<Vec<_>>()
         .join(" ");
-    line.retain(|c| !c.is_control());
+    line.retain(|c| !terminal::is_obeyed(c));
     line = scrub(&line);
     if line.chars().count() > LIMIT {
         line = line.chars().take(LIMIT - 1).chain(['…']).collect();

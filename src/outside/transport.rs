@@ -24,6 +24,7 @@ use super::proxy::Proxy;
 use super::{Disposition, Error};
 use crate::pki::Certificate;
 use crate::reason::Reason;
+use crate::terminal::is_obeyed;
 
 /// A request with the bounds of its answer.
 pub struct Call {
@@ -500,7 +501,7 @@ fn spoken(time: rustls_pki_types::UnixTime) -> String {
 fn brief(text: &str) -> String {
     const LIMIT: usize = 300;
     let mut brief: String =
-        text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(LIMIT).collect();
+        text.chars().map(|c| if is_obeyed(c) { ' ' } else { c }).take(LIMIT).collect();
     if text.chars().nth(LIMIT).is_some() {
         brief.push('…');
     }

@@ -1,16 +1,20 @@
 //! What is known of a request when a run begins: from the caches and from memory, without a call.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use k8s_openapi::api::core::v1::Secret;
 use kube::ResourceExt as _;
+use kube::core::PartialObjectMeta;
 use kube::runtime::reflector::ObjectRef;
 
 use super::asked;
-use crate::api::{CertificateRequest, annotation};
+use crate::api::{CertificateRequest, OrderStatus, annotation};
 use crate::ca::registry;
 use crate::controller::context::Context;
 use crate::controller::issuer::found::FoundIssuer;
 use crate::controller::issuer::quota::Limited;
+use crate::issuance::record::is_own;
 use crate::issuance::{
     CachedTarget, CsrReference, Observation, OrderSeen, Previous, QuotaSeen, RenewBefore, Request,
     Template, record_name,
@@ -62,6 +66,8 @@ fn order_seen(
         incarnation: context.leadership.claimant().to_owned(),
         claim,
         sought: context.memory.searches.recall(&request.uid),
+        recorded: record(context, &request.namespace, &request.name)
+            .and_then(|record| record.annotations().get(annotation::ORDER_REFERENCE).cloned()),
         ..OrderSeen::default()
     };
     if let FoundIssuer::Found { key, status, .. } = issuer {
@@ -69,7 +75,9 @@ fn order_seen(
         let found_at = [status.order_found_at.clone(), context.accounts.proven(key)];
         seen.found_at = found_at.into_iter().flatten().collect();
         seen.proven = account.is_some_and(|account| seen.is_proven_at(account));
-        seen.progress = previous.order.as_ref().and_then(|hint| {
+        let recorded = seen.recorded.as_deref();
+        let own = |hint: &&OrderStatus| is_own(&hint.reference, &request.uid, recorded);
+        seen.progress = previous.order.as_ref().filter(own).and_then(|hint| {
             let polled = context.order_poller.progress(key, &hint.reference);
             polled.or_else(|| context.memory.undelivered.ordered(&request.uid, &hint.reference))
         });
@@ -88,14 +96,22 @@ fn quota_seen(
     let withheld = previous
         .waits_for_limit()
         .then(|| context.quotas.withheld(&context.stores, issuer, request, now));
-    let record = record_name(&request.name_any());
-    let record = ObjectRef::new(&record).within(&request.namespace().unwrap_or_default());
-    let made = context.stores.records.get(&record).map(|record| {
+    let namespace = request.namespace().unwrap_or_default();
+    let made = record(context, &namespace, &request.name_any()).map(|record| {
         // What is damaged is told of where the record is read.
         let text = record.annotations().get(annotation::ORDERS_MADE);
         text.and_then(|text| crate::issuance::quota::made::read(text)).unwrap_or_default()
     });
     QuotaSeen { limits: issuer.limits, granted: false, withheld: withheld.flatten(), made }
+}
+
+/// The metadata of the record of a request's order.
+fn record(
+    context: &Context,
+    namespace: &str,
+    request: &str,
+) -> Option<Arc<PartialObjectMeta<Secret>>> {
+    context.stores.records.get(&ObjectRef::new(&record_name(request)).within(namespace))
 }
 
 pub(super) fn cached_target(

@@ -3,7 +3,7 @@
 use jiff::SignedDuration;
 
 use super::hold::Hold;
-use super::record::{Record, RecordRead, Slot, StoredOrder, record_name, reference};
+use super::record::{Record, RecordRead, Slot, StoredOrder, is_own, record_name, reference};
 use crate::api::{DeliveredCertificate, OrderStatus};
 use crate::ca::tenant::{self, Relation};
 use crate::ca::{Phase, Progress};
@@ -93,6 +93,14 @@ impl Observation {
         }
     }
 
+    /// What the status says of the order, where it is the request's own: whoever may write the status
+    /// could name that of another, whose place among the orders that are asked about it would take.
+    #[must_use]
+    pub fn own_hint(&self) -> Option<&OrderStatus> {
+        let (uid, recorded) = (&self.request.uid, self.order.recorded.as_deref());
+        self.previous.order.as_ref().filter(|hint| is_own(&hint.reference, uid, recorded))
+    }
+
     /// The reference of the order made last: the one in the record, or the one the status knows.
     pub(in crate::issuance) fn hinted_or_stored(&self) -> Option<String> {
         let record = self.record().filter(|record| !self.is_older(record));
@@ -111,7 +119,7 @@ impl Observation {
     #[must_use]
     pub fn order_id(&self) -> Option<String> {
         let record = self.record().filter(|record| !self.is_older(record));
-        let hint = self.previous.order.as_ref().filter(|hint| {
+        let hint = self.own_hint().filter(|hint| {
             record.is_none_or(|record| record.next.order.reference == hint.reference)
         });
         self.order

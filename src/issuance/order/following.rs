@@ -29,7 +29,7 @@ pub enum Following {
 #[must_use]
 pub fn following(seen: &Observation, rest: &Rest) -> Option<Following> {
     // What is stored counts; the status is a hint.
-    let (reference, account, since, replaces) = match (seen.record(), &seen.previous.order) {
+    let (reference, account, since, replaces) = match (seen.record(), seen.own_hint()) {
         (Some(record), _) => {
             let order = &record.next.order;
             let replaces = record.next.kind.previous().map(|previous| previous.serial().to_owned());

@@ -212,6 +212,17 @@ pub fn reference(uid: &str, number: i64) -> String {
     format!("chancery-{uid}-{number}")
 }
 
+/// Whether a reference names an order of the request with this uid: by its form, or because it is the
+/// one that is `recorded`, as it is for a request that was deleted and made again.
+#[must_use]
+pub fn is_own(reference: &str, uid: &str, recorded: Option<&str>) -> bool {
+    let number = reference.strip_prefix("chancery-").and_then(|rest| rest.strip_prefix(uid));
+    let number = number.and_then(|rest| rest.strip_prefix('-'));
+    let is_number =
+        |text: &str| !text.is_empty() && text.bytes().all(|digit| digit.is_ascii_digit());
+    !uid.is_empty() && number.is_some_and(is_number) || recorded == Some(reference)
+}
+
 /// What is known of the order made last: the annotations of the record.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Mark {

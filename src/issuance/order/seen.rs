@@ -23,6 +23,8 @@ pub struct OrderSeen {
     pub claim: Option<UnusedClaim>,
     /// Since when the order is looked for, where its answer was lost.
     pub sought: Sought,
+    /// The reference in the record, by its metadata in the cache.
+    pub recorded: Option<String>,
     /// The record, once read in this run.
     pub record: Option<RecordRead>,
     /// How often somebody else wrote the record in this run.

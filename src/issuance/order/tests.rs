@@ -1189,6 +1189,59 @@ fn an_order_is_asked_about_while_the_answer_is_of_use() {
     }
 }
 
+#[test]
+fn a_status_that_names_the_order_of_another_is_not_believed() {
+    let hinted = |reference: &str, recorded: Option<&str>| {
+        with(progressed(waiting()), |seen| {
+            seen.order.record = None;
+            seen.order.progress = None;
+            seen.order.recorded = recorded.map(str::to_owned);
+            let hint = seen.previous.order.as_mut().expect("an order");
+            (hint.reference, hint.id) = (reference.to_owned(), Some("id-1".to_owned()));
+        })
+    };
+    let own = reference_of(1);
+    let rows = [
+        ("its own", own.as_str(), None, true),
+        ("that of another", "chancery-another-1", None, false),
+        ("that of another, and its own is stored", "chancery-another-1", Some(&*own), false),
+        ("the one of its record", "chancery-before-1", Some("chancery-before-1"), true),
+        ("no reference at all", "", None, false),
+        ("its own with something behind it", &format!("{own}x"), None, false),
+    ];
+    for (name, reference, recorded, is_believed) in rows {
+        let seen = hinted(reference, recorded);
+        let asked = super::following::following(&seen, &Rest::Ordered);
+        assert_eq!(asked.is_some(), is_believed, "{name}: {asked:?}");
+        assert_eq!(seen.order_id().is_some(), is_believed, "{name}");
+        let is_read = matches!(decide(&seen), Step::ReadRecord);
+        assert_eq!(is_read, !is_believed, "{name}: {:?}", decide(&seen));
+    }
+}
+
+#[test]
+fn numbers_of_a_status_make_no_run_fail() {
+    for number in [i64::MIN, -1, i64::MAX] {
+        let status = CertificateRequestStatus {
+            orders: Some(number),
+            revision: Some(number),
+            failed_attempts: Some(i32::MIN),
+            ..CertificateRequestStatus::default()
+        };
+        let previous = crate::issuance::Previous::from(&status);
+        let expected = number.max(0);
+        assert_eq!((previous.orders, previous.revision), (expected, expected));
+        assert_eq!(previous.failed_attempts, 0);
+        let seen = with(fresh_order(), |seen| {
+            seen.previous = previous.clone();
+            seen.order.record = Some(RecordRead::Absent);
+            seen.order.prepared = Some(made_ready());
+        });
+        assert_eq!(step(&seen), format!("WriteRecord({})", expected.saturating_add(1)));
+        let _ = describe(&seen, &[], &Rest::Ordered);
+    }
+}
+
 fn with_old_claim() -> Observation {
     with(claimed(), |seen| seen.order.claim.as_mut().expect("a claim").is_old = true)
 }
