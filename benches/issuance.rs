@@ -193,7 +193,7 @@ async fn set_up_issuer(
         "metadata": {
             "name": "credentials", "namespace": namespace,
             "labels": {"chancery.dev/credentials": "true"},
-            "annotations": {"chancery.dev/hosts": "localhost"},
+            "annotations": simulator.opt_in(),
         },
         "stringData": {"username": "testuser", "password": "changeme"},
     });

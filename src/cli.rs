@@ -21,6 +21,7 @@ use crate::api;
 use crate::clock::Clock;
 use crate::controller::{self, Apart, Generator, Operator, Process};
 use crate::metrics::Metrics;
+use crate::outside::reach::{Inside, Reach};
 use crate::outside::transport::Network;
 use crate::pulse::Pulse;
 use crate::server::{self, Readiness};
@@ -66,6 +67,10 @@ struct OperatorArgs {
     /// The longest that one call to a CA may take, such as 30s.
     #[arg(long, env = "CHANCERY_CA_TIMEOUT", default_value = "30s", value_parser = duration)]
     ca_timeout: Duration,
+    /// What of the inside the issuers of namespaces may reach, by commas: loopback, private networks,
+    /// the cluster's services. ClusterIssuers reach everything.
+    #[arg(long, env = "CHANCERY_TENANT_ISSUERS_MAY_REACH", value_enum, value_delimiter = ',')]
+    tenant_issuers_may_reach: Vec<Inside>,
     /// Whether replicas elect the one that acts, by the Lease `chancery` in the operator's namespace.
     /// Set it to false only for a process that is alone, such as one on a laptop.
     #[arg(long, env = "CHANCERY_LEADER_ELECT", default_value_t = true, action = ArgAction::Set)]
@@ -247,6 +252,7 @@ async fn serve(args: OperatorArgs, apart: &Handle) -> Result<(), Fatal> {
         apart: Apart { client: of_lease, runtime: apart.clone(), pulse },
         lease_duration: args.leader_elect.then_some(args.lease_duration),
         connector: Arc::new(Network::for_calls_within(args.ca_timeout)),
+        tenants_reach: tenants_reach(args.tenant_issuers_may_reach),
         clock: Clock::system(),
         ca_timeout: args.ca_timeout,
         keys: Arc::new(Generator::default()),
@@ -274,6 +280,14 @@ async fn serve(args: OperatorArgs, apart: &Handle) -> Result<(), Fatal> {
     }
     http.abort();
     Ok(())
+}
+
+/// How far the issuers of namespaces reach.
+fn tenants_reach(and: Vec<Inside>) -> Reach {
+    // A pod is told the address of the API server so.
+    let host = std::env::var("KUBERNETES_SERVICE_HOST").ok();
+    let api_server = host.and_then(|host| host.trim_matches(['[', ']']).parse().ok());
+    Reach::Outside { and, api_server: api_server.into_iter().collect() }
 }
 
 /// Access to the API server, and its address for messages.

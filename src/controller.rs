@@ -58,6 +58,7 @@ use self::stall::{Stallable, panicked};
 use crate::api::{CertificateRequest, ClusterIssuer, Issuer, annotation};
 use crate::clock::Clock;
 use crate::metrics::Metrics;
+use crate::outside::reach::Reach;
 use crate::outside::transport::Connector;
 use crate::pulse::Pulse;
 
@@ -86,6 +87,8 @@ pub struct Operator {
     pub apart: Apart,
     /// How CAs are reached.
     pub connector: Arc<dyn Connector>,
+    /// How far the issuers of namespaces reach.
+    pub tenants_reach: Reach,
     /// The wall clock.
     pub clock: Clock,
     /// Makes private keys.
@@ -154,8 +157,12 @@ pub async fn run(
 
 /// Starts the watches, and puts together what the reconcilers use.
 fn assemble(operator: Operator) -> Parts {
-    let accounts =
-        Arc::new(Accounts::new(operator.connector, operator.ca_timeout, operator.clock.clone()));
+    let accounts = Arc::new(Accounts::new(
+        operator.connector,
+        operator.ca_timeout,
+        operator.clock.clone(),
+        operator.tenants_reach,
+    ));
     let (memory, checks) = (Arc::<Memory>::default(), Arc::<Checks>::default());
     let quotas = Arc::<Quotas>::default();
     let process = operator.process;

@@ -2,10 +2,10 @@
 //! beyond the cluster.
 //!
 //! [`transport`] sends requests, through a [`proxy`] where there is one; [`pace`] spaces them out,
-//! [`pause`] holds them back where the other side asked for it, [`credentials`] sign them,
-//! [`remote_text`] makes what comes back fit for a condition, [`capped`] reads its lists, [`in_flight`] bounds how much of
-//! it is held at once, and an
-//! [`Error`] says what happens next. Nothing here knows what the other side is for.
+//! [`pause`] holds them back where the other side asked for it, [`credentials`] sign them
+//! where their owner [opted in](opt_in), [`reach`] keeps them out of the inside,
+//! [`remote_text`] makes what comes back fit for a condition, [`capped`] reads its lists,
+//! [`in_flight`] bounds how much of it is held at once, and an [`Error`] says what happens next. Nothing here knows what the other side is for.
 
 use crate::reason::Reason;
 use std::time::Duration;
@@ -13,9 +13,11 @@ use std::time::Duration;
 pub mod capped;
 pub mod credentials;
 pub mod in_flight;
+pub mod opt_in;
 pub mod pace;
 pub mod pause;
 pub mod proxy;
+pub mod reach;
 pub mod remote_text;
 pub mod transport;
 

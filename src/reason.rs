@@ -198,6 +198,8 @@ reasons! {
     Redirected
     /// The address is not a URL.
     AddressInvalid
+    /// The address lies where the issuer does not reach.
+    AddressRefused
     /// It knows nothing at that address.
     AddressUnknown
     /// The request to it could not be made.
@@ -278,6 +280,7 @@ mod tests {
         "AccountChanged",
         "AccountPaused",
         "AddressInvalid",
+        "AddressRefused",
         "AddressUnknown",
         "Adopted",
         "AwaitingApproval",

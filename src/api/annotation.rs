@@ -24,8 +24,12 @@ pub const CREDENTIALS_LABEL: &str = "chancery.dev/credentials";
 /// Label by which a ConfigMap with trust anchors is watched, so that a change of it is noticed at once
 /// and not only at the next look.
 pub const TRUST_LABEL: &str = "chancery.dev/trust";
-/// Annotation on a credentials Secret: the hosts its content may be sent to, separated by commas.
+/// Annotation on a credentials Secret: the hosts its content may be sent to, separated by commas. A host
+/// stands for its port 443; another port is written behind it, as in `ca.example.org:8443`.
 pub const HOSTS: &str = "chancery.dev/hosts";
+/// Annotation on a credentials Secret: SHA-256 fingerprints of the roots that may vouch for servers its
+/// content is sent to, where an issuer brings roots of its own; hexadecimal, separated by commas.
+pub const ANCHORS: &str = "chancery.dev/trust-anchors";
 /// Label on the record of an order, the Secret `<request>.order`: what the admission policy guards.
 pub const ORDER_LABEL: &str = "chancery.dev/order";
 /// Annotation on a delivered Secret: the reference of the order its certificate came from; on a

@@ -143,7 +143,9 @@ pub struct Limits {
 #[derive(KubeSchema, Clone, Debug, Deserialize, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Tls {
-    /// Certificates the server's chain must end at, in place of the system roots.
+    /// Certificates the server's chain must end at, in place of the system roots. Where credentials are
+    /// sent, only those count whose SHA-256 fingerprints their Secret lists in the annotation
+    /// `chancery.dev/trust-anchors`.
     pub ca_bundle: CertificateBundle,
 }
 

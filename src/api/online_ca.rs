@@ -27,7 +27,8 @@ pub struct OnlineCa {
     pub trust_roots_url: String,
     /// Secret with the keys `username` and `password`, for all requests that bring no credentials
     /// of their own. It must carry the label `chancery.dev/credentials: "true"` and list the CA's
-    /// host in the annotation `chancery.dev/hosts`.
+    /// host in the annotation `chancery.dev/hosts`, with its port where that is not 443; and in
+    /// `chancery.dev/trust-anchors` the root of `spec.tls.caBundle`, where there is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub credentials_secret_ref: Option<SecretReference>,
     /// Kinds of key that this server signs. As shipped, the server refuses every elliptic curve
@@ -64,7 +65,8 @@ pub struct OnlineCaIdentity {
     /// Secret in the namespace of the request with the keys `username` and `password`, used in
     /// place of the credentials of the Issuer, so that one Issuer serves many users. It must carry
     /// the label `chancery.dev/credentials: "true"` and list the CA's host in the annotation
-    /// `chancery.dev/hosts`. It is read when a certificate is asked for: another user in it takes
+    /// `chancery.dev/hosts`, with its port where that is not 443, and the Issuer's root for TLS in
+    /// `chancery.dev/trust-anchors`, where it brings one. It is read when a certificate is asked for: another user in it takes
     /// effect with the next renewal, or at once with the annotation `chancery.dev/renew`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub credentials_secret_ref: Option<SecretReference>,

@@ -17,8 +17,8 @@ pub struct Proxy {
     pub url: String,
     /// Secret with the keys `username` and `password`, where the proxy asks for them (HTTP Basic).
     /// They are sent to the proxy as they are: it is for networks where that is right. It must carry
-    /// the label `chancery.dev/credentials: "true"` and list the proxy's host in the annotation
-    /// `chancery.dev/hosts`.
+    /// the label `chancery.dev/credentials: "true"` and list the proxy's host and port in the
+    /// annotation `chancery.dev/hosts`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub credentials_secret_ref: Option<SecretReference>,
     /// Hosts of the CA that are called without the proxy: names, which stand for all names below

@@ -22,8 +22,9 @@ pub struct SwissSign {
     pub url: String,
     /// Secret with the keys `username` (the name of the account, such as `MPKI0000001.AutoRAO`) and
     /// `apiKey`. It must carry the label `chancery.dev/credentials: "true"` and list the API's host
-    /// in the annotation `chancery.dev/hosts`. User name and key may be changed at any time: whoever
-    /// may order for a client does it for that client.
+    /// in the annotation `chancery.dev/hosts`, with its port where that is not 443; and in
+    /// `chancery.dev/trust-anchors` the root of `spec.tls.caBundle`, where there is one. User name and
+    /// key may be changed at any time: whoever may order for a client does it for that client.
     pub credentials_secret_ref: SecretReference,
     /// The client (customer) the certificates are for. Where it is changed, delivered certificates
     /// stay until they are renewed, and an open order waits until the first one is back.

@@ -11,6 +11,7 @@ use crate::api::{CertificateRequestSpec, IssuerSpec};
 use crate::clock::Clock;
 use crate::outside::Error;
 use crate::outside::credentials::{self, Credentials};
+use crate::outside::remote_text::Reader;
 use crate::outside::transport::Transport;
 
 /// One kind of CA. Each has one in its folder, and [`registry`](super::registry) lists them.
@@ -55,7 +56,8 @@ pub trait AccountSettings: Sync {
         self.credentials_secret().into_iter().collect()
     }
 
-    /// The hosts to which credentials are sent, in lower case.
+    /// The hosts to which credentials are sent, as
+    /// [`host_and_port`](crate::outside::opt_in::host_and_port) writes them.
     fn hosts(&self) -> Vec<String>;
 
     /// Whom certificates are for, as far as settings and credentials tell.
@@ -83,11 +85,6 @@ pub struct Opening {
     pub deadline: Duration,
     /// The wall clock, for tokens that lapse.
     pub clock: Clock,
-}
-
-/// The host of an address, in lower case; empty where it has none, which no Secret lists.
-#[must_use]
-pub fn host_of(url: &str) -> String {
-    let parsed = url.parse::<http::Uri>().ok();
-    parsed.as_ref().and_then(http::Uri::host).unwrap_or_default().to_ascii_lowercase()
+    /// Who reads what the CA says.
+    pub reader: Reader,
 }

@@ -16,17 +16,14 @@ mod client;
 mod kind;
 mod wire;
 
-use std::sync::Arc;
-use std::time::Duration;
-
 use async_trait::async_trait;
 
 use self::client::Client;
 pub(super) use self::kind::KIND;
+use super::kind::Opening;
 use super::{AccountReport, Capabilities, CertificateAuthority, Order, Permit, Submitted};
 use crate::api::{BasicSplit, KeyAlgorithm, OnlineCa as Settings};
 use crate::outside::credentials::{Basic, Credentials};
-use crate::outside::transport::Transport;
 use crate::outside::{Disposition, Error};
 use crate::pki::{Certificate, KeyKind};
 use crate::reason::Reason;
@@ -49,18 +46,14 @@ impl OnlineCa {
     ///
     /// # Errors
     /// When the credentials cannot work with this server, or an address is not a URL.
-    pub fn new(
-        settings: &Settings,
-        credentials: Option<Credentials>,
-        transport: Arc<dyn Transport>,
-        deadline: Duration,
-    ) -> Result<Self, Error> {
+    pub fn new(settings: &Settings, with: Opening) -> Result<Self, Error> {
+        let Opening { credentials, transport, deadline, reader, .. } = with;
         let credentials = credentials.as_ref().and_then(Credentials::basic).cloned();
         if let Some(credentials) = &credentials {
             check_credentials(credentials, settings.basic_split)?;
         }
         Ok(Self {
-            client: Client::new(settings, transport, deadline)?,
+            client: Client::new(settings, transport, deadline, reader)?,
             capabilities: Capabilities {
                 name: NAME,
                 key_kinds: key_kinds(&settings.key_algorithms),

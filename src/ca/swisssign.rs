@@ -43,16 +43,15 @@ pub(super) use self::kind::KIND;
 use self::products::ChosenBy;
 use self::search::{Likeness, Ours};
 use self::wire::{CLIENT, IssueRequest, MANY, NAME_TAG, Overrides, SearchOrders};
+use super::kind::Opening;
 use super::tenant;
 use super::{
     AccountReport, Blocks, Capabilities, CertificateAuthority, Found, KeyEvidence, Lookup,
     OpenOrder, Order, Permit, Phase, Progress, Submitted, Wanted,
 };
 use crate::api::{SwissSign as Settings, SwissSignOrder, SwissSignProduct, SwissSignSubmission};
-use crate::clock::Clock;
 use crate::outside::capped::Capped;
 use crate::outside::credentials::Credentials;
-use crate::outside::transport::Transport;
 use crate::outside::{Disposition, Error};
 use crate::pki::{self, Certificate, KeyKind, Names};
 use crate::reason::Reason;
@@ -100,18 +99,13 @@ struct Prepared {
 }
 
 impl SwissSign {
-    /// The account that `settings` names. `clock` is the wall clock, for tokens that lapse.
+    /// The account that `settings` names.
     ///
     /// # Errors
     /// When there are no credentials, or an address is not a URL.
-    pub fn new(
-        settings: &Settings,
-        credentials: Option<Credentials>,
-        transport: Arc<dyn Transport>,
-        deadline: Duration,
-        clock: Clock,
-    ) -> Result<Self, Error> {
-        let credentials = credentials.as_ref().and_then(Credentials::basic).cloned();
+    pub fn new(settings: &Settings, with: Opening) -> Result<Self, Error> {
+        let deadline = with.deadline;
+        let credentials = with.credentials.as_ref().and_then(Credentials::basic).cloned();
         let credentials = credentials.filter(|basic| !basic.password().trim().is_empty());
         let credentials = credentials.ok_or_else(|| Error {
             disposition: Disposition::BlameCredentials,
@@ -128,7 +122,7 @@ impl SwissSign {
         // A submit may take as long as a call may before the CA commits it, and so may the search.
         let settle_window = settle_window.max(deadline * 2);
         Ok(Self {
-            client: Client::new(settings, credentials, transport, deadline, clock)?,
+            client: Client::new(settings, credentials, with)?,
             capabilities: Capabilities {
                 name: NAME,
                 // Whether the keyType of a product constrains the keys of CSRs is stated nowhere:

@@ -208,6 +208,7 @@ pub(super) fn account() -> Account {
         preferred_root: None,
         add_served_roots: false,
         credentials: None,
+        opt_in: None,
     }
 }
 

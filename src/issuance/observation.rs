@@ -19,6 +19,7 @@ use crate::api::{
 };
 use crate::ca::{Blocks, Capabilities, Lookup, Progress};
 use crate::outside::credentials::Credentials;
+use crate::outside::opt_in::OptIn;
 use crate::pki::{Certificate, KeyKind, Names, PrivateKey};
 
 /// Everything [`super::decide`] looks at.
@@ -239,6 +240,8 @@ pub struct Account {
     pub add_served_roots: bool,
     /// The request's own credentials.
     pub credentials: Option<Credentials>,
+    /// Where those may be sent.
+    pub opt_in: Option<OptIn>,
 }
 
 /// What the CA issued, not yet verified.

@@ -76,7 +76,7 @@ impl Proxy {
     }
 
     /// Its host and port.
-    fn address(&self) -> &str {
+    pub(in crate::outside) fn address(&self) -> &str {
         let address = self.url.strip_prefix("http://").unwrap_or(&self.url);
         address.trim_end_matches('/')
     }

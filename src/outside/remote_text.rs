@@ -9,6 +9,36 @@ const LIMIT: usize = 200;
 /// So much of a body is looked at, in bytes.
 const HEAD: usize = 16 * 1024;
 
+/// Who reads what an outside system said.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum Reader {
+    /// The platform team, whose issuers are for the whole cluster: everything helps.
+    #[default]
+    Platform,
+    /// A tenant, who chose the address. What answers there may be meant for others than tenants: its
+    /// words are repeated where they are an error of the API that was asked for, and nothing else.
+    Tenant,
+}
+
+/// An excerpt of a body in quotation marks and parentheses, for the end of a clause; for a tenant only
+/// its length, unless it `is_error` of the API.
+#[must_use]
+pub fn quoted(
+    body: &[u8],
+    reader: Reader,
+    is_error: bool,
+    scrub: impl Fn(&str) -> String,
+) -> String {
+    if reader == Reader::Tenant && !is_error {
+        return if body.is_empty() {
+            String::new()
+        } else {
+            format!(" ({} bytes, not shown to a namespace)", body.len())
+        };
+    }
+    excerpt(body, scrub).map_or_else(String::new, |text| format!(" (\"{text}\")"))
+}
+
 /// A readable excerpt of an answer's body, or `None` where nothing readable is in it.
 ///
 /// `scrub` takes known secrets out of a text. It sees the body as it came, before anything is cut
@@ -134,7 +164,7 @@ fn looks_like_a_token(word: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::excerpt;
+    use super::{Reader, excerpt, quoted};
 
     #[test]
     fn bodies_become_one_readable_line() {
@@ -185,6 +215,20 @@ mod tests {
         ];
         for (name, body, expected) in cases {
             assert_eq!(excerpt(body.as_bytes(), str::to_owned).as_deref(), expected, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_tenant_reads_errors_of_the_api_alone() {
+        let rows = [
+            (Reader::Platform, false, " (\"secret\")"),
+            (Reader::Platform, true, " (\"secret\")"),
+            (Reader::Tenant, true, " (\"secret\")"),
+            (Reader::Tenant, false, " (6 bytes, not shown to a namespace)"),
+        ];
+        for (reader, is_error, expected) in rows {
+            assert_eq!(quoted(b"secret", reader, is_error, str::to_owned), expected, "{reader:?}");
+            assert_eq!(quoted(b"", reader, is_error, str::to_owned), "");
         }
     }
 

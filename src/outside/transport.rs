@@ -9,6 +9,7 @@
 //! - Of the failures, [`Failure::Unknown`] alone leaves open whether the peer acted on the request.
 //! - No proxy is asked that the route does not name: the environment counts for nothing. TLS goes
 //!   through a proxy from end to end.
+//! - Nothing connects to an address that the route does not reach, by whatever name.
 //! - The answer's body is no longer than the cap of the request, and there within its deadline.
 
 use std::error::Error as _;
@@ -21,6 +22,7 @@ use bytes::{Bytes, BytesMut};
 use super::credentials::ClientCertificate;
 use super::in_flight::{IsSubmit, ORDINARY, Room, Share};
 use super::proxy::Proxy;
+use super::reach::{Reach, Refusal};
 use super::{Disposition, Error};
 use crate::pki::Certificate;
 use crate::reason::Reason;
@@ -76,6 +78,8 @@ pub struct Route {
     pub identity: Option<ClientCertificate>,
     /// What lies in between.
     pub proxy: Option<Proxy>,
+    /// Where it may lead.
+    pub reach: Reach,
 }
 
 /// How servers are verified.
@@ -187,6 +191,9 @@ impl Connector for Network {
             if let Some(proxy) = &route.proxy {
                 builder = builder.proxy(through(proxy)?);
             }
+            if route.reach.is_limited() {
+                builder = builder.dns_resolver(Arc::new(Resolver(route.reach.clone())));
+            }
             if let Some(identity) = &route.identity {
                 let unusable = |error| {
                     let why = innermost(&error);
@@ -203,6 +210,7 @@ impl Connector for Network {
             fresh: client(0)?,
             has_identity: route.identity.is_some(),
             proxy: route.proxy.clone(),
+            reach: route.reach.clone(),
             connect_timeout: self.connect_timeout,
         }))
     }
@@ -248,6 +256,7 @@ struct HttpClient {
     fresh: reqwest::Client,
     has_identity: bool,
     proxy: Option<Proxy>,
+    reach: Reach,
     connect_timeout: Duration,
 }
 
@@ -275,6 +284,8 @@ impl Transport for HttpClient {
         let left = deadline.saturating_sub(begun.elapsed());
         let request = reqwest::Request::try_from(call.request)
             .map_err(|error| Failure::NotSent(innermost(&error)))?;
+        // As it will be connected to: an address has many spellings.
+        self.is_reached(request.url(), &target, proxy)?;
         // The time-out lies around the whole exchange: one of the connection's own phases that
         // never ends would otherwise escape it.
         let exchange = exchange(client, request, call.body_limit, (share, room));
@@ -283,9 +294,12 @@ impl Transport for HttpClient {
             Ok(Err(Broken::Answer(why))) => Err(Failure::Unknown(why)),
             Ok(Err(Broken::Request(error))) => {
                 let within = self.connect_timeout;
-                let closed = proxy.and_then(|proxy| closed(&error, proxy, (&target, within)));
+                let refused = refused(&error).map(|refusal| out_of_reach(refusal, &target, proxy));
+                let closed = || proxy.and_then(|proxy| closed(&error, proxy, (&target, within)));
                 let refusal = || refusal(&error, call.fresh_connection, self.has_identity);
-                Err(match (closed.or_else(refusal).unwrap_or_else(|| failure(&error)), proxy) {
+                let failure = || failure(&error, self.reach.is_limited());
+                let told = refused.or_else(closed).or_else(refusal).unwrap_or_else(failure);
+                Err(match (told, proxy) {
                     (Failure::Untrusted(why), Some(proxy)) => {
                         Failure::Untrusted(proxy.in_between(&target, &why))
                     }
@@ -297,6 +311,68 @@ impl Transport for HttpClient {
                 deadline.as_secs()
             ))),
         }
+    }
+}
+
+impl HttpClient {
+    /// Whether the route leads there, and to the proxy on the way: names as they are, and addresses.
+    fn is_reached(
+        &self,
+        url: &reqwest::Url,
+        target: &str,
+        proxy: Option<&Proxy>,
+    ) -> Result<(), Failure> {
+        let beyond = url.host().and_then(|host| self.reach.refuses(&host, proxy.is_some()));
+        if let Some(refusal) = beyond {
+            return Err(Failure::Blocked(refusal.told(target)));
+        }
+        let Some(proxy) = proxy else { return Ok(()) };
+        let url = reqwest::Url::parse(proxy.url()).ok();
+        let host = url.as_ref().and_then(reqwest::Url::host);
+        let refusal = host.and_then(|host| self.reach.refuses(&host, false));
+        refusal.map_or(Ok(()), |refusal| Err(out_of_reach(refusal, target, Some(proxy))))
+    }
+}
+
+/// What was refused is what is connected to: the proxy, where there is one.
+fn out_of_reach(refusal: Refusal, target: &str, proxy: Option<&Proxy>) -> Failure {
+    let what =
+        proxy.map_or_else(|| target.to_owned(), |proxy| format!("the proxy {}", proxy.address()));
+    Failure::Blocked(refusal.told(&what))
+}
+
+fn refused(error: &reqwest::Error) -> Option<Refusal> {
+    let mut layer = error.source();
+    while let Some(cause) = layer {
+        if let Some(refusal) = cause.downcast_ref::<Refusal>() {
+            return Some(*refusal);
+        }
+        layer = cause.source();
+    }
+    None
+}
+
+/// Looks a name up once, and returns what of it may be connected to.
+struct Resolver(Reach);
+
+impl reqwest::dns::Resolve for Resolver {
+    fn resolve(&self, name: reqwest::dns::Name) -> reqwest::dns::Resolving {
+        let reach = self.0.clone();
+        Box::pin(async move {
+            let name = reach.looked_up(name.as_str());
+            let found = tokio::net::lookup_host((name.as_str(), 0)).await?;
+            let (mut reached, mut refused) = (Vec::new(), None);
+            for address in found {
+                match reach.refuses_address(address.ip()) {
+                    None => reached.push(address),
+                    Some(refusal) => refused = Some(refusal),
+                }
+            }
+            match refused {
+                Some(refusal) if reached.is_empty() => Err(refusal.into()),
+                Some(_) | None => Ok(Box::new(reached.into_iter()) as reqwest::dns::Addrs),
+            }
+        })
     }
 }
 
@@ -432,7 +508,7 @@ fn was_taken_back(error: &reqwest::Error) -> bool {
 }
 
 /// What happened before a connection took the request sent nothing; everything later may have.
-fn failure(error: &reqwest::Error) -> Failure {
+fn failure(error: &reqwest::Error, is_for_tenant: bool) -> Failure {
     let tls = tls_error(error);
     if was_taken_back(error) {
         return Failure::NotSent(format!(
@@ -452,7 +528,7 @@ fn failure(error: &reqwest::Error) -> Failure {
     match tls {
         Some(rustls::Error::InvalidCertificate(reason)) => Failure::Untrusted(format!(
             "the server's certificate was not accepted: {}",
-            certificate_fault(reason)
+            certificate_fault(reason, is_for_tenant)
         )),
         Some(rustls::Error::AlertReceived(alert @ rustls::AlertDescription::HandshakeFailure)) => {
             Failure::Untrusted(format!(
@@ -466,13 +542,15 @@ fn failure(error: &reqwest::Error) -> Failure {
 
 /// What is wrong with the server's certificate, and what mends it.
 #[expect(clippy::wildcard_enum_match_arm, reason = "the errors of rustls are open-ended")]
-fn certificate_fault(reason: &rustls::CertificateError) -> String {
+///
+/// A tenant chose the address, and is not told whose certificate is shown there.
+fn certificate_fault(reason: &rustls::CertificateError, is_for_tenant: bool) -> String {
     use rustls::CertificateError::{
         BadSignature, ExpiredContext, NotValidForNameContext, NotValidYetContext, UnknownIssuer,
     };
     match reason {
         UnknownIssuer | BadSignature => format!(
-            "it does not end at a trusted root ({reason:?}); put the CA's TLS root into spec.tls.caBundle of the issuer"
+            "it does not end at a trusted root ({reason:?}); put the CA's TLS root into spec.tls.caBundle of the issuer, and its fingerprint into chancery.dev/trust-anchors of the Secret with the credentials"
         ),
         ExpiredContext { not_after, .. } => format!(
             "it expired at {}; the operator of the server has to renew it",
@@ -481,11 +559,15 @@ fn certificate_fault(reason: &rustls::CertificateError) -> String {
         NotValidYetContext { not_before, .. } => {
             format!("it becomes valid only at {}; compare the clocks", spoken(*not_before))
         }
+        NotValidForNameContext { expected, .. } if is_for_tenant => {
+            format!("it is not for {}; check the addresses in the issuer", expected.to_str())
+        }
         NotValidForNameContext { expected, presented } => format!(
             "it is not for {}, but for {}; check the addresses in the issuer",
             expected.to_str(),
             brief(&presented.join(", "))
         ),
+        _ if is_for_tenant => "it cannot be used".to_owned(),
         other => brief(&other.to_string()),
     }
 }

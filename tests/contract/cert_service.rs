@@ -15,6 +15,7 @@ use chancery::ca::{
 };
 use chancery::clock::Clock;
 use chancery::outside::credentials::{ClientCertificate, Kind};
+use chancery::outside::remote_text::Reader;
 use chancery::outside::transport::{Call, Failure, Transport};
 use chancery::outside::{Disposition, Error};
 use chancery::pki::csr::Csr;
@@ -187,6 +188,7 @@ async fn a_client_without_its_certificate_gets_nothing() {
         transport: row.connect(None),
         deadline: Duration::from_secs(30),
         clock: Clock::new(rules::now),
+        reader: Reader::default(),
     };
     let error = row.settings().open(opening).unwrap().check().await.unwrap_err();
     assert_eq!(error.disposition, Disposition::BlameCredentials);

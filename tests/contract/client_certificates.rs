@@ -10,6 +10,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use chancery::outside::Disposition;
 use chancery::outside::credentials::{ClientCertificate, Kind};
+use chancery::outside::reach::Reach;
 use chancery::outside::transport::{
     Call, Connector as _, Failure, Network, Roots, Route, Transport,
 };
@@ -196,7 +197,12 @@ async fn serve(
 }
 
 fn settings(server: &Authority, identity: Option<ClientCertificate>) -> Route {
-    Route { roots: Roots::Bundle(vec![server.trusted()]), identity, proxy: None }
+    Route {
+        roots: Roots::Bundle(vec![server.trusted()]),
+        identity,
+        proxy: None,
+        reach: Reach::Anywhere,
+    }
 }
 
 const DEADLINE: Duration = Duration::from_secs(20);

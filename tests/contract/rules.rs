@@ -13,6 +13,7 @@ use chancery::ca::{
 };
 use chancery::clock::Clock;
 use chancery::outside::credentials::{ClientCertificate, Credentials};
+use chancery::outside::remote_text::Reader;
 use chancery::outside::transport::Transport;
 use chancery::outside::{Disposition, Error};
 use chancery::pki::chain::{self, Expected};
@@ -54,6 +55,7 @@ pub(crate) trait Row: Sized {
             transport: self.connect(identity.as_ref()),
             deadline: Duration::from_secs(30),
             clock: Clock::new(now),
+            reader: Reader::default(),
         };
         settings.open(opening).unwrap()
     }
@@ -394,7 +396,7 @@ fn it_describes_its_account<R: Row>(row: &R) {
     assert!(!hosts.is_empty());
     for host in hosts {
         assert!(!host.is_empty() && host == host.to_ascii_lowercase(), "{host}");
-        assert!(!host.contains(['/', ':']), "{host} is no host alone");
+        assert!(!host.contains(['/', '@']), "{host} is no host with a port");
     }
     let credentials = row.read_secret();
     hides(row, &format!("{credentials:?} {credentials:#?}"));

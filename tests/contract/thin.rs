@@ -6,12 +6,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use chancery::ca::kind::{AccountSettings, Opening, host_of};
+use chancery::ca::kind::{AccountSettings, Opening};
 use chancery::ca::tenant::Tenant;
 use chancery::ca::{CertificateAuthority, Claim, Order, Permit, Submitted};
 use chancery::outside::credentials::{
     ClientCertificate, ClientCredentials, Credentials, Kind, Token,
 };
+use chancery::outside::opt_in::host_and_port;
 use chancery::outside::pause::retry_after;
 use chancery::outside::transport::{Call, Transport};
 use chancery::outside::{Disposition, Error, remote_text};
@@ -223,7 +224,7 @@ impl<S: Side> AccountSettings for Account<S> {
     }
 
     fn hosts(&self) -> Vec<String> {
-        vec![host_of(URL)]
+        vec![host_and_port(URL)]
     }
 
     /// A key or a token does not say whose it is.

@@ -61,8 +61,12 @@ fn show() -> Result<(), Failure> {
     plane.kubectl(["create", "configmap", "swisssign-roots", &ca])?;
     step("Applying deploy/examples/");
     for file in examples()? {
-        let yaml =
-            std::fs::read_to_string(&file)?.replace("https://localhost:9443", &simulator.url);
+        let opt_in = simulator.opt_in();
+        let [host, anchors] = ["chancery.dev/hosts", "chancery.dev/trust-anchors"]
+            .map(|key| opt_in[key].as_str().unwrap_or_default());
+        let yaml = std::fs::read_to_string(&file)?
+            .replace("localhost:9443", host)
+            .replace("trust-anchors: \"\"", &format!("trust-anchors: {anchors}"));
         print!("{}", plane.apply(&yaml)?);
     }
     watch(&plane, |request| is_waited_for(request) || is_ready(request))?;

@@ -20,3 +20,4 @@ mod burst;
 mod lengths;
 mod objects;
 mod rights;
+mod where_to;

@@ -41,8 +41,8 @@ async fn an_issuer_names_its_proxy_and_the_proxy_s_credentials_opt_in_for_it() {
     );
     assert_eq!(proxy.heads().len(), 0);
     // Each change of the Secret is a new look.
-    let opted_in =
-        |password| for_hosts(test.credentials("proxy", "proxy-user", password), "127.0.0.1");
+    let place = format!("127.0.0.1:{}", proxy.port);
+    let opted_in = |password| for_hosts(test.credentials("proxy", "proxy-user", password), &place);
     test.put(opted_in("not-this-one")).await;
     let message = test.until_issuer_fails("ca", "CredentialsRefused").await;
     assert_says(

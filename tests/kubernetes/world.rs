@@ -223,7 +223,7 @@ impl Test {
             "metadata": {
                 "name": name, "namespace": self.namespace,
                 "labels": {"chancery.dev/credentials": "true"},
-                "annotations": {"chancery.dev/hosts": "localhost"},
+                "annotations": self.world.simulator.opt_in(),
             },
             "stringData": {"username": username, "password": password},
         })

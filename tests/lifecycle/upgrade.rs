@@ -249,6 +249,13 @@ impl<'a> Cluster<'a> {
         for object in &mut objects {
             if object["kind"] == "Secret" {
                 fit_secret(object, &fit);
+                // What each of them is told of after the upgrade, and until then they are not sent.
+                let annotations = &mut object["metadata"]["annotations"];
+                if !annotations["chancery.dev/hosts"].is_null() {
+                    for (key, value) in test.world.simulator.opt_in().as_object().expect("both") {
+                        annotations[key] = value.clone();
+                    }
+                }
                 continue;
             }
             *object = serde_json::from_str(&replaced(&object.to_string(), &fit)).expect("JSON");

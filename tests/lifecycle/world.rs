@@ -164,7 +164,7 @@ impl Test {
             "metadata": {
                 "name": "credentials", "namespace": self.namespace,
                 "labels": {"chancery.dev/credentials": "true"},
-                "annotations": {"chancery.dev/hosts": "localhost"},
+                "annotations": self.world.simulator.opt_in(),
             },
             "stringData": {"username": "testuser", "password": "changeme"},
         }));

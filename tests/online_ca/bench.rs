@@ -134,7 +134,13 @@ pub(crate) fn open(
 }
 
 pub(crate) fn opening(credentials: Option<Credentials>, transport: Arc<dyn Transport>) -> Opening {
-    Opening { credentials, transport, deadline: DEADLINE, clock: chancery::clock::Clock::system() }
+    Opening {
+        credentials,
+        transport,
+        deadline: DEADLINE,
+        clock: chancery::clock::Clock::system(),
+        reader: chancery::outside::remote_text::Reader::default(),
+    }
 }
 
 pub(crate) fn basic(user: &str, password: &str) -> Credentials {

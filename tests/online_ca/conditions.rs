@@ -123,6 +123,7 @@ impl World {
             preferred_root: None,
             add_served_roots: self.add_served_roots,
             credentials: self.credentials.clone(),
+            opt_in: None,
         })
     }
 

@@ -11,6 +11,7 @@ use chancery::api::OnlineCa;
 use chancery::ca::{CertificateAuthority, Submitted};
 use chancery::outside::in_flight::{InFlight, IsSubmit, Sharing};
 use chancery::outside::proxy::Proxy;
+use chancery::outside::reach::{Inside, Reach};
 use chancery::outside::transport::{
     Call, Connector as _, Failure, Network, Roots, Route, Transport,
 };
@@ -42,7 +43,16 @@ pub(crate) fn network_by(
     PROVIDER.call_once(|| {
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     });
-    let route = Route { roots: Roots::Bundle(vec![root.clone()]), identity: None, proxy };
+    reaching(root, proxy, deadline, Reach::Anywhere)
+}
+
+fn reaching(
+    root: &Certificate,
+    proxy: Option<Proxy>,
+    deadline: Duration,
+    reach: Reach,
+) -> Arc<dyn Transport> {
+    let route = Route { roots: Roots::Bundle(vec![root.clone()]), identity: None, proxy, reach };
     Network::for_calls_within(deadline).connect(&route).unwrap()
 }
 
@@ -99,6 +109,63 @@ async fn an_answer_comes_whole_and_the_request_says_who_asks() {
     for header in ["cookie", "accept-encoding", "referer"] {
         assert!(!request.contains(header), "{header}: {request}");
     }
+}
+
+#[tokio::test]
+async fn nothing_connects_to_what_is_not_reached_by_whatever_name() {
+    let identity = Identity::good();
+    let _ = network(&identity.root);
+    let peer = Peer::start(&identity, &[Act::Answer(http("200 OK", "", "yes"))]).await;
+    let url = peer.url();
+    let rest = format!(":{}/certificate/", peer.port);
+    let outside = |and: &[Inside]| Reach::Outside { and: and.to_vec(), api_server: Vec::new() };
+    let proxy = Proxy::new(&format!("http://localhost:{}", peer.port), None, &[]).unwrap();
+    for (host, proxy) in [
+        ("localhost", None),
+        ("127.0.0.1", None),
+        ("2130706433", None),
+        ("0x7f.1", None),
+        ("[::1]", None),
+        ("[::ffff:127.0.0.1]", None),
+        ("ca.localhost", None),
+        // The name is for the proxy, and the proxy is on this machine.
+        ("ca.example", Some(proxy)),
+    ] {
+        let transport = reaching(&identity.root, proxy, LONG, outside(&[Inside::Private]));
+        let failure = ask(&*transport, &format!("https://{host}{rest}")).await.unwrap_err();
+        let Failure::Blocked(error) = &failure else { panic!("{host}: {failure:?}") };
+        assert!(error.message.contains("--tenant-issuers-may-reach=loopback"), "{host}: {error}");
+    }
+    assert_eq!(peer.connections(), 0, "nobody connected");
+    let transport = reaching(&identity.root, None, LONG, outside(&[Inside::Loopback]));
+    assert_eq!(ask(&*transport, &url).await, Ok("200 OK yes".to_owned()));
+}
+
+/// The name is allowed here, and what it resolves to is not: so it is with a name that a tenant made.
+#[tokio::test]
+async fn what_a_name_resolves_to_is_judged() {
+    let identity = Identity::good();
+    let _ = network(&identity.root);
+    let peer = Peer::start(&identity, &[Act::Answer(http("200 OK", "", "yes"))]).await;
+    let api_server = vec!["127.0.0.1".parse().unwrap(), "::1".parse().unwrap()];
+    let reach = Reach::Outside { and: vec![Inside::Loopback], api_server };
+    let proxy = Proxy::new(&format!("http://localhost:{}", peer.port), None, &[]).unwrap();
+    let rows = [
+        (None, peer.url(), format!("localhost:{} was not called", peer.port)),
+        (
+            Some(proxy),
+            "https://ca.example/".to_owned(),
+            format!("the proxy localhost:{} was not called", peer.port),
+        ),
+    ];
+    for (proxy, url, says) in rows {
+        let transport = reaching(&identity.root, proxy, LONG, reach.clone());
+        let failure = ask(&*transport, &url).await.unwrap_err();
+        let Failure::Blocked(error) = &failure else { panic!("{failure:?}") };
+        assert!(error.message.starts_with(&says), "{error}");
+        assert!(error.message.contains("--tenant-issuers-may-reach=cluster"), "{error}");
+    }
+    assert_eq!(peer.connections(), 0, "nobody connected");
 }
 
 #[tokio::test]

@@ -617,7 +617,7 @@ fn rows_of_issuers() -> Vec<Row> {
         }),
         paid(&["Issuer.proxy"], "proxy, with credentials of its own", Nothing, |world| {
             let mut secret = credentials(NAMESPACE, "proxy", "jdoe");
-            secret["metadata"]["annotations"]["chancery.dev/hosts"] = json!("proxy.example");
+            secret["metadata"]["annotations"]["chancery.dev/hosts"] = json!("proxy.example:3128");
             let proxy = json!({
                 "url": "http://proxy.example:3128",
                 "credentialsSecretRef": {"name": "proxy"},

@@ -491,6 +491,7 @@ impl World {
                 .then_some(LEASE),
             apart: Apart { client, runtime: Handle::current(), pulse: Pulse::steady() },
             connector: Arc::new(Wire { world: self.clone(), replica: number }),
+            tenants_reach: chancery::outside::reach::Reach::Anywhere,
             clock,
             keys: Arc::new(Keys),
             ca_timeout: CA_TIMEOUT,

@@ -44,6 +44,16 @@ impl Simulator {
         Self { process, url: format!("https://localhost:{port}"), tls_root, http }
     }
 
+    /// The annotations by which credentials opt in to be sent to it.
+    pub fn opt_in(&self) -> Value {
+        let root = &chancery::pki::parse_pem(self.tls_root.as_bytes()).expect("a root")[0];
+        let host = self.url.strip_prefix("https://").expect("an address");
+        json!({
+            "chancery.dev/hosts": host,
+            "chancery.dev/trust-anchors": root.fingerprint_sha256(),
+        })
+    }
+
     /// The root that clients of the server must trust, PEM.
     pub fn tls_root(&self) -> &str {
         &self.tls_root
@@ -180,7 +190,7 @@ impl SwissSign<'_> {
             "metadata": {
                 "name": "api-key", "namespace": namespace,
                 "labels": {"chancery.dev/credentials": "true"},
-                "annotations": {"chancery.dev/hosts": "localhost"},
+                "annotations": self.simulator.opt_in(),
             },
             "stringData": {"username": "MPKI0000001.AutoRAO", "apiKey": "changeme"},
         });

@@ -21,6 +21,7 @@ use chancery::ca::{
 };
 use chancery::clock::Clock;
 use chancery::outside::credentials::{Basic, Credentials};
+use chancery::outside::remote_text::Reader;
 use chancery::outside::transport::{Call, Failure, Transport};
 use chancery::pki::{KeyKind, Names, PrivateKey, csr};
 use chancery::simulator::swisssign::{
@@ -204,6 +205,7 @@ impl Bench {
             transport,
             deadline: DEADLINE,
             clock: Clock::new(now),
+            reader: Reader::default(),
         };
         registry::account(&spec).unwrap().open(opening).unwrap()
     }

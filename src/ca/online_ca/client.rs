@@ -12,8 +12,9 @@ use crate::ca::{Phase, Progress, Submitted};
 use crate::outside::credentials::Basic;
 use crate::outside::in_flight::IsSubmit;
 use crate::outside::pause::retry_after;
+use crate::outside::remote_text::{self, Reader};
 use crate::outside::transport::{Call, Failure, Transport, authority};
-use crate::outside::{Disposition, Error, remote_text};
+use crate::outside::{Disposition, Error};
 use crate::reason::Reason;
 
 /// A leaf and a few CA certificates; grid chains stay far below.
@@ -26,6 +27,7 @@ pub(super) struct Client {
     trust_roots_url: http::Uri,
     transport: Arc<dyn Transport>,
     deadline: Duration,
+    reader: Reader,
 }
 
 impl Client {
@@ -33,6 +35,7 @@ impl Client {
         settings: &Settings,
         transport: Arc<dyn Transport>,
         deadline: Duration,
+        reader: Reader,
     ) -> Result<Self, Error> {
         let parse = |field: &str, url: &str| {
             url.parse::<http::Uri>().map_err(|error| Error {
@@ -46,6 +49,7 @@ impl Client {
             trust_roots_url: parse("trustRootsUrl", &settings.trust_roots_url)?,
             transport,
             deadline,
+            reader,
         })
     }
 
@@ -68,7 +72,9 @@ impl Client {
             .extension(IsSubmit)
             .body(Bytes::from(wire::certificate_form(csr_der)));
         match self.send(request, CERTIFICATE_LIMIT).await {
-            Ok(response) => read_certificate(&response, &self.certificate_url, credentials),
+            Ok(response) => {
+                read_certificate(&response, &self.certificate_url, (credentials, self.reader))
+            }
             Err(failure) => {
                 let error = failure.told(&authority(&self.certificate_url), "");
                 if failure.is_unknown() {
@@ -92,7 +98,7 @@ impl Client {
             .await
             .map_err(|failure| failure.told(&authority(&self.trust_roots_url), ""))?;
         if !is_success(response.status()) {
-            return Err(answered(&response, &self.trust_roots_url, None));
+            return Err(answered(&response, &self.trust_roots_url, (None, self.reader)));
         }
         wire::trust_roots(response.body()).ok_or_else(|| Error {
             disposition: Disposition::BlameIssuer,
@@ -100,7 +106,7 @@ impl Client {
             message: format!(
                 "{} did not answer with trust roots (lines of name=base64){}: check spec.onlineCa.trustRootsUrl",
                 self.trust_roots_url,
-                quoted(response.body(), None)
+                quoted(&response, (None, self.reader))
             ),
         })
     }
@@ -119,11 +125,11 @@ impl Client {
 fn read_certificate(
     response: &http::Response<Bytes>,
     url: &http::Uri,
-    credentials: &Basic,
+    (credentials, reader): (&Basic, Reader),
 ) -> Submitted {
     let status = response.status();
     if !is_success(status) {
-        let error = answered(response, url, Some(credentials));
+        let error = answered(response, url, (Some(credentials), reader));
         // A server error may come after the certificate was made, and a success of another kind
         // proves nothing either.
         return if status.is_redirection() || status.is_client_error() {
@@ -143,7 +149,7 @@ fn read_certificate(
             reason: Reason::UnexpectedAnswer,
             message: format!(
                 "{url} answered {status}, but {why}{}",
-                quoted(response.body(), Some(credentials))
+                quoted(response, (Some(credentials), reader))
             ),
         }),
     }
@@ -156,7 +162,11 @@ fn is_success(status: StatusCode) -> bool {
 }
 
 /// Everything that is no success.
-fn answered(response: &http::Response<Bytes>, url: &http::Uri, sent: Option<&Basic>) -> Error {
+fn answered(
+    response: &http::Response<Bytes>,
+    url: &http::Uri,
+    (sent, reader): (Option<&Basic>, Reader),
+) -> Error {
     let status = response.status();
     let disposition = disposition(status, response.headers());
     let place = sent.map_or_else(|| "the Secret with the credentials".to_owned(), Basic::place);
@@ -180,7 +190,7 @@ fn answered(response: &http::Response<Bytes>, url: &http::Uri, sent: Option<&Bas
     Error {
         disposition,
         reason,
-        message: format!("{url} answered {status}{}: {advice}", quoted(response.body(), sent)),
+        message: format!("{url} answered {status}{}: {advice}", quoted(response, (sent, reader))),
     }
 }
 
@@ -198,13 +208,16 @@ fn disposition(status: StatusCode, headers: &HeaderMap) -> Disposition {
     }
 }
 
-fn quoted(body: &[u8], sent: Option<&Basic>) -> String {
+/// What the answer says. The service's own errors are plain text, which is what it is asked for.
+fn quoted(response: &http::Response<Bytes>, (sent, reader): (Option<&Basic>, Reader)) -> String {
     let scrub =
         |text: &str| sent.map_or_else(|| text.to_owned(), |credentials| credentials.scrub(text));
-    let Some(text) = remote_text::excerpt(body, scrub) else {
-        return String::new();
-    };
-    format!(" (\"{text}\")")
+    let kind =
+        response.headers().get(header::CONTENT_TYPE).map_or(&b""[..], |kind| kind.as_bytes());
+    let status = response.status();
+    let is_error =
+        kind.starts_with(b"text/plain") && (status.is_client_error() || status.is_server_error());
+    remote_text::quoted(response.body(), reader, is_error, scrub)
 }
 
 #[cfg(test)]

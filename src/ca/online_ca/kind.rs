@@ -5,10 +5,11 @@ use std::sync::Arc;
 use super::{FIELD, NAME, OnlineCa};
 use crate::api::{CertificateRequestSpec, IssuerSpec, OnlineCa as Settings};
 use crate::ca::CertificateAuthority;
-use crate::ca::kind::{AccountSettings, Asked, Kind, Opening, host_of};
+use crate::ca::kind::{AccountSettings, Asked, Kind, Opening};
 use crate::ca::tenant::Tenant;
 use crate::outside::Error;
 use crate::outside::credentials::{self, Credentials};
+use crate::outside::opt_in::host_and_port;
 
 /// The Online CA as a kind of CA.
 pub(in crate::ca) const KIND: &dyn Kind = &OnlineCaKind;
@@ -47,7 +48,7 @@ impl AccountSettings for Settings {
 
     /// "Get trust roots" is asked for without credentials.
     fn hosts(&self) -> Vec<String> {
-        vec![host_of(&self.certificate_url)]
+        vec![host_and_port(&self.certificate_url)]
     }
 
     /// The user is whom the certificate is for.
@@ -60,7 +61,7 @@ impl AccountSettings for Settings {
     }
 
     fn open(&self, with: Opening) -> Result<Arc<dyn CertificateAuthority>, Error> {
-        Ok(Arc::new(OnlineCa::new(self, with.credentials, with.transport, with.deadline)?))
+        Ok(Arc::new(OnlineCa::new(self, with)?))
     }
 }
 

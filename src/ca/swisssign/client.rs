@@ -21,12 +21,14 @@ use super::errors::{Certainty, EXCHANGE, Problem};
 use super::token::{self, Token, Tokens};
 use super::wire::{self, CLIENT, IssueRequest, MANY, ORDER, PAGE, PRODUCT, Page, SearchOrders};
 use crate::api::{SwissSign as Settings, SwissSignAuthentication};
+use crate::ca::kind::Opening;
 use crate::clock::Clock;
 use crate::outside::capped::{self, Capped};
 use crate::outside::credentials::Basic;
 use crate::outside::in_flight::IsSubmit;
+use crate::outside::remote_text::{self, Reader};
 use crate::outside::transport::{Call, Transport};
-use crate::outside::{Disposition, Error, remote_text};
+use crate::outside::{Disposition, Error};
 use crate::pki::{self, Certificate};
 use crate::reason::Reason;
 
@@ -55,6 +57,7 @@ pub(super) struct Client {
     transport: Arc<dyn Transport>,
     deadline: Duration,
     clock: Clock,
+    reader: Reader,
 }
 
 /// An operation with everything but the token.
@@ -106,10 +109,9 @@ impl Client {
     pub(super) fn new(
         settings: &Settings,
         credentials: Basic,
-        transport: Arc<dyn Transport>,
-        deadline: Duration,
-        clock: Clock,
+        with: Opening,
     ) -> Result<Self, Error> {
+        let Opening { transport, deadline, clock, reader, .. } = with;
         if matches!(credentials.username(), "" | "." | "..") {
             return Err(Error {
                 disposition: Disposition::BlameCredentials,
@@ -136,6 +138,7 @@ impl Client {
             transport,
             deadline,
             clock,
+            reader,
         })
     }
 
@@ -323,8 +326,8 @@ impl Client {
     }
 
     fn unreadable(&self, ask: &Ask<'_>, response: &Response<Bytes>, why: &str) -> Problem {
-        let quoted = remote_text::excerpt(response.body(), |text| self.credentials.scrub(text))
-            .map_or_else(String::new, |text| format!(" (\"{text}\")"));
+        let scrub = |text: &str| self.credentials.scrub(text);
+        let quoted = remote_text::quoted(response.body(), self.reader, false, scrub);
         Problem::senseless(format!(
             "{}{} answered {}, but {why}{quoted}",
             self.host,
@@ -406,7 +409,7 @@ impl Client {
             | StatusCode::NO_CONTENT => Ok(response),
             _ => {
                 let place = (self.host.as_str(), path);
-                Err(Problem::answered(place, &response, &self.credentials, &scrub))
+                Err(Problem::answered(place, &response, (&self.credentials, self.reader), &scrub))
             }
         }
     }

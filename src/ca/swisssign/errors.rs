@@ -12,8 +12,9 @@ use http::{Response, StatusCode};
 use super::wire::ApiError;
 use crate::outside::credentials::Basic;
 use crate::outside::pause::retry_after;
+use crate::outside::remote_text::{self, Reader};
 use crate::outside::transport::Failure;
-use crate::outside::{Disposition, Error, remote_text};
+use crate::outside::{Disposition, Error};
 use crate::reason::Reason;
 
 /// The last group of an error code `module.section.error`.
@@ -156,7 +157,7 @@ impl Problem {
     pub(super) fn answered(
         (host, path): (&str, &str),
         response: &Response<Bytes>,
-        credentials: &Basic,
+        (credentials, reader): (&Basic, Reader),
         scrub: &impl Fn(&str) -> String,
     ) -> Self {
         let status = response.status();
@@ -177,7 +178,7 @@ impl Problem {
         } else {
             advice.to_owned()
         };
-        let quoted = quoted(api.as_ref(), response.body(), scrub);
+        let quoted = quoted(api.as_ref(), (response.body(), reader), scrub);
         let named = match (code, &api) {
             (Some(Code::Known(number, name)), _) => format!(", error {number:04} {name}"),
             (Some(Code::Other), Some(ApiError { error_code: Some(text), .. })) => {
@@ -294,10 +295,13 @@ fn meaning_of_status(status: StatusCode, is_from_api: bool, after: Option<Durati
 
 /// The API's own words with the id that SwissSign's support asks for, or what can be read of
 /// another body.
-fn quoted(api: Option<&ApiError>, body: &[u8], scrub: &impl Fn(&str) -> String) -> String {
+fn quoted(
+    api: Option<&ApiError>,
+    (body, reader): (&[u8], Reader),
+    scrub: &impl Fn(&str) -> String,
+) -> String {
     let Some(api) = api else {
-        let text = remote_text::excerpt(body, scrub);
-        return text.map_or_else(String::new, |text| format!(" (\"{text}\")"));
+        return remote_text::quoted(body, reader, false, scrub);
     };
     let words = api.error_messages.as_deref().unwrap_or_default().join("; ");
     let words = remote_text::excerpt(words.as_bytes(), scrub).map(|text| format!("\"{text}\""));
@@ -317,7 +321,8 @@ mod tests {
         *response.status_mut() = StatusCode::from_u16(status).unwrap();
         let credentials = Basic::new("MPKI1.Auto".to_owned(), "key".to_owned().into());
         let credentials = credentials.kept_in("shop/key");
-        Problem::answered(("ca.example", "/v2/issue"), &response, &credentials, &str::to_owned)
+        let from = (&credentials, Reader::Platform);
+        Problem::answered(("ca.example", "/v2/issue"), &response, from, &str::to_owned)
     }
 
     fn api_error(code: &str) -> String {

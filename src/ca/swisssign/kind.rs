@@ -5,10 +5,11 @@ use std::sync::Arc;
 use super::{FIELD, NAME, SwissSign};
 use crate::api::{CertificateRequestSpec, IssuerSpec, SwissSign as Settings, SwissSignClient};
 use crate::ca::CertificateAuthority;
-use crate::ca::kind::{AccountSettings, Asked, Kind, Opening, host_of};
+use crate::ca::kind::{AccountSettings, Asked, Kind, Opening};
 use crate::ca::tenant::{Client, Tenant};
 use crate::outside::Error;
 use crate::outside::credentials::{self, Credentials};
+use crate::outside::opt_in::host_and_port;
 
 /// SwissSign as a kind of CA.
 pub(in crate::ca) const KIND: &dyn Kind = &SwissSignKind;
@@ -44,7 +45,7 @@ impl AccountSettings for Settings {
     }
 
     fn hosts(&self) -> Vec<String> {
-        vec![host_of(&self.url)]
+        vec![host_and_port(&self.url)]
     }
 
     /// Whoever may order for a client does it for that client.
@@ -59,8 +60,7 @@ impl AccountSettings for Settings {
     }
 
     fn open(&self, with: Opening) -> Result<Arc<dyn CertificateAuthority>, Error> {
-        let Opening { credentials, transport, deadline, clock } = with;
-        Ok(Arc::new(SwissSign::new(self, credentials, transport, deadline, clock)?))
+        Ok(Arc::new(SwissSign::new(self, with)?))
     }
 }
 

@@ -14,7 +14,7 @@ use crate::api::{CertificateRequest, annotation};
 use crate::ca::tenant::{self, Relation};
 use crate::ca::{Found, Lookup, Order, OrderKind, Permit, Submitted};
 use crate::controller::certificate_request::perform::{
-    csr, disclosed, examine, key_trouble, purchase, refused,
+    csr, disclosed, examine, key_trouble, opened_for, purchase, refused, uncounted,
 };
 use crate::controller::cluster::{Error, ErrorKind};
 use crate::controller::context::Context;
@@ -75,7 +75,7 @@ pub(in crate::controller) async fn prepare(
     let Some(key_kind) = KeyKind::of_spki(key.spki_der()) else {
         return Outcome::Failed(key_trouble(&"its kind is not known"));
     };
-    let account = match open(context, issuer).await {
+    let account = match open(context, seen, issuer).await {
         Ok(account) => account,
         Err(outcome) => return outcome,
     };
@@ -108,12 +108,17 @@ fn own_credentials(seen: &Observation) -> Option<&Credentials> {
     seen.account.as_ref().and_then(|account| account.credentials.as_ref())
 }
 
-async fn open(context: &Context, issuer: &IssuerNow<'_>) -> Result<Arc<Account>, Outcome> {
+async fn open(
+    context: &Context,
+    seen: &Observation,
+    issuer: &IssuerNow<'_>,
+) -> Result<Arc<Account>, Outcome> {
     if let Some(error) = context.accounts.blamed(issuer) {
-        return Err(Outcome::Failed(Trouble { counts: false, ..error.into() }));
+        return Err(Outcome::Failed(uncounted(issuer, error)));
     }
     let opened = context.accounts.open(&context.cluster, issuer).await;
-    opened.map_err(|error| Outcome::Failed(Trouble { counts: false, ..error.into() }))
+    let account = opened.map_err(|error| Outcome::Failed(uncounted(issuer, error)))?;
+    opened_for(context, seen, issuer, account)
 }
 
 /// Stores an order before it is made; who stores it has the claim.
@@ -391,7 +396,7 @@ pub(in crate::controller) async fn find(
     let Some(record) = seen.record() else {
         return Outcome::RecordConflict;
     };
-    let account = match open(context, issuer).await {
+    let account = match open(context, seen, issuer).await {
         Ok(account) => account,
         Err(outcome) => return outcome,
     };
@@ -475,7 +480,7 @@ pub(in crate::controller) async fn submit(
     let Some(record) = seen.record() else {
         return Outcome::RecordConflict;
     };
-    let account = match open(context, issuer).await {
+    let account = match open(context, seen, issuer).await {
         Ok(account) => account,
         Err(outcome) => return outcome,
     };

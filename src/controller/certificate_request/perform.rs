@@ -57,20 +57,20 @@ pub(in crate::controller) async fn open_account(
                 context.checks.due(&issuer.key, seen.now);
             }
             context.wake.issuer(issuer.key.kind, issuer.key.namespace.as_deref(), &issuer.key.name);
-            let trouble = Trouble::from(error);
+            let trouble = Trouble::from(issuer.key.told(error));
             return Outcome::Failed(Trouble { counts: false, ..trouble });
         }
     };
-    let credentials = match &seen.request.credentials {
-        None => None,
+    let (credentials, opt_in) = match &seen.request.credentials {
+        None => (None, None),
         Some(name) => {
             let place = (seen.request.namespace.as_str(), name.as_str());
             let kind = account.credentials_kind;
             if let Err(error) = may_be_brought(kind, registry::field(issuer.spec)) {
                 return Outcome::Failed(error.into());
             }
-            match secret::credentials(&context.cluster, place, kind, &account.hosts).await {
-                Ok(credentials) => Some(credentials),
+            match secret::credentials(&context.cluster, place, kind, &account.way()).await {
+                Ok((credentials, opt_in)) => (Some(credentials), Some(opt_in)),
                 Err(error) => return Outcome::Failed(error.into()),
             }
         }
@@ -87,6 +87,7 @@ pub(in crate::controller) async fn open_account(
         preferred_root: account.preferred_root.clone(),
         add_served_roots: account.add_served_roots,
         credentials,
+        opt_in,
     })
 }
 
@@ -142,7 +143,7 @@ pub(in crate::controller) async fn submit(
     let _permit = account.permits.turn().await;
     let blamed = || context.accounts.blamed(issuer).filter(|_| trial.is_some());
     if let Some(error) = blamed() {
-        return Outcome::Failed(Trouble { counts: false, ..error.into() });
+        return Outcome::Failed(uncounted(issuer, error));
     }
     let order = Order {
         kind: &kind,
@@ -166,7 +167,7 @@ pub(in crate::controller) async fn submit(
         return Outcome::Abandoned;
     }
     if let Some(error) = blamed() {
-        return Outcome::Failed(Trouble { counts: false, ..error.into() });
+        return Outcome::Failed(uncounted(issuer, error));
     }
     let Some(grant) = allowance.take(seen.quota.limits, context.clock.now()) else {
         return Outcome::Lapsed;
@@ -191,14 +192,33 @@ async fn account_for(
     kind: &OrderKind,
 ) -> Result<Arc<Account>, Outcome> {
     let account = context.accounts.open(&context.cluster, issuer).await;
-    let account =
-        account.map_err(|error| Outcome::Failed(Trouble { counts: false, ..error.into() }))?;
+    let account = account.map_err(|error| Outcome::Failed(uncounted(issuer, error)))?;
     // An old key goes back to the tenant that certified it, and the issuer may speak for another now.
     let is_as_seen = seen.account.as_ref().is_some_and(|seen| account.is(&seen.name));
     if kind.follows() && !is_as_seen {
         return Err(Outcome::Abandoned);
     }
-    Ok(account)
+    opened_for(context, seen, issuer, account)
+}
+
+/// The account as the request's own credentials may use it, which opted in to what the issuer was when
+/// they were read.
+pub(in crate::controller) fn opened_for(
+    context: &Context,
+    seen: &Observation,
+    issuer: &IssuerNow<'_>,
+    account: Arc<Account>,
+) -> Result<Arc<Account>, Outcome> {
+    let opt_in = seen.account.as_ref().and_then(|account| account.opt_in.as_ref());
+    match context.accounts.opened_for(issuer, account, opt_in) {
+        Ok(account) => account.ok_or(Outcome::Abandoned),
+        Err(error) => Err(Outcome::Failed(issuer.key.told(error).into())),
+    }
+}
+
+/// An error of the issuer is not the request's failure.
+pub(in crate::controller) fn uncounted(issuer: &IssuerNow<'_>, error: Error) -> Trouble {
+    Trouble { counts: false, ..issuer.key.told(error).into() }
 }
 
 /// Why a CA that issues at once did not.
@@ -268,7 +288,7 @@ pub(in crate::controller) async fn resolve(
 ) -> Outcome {
     let account = match context.accounts.open(&context.cluster, issuer).await {
         Ok(account) => account,
-        Err(error) => return Outcome::Failed(Trouble { counts: false, ..error.into() }),
+        Err(error) => return Outcome::Failed(uncounted(issuer, error)),
     };
     let _permit = account.permits.turn().await;
     let wanted = seen.wanted().block();
@@ -335,7 +355,7 @@ pub(in crate::controller) fn refused(
     if error.disposition == Disposition::BlameCredentials && seen.request.credentials.is_none() {
         context.accounts.blame(issuer, error.clone());
         context.wake.issuer(issuer.key.kind, issuer.key.namespace.as_deref(), &issuer.key.name);
-        return Trouble { counts: false, ..error.into() };
+        return uncounted(issuer, error);
     }
     error.into()
 }
@@ -381,7 +401,7 @@ pub(in crate::controller) async fn read_served_roots(
 ) -> Outcome {
     let account = match context.accounts.open(&context.cluster, issuer).await {
         Ok(account) => account,
-        Err(error) => return Outcome::Failed(Trouble { counts: false, ..error.into() }),
+        Err(error) => return Outcome::Failed(uncounted(issuer, error)),
     };
     match account.served_roots().await {
         Ok(certificates) => Outcome::Served(certificates),

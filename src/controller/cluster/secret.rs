@@ -15,10 +15,12 @@ use crate::api::{CertificateBundle, annotation};
 use crate::controller::cluster::Cluster;
 use crate::issuance::{BroughtCsr, CsrReference, Delivery, Key, Read, Target, Template};
 use crate::outside::credentials::{self, Credentials};
+use crate::outside::opt_in::OptIn;
 use crate::outside::{Disposition, Error};
 use crate::pki::csr::Csr;
-use crate::pki::{self, Bundle, PrivateKey};
+use crate::pki::{self, Bundle, Certificate, PrivateKey};
 use crate::reason::Reason;
+use crate::terminal;
 
 /// The target as the core sees it.
 pub(in crate::controller) fn target(secret: &Secret) -> Target {
@@ -108,13 +110,14 @@ pub(in crate::controller) fn changed(
     })
 }
 
-/// Credentials from the Secret of this namespace and name, if it opted in to their use at all `hosts`.
+/// Credentials from the Secret of this namespace and name, if it opted in to their use at `way`, and
+/// what it opted in to.
 pub(in crate::controller) async fn credentials(
     cluster: &Cluster,
     (namespace, name): (&str, &str),
     kind: credentials::Kind,
-    hosts: &[String],
-) -> Result<Credentials, Error> {
+    way: &Way<'_>,
+) -> Result<(Credentials, OptIn), Error> {
     let secret = match cluster.secret(namespace, name).await {
         Read::Present(secret) => secret,
         Read::Absent => {
@@ -125,9 +128,25 @@ pub(in crate::controller) async fn credentials(
         }
         Read::Unreadable(why) => return Err(unreadable(Reason::CredentialsUnreadable, why)),
     };
-    opted_in(&secret, namespace, name, hosts)?;
+    let opt_in = opted_in(&secret, namespace, name, way)?;
     let held = |key: &str| secret.data.as_ref()?.get(key).map(|value| value.0.as_slice());
-    kind.read(&format!("{namespace}/{name}"), held)
+    Ok((kind.read(&format!("{namespace}/{name}"), held)?, opt_in))
+}
+
+/// Where credentials are to go.
+pub(in crate::controller) struct Way<'a> {
+    /// All of these hosts, with their ports.
+    pub(in crate::controller) hosts: &'a [String],
+    /// By the roots that the issuer brings, where it brings any.
+    pub(in crate::controller) bundle: Option<&'a [Certificate]>,
+}
+
+impl Way<'_> {
+    /// Whether credentials that opted in to so much may go there.
+    pub(in crate::controller) fn is_open_to(&self, opt_in: &OptIn) -> bool {
+        let is_trusted = self.bundle.is_none_or(|bundle| !opt_in.trusted(bundle).is_empty());
+        !self.hosts.is_empty() && opt_in.lacks(self.hosts).is_empty() && is_trusted
+    }
 }
 
 fn keys(keys: &[&str]) -> String {
@@ -175,28 +194,44 @@ pub(in crate::controller) async fn csr(
 }
 
 /// "May create an Issuer" must not mean "may send any Secret of the namespace anywhere".
-fn opted_in(secret: &Secret, namespace: &str, name: &str, hosts: &[String]) -> Result<(), Error> {
+fn opted_in(secret: &Secret, namespace: &str, name: &str, way: &Way<'_>) -> Result<OptIn, Error> {
     labelled(secret, namespace, name, "as credentials").map_err(unusable)?;
-    let listed = secret.annotations().get(annotation::HOSTS).map_or("", String::as_str);
-    let mut listed: Vec<&str> =
-        listed.split(',').map(str::trim).filter(|allowed| !allowed.is_empty()).collect();
-    let is_listed = |host: &String| listed.iter().any(|one| one.eq_ignore_ascii_case(host));
-    let missing: Vec<&str> =
-        hosts.iter().filter(|host| !is_listed(host)).map(String::as_str).collect();
-    if missing.is_empty() && !hosts.is_empty() {
-        return Ok(());
+    let annotated = |key| secret.annotations().get(key).map_or("", String::as_str);
+    let opt_in = OptIn::read(annotated(annotation::HOSTS), annotated(annotation::ANCHORS));
+    if way.is_open_to(&opt_in) {
+        return Ok(opt_in);
     }
-    // The line is for a shell: what is no host is left out.
-    listed.retain(|allowed| {
-        allowed.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b':'))
-    });
-    listed.extend(&missing);
+    let lacks = opt_in.lacks(way.hosts);
+    let untrusted = way.bundle.filter(|bundle| opt_in.trusted(bundle).is_empty());
+    let mut what = Vec::new();
+    if !lacks.is_empty() || way.hosts.is_empty() {
+        what.push(format!("to be sent to {}", lacks.join(" and ")));
+    }
+    if untrusted.is_some() {
+        what.push("to servers that only the roots in spec.tls.caBundle vouch for".to_owned());
+    }
+    let hosts: Vec<&str> = opt_in.hosts().into_iter().chain(lacks).collect();
+    let mut line = format!(
+        "kubectl annotate secret -n {namespace} {name} --overwrite {}",
+        terminal::word(&format!("{}={}", annotation::HOSTS, hosts.join(",")))
+    );
+    if let Some(bundle) = untrusted {
+        let anchors = [opt_in.anchors(), fingerprints(bundle)].concat();
+        line.push_str(&format!(" {}={}", annotation::ANCHORS, anchors.join(",")));
+    }
     Err(unusable(format!(
-        "Secret {namespace}/{name} does not allow its content to be sent to {}: kubectl annotate secret -n {namespace} {name} --overwrite {}={}",
-        missing.join(" and "),
-        annotation::HOSTS,
-        listed.join(",")
+        "Secret {namespace}/{name} does not allow its content {}: {line}",
+        what.join(", and ")
     )))
+}
+
+/// Those of a whole bundle. Of a large one, the owner of the Secret has to choose: a condition does not
+/// hold them all.
+fn fingerprints(bundle: &[Certificate]) -> Vec<&str> {
+    if bundle.len() > 16 {
+        return vec!["SHA256-OF-THE-ROOT"];
+    }
+    bundle.iter().map(Certificate::fingerprint_sha256).collect()
 }
 
 fn labelled(secret: &Secret, namespace: &str, name: &str, what: &str) -> Result<(), String> {
@@ -295,7 +330,6 @@ fn bundle_fault(message: String) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::pki::Certificate;
 
     #[test]
     fn only_a_bundle_with_nothing_usable_is_an_error() {
@@ -326,11 +360,18 @@ mod tests {
     #[test]
     fn credentials_go_to_hosts_that_their_secret_lists_and_nowhere_else() {
         let hosts = |hosts: &[&str]| hosts.iter().map(|host| (*host).to_owned()).collect();
-        let rows: [(&str, &str, Vec<String>, Option<&str>); 7] = [
+        let rows: [(&str, &str, Vec<String>, Option<&str>); 9] = [
             ("the one host", "ca.example", hosts(&["ca.example"]), None),
             ("in other letters, among others", "x, CA.example ,", hosts(&["ca.example"]), None),
             ("another", "x.example", hosts(&["ca.example"]), Some("hosts=x.example,ca.example")),
             ("nothing", "", hosts(&["ca.example"]), Some("hosts=ca.example")),
+            (
+                "another port",
+                "ca.example",
+                hosts(&["ca.example:8443"]),
+                Some("hosts=ca.example,ca.example:8443"),
+            ),
+            ("an address", "", hosts(&["[::1]:8443"]), Some("'chancery.dev/hosts=[::1]:8443'")),
             (
                 "one of two",
                 "a.example,$(id)",
@@ -341,20 +382,57 @@ mod tests {
             ("a CA that says nothing of its hosts", "x.example", vec![], Some("hosts=x.example")),
         ];
         for (name, listed, hosts, refusal) in rows {
+            let way = Way { hosts: &hosts, bundle: None };
             let mut secret = Secret::default();
             let annotations = secret.annotations_mut();
             annotations.insert(annotation::HOSTS.to_owned(), listed.to_owned());
-            let unlabelled = opted_in(&secret, "shop", "ca", &hosts).unwrap_err();
+            let unlabelled = opted_in(&secret, "shop", "ca", &way).unwrap_err();
             assert!(unlabelled.message.contains("kubectl label secret"), "{name}");
             let label = annotation::CREDENTIALS_LABEL.to_owned();
             secret.labels_mut().insert(label, "true".to_owned());
-            match (opted_in(&secret, "shop", "ca", &hosts), refusal) {
-                (Ok(()), None) => {}
+            match (opted_in(&secret, "shop", "ca", &way), refusal) {
+                (Ok(_), None) => {}
                 (Err(error), Some(says)) => {
                     assert!(error.message.ends_with(says), "{name}: {error}");
                 }
                 (answer, _) => panic!("{name}: {answer:?}"),
             }
+        }
+    }
+
+    #[test]
+    fn roots_of_an_issuer_count_where_the_secret_lists_them() {
+        let root = || {
+            let key = rcgen::KeyPair::generate().unwrap();
+            let root = rcgen::CertificateParams::default().self_signed(&key).unwrap();
+            Certificate::from_der(root.der()).unwrap()
+        };
+        let (first, second) = (root(), root());
+        let bundle = [first.clone(), second.clone()];
+        let hosts = ["ca.example".to_owned()];
+        let (one, two) = (first.fingerprint_sha256(), second.fingerprint_sha256());
+        let all = format!(
+            "--overwrite chancery.dev/hosts=ca.example chancery.dev/trust-anchors={one},{two}"
+        );
+        let rows = [
+            ("none is listed", "", Some(all.as_str())),
+            ("another is listed", "x", Some(&all)),
+            ("one of them", one, None),
+            ("the other", two, None),
+        ];
+        for (name, listed, refusal) in rows {
+            let mut secret = Secret::default();
+            let label = annotation::CREDENTIALS_LABEL.to_owned();
+            secret.labels_mut().insert(label, "true".to_owned());
+            let annotations = secret.annotations_mut();
+            annotations.insert(annotation::HOSTS.to_owned(), "ca.example".to_owned());
+            annotations.insert(annotation::ANCHORS.to_owned(), listed.to_owned());
+            let way = Way { hosts: &hosts, bundle: Some(&bundle) };
+            let told = opted_in(&secret, "shop", "ca", &way).err();
+            let ends = |says: &str| told.as_ref().is_some_and(|told| told.message.ends_with(says));
+            assert!(refusal.map_or(told.is_none(), ends), "{name}: {told:?}");
+            let way = Way { hosts: &hosts, bundle: None };
+            assert!(opted_in(&secret, "shop", "ca", &way).is_ok(), "{name}: roots of the system");
         }
     }
 }

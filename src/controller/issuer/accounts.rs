@@ -11,22 +11,25 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::api::{self, IssuerSpec, IssuerStatus, Tls, Trust};
-use crate::ca::kind::{Opening, host_of};
+use crate::api::{self, IssuerKind, IssuerSpec, IssuerStatus, Tls, Trust};
+use crate::ca::kind::Opening;
 use crate::ca::registry;
 use crate::ca::tenant::{self, Relation, Tenant};
 use crate::ca::{CertificateAuthority, Order, Permit, Submitted};
 use crate::clock::Clock;
 use crate::controller::cluster::Cluster;
-use crate::controller::cluster::secret;
+use crate::controller::cluster::secret::{self, Way};
 use crate::controller::issuer::key::IssuerKey;
 use crate::controller::issuer::quota::Spent;
 use crate::issuance::trust::apart;
 use crate::outside::credentials::{self, Credentials};
 use crate::outside::in_flight::{InFlight, Sharing};
+use crate::outside::opt_in::{OptIn, host_and_port};
 use crate::outside::pace::{Pace, Paced};
 use crate::outside::pause::{Considerate, Pause};
 use crate::outside::proxy::Proxy;
+use crate::outside::reach::Reach;
+use crate::outside::remote_text::Reader;
 use crate::outside::transport::{Connector, Failure, Roots, Route, Transport};
 use crate::outside::{Disposition, Error};
 use crate::pki::chain::is_root;
@@ -71,8 +74,10 @@ pub(in crate::controller) struct Account {
     tenant: Tenant,
     /// How credentials lie in their Secret, those of a request too.
     pub(in crate::controller) credentials_kind: credentials::Kind,
-    /// Hosts of the CA: where credentials are sent.
-    pub(in crate::controller) hosts: Vec<String>,
+    /// Hosts of the CA, with their ports: where credentials are sent.
+    hosts: Vec<String>,
+    /// The roots that the issuer brings for TLS: those that its credentials opted in to are used.
+    bundle: Option<Vec<Certificate>>,
     pub(in crate::controller) anchors: Vec<Certificate>,
     pub(in crate::controller) preferred_root: Option<String>,
     pub(in crate::controller) add_served_roots: bool,
@@ -98,6 +103,11 @@ impl Account {
     /// Whether this stands for the tenant that something was meant for.
     pub(in crate::controller) fn is(&self, name: &str) -> bool {
         tenant::is_same(name, &self.name())
+    }
+
+    /// Where credentials go.
+    pub(in crate::controller) fn way(&self) -> Way<'_> {
+        Way { hosts: &self.hosts, bundle: self.bundle.as_deref() }
     }
 
     /// Waits until a submit may be sent. Before the last look at what admits it: [`Self::submit`]
@@ -182,6 +192,8 @@ pub(in crate::controller) struct Accounts {
     connector: Arc<dyn Connector>,
     deadline: Duration,
     clock: Clock,
+    /// How far the issuers of namespaces reach.
+    tenants_reach: Reach,
     slots: Mutex<HashMap<IssuerKey, Slot>>,
     blamed: Mutex<HashMap<IssuerKey, (Basis, Error)>>,
     trials: Mutex<HashMap<IssuerKey, (Basis, Arc<Trial>)>>,
@@ -226,11 +238,13 @@ impl Accounts {
         connector: Arc<dyn Connector>,
         deadline: Duration,
         clock: Clock,
+        tenants_reach: Reach,
     ) -> Self {
         Self {
             connector,
             deadline,
             clock,
+            tenants_reach,
             slots: Mutex::default(),
             blamed: Mutex::default(),
             trials: Mutex::default(),
@@ -427,6 +441,56 @@ impl Accounts {
         })
     }
 
+    /// The account as credentials that a request brings may use it: by way of those of the issuer's
+    /// roots alone that they opted in to. `None` where they did not opt in to it at all.
+    pub(in crate::controller) fn opened_for(
+        &self,
+        issuer: &IssuerNow<'_>,
+        account: Arc<Account>,
+        opt_in: Option<&OptIn>,
+    ) -> Result<Option<Arc<Account>>, Error> {
+        let Some(opt_in) = opt_in else { return Ok(Some(account)) };
+        if !account.way().is_open_to(opt_in) {
+            return Ok(None);
+        }
+        let roots = roots(account.bundle.as_deref(), Some(opt_in));
+        if roots == account.route.roots {
+            return Ok(Some(account));
+        }
+        let route = Route { roots, ..account.route.clone() };
+        let ca = registry::account(issuer.spec)?.open(Opening {
+            credentials: None,
+            transport: self.transport(&issuer.key, &route, account.pace.clone(), &account.pause)?,
+            deadline: self.deadline,
+            clock: self.clock.clone(),
+            reader: reader(&issuer.key),
+        })?;
+        Ok(Some(Arc::new(Account {
+            ca,
+            route,
+            tenant: account.tenant.clone(),
+            credentials_kind: account.credentials_kind,
+            hosts: account.hosts.clone(),
+            bundle: account.bundle.clone(),
+            anchors: account.anchors.clone(),
+            preferred_root: account.preferred_root.clone(),
+            add_served_roots: account.add_served_roots,
+            remarks: account.remarks.clone(),
+            permits: Arc::clone(&account.permits),
+            pace: account.pace.clone(),
+            pause: Arc::clone(&account.pause),
+            served: tokio::sync::Mutex::default(),
+        })))
+    }
+
+    /// How far an issuer reaches: those of the cluster are the platform team's.
+    fn reach(&self, key: &IssuerKey) -> Reach {
+        match key.kind {
+            IssuerKind::ClusterIssuer => Reach::Anywhere,
+            IssuerKind::Issuer => self.tenants_reach.clone(),
+        }
+    }
+
     /// Opens an account; the client of the same account `before` is kept where it would be the same.
     async fn connect(
         &self,
@@ -438,19 +502,21 @@ impl Accounts {
         let settings = registry::account(spec)?;
         let hosts = settings.hosts();
         let credentials_kind = settings.credentials_kind();
-        let (roots, mut remarks) = match &spec.tls {
-            None => (Roots::System, Vec::new()),
+        let (bundle, mut remarks) = match &spec.tls {
+            None => (None, Vec::new()),
             Some(Tls { ca_bundle }) => {
                 let field = "spec.tls.caBundle";
                 let bundle = secret::bundle(cluster, &issuer.namespace, field, ca_bundle).await?;
-                (Roots::Bundle(bundle.anchors), bundle.remarks)
+                (Some(bundle.anchors), bundle.remarks)
             }
         };
-        let credentials = match settings.credentials_secret() {
-            None => None,
+        let (credentials, opt_in) = match settings.credentials_secret() {
+            None => (None, None),
             Some(name) => {
                 let place = (issuer.namespace.as_str(), name);
-                Some(secret::credentials(cluster, place, credentials_kind, &hosts).await?)
+                let way = Way { hosts: &hosts, bundle: bundle.as_deref() };
+                let read = secret::credentials(cluster, place, credentials_kind, &way).await?;
+                (Some(read.0), Some(read.1))
             }
         };
         let identity = credentials.as_ref().and_then(Credentials::client_certificate).cloned();
@@ -458,7 +524,8 @@ impl Accounts {
             None => None,
             Some(proxy) => Some(through(cluster, &issuer.namespace, proxy).await?),
         };
-        let route = Route { roots, identity, proxy };
+        let roots = roots(bundle.as_deref(), opt_in.as_ref());
+        let route = Route { roots, identity, proxy, reach: self.reach(&issuer.key) };
         let tenant = settings.tenant(credentials.as_ref());
         // As the settings tell: what a check finds out must not end a pause.
         let pause = self.pause(&tenant.caller());
@@ -476,6 +543,7 @@ impl Accounts {
                     transport: self.transport(&issuer.key, &route, pace.clone(), &pause)?,
                     deadline: self.deadline,
                     clock: self.clock.clone(),
+                    reader: reader(&issuer.key),
                 })?;
                 (ca, Turns::new(PARALLEL))
             }
@@ -487,6 +555,7 @@ impl Accounts {
             ca,
             credentials_kind,
             hosts,
+            bundle,
             anchors: trusted.anchors,
             preferred_root: trust.preferred_root,
             remarks,
@@ -538,6 +607,24 @@ impl<'a> IssuerNow<'a> {
     }
 }
 
+/// Whom servers are taken for: where the issuer brings roots and credentials, only by those that the
+/// credentials opted in to.
+fn roots(bundle: Option<&[Certificate]>, opt_in: Option<&OptIn>) -> Roots {
+    match (bundle, opt_in) {
+        (None, _) => Roots::System,
+        (Some(bundle), None) => Roots::Bundle(bundle.to_vec()),
+        (Some(bundle), Some(opt_in)) => Roots::Bundle(opt_in.trusted(bundle)),
+    }
+}
+
+/// Who reads what the CA of an issuer says.
+fn reader(key: &IssuerKey) -> Reader {
+    match key.kind {
+        IssuerKind::ClusterIssuer => Reader::Platform,
+        IssuerKind::Issuer => Reader::Tenant,
+    }
+}
+
 /// The versions of several Secrets as one: it is another where any of them is. That of a single one
 /// is what it is.
 fn joined(versions: Vec<Option<String>>) -> Option<String> {
@@ -559,8 +646,11 @@ async fn through(
         Some(secret) => {
             let place = (namespace, secret.name.as_str());
             let kind = credentials::Kind::Basic { password: "password" };
-            let hosts = [host_of(&settings.url)];
-            secret::credentials(cluster, place, kind, &hosts).await?.basic().cloned()
+            let hosts = [host_and_port(&settings.url)];
+            // Plain HTTP: no root vouches for it.
+            let way = Way { hosts: &hosts, bundle: None };
+            let (credentials, _) = secret::credentials(cluster, place, kind, &way).await?;
+            credentials.basic().cloned()
         }
     };
     Proxy::new(&settings.url, credentials, &settings.no_proxy)
@@ -680,6 +770,7 @@ mod tests {
                 tenant: Tenant::parse("https://ca.example/ as house"),
                 credentials_kind: credentials::Kind::ApiKey,
                 hosts: Vec::new(),
+                bundle: None,
                 anchors: vec![ours.clone()],
                 preferred_root: None,
                 add_served_roots: false,
@@ -688,7 +779,12 @@ mod tests {
                 pace: None,
                 served: tokio::sync::Mutex::new(None),
                 pause: Arc::default(),
-                route: Route { roots: Roots::System, identity: None, proxy: None },
+                route: Route {
+                    roots: Roots::System,
+                    identity: None,
+                    proxy: None,
+                    reach: Reach::Anywhere,
+                },
             };
             let told = account.can_be_trusted().await.err();
             assert_eq!(told.as_ref().map(|error| error.reason), refused, "{name}: {told:?}");

@@ -90,7 +90,7 @@ impl FoundIssuer {
             Self::Unreadable(why) => {
                 IssuerState::NotReady(format!("this version of Chancery cannot read it: {why}"))
             }
-            Self::Found { uid, status, generation, .. } => {
+            Self::Found { key, uid, status, generation, .. } => {
                 let ready = condition::find(&status.conditions, READY);
                 match ready {
                     Some(ready)
@@ -104,7 +104,7 @@ impl FoundIssuer {
                         }
                     }
                     Some(ready) if status.observed_generation == *generation => {
-                        IssuerState::NotReady(ready.message.clone())
+                        IssuerState::NotReady(key.tell(&ready.reason, ready.message.clone()))
                     }
                     _ => IssuerState::NotReady("it has not been checked yet".to_owned()),
                 }
