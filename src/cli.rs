@@ -1,6 +1,7 @@
 //! The command line: the operator itself, and what else the binary can do.
 
 mod orders;
+mod policies;
 mod proxy;
 
 use std::net::SocketAddr;
@@ -245,6 +246,8 @@ async fn serve(args: OperatorArgs, apart: &Handle) -> Result<(), Fatal> {
     .shared();
     let routes = server::router(Arc::clone(&metrics), readiness.clone(), pulse.clone());
     let http = apart.spawn(server::serve(listener, routes, server::Bounds::default()));
+    let watched = policies::watch(client.clone(), args.namespace.clone(), Arc::clone(&metrics));
+    let watched = tokio::spawn(watched);
     let operator = Operator {
         client,
         namespace: args.namespace,
@@ -278,6 +281,7 @@ async fn serve(args: OperatorArgs, apart: &Handle) -> Result<(), Fatal> {
         () = running => {}
         () = late => tracing::warn!("some work was not finished in time"),
     }
+    watched.abort();
     http.abort();
     Ok(())
 }

@@ -16,7 +16,7 @@ use prometheus_client::encoding::{
 };
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
-use prometheus_client::metrics::gauge::ConstGauge;
+use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
 
@@ -33,6 +33,7 @@ pub struct Metrics {
     time_to_issue: Family<OfIssuer, Histogram, fn() -> Histogram>,
     events_dropped: Counter,
     panics: Family<Panicked, Counter>,
+    admission_policies: Family<OfPolicy, Gauge>,
 }
 
 #[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
@@ -51,6 +52,11 @@ struct CaRequest {
 struct CaOperation {
     issuer: String,
     step: &'static str,
+}
+
+#[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
+struct OfPolicy {
+    policy: &'static str,
 }
 
 #[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
@@ -95,8 +101,21 @@ impl Default for Metrics {
             "Runs for objects of a kind, or steps of a part of the operator, that ended by a fault of the program",
             panics.clone(),
         );
-        let registry = Mutex::new(registry);
-        Self { registry, ca_requests, ca_latency, time_to_issue, events_dropped, panics }
+        let admission_policies = Family::default();
+        registry.register(
+            "admission_policy",
+            "Whether an admission policy of deploy/admission.yaml is in force for this operator",
+            admission_policies.clone(),
+        );
+        Self {
+            registry: Mutex::new(registry),
+            ca_requests,
+            ca_latency,
+            time_to_issue,
+            events_dropped,
+            panics,
+            admission_policies,
+        }
     }
 }
 
@@ -129,6 +148,11 @@ impl Metrics {
     /// Notes how long a first issuance took, in seconds.
     pub fn time_to_issue(&self, issuer: &str, seconds: f64) {
         self.time_to_issue.get_or_create(&OfIssuer { issuer: issuer.to_owned() }).observe(seconds);
+    }
+
+    /// Notes whether an admission policy is in force.
+    pub fn admission_policy(&self, policy: &'static str, is_in_force: bool) {
+        self.admission_policies.get_or_create(&OfPolicy { policy }).set(i64::from(is_in_force));
     }
 
     /// Reports on the requests and the records of orders in the caches with each scrape.

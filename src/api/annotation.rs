@@ -52,6 +52,9 @@ pub const ORDERS_MADE: &str = "chancery.dev/orders-made";
 pub const ORDER_DIGEST: &str = "chancery.dev/order-digest";
 /// Annotation on a delivered Secret: SHA-256 over the trust anchors that its `ca.crt` was made from.
 pub const TRUST_ANCHORS: &str = "chancery.dev/trust-anchors-sha256";
+/// Annotation on a Secret that is never made: a dry run with it shows that the records' admission policy is
+/// in force.
+pub const PROBE: &str = "chancery.dev/probe";
 /// Annotation on a Secret with a pair that was obtained elsewhere: the name of the
 /// `CertificateRequest` that it is given to.
 pub const ADOPT: &str = "chancery.dev/adopt";

@@ -44,7 +44,8 @@ impl Records {
         loop {
             let plain = self.user.create(&dry_run, &secret("plain", &json!({}))).await;
             let record = self.user.create(&dry_run, &record("shop.order")).await;
-            if plain.is_ok() && record.is_err() {
+            let unmarked = self.operator.create(&dry_run, &secret("plain", &json!({}))).await;
+            if plain.is_ok() && record.is_err() && unmarked.is_err() {
                 return;
             }
             assert!(Instant::now() < until, "not in force: {plain:?} {record:?}");
@@ -258,5 +259,58 @@ async fn the_end_of_a_namespace_takes_its_records_along() {
     while records.test.read("Namespace", "records-end").await.is_some() {
         assert!(Instant::now() < until, "the namespace does not end");
         tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}
+
+#[tokio::test]
+async fn the_operator_writes_no_secret_that_is_not_its_own() {
+    let records = Records::new("records-own").await;
+    let params = PostParams::default();
+    let delivered = |name: &str, key: &str| {
+        let mut secret = secret(name, &json!({}));
+        let annotations = secret.metadata.annotations.get_or_insert_default();
+        annotations.insert(key.to_owned(), "shop".to_owned());
+        secret
+    };
+    let foreign = secret("foreign", &json!({"chancery.dev/credentials": "true"}));
+    let message = refusal(&records.operator.create(&params, &foreign).await.expect_err("refused"));
+    println!("create: {message}");
+    let says = ["own-secrets.chancery.dev", "records-own/foreign is none of them"];
+    assert_says(&message, &says);
+    let adopted = delivered("adopted", "chancery.dev/adopt");
+    records.operator.create(&params, &adopted).await.expect_err("it makes none of those");
+    for (secret, is_its) in [
+        (foreign, false),
+        (adopted, true),
+        (delivered("delivered", "chancery.dev/certificate-request"), true),
+    ] {
+        let name = secret.metadata.name.clone().expect("a name");
+        records.user.create(&params, &secret).await.expect("it is the user's");
+        // A mark of its own does not help it.
+        let marks = json!({
+            "metadata": {"annotations": {"chancery.dev/certificate-request": "shop"}},
+            "data": {"tls.key": "b3RoZXI="},
+        });
+        let patched = patched(&records.operator, &name, &marks).await;
+        assert_eq!(patched.is_ok(), is_its, "{name}: {patched:?}");
+    }
+    // Others are not kept from anything.
+    let patch = json!({"data": {"tls.key": "b3RoZXI="}});
+    records.patch("foreign", &patch).await.expect("the user's own");
+    records.delete("foreign").await.expect("it goes");
+}
+
+#[tokio::test]
+async fn the_operator_finds_out_that_the_policies_are_in_force() {
+    let records = Records::new("records-policies").await;
+    let until = Instant::now() + PATIENCE;
+    for policy in ["order-records.chancery.dev", "own-secrets.chancery.dev"] {
+        let line = format!("chancery_admission_policy{{policy=\"{policy}\"}} 1");
+        let mut page = String::new();
+        while !page.contains(&line) {
+            assert!(Instant::now() < until, "{policy}:\n{page}");
+            tokio::time::sleep(Duration::from_millis(200)).await;
+            page = records.test.world.operator.get("/metrics").map_or(page, |(_, page)| page);
+        }
     }
 }

@@ -31,7 +31,11 @@ impl Write<'_> {
         let is_record = |object: Option<&Value>| {
             object.is_some_and(|object| metadata::entry(object, "labels", LABEL) == Some("true"))
         };
-        if self.kind != Kind::Secret || !(is_record(self.old) || is_record(self.new)) {
+        if self.kind != Kind::Secret {
+            return Ok(());
+        }
+        self.admit_own()?;
+        if !(is_record(self.old) || is_record(self.new)) {
             return Ok(());
         }
         let is_operator = self.user == User::Operator;
@@ -52,6 +56,20 @@ impl Write<'_> {
             (Some(_), None) => self.told(&words.delete),
         };
         Err(Answer::denied(self.kind, self.name, POLICY, &why))
+    }
+
+    /// The operator writes only Secrets that are its own.
+    fn admit_own(&self) -> Result<(), Answer> {
+        let (Some(judged), Some(_)) = (self.old.or(self.new), self.new) else { return Ok(()) };
+        let has = |field: &str, key: &str| metadata::entry(judged, field, key).is_some();
+        let is_its = metadata::entry(judged, "labels", LABEL) == Some("true")
+            || has("annotations", "chancery.dev/certificate-request")
+            || self.old.is_some() && has("annotations", "chancery.dev/adopt");
+        if self.user != User::Operator || is_its {
+            return Ok(());
+        }
+        let why = self.told("Chancery writes only Secrets that are its own: {namespace}/{name}");
+        Err(Answer::denied(self.kind, self.name, "own-secrets.chancery.dev", &why))
     }
 
     fn told(&self, words: &str) -> String {
