@@ -10,6 +10,7 @@ use super::kind::Kind;
 use super::{User, metadata};
 
 const POLICY: &str = "order-records.chancery.dev";
+const OWN_POLICY: &str = "own-secrets.chancery.dev";
 const LABEL: &str = "chancery.dev/order";
 const RELEASE: &str = "chancery.dev/release";
 
@@ -68,8 +69,7 @@ impl Write<'_> {
         if self.user != User::Operator || is_its {
             return Ok(());
         }
-        let why = self.told("Chancery writes only Secrets that are its own: {namespace}/{name}");
-        Err(Answer::denied(self.kind, self.name, "own-secrets.chancery.dev", &why))
+        Err(Answer::denied(self.kind, self.name, OWN_POLICY, &self.told(&WORDS.own)))
     }
 
     fn told(&self, words: &str) -> String {
@@ -99,18 +99,21 @@ fn keeps_what_counts(old: &Value, new: &Value) -> bool {
         && keeps("annotations", RELEASE)
 }
 
-/// The messages of the policy, with `{namespace}` and `{name}` in them.
+/// The messages of the policies, with `{namespace}` and `{name}` in them.
 struct Words {
     create: String,
     change: String,
     mark: String,
     delete: String,
+    own: String,
 }
 
 static WORDS: LazyLock<Words> = LazyLock::new(|| {
     let yaml = include_str!("../../../deploy/admission.yaml");
-    let (policy, _binding) = yaml.split_once("\n---\n").expect("a policy and its binding");
-    let policy: Value = serde_yaml::from_str(policy).expect("a policy is YAML");
+    let documents: Vec<&str> = yaml.split("\n---\n").collect();
+    let [policy, _, own, _] = documents[..] else { panic!("two policies with their bindings") };
+    let [policy, own]: [Value; 2] =
+        [policy, own].map(|policy| serde_yaml::from_str(policy).expect("a policy is YAML"));
     let [create, update, delete] = [0, 1, 2].map(|index| &policy["spec"]["validations"][index]);
     let text = |value: &Value| value.as_str().expect("a text").to_owned();
     let update = text(&update["messageExpression"]);
@@ -121,6 +124,7 @@ static WORDS: LazyLock<Words> = LazyLock::new(|| {
         change: words_of(change),
         mark: words_of(mark),
         delete: words_of(&text(&delete["messageExpression"])),
+        own: words_of(&text(&own["spec"]["validations"][0]["messageExpression"])),
     }
 });
 
@@ -135,7 +139,7 @@ fn words_of(expression: &str) -> String {
         for name in part.split('+').map(str::trim).filter(|name| !name.is_empty()) {
             words.push_str(match name {
                 "namespaceObject.metadata.name" => "{namespace}",
-                "oldObject.metadata.name" => "{name}",
+                "object.metadata.name" | "oldObject.metadata.name" => "{name}",
                 other => panic!("the model does not know {other} in the policy's messages"),
             });
         }
