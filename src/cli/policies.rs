@@ -47,6 +47,7 @@ const SOON: Duration = Duration::from_secs(10);
 const LATER: Duration = Duration::from_secs(3600);
 
 /// Looks now and then, for ever. What is missing is told each time, and looked at again soon.
+#[expect(clippy::disallowed_methods, reason = "policies tell nobody when they change")]
 pub(super) async fn watch(client: Client, namespace: String, metrics: Arc<Metrics>) {
     let secrets: Api<Secret> = Api::namespaced(client, &namespace);
     loop {

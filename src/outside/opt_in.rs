@@ -122,8 +122,7 @@ mod tests {
             .map(|two| String::from_utf8_lossy(two).into())
             .collect();
         let with_colons = pairs.join(":").to_uppercase();
-        for listed in [&*fingerprint, &*with_colons, &format!("{}, {fingerprint}", "0".repeat(64))]
-        {
+        for listed in [fingerprint, &with_colons, &format!("{}, {fingerprint}", "0".repeat(64))] {
             let trusted = OptIn::read("", listed).trusted(&bundle);
             assert_eq!(trusted, [bundle[1].clone()], "{listed}");
         }

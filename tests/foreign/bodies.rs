@@ -254,6 +254,7 @@ fn opened(spec: Value, body: &[u8]) -> Arc<dyn CertificateAuthority> {
         transport: Arc::new(Same(Bytes::copy_from_slice(body))),
         deadline: Duration::from_secs(1),
         clock: Clock::new(|| Timestamp::from_second(1_780_000_000).expect("a time")),
+        reader: chancery::outside::remote_text::Reader::default(),
     };
     registry::account(&spec).expect("an account").open(opening).expect("it opens")
 }

@@ -3,14 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use k8s_openapi::api::core::v1::Secret;
 use kube::ResourceExt as _;
-use kube::core::PartialObjectMeta;
 use kube::runtime::reflector::ObjectRef;
 
 use super::asked;
 use crate::api::{CertificateRequest, OrderStatus, annotation};
 use crate::ca::registry;
+use crate::controller::cluster::stores::SecretMeta;
 use crate::controller::context::Context;
 use crate::controller::issuer::found::FoundIssuer;
 use crate::controller::issuer::quota::Limited;
@@ -106,11 +105,7 @@ fn quota_seen(
 }
 
 /// The metadata of the record of a request's order.
-fn record(
-    context: &Context,
-    namespace: &str,
-    request: &str,
-) -> Option<Arc<PartialObjectMeta<Secret>>> {
+fn record(context: &Context, namespace: &str, request: &str) -> Option<Arc<SecretMeta>> {
     context.stores.records.get(&ObjectRef::new(&record_name(request)).within(namespace))
 }
 

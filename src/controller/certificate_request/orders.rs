@@ -118,7 +118,7 @@ async fn open(
     }
     let opened = context.accounts.open(&context.cluster, issuer).await;
     let account = opened.map_err(|error| Outcome::Failed(uncounted(issuer, error)))?;
-    opened_for(context, seen, issuer, account)
+    opened_for(context, seen, issuer, account).map_err(|outcome| *outcome)
 }
 
 /// Stores an order before it is made; who stores it has the claim.

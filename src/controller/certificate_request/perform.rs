@@ -198,7 +198,7 @@ async fn account_for(
     if kind.follows() && !is_as_seen {
         return Err(Outcome::Abandoned);
     }
-    opened_for(context, seen, issuer, account)
+    opened_for(context, seen, issuer, account).map_err(|outcome| *outcome)
 }
 
 /// The account as the request's own credentials may use it, which opted in to what the issuer was when
@@ -208,11 +208,11 @@ pub(in crate::controller) fn opened_for(
     seen: &Observation,
     issuer: &IssuerNow<'_>,
     account: Arc<Account>,
-) -> Result<Arc<Account>, Outcome> {
+) -> Result<Arc<Account>, Box<Outcome>> {
     let opt_in = seen.account.as_ref().and_then(|account| account.opt_in.as_ref());
     match context.accounts.opened_for(issuer, account, opt_in) {
-        Ok(account) => account.ok_or(Outcome::Abandoned),
-        Err(error) => Err(Outcome::Failed(issuer.key.told(error).into())),
+        Ok(account) => account.ok_or_else(|| Box::new(Outcome::Abandoned)),
+        Err(error) => Err(Box::new(Outcome::Failed(issuer.key.told(error).into()))),
     }
 }
 

@@ -430,7 +430,7 @@ mod tests {
             let way = Way { hosts: &hosts, bundle: Some(&bundle) };
             let told = opted_in(&secret, "shop", "ca", &way).err();
             let ends = |says: &str| told.as_ref().is_some_and(|told| told.message.ends_with(says));
-            assert!(refusal.map_or(told.is_none(), ends), "{name}: {told:?}");
+            assert!(refusal.map_or_else(|| told.is_none(), ends), "{name}: {told:?}");
             let way = Way { hosts: &hosts, bundle: None };
             assert!(opted_in(&secret, "shop", "ca", &way).is_ok(), "{name}: roots of the system");
         }

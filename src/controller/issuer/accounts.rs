@@ -476,7 +476,7 @@ impl Accounts {
             preferred_root: account.preferred_root.clone(),
             add_served_roots: account.add_served_roots,
             remarks: account.remarks.clone(),
-            permits: Arc::clone(&account.permits),
+            permits: account.permits.clone(),
             pace: account.pace.clone(),
             pause: Arc::clone(&account.pause),
             served: tokio::sync::Mutex::default(),
