@@ -185,6 +185,7 @@ fn assemble(operator: Operator) -> Parts {
         &operator.client,
         &operator.namespace,
         (&process, &operator.incarnation, &operator.metrics),
+        &quotas,
         forget(
             &accounts,
             &memory,

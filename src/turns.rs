@@ -12,6 +12,7 @@
 //! - Who is dropped while it waits, or with its turn, leaves no place behind that nobody has.
 
 pub mod line;
+pub mod queue;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

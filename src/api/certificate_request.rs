@@ -344,6 +344,12 @@ pub enum WaitsFor {
 }
 
 impl WaitsFor {
+    /// It is a limit that the request shares with others.
+    #[must_use]
+    pub fn is_shared_limit(self) -> bool {
+        matches!(self, Self::OpenOrders | Self::OrdersPerDay)
+    }
+
     /// The field of the issuer's `spec.limits` that the request waits for, if it is one.
     #[must_use]
     pub fn limit(self) -> Option<&'static str> {

@@ -115,9 +115,9 @@ async fn run(context: &Arc<Context>, request: &CertificateRequest) -> Action {
     if let Some(issuer) = issuer.limited() {
         // A status that is not known to be written may say that the order is open.
         let after = finished.is_ok().then_some(&written);
-        for (namespace, name) in context.quotas.settle(&issuer, request, after, allowance) {
-            context.wake.request(&namespace, &name);
-        }
+        let waits = matches!(&rest, Rest::Withheld(withheld) if withheld.is_shared());
+        let (stores, left) = (&context.stores, (request, after));
+        context.wake.requests(context.quotas.settle(stores, &issuer, left, waits, allowance));
     }
     follow(context, &issuer, &seen, &rest);
     note_verified(context, &issuer, &seen);

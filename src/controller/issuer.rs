@@ -10,6 +10,7 @@ pub(in crate::controller) mod order_poller;
 pub(in crate::controller) mod poll;
 pub(in crate::controller) mod quota;
 pub(in crate::controller) mod reserve;
+pub(in crate::controller) mod tally;
 
 use std::sync::Arc;
 

@@ -25,6 +25,8 @@ const ORDERS_PER_REQUEST: u32 = 10;
 const WINDOW: SignedDuration = SignedDuration::from_hours(24);
 /// A block is this part of the limit: so much a process that dies may lose.
 const BLOCKS: u32 = 10;
+/// Who is not called asks again after this time and a little more.
+const PAUSE: SignedDuration = SignedDuration::from_mins(10);
 /// What waits for a new day goes on within so many seconds after midnight, and not all of it at once.
 const MORNING: i64 = 300;
 
@@ -103,6 +105,15 @@ pub enum Withheld {
         /// When the next may be made.
         until: Timestamp,
     },
+    /// What is left is for renewals of certificates that end today, or for others whose turn is before.
+    Turn {
+        /// It is what `ordersPerDay` leaves; what `openOrders` leaves otherwise.
+        of_day: bool,
+        /// The limit.
+        limit: u32,
+        /// When it asks again by itself, should nobody call it before.
+        until: Timestamp,
+    },
 }
 
 impl Withheld {
@@ -110,9 +121,18 @@ impl Withheld {
     #[must_use]
     pub fn reason(&self) -> Reason {
         match self {
-            Self::Day { .. } => Reason::OrderBudgetSpent,
-            Self::Open { .. } => Reason::OpenOrdersLimitReached,
+            Self::Day { .. } | Self::Turn { of_day: true, .. } => Reason::OrderBudgetSpent,
+            Self::Open { .. } | Self::Turn { of_day: false, .. } => Reason::OpenOrdersLimitReached,
             Self::Churn { .. } => Reason::ChurnLimitReached,
+        }
+    }
+
+    /// It is a limit that the request shares with others.
+    #[must_use]
+    pub fn is_shared(&self) -> bool {
+        match self {
+            Self::Day { .. } | Self::Open { .. } | Self::Turn { .. } => true,
+            Self::Churn { .. } => false,
         }
     }
 
@@ -120,7 +140,9 @@ impl Withheld {
     #[must_use]
     pub fn until(&self) -> Option<Timestamp> {
         match self {
-            Self::Day { until, .. } | Self::Churn { until, .. } => Some(*until),
+            Self::Day { until, .. } | Self::Churn { until, .. } | Self::Turn { until, .. } => {
+                Some(*until)
+            }
             Self::Open { .. } => None,
         }
     }
@@ -184,6 +206,12 @@ impl Reserved {
         }
     }
 
+    /// So many of the limit are neither submitted nor on their way.
+    #[must_use]
+    pub fn left(&self, limit: u32) -> u32 {
+        limit.saturating_sub(self.reserved.saturating_sub(self.unspent))
+    }
+
     /// Whether one more may be submitted, and what has to be written first.
     #[must_use]
     pub fn draw(self, limit: u32) -> Draw {
@@ -214,6 +242,13 @@ pub fn spent(limit: u32, day: Date, uid: &str) -> Withheld {
         .map_or(Timestamp::MAX, |next| next.timestamp());
     let spread = SignedDuration::from_secs(jitter(uid, MORNING));
     Withheld::Day { limit, day, until: midnight.checked_add(spread).unwrap_or(midnight) }
+}
+
+/// There is room, and it is for others first.
+#[must_use]
+pub fn not_its_turn(of_day: bool, limit: u32, now: Timestamp, uid: &str) -> Withheld {
+    let pause = PAUSE.saturating_add(SignedDuration::from_secs(jitter(uid, MORNING)));
+    Withheld::Turn { of_day, limit, until: now.checked_add(pause).unwrap_or(now) }
 }
 
 /// The order is at the CA, or may be, and has neither been issued nor ended. One that was stored and

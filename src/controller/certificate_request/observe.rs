@@ -92,9 +92,11 @@ fn quota_seen(
     issuer: &Limited<'_>,
     now: jiff::Timestamp,
 ) -> QuotaSeen {
+    let mut called = Vec::new();
     let withheld = previous
         .waits_for_limit()
-        .then(|| context.quotas.withheld(&context.stores, issuer, request, now));
+        .then(|| context.quotas.withheld(&context.stores, issuer, request, now, &mut called));
+    context.wake.requests(called);
     let namespace = request.namespace().unwrap_or_default();
     let made = record(context, &namespace, &request.name_any()).map(|record| {
         // What is damaged is told of where the record is read.

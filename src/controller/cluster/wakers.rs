@@ -35,6 +35,11 @@ impl Wakers {
         let _ = self.requests.send(ObjectRef::new(name).within(namespace));
     }
 
+    /// Has requests looked at again, each by namespace and name.
+    pub(in crate::controller) fn requests(&self, names: Vec<(String, String)>) {
+        names.iter().for_each(|(namespace, name)| self.request(namespace, name));
+    }
+
     /// Has an issuer looked at again.
     pub(in crate::controller) fn issuer(
         &self,

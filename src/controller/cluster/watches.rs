@@ -20,20 +20,18 @@ use serde::de::DeserializeOwned;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::task::JoinSet;
 
-use crate::api::{
-    CertificateRequest, ClusterIssuer, Issuer, IssuerKind, IssuerSpec, WaitsFor, annotation,
-};
+use crate::api::{CertificateRequest, ClusterIssuer, Issuer, IssuerKind, IssuerSpec, annotation};
 use crate::ca::registry;
 use crate::controller::caught::caught_at_once;
 use crate::controller::cluster::stores::{ConfigMapMeta, Guarded, SecretMeta, Stores, in_order};
 use crate::controller::cluster::wakers::Wakers;
 use crate::controller::issuer::key::IssuerKey;
 use crate::controller::issuer::object::IssuerObject;
+use crate::controller::issuer::quota::Quotas;
 use crate::controller::memory::expectations::number;
 use crate::controller::process::Process;
 use crate::issuance::record::{record_name, request_of};
 use crate::issuance::renewal::jitter;
-use crate::issuance::waits_for;
 use crate::metrics::Metrics;
 
 /// An object that was deleted, and of which nothing is worth remembering.
@@ -98,11 +96,12 @@ impl Prepared {
         client: &Client,
         operator_namespace: &str,
         (process, incarnation, metrics): (&Process, &str, &Arc<Metrics>),
+        quotas: &Arc<Quotas>,
         gone: impl Fn(Gone) + Clone + Send + 'static,
     ) -> Watches {
         let tasks = JoinSet::new();
         let watching = Watching { client, process, incarnation, metrics, tasks };
-        start(self, watching, operator_namespace, gone)
+        start(self, watching, operator_namespace, quotas, gone)
     }
 }
 
@@ -110,9 +109,11 @@ fn start(
     Prepared { stores, wakers, writers, woken }: Prepared,
     mut watching: Watching<'_>,
     operator_namespace: &str,
+    quotas: &Arc<Quotas>,
     gone: impl Fn(Gone) + Clone + Send + 'static,
 ) -> Watches {
-    let routes = Routes { stores: stores.clone(), wakers: wakers.clone() };
+    let quotas = Arc::clone(quotas);
+    let routes = Routes { stores: stores.clone(), wakers: wakers.clone(), quotas };
     let labelled = |label: &str| watcher::Config::default().labels(&format!("{label}=true"));
 
     let (to, told) = (routes.clone(), gone.clone());
@@ -130,7 +131,7 @@ fn start(
     watching.all("cluster_issuers", writers.cluster_issuers, routes.of_issuers(gone));
     let to = routes.clone();
     let config = labelled(annotation::MANAGED_LABEL);
-    watching.some(config, "targets", writers.targets, move |secret, _| to.target(secret));
+    watching.some(config, "targets", writers.targets, move |secret, gone| to.target(secret, gone));
     let to = routes.clone();
     let config = labelled(annotation::ORDER_LABEL);
     watching.some(config, "records", writers.records, move |secret, gone| to.record(secret, gone));
@@ -389,6 +390,7 @@ async fn pass(time: Duration) {
 struct Routes {
     stores: Stores,
     wakers: Wakers,
+    quotas: Arc<Quotas>,
 }
 
 impl Routes {
@@ -406,13 +408,15 @@ impl Routes {
 
     /// A request wakes itself; one that goes wakes those that waited for its Secret.
     fn request(&self, request: &Guarded<CertificateRequest>, is_gone: bool) {
+        let next = self.quotas.note(request, is_gone);
         self.wake(request);
         if let (true, Ok(gone)) = (is_gone, &request.0) {
             self.wake_where(gone.metadata.namespace.as_deref(), |other| {
                 other.spec.secret_name == gone.spec.secret_name
             });
-            self.order_is_gone(gone);
         }
+        // With a request its place among the open orders of its issuer is free.
+        self.wakers.requests(next);
     }
 
     /// The order of a request that is gone, where its record lacks the id that the status knew.
@@ -428,23 +432,6 @@ impl Routes {
             order.id.clone().filter(|_| is_its && !noted.contains_key(annotation::ORDER_ID))?;
         let version = (record.uid()?, record.resource_version()?);
         Some(GoneOrder { namespace, record: name, version, id })
-    }
-
-    /// With a request its place among the open orders of its issuer is free.
-    fn order_is_gone(&self, gone: &CertificateRequest) {
-        let issuer = &gone.spec.issuer_ref;
-        if gone.status.as_ref().is_none_or(|status| status.order.is_none()) {
-            return;
-        }
-        let namespace = match issuer.kind {
-            IssuerKind::Issuer => gone.metadata.namespace.as_deref(),
-            IssuerKind::ClusterIssuer => None,
-        };
-        self.wake_where(namespace, |other| {
-            let wait = other.status.as_ref().and_then(waits_for);
-            other.spec.issuer_ref == *issuer
-                && wait.is_some_and(|wait| wait.on == WaitsFor::OpenOrders)
-        });
     }
 
     fn issuer(&self, kind: IssuerKind, namespace: Option<&str>, name: &str) {
@@ -470,7 +457,8 @@ impl Routes {
         }
     }
 
-    fn target(&self, secret: &SecretMeta) {
+    fn target(&self, secret: &SecretMeta, is_gone: bool) {
+        self.wakers.requests(self.quotas.note_target(secret, is_gone));
         let version = number(secret.meta().resource_version.as_deref());
         let reached = &self.stores.targets_reached;
         reached.fetch_max(version.unwrap_or_default(), Ordering::AcqRel);

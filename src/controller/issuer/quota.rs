@@ -6,50 +6,46 @@
 //!   resourceVersion. A block whose reservation is not known to be written is not spent.
 //! - A submit needs what only a grant, or the absence of limits, makes ([`Spent`]). A grant that a run
 //!   did not use goes back.
+//! - Where more ask than there is room for, turns go by namespace ([`Queue`]). No look at the limits
+//!   counts all requests.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use jiff::Timestamp;
 use jiff::civil::Date;
 use kube::ResourceExt as _;
-use kube::runtime::reflector::ObjectRef;
 
-use crate::api::{CertificateRequest, DayBudget, IssuerKind, IssuerSpec, annotation};
+use crate::api::{CertificateRequest, DayBudget, IssuerSpec};
 use crate::ca::kind::AccountSettings;
 use crate::ca::registry;
-use crate::controller::cluster::stores::Stores;
+use crate::controller::cluster::stores::{Guarded, SecretMeta, Stores, in_order};
 use crate::controller::issuer::key::IssuerKey;
-use crate::controller::memory::expectations::number;
+use crate::controller::issuer::tally::{Place, Tally, end_of, issuer_of, name_of, version_of};
 use crate::issuance::quota::{self, Draw, Reserved};
-use crate::issuance::{Limits, Withheld};
-
-/// Namespace and name of a request.
-type Name = (String, String);
+use crate::issuance::{Limits, Withheld, waits_for};
+use crate::turns::line::Rank;
+use crate::turns::queue::{Left, Name, Queue, Room};
+use crate::turns::{Turns, kept, midnight_after};
 
 /// What this process knows of the limits of each issuer.
 #[derive(Default)]
-pub(in crate::controller) struct Quotas(Mutex<HashMap<IssuerKey, Purse>>);
+pub(in crate::controller) struct Quotas(Mutex<Books>);
 
 #[derive(Default)]
+struct Books {
+    purses: HashMap<IssuerKey, Purse>,
+    tally: Tally,
+}
+
 struct Purse {
     /// Of the issuer: another of the same name begins anew.
     uid: String,
     reserved: Option<Reserved>,
-    /// Where a run of this process knows more than the cache.
-    places: BTreeMap<Name, Place>,
-    /// Requests that wait for the end of another's order, with the end of their certificates.
-    waiting: BTreeMap<Name, Option<Timestamp>>,
+    /// Requests that wait for one of the limits.
+    queue: Queue,
     /// One reservation at a time.
-    turn: Arc<tokio::sync::Mutex<()>>,
-}
-
-/// Whether a request has an open order.
-#[derive(Clone, Copy)]
-pub(super) struct Place {
-    is_open: bool,
-    /// From this version on the cache says so itself; `None` while a run is under way.
-    version: Option<u64>,
+    turn: Turns,
 }
 
 /// An issuer as a run sees it.
@@ -81,7 +77,6 @@ struct Drawn {
 /// A place among the open orders, for the length of a run. What the run wrote tells afterwards.
 struct Taken {
     quotas: Arc<Quotas>,
-    key: IssuerKey,
     name: Name,
     /// Version of the request when it was taken.
     version: u64,
@@ -102,8 +97,9 @@ impl Grant {
 impl Drop for Grant {
     fn drop(&mut self) {
         let Some(Drawn { quotas, key, uid, day }) = self.0.take() else { return };
-        let mut purses = quotas.purses();
-        if let Some(reserved) = purses
+        let mut books = quotas.books();
+        if let Some(reserved) = books
+            .purses
             .get_mut(&key)
             .filter(|purse| purse.uid == uid)
             .and_then(|purse| purse.reserved.as_mut())
@@ -116,20 +112,14 @@ impl Drop for Grant {
 
 impl Drop for Taken {
     fn drop(&mut self) {
-        let mut purses = self.quotas.purses();
-        if let Some(purse) = purses.get_mut(&self.key) {
-            let is_left = |place: &Place| place.version.is_none();
-            if !purse.places.get(&self.name).is_some_and(is_left) {
-                return;
-            }
-            if std::thread::panicking() {
-                // The run may have made an order: the next version of the request tells, or its next run.
-                let version = Some(self.version.saturating_add(1));
-                purse.places.insert(self.name.clone(), Place { is_open: true, version });
-            } else {
-                purse.places.remove(&self.name);
-            }
+        let tally = &mut self.quotas.books().tally;
+        if tally.place(&self.name).is_none_or(|place| place.version.is_some()) {
+            return;
         }
+        // The run may have made an order: the next version of the request tells, or its next run.
+        let version = Some(self.version.saturating_add(1));
+        let may_be = Place { is_open: true, version };
+        tally.set_place(&self.name, std::thread::panicking().then_some(may_be));
     }
 }
 
@@ -151,44 +141,77 @@ impl Allowance {
 }
 
 impl Quotas {
-    fn purses(&self) -> MutexGuard<'_, HashMap<IssuerKey, Purse>> {
+    fn books(&self) -> MutexGuard<'_, Books> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Forgets an issuer that is gone.
     pub(in crate::controller) fn forget(&self, key: &IssuerKey) {
-        self.purses().remove(key);
+        self.books().purses.remove(key);
+    }
+
+    /// Takes a request as the cache has it now. Who waited for what it leaves is returned.
+    pub(in crate::controller) fn note(
+        &self,
+        request: &Guarded<CertificateRequest>,
+        is_gone: bool,
+    ) -> Vec<Name> {
+        let mut books = self.books();
+        match &request.0 {
+            Ok(request) if !is_gone => books.tally.note(request),
+            Ok(_) | Err(_) => {
+                let name = (request.namespace().unwrap_or_default(), request.name_any());
+                books.tally.gone(&name);
+                for purse in books.purses.values_mut() {
+                    purse.queue.leave(&name);
+                }
+            }
+        }
+        books.next()
+    }
+
+    /// Takes a target as the cache has it now.
+    pub(in crate::controller) fn note_target(
+        &self,
+        secret: &SecretMeta,
+        is_gone: bool,
+    ) -> Vec<Name> {
+        let mut books = self.books();
+        books.tally.note_target(secret, is_gone);
+        books.next()
     }
 
     /// The limit that stands in the way of a request, as far as it is known without asking anybody.
+    /// Whose turn it is beside it is added to `called`.
     pub(in crate::controller) fn withheld(
         &self,
         stores: &Stores,
         issuer: &Limited<'_>,
         request: &CertificateRequest,
         now: Timestamp,
+        called: &mut Vec<Name>,
     ) -> Option<Withheld> {
-        let mut purses = self.purses();
-        purse(&mut purses, issuer).check(stores, issuer, request, now).err()
+        self.books().check(stores, issuer, request, now, called).err()
     }
 
-    pub(super) fn turn(&self, issuer: &Limited<'_>) -> Arc<tokio::sync::Mutex<()>> {
-        Arc::clone(&purse(&mut self.purses(), issuer).turn)
+    pub(super) fn turn(&self, stores: &Stores, issuer: &Limited<'_>) -> Turns {
+        self.books().purse(stores, issuer).turn.clone()
     }
 
     /// Takes a grant, and a place where the run has none; whether that came about, or a block has to be
-    /// reserved first.
+    /// reserved first. Whose turn it is beside it is added to `called`.
     pub(super) fn take(
         self: &Arc<Self>,
         stores: &Stores,
         issuer: &Limited<'_>,
-        request: &CertificateRequest,
-        now: Timestamp,
+        (request, now): (&CertificateRequest, Timestamp),
         allowance: &mut Allowance,
+        called: &mut Vec<Name>,
     ) -> Result<bool, Withheld> {
-        let mut purses = self.purses();
-        let purse = purse(&mut purses, issuer);
-        let day = match purse.check(stores, issuer, request, now)? {
+        let mut books = self.books();
+        let draw = books.check(stores, issuer, request, now, called)?;
+        let (purse, tally) = books.parts(stores, issuer);
+        let day = match draw {
             None => None,
             Some(Draw::FromBlock(rest)) => {
                 purse.reserved = Some(rest);
@@ -197,13 +220,13 @@ impl Quotas {
             Some(Draw::Reserve(_) | Draw::Spent(_)) => return Ok(false),
         };
         let name = name_of(request);
-        purse.waiting.remove(&name);
+        purse.queue.leave(&name);
         // Who has an open order has its place.
-        let needs_place = issuer.limits.open.is_some() && !has_open_order(stores, request);
+        let needs_place = issuer.limits.open.is_some() && !tally.has_open_order(request);
         if needs_place && allowance.place.is_none() {
-            purse.places.insert(name.clone(), Place { is_open: true, version: None });
-            let (quotas, key) = (Arc::clone(self), issuer.key.clone());
-            allowance.place = Some(Taken { quotas, key, name, version: version_of(request) });
+            tally.set_place(&name, Some(Place { is_open: true, version: None }));
+            let (quotas, version) = (Arc::clone(self), version_of(request));
+            allowance.place = Some(Taken { quotas, name, version });
         }
         let drawn = day.map(|day| {
             let (key, uid) = (issuer.key.clone(), issuer.uid.to_owned());
@@ -216,78 +239,95 @@ impl Quotas {
     }
 
     /// Notes what is known to be reserved; `block` of it is new and this process's.
-    pub(super) fn note(&self, issuer: &Limited<'_>, known: Reserved) {
-        purse(&mut self.purses(), issuer).reserved = Some(known);
+    pub(super) fn note_reserved(&self, stores: &Stores, issuer: &Limited<'_>, known: Reserved) {
+        self.books().purse(stores, issuer).reserved = Some(known);
     }
 
-    pub(super) fn reserved(&self, issuer: &Limited<'_>) -> Option<Reserved> {
-        purse(&mut self.purses(), issuer).reserved
+    pub(super) fn reserved(&self, stores: &Stores, issuer: &Limited<'_>) -> Option<Reserved> {
+        self.books().purse(stores, issuer).reserved
     }
 
     /// Ends the run of a request, which began with `before` and left `after`; `None` where the status it
-    /// left is not known to be written. Whoever waited for its place is returned, whose certificate ends
-    /// first first.
+    /// left is not known to be written. It waits on where `waits`. Who is next, if there is room for
+    /// one more, is returned.
     pub(in crate::controller) fn settle(
         &self,
+        stores: &Stores,
         issuer: &Limited<'_>,
-        before: &CertificateRequest,
-        after: Option<&CertificateRequest>,
+        (before, after): (&CertificateRequest, Option<&CertificateRequest>),
+        waits: bool,
         allowance: Allowance,
     ) -> Vec<Name> {
-        if issuer.limits.open.is_none() {
+        if !issuer.limits.need_grant() {
             return Vec::new();
         }
-        let has_open = |request: &CertificateRequest| {
-            quota::is_open(request.status.as_ref().and_then(|status| status.order.as_ref()))
-        };
-        let had_place = allowance.place.is_some();
-        let mut purses = self.purses();
-        let purse = purse(&mut purses, issuer);
         let name = name_of(before);
-        let before_it = version_of(before);
-        let has_moved = after.is_some_and(|after| version_of(after) != before_it);
-        let mut woken = Vec::new();
-        match after {
-            Some(after) if has_moved => {
-                let is_open = has_open(after);
-                purse.places.insert(name, Place { is_open, version: Some(version_of(after)) });
-                if (has_open(before) || had_place) && !is_open {
-                    woken.extend(std::mem::take(&mut purse.waiting));
-                }
-            }
-            Some(after) => {
-                purse.places.remove(&name);
-                if had_place && !has_open(after) {
-                    woken.extend(std::mem::take(&mut purse.waiting));
-                }
-            }
-            // What was written last may have come about: the next version tells, or the next run.
-            None if had_place || purse.places.contains_key(&name) => {
-                let version = Some(before_it.saturating_add(1));
-                purse.places.insert(name, Place { is_open: true, version });
-            }
-            None => {}
+        let mut books = self.books();
+        let (purse, tally) = books.parts(stores, issuer);
+        let left = !waits && purse.queue.leave(&name);
+        if issuer.limits.open.is_some() {
+            settle_place(tally, &name, before, after, allowance.place.is_some());
+        }
+        let mut next = books.next();
+        if left && next.is_empty() {
+            let (purse, _) = books.parts(stores, issuer);
+            next.extend(purse.queue.first());
         }
         // Its end takes the lock itself.
-        drop(purses);
+        drop(books);
         drop(allowance);
-        woken.sort_by_key(|(_, end)| *end);
-        woken.into_iter().map(|(name, _)| name).collect()
+        next
     }
 }
 
-fn purse<'a>(
-    purses: &'a mut MutexGuard<'_, HashMap<IssuerKey, Purse>>,
-    issuer: &Limited<'_>,
-) -> &'a mut Purse {
-    let purse = purses.entry(issuer.key.clone()).or_default();
-    if purse.uid != issuer.uid {
-        *purse = Purse { uid: issuer.uid.to_owned(), ..Purse::default() };
+/// What a run knows of its own order after its end.
+fn settle_place(
+    tally: &mut Tally,
+    name: &Name,
+    before: &CertificateRequest,
+    after: Option<&CertificateRequest>,
+    had_place: bool,
+) {
+    let is_open = |request: &CertificateRequest| {
+        quota::is_open(request.status.as_ref().and_then(|status| status.order.as_ref()))
+    };
+    let version = version_of(before);
+    match after {
+        Some(after) if version_of(after) != version => {
+            let place = Place { is_open: is_open(after), version: Some(version_of(after)) };
+            tally.set_place(name, Some(place));
+        }
+        Some(_) => tally.set_place(name, None),
+        // What was written last may have come about: the next version tells, or the next run.
+        None if had_place || tally.place(name).is_some() => {
+            tally.set_place(name, Some(Place { is_open: true, version: Some(version.saturating_add(1)) }));
+        }
+        None => {}
     }
-    purse
 }
 
-impl Purse {
+impl Books {
+    fn purse(&mut self, stores: &Stores, issuer: &Limited<'_>) -> &mut Purse {
+        self.parts(stores, issuer).0
+    }
+
+    fn parts(&mut self, stores: &Stores, issuer: &Limited<'_>) -> (&mut Purse, &mut Tally) {
+        let purse = self
+            .purses
+            .entry(issuer.key.clone())
+            .or_insert_with(|| Purse::new(stores, issuer.key, issuer.uid));
+        if purse.uid != issuer.uid {
+            *purse = Purse::new(stores, issuer.key, issuer.uid);
+        }
+        (purse, &mut self.tally)
+    }
+
+    /// Who is next where an order has ended.
+    fn next(&mut self) -> Vec<Name> {
+        let ended = self.tally.ended();
+        ended.iter().filter_map(|key| self.purses.get(key)?.queue.first()).collect()
+    }
+
     /// What one more submit for `request` would draw on the day, or the limit in its way.
     fn check(
         &mut self,
@@ -295,88 +335,80 @@ impl Purse {
         issuer: &Limited<'_>,
         request: &CertificateRequest,
         now: Timestamp,
+        called: &mut Vec<Name>,
     ) -> Result<Option<Draw>, Withheld> {
-        let draw = issuer.limits.per_day.map(|limit| {
-            (limit, Reserved::known(quota::day_of(now), issuer.budget, self.reserved).draw(limit))
-        });
+        let (purse, tally) = self.parts(stores, issuer);
+        let (name, rank) = (name_of(request), Rank::of(end_of(request)));
+        let uid = request.uid().unwrap_or_default();
+        let known = Reserved::known(quota::day_of(now), issuer.budget, purse.reserved);
+        let draw = issuer.limits.per_day.map(|limit| (limit, known.draw(limit)));
         if let Some((limit, Draw::Spent(day))) = draw {
-            return Err(quota::spent(limit, day, &request.uid().unwrap_or_default()));
+            purse.queue.wait(&name, rank);
+            return Err(quota::spent(limit, day, &uid));
         }
-        if let Some(limit) = issuer.limits.open
-            && !has_open_order(stores, request)
-        {
-            let name = name_of(request);
-            let open = open_orders(stores, issuer.key, Some(&name), &mut self.places);
-            if open >= limit {
-                let certificate = request.status.as_ref().and_then(|one| one.certificate.as_ref());
-                let end = certificate.map(|certificate| certificate.not_after.0);
-                // Before anybody can end one of them unnoticed.
-                self.waiting.insert(name, end);
-                return Err(Withheld::Open { limit, open });
-            }
+        let day = draw.map(|(limit, _)| Left { limit, left: known.left(limit) });
+        let draw = draw.map(|(_, draw)| draw);
+        if tally.has_open_order(request) {
+            // It goes on with its own.
+            return Ok(draw);
         }
-        Ok(draw.map(|(_, draw)| draw))
+        let open = issuer.limits.open.map(|limit| (limit, tally.open(issuer.key, &name)));
+        if let Some((limit, open)) = open.filter(|(limit, open)| open >= limit) {
+            purse.queue.wait(&name, rank);
+            return Err(Withheld::Open { limit, open });
+        }
+        let open = open.map(|(limit, open)| Left { limit, left: limit - open });
+        let limits: Vec<Left> = [day, open].into_iter().flatten().collect();
+        let most = limits.iter().map(|one| kept(one.limit, u32::MAX)).max().unwrap_or_default();
+        let midnight = midnight_after(now);
+        // Those that are called are known as well.
+        let urgent = tally.urgent(issuer.key, midnight, most.saturating_mul(2));
+        let room = Room { limits, urgent, midnight };
+        if purse.queue.ask(&name, rank, &room, now, called) {
+            return Ok(draw);
+        }
+        let of_day = day.is_some_and(|day| open.is_none_or(|open| day.left <= open.left));
+        let scarce = if of_day { day } else { open };
+        Err(quota::not_its_turn(of_day, scarce.map_or(0, |left| left.limit), now, &uid))
     }
 }
 
-fn name_of(request: &CertificateRequest) -> Name {
-    (request.namespace().unwrap_or_default(), request.name_any())
-}
-
-fn version_of(request: &CertificateRequest) -> u64 {
-    number(request.metadata.resource_version.as_deref()).unwrap_or_default()
-}
-
-/// The cached status tells of an open order. The reference on the target ends it, whatever the status
-/// still says.
-fn has_open_order(stores: &Stores, request: &CertificateRequest) -> bool {
-    let order = request.status.as_ref().and_then(|status| status.order.as_ref());
-    let Some(order) = order.filter(|order| quota::is_open(Some(order))) else { return false };
-    let namespace = request.namespace().unwrap_or_default();
-    let target = ObjectRef::new(&request.spec.secret_name).within(&namespace);
-    let target = stores.targets.get(&target);
-    let delivered =
-        target.as_ref().and_then(|it| it.annotations().get(annotation::ORDER_REFERENCE));
-    delivered != Some(&order.reference)
-}
-
-/// Open orders of an issuer, that of `except` apart.
-pub(super) fn open_orders(
-    stores: &Stores,
-    key: &IssuerKey,
-    except: Option<&Name>,
-    places: &mut BTreeMap<Name, Place>,
-) -> u32 {
-    let mut open = 0;
-    for guarded in stores.requests.state() {
-        let Ok(request) = &guarded.0 else { continue };
-        let name = name_of(request);
-        if !is_of(key, request) || except == Some(&name) {
-            continue;
+impl Purse {
+    /// Those who waited before this process began wait on.
+    fn new(stores: &Stores, key: &IssuerKey, uid: &str) -> Self {
+        let mut queue = Queue::default();
+        let mut waiting = in_order(stores.requests.state());
+        waiting.retain(|request| request.0.as_ref().is_ok_and(|it| waits_at(key, it)));
+        for request in waiting.iter().filter_map(|request| request.0.as_ref().ok()) {
+            queue.wait(&name_of(request), Rank::of(end_of(request)));
         }
-        let place = places.get(&name).copied();
-        let is_known = |place: &Place| place.version.is_none_or(|at| version_of(request) < at);
-        let is_open = match place.filter(is_known) {
-            Some(place) => place.is_open,
-            None => {
-                places.remove(&name);
-                has_open_order(stores, request)
-            }
-        };
-        open += u32::from(is_open);
+        Self { uid: uid.to_owned(), reserved: None, queue, turn: Turns::new(1) }
     }
-    // Requests that are gone.
-    places.retain(|(namespace, name), place| {
-        place.version.is_none() || stores.request(namespace, name).is_some()
-    });
-    open
+}
+
+/// The request waits for a limit of the issuer, or nobody has looked at it yet.
+fn waits_at(key: &IssuerKey, request: &CertificateRequest) -> bool {
+    let is_new = request.status.as_ref().is_none_or(|status| status.conditions.is_empty());
+    let wait = request.status.as_ref().and_then(waits_for);
+    issuer_of(request) == *key
+        && (is_new || wait.is_some_and(|wait| wait.on.is_shared_limit()))
+        && !request.spec.suspend.unwrap_or(false)
+}
+
+/// All requests, as the caches tell.
+pub(super) fn tally(stores: &Stores) -> Tally {
+    let mut tally = Tally::default();
+    for target in stores.targets.state() {
+        tally.note_target(&target, false);
+    }
+    for request in stores.requests.state() {
+        request.0.iter().for_each(|request| tally.note(request));
+    }
+    tally
 }
 
 pub(super) fn is_of(key: &IssuerKey, request: &CertificateRequest) -> bool {
-    let reference = &request.spec.issuer_ref;
-    reference.kind == key.kind
-        && reference.name == key.name
-        && (key.kind == IssuerKind::ClusterIssuer || request.namespace() == key.namespace)
+    issuer_of(request) == *key
 }
 
 /// The limits that bear on the requests of an issuer.
@@ -391,7 +423,7 @@ pub(super) fn has_records(spec: &IssuerSpec) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::api::OrderPhase;
+    use crate::api::{IssuerKind, OrderPhase};
 
     const TODAY: &str = "2026-06-01T12:00:00Z";
     const TOMORROW: &str = "2026-06-02T00:00:01Z";
@@ -439,7 +471,9 @@ mod tests {
         request: &CertificateRequest,
     ) -> Result<Allowance, Withheld> {
         let mut allowance = Allowance::default();
-        let taken = quotas.take(stores, issuer, request, at(TODAY), &mut allowance);
+        stores.requests.state().iter().for_each(|one| drop(quotas.note(one, false)));
+        let asked = (request, at(TODAY));
+        let taken = quotas.take(stores, issuer, asked, &mut allowance, &mut Vec::new());
         taken.map(|_| allowance)
     }
 
@@ -450,12 +484,13 @@ mod tests {
         let (stores, request) = (Stores::of_requests(vec![]), request("a", 1, None));
         let mut allowance = Allowance::default();
         let take = |allowance: &mut Allowance| {
-            quotas.take(&stores, &issuer, &request, at(TODAY), allowance).expect("room")
+            let asked = (&request, at(TODAY));
+            quotas.take(&stores, &issuer, asked, allowance, &mut Vec::new()).expect("room")
         };
         assert!(!take(&mut allowance), "a block has to be reserved first");
         let day = quota::day_of(at(TODAY));
-        quotas.note(&issuer, Reserved { day, reserved: 2, unspent: 2 });
-        let unspent = || quotas.reserved(&issuer).expect("noted").unspent;
+        quotas.note_reserved(&stores, &issuer, Reserved { day, reserved: 2, unspent: 2 });
+        let unspent = || quotas.reserved(&stores, &issuer).expect("noted").unspent;
         assert!(take(&mut allowance));
         assert_eq!(unspent(), 1);
         drop(std::mem::take(&mut allowance));
@@ -487,7 +522,13 @@ mod tests {
         let first = take(&stores, &b).map(drop).and_then(|()| take(&stores, &a));
         // It was announced, and the cache lags behind.
         let announced = request("a", 5, Some(OrderPhase::Submitting));
-        let woken = quotas.settle(&issuer, &a, Some(&announced), first.expect("there is room"));
+        let woken = quotas.settle(
+            &stores,
+            &issuer,
+            (&a, Some(&announced)),
+            false,
+            first.expect("there is room"),
+        );
         assert_eq!(woken, Vec::<Name>::new());
         assert_eq!(take(&stores, &b).map(drop), FULL);
         assert!(take(&stores, &announced).is_ok(), "it goes on with its own");
@@ -495,7 +536,13 @@ mod tests {
         assert_eq!(take(&stores, &b).map(drop), FULL, "now the cache knows");
         // It has ended, and the cache lags behind.
         let ended = request("a", 6, Some(OrderPhase::Failed));
-        let woken = quotas.settle(&issuer, &announced, Some(&ended), Allowance::default());
+        let woken = quotas.settle(
+            &stores,
+            &issuer,
+            (&announced, Some(&ended)),
+            false,
+            Allowance::default(),
+        );
         assert_eq!(woken, [("shop".to_owned(), "b".to_owned())], "who waits is told");
         assert!(take(&stores, &b).is_ok());
     }
@@ -526,9 +573,9 @@ mod tests {
         let stores = Stores::of_requests(vec![a.clone(), b.clone()]);
         let take = |stores: &Stores, request: &_| place(&quotas, stores, &issuer, request);
         let first = take(&stores, &a).expect("there is room");
-        quotas.settle(&issuer, &a, None, first);
+        quotas.settle(&stores, &issuer, (&a, None), false, first);
         assert_eq!(take(&stores, &b).map(drop), FULL, "its answer was lost");
-        quotas.settle(&issuer, &a, None, Allowance::default());
+        quotas.settle(&stores, &issuer, (&a, None), false, Allowance::default());
         assert_eq!(take(&stores, &b).map(drop), FULL, "another run knows no more");
         // It was not announced: stored only.
         let mut stored = request("a", 2, Some(OrderPhase::Submitting));
@@ -547,6 +594,7 @@ mod tests {
         let issuer = issuer(&key, Limits { open: Some(1), ..Limits::default() });
         let open = request("open", 1, Some(OrderPhase::Pending));
         let stores = Stores::of_requests(vec![open.clone()]);
+        stores.requests.state().iter().for_each(|one| drop(quotas.note(one, false)));
         for (name, end) in
             [("late", Some("2026-08-01T00:00:00Z")), ("new", None), ("soon", Some(TOMORROW))]
         {
@@ -559,11 +607,14 @@ mod tests {
                 }});
                 serde_json::from_value(certificate).expect("a status")
             });
-            assert!(quotas.withheld(&stores, &issuer, &waiting, at(TODAY)).is_some());
+            assert!(
+                quotas.withheld(&stores, &issuer, &waiting, at(TODAY), &mut Vec::new()).is_some()
+            );
         }
         let ended = request("open", 2, None);
-        let woken = quotas.settle(&issuer, &open, Some(&ended), Allowance::default());
+        let woken =
+            quotas.settle(&stores, &issuer, (&open, Some(&ended)), false, Allowance::default());
         let names: Vec<_> = woken.iter().map(|(_, name)| name.as_str()).collect();
-        assert_eq!(names, ["new", "soon", "late"]);
+        assert_eq!(names, ["soon"], "it calls the others, as far as there is room");
     }
 }

@@ -27,11 +27,15 @@ pub(in crate::controller) async fn reserve(
 ) -> Outcome {
     // One that has lapsed goes back, and is of no use any more.
     allowance.give_back();
-    let turn = context.quotas.turn(issuer);
+    let turn = context.quotas.turn(&context.stores, issuer);
     for _ in 0..CONFLICTS {
-        let _turn = turn.lock().await;
+        let _turn = turn.turn().await;
         let now = context.clock.now();
-        match context.quotas.take(&context.stores, issuer, request, now, allowance) {
+        let mut called = Vec::new();
+        let asked = (request, now);
+        let taken = context.quotas.take(&context.stores, issuer, asked, allowance, &mut called);
+        context.wake.requests(called);
+        match taken {
             Err(withheld) => return Outcome::Withheld(withheld),
             Ok(true) => return Outcome::Granted,
             Ok(false) => {}
@@ -94,18 +98,18 @@ async fn reserve_block<K: IssuerObject>(
     let limit = limits.and_then(|limits| limits.orders_per_day).map_or(limit, |one| one.min(limit));
     let stored = fresh.status().and_then(|status| status.budget.as_ref());
     let today = quota::day_of(now);
-    let known = Reserved::known(today, stored, context.quotas.reserved(issuer));
+    let known = Reserved::known(today, stored, context.quotas.reserved(&context.stores, issuer));
     let next = match known.draw(limit) {
         Draw::Reserve(next) => next,
         Draw::FromBlock(_) => {
-            context.quotas.note(issuer, known);
+            context.quotas.note_reserved(&context.stores, issuer, known);
             return Ok(());
         }
         Draw::Spent(day) => return Err(Unreserved::Spent(limit, day)),
     };
     let wanted = next.stored(context.leadership.claimant());
     match write(context, &fresh, wanted.clone()).await {
-        Ok(()) => context.quotas.note(issuer, next),
+        Ok(()) => context.quotas.note_reserved(&context.stores, issuer, next),
         Err(error) if matches!(error.kind, ErrorKind::Conflict | ErrorKind::NotFound) => {}
         // Whether it was written nobody knows, until it is looked at. Only this process writes its
         // own name, and one reservation at a time.
@@ -114,7 +118,7 @@ async fn reserve_block<K: IssuerObject>(
             if found.status().and_then(|status| status.budget.as_ref()) != Some(&wanted) {
                 return Err(Unreserved::Failed(error.to_string()));
             }
-            context.quotas.note(issuer, next);
+            context.quotas.note_reserved(&context.stores, issuer, next);
         }
     }
     Ok(())

@@ -212,6 +212,12 @@ fn limit_words(seen: &Observation, withheld: &Withheld) -> String {
         Withheld::Open { limit, open } => format!(
             "{issuer} has {open} open orders, and its spec.limits.openOrders allows {limit}: the request goes on by itself when one of them ends, or when the limit is raised"
         ),
+        Withheld::Turn { of_day, limit, .. } => {
+            let field = if *of_day { "ordersPerDay" } else { "openOrders" };
+            format!(
+                "what is left of the {limit} orders that spec.limits.{field} of {issuer} allows is for renewals of certificates that end today, and for requests whose turn is before this one's: the request goes on by itself when its turn comes, or when the limit is raised"
+            )
+        }
         Withheld::Churn { limit, made, until } => format!(
             "{made} orders were made for request {} within 24 hours, and spec.limits.ordersPerRequestPerDay of {issuer} allows {limit}: find out what changes the request, or deletes and creates it again, then raise the limit or wait; the request goes on by itself at {until}",
             seen.request.name

@@ -52,8 +52,8 @@ pub(super) fn wait(seen: &Observation, rest: &Rest) -> Option<Wait> {
 fn limit(withheld: &Withheld) -> WaitsFor {
     match withheld {
         Withheld::Churn { .. } => WaitsFor::OrdersPerRequestPerDay,
-        Withheld::Day { .. } => WaitsFor::OrdersPerDay,
-        Withheld::Open { .. } => WaitsFor::OpenOrders,
+        Withheld::Day { .. } | Withheld::Turn { of_day: true, .. } => WaitsFor::OrdersPerDay,
+        Withheld::Open { .. } | Withheld::Turn { of_day: false, .. } => WaitsFor::OpenOrders,
     }
 }
 

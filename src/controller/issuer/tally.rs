@@ -1,0 +1,227 @@
+//! How many orders are open at each issuer, and which certificates end when: kept up to date with each
+//! change, so that nobody who waits has to count all the others.
+//!
+//! What the caches say counts, except where a run of this process knows more ([`Place`]).
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use jiff::{SignedDuration, Timestamp};
+use kube::ResourceExt as _;
+
+use crate::api::{CertificateRequest, IssuerKind, annotation};
+use crate::controller::cluster::stores::SecretMeta;
+use crate::controller::issuer::key::IssuerKey;
+use crate::controller::memory::expectations::number;
+use crate::issuance::quota;
+use crate::turns::queue::Name;
+
+const DAY: SignedDuration = SignedDuration::from_hours(24);
+
+/// Whether a request has an open order.
+#[derive(Clone, Copy)]
+pub(super) struct Place {
+    pub(super) is_open: bool,
+    /// From this version on the cache says so itself; `None` while a run is under way.
+    pub(super) version: Option<u64>,
+}
+
+/// All requests, as far as limits go.
+#[derive(Default)]
+pub(super) struct Tally {
+    cached: HashMap<Name, Cached>,
+    /// Requests by the name of their target.
+    targets: HashMap<Name, BTreeSet<Name>>,
+    /// The order that each target was delivered from.
+    delivered: HashMap<Name, String>,
+    places: BTreeMap<Name, Place>,
+    sums: HashMap<IssuerKey, Sums>,
+    /// Issuers at which an order has ended since somebody asked.
+    ended: BTreeSet<IssuerKey>,
+}
+
+struct Cached {
+    issuer: IssuerKey,
+    target: Name,
+    version: u64,
+    /// Reference of the order that is open by the status.
+    order: Option<String>,
+    /// End of a certificate that is to be renewed.
+    end: Option<Timestamp>,
+    /// As it is counted.
+    is_open: bool,
+}
+
+#[derive(Default)]
+struct Sums {
+    open: u32,
+    /// Ends of certificates whose renewal is no open order.
+    ends: BTreeSet<(Timestamp, Name)>,
+}
+
+/// The issuer that a request names.
+pub(super) fn issuer_of(request: &CertificateRequest) -> IssuerKey {
+    let reference = &request.spec.issuer_ref;
+    let namespace = match reference.kind {
+        IssuerKind::Issuer => request.namespace(),
+        IssuerKind::ClusterIssuer => None,
+    };
+    IssuerKey { kind: reference.kind, namespace, name: reference.name.clone() }
+}
+
+pub(super) fn name_of(request: &CertificateRequest) -> Name {
+    (request.namespace().unwrap_or_default(), request.name_any())
+}
+
+pub(super) fn version_of(request: &CertificateRequest) -> u64 {
+    number(request.metadata.resource_version.as_deref()).unwrap_or_default()
+}
+
+/// When the certificate of a request ends, where it has one.
+pub(super) fn end_of(request: &CertificateRequest) -> Option<Timestamp> {
+    Some(request.status.as_ref()?.certificate.as_ref()?.not_after.0)
+}
+
+impl Tally {
+    /// Takes a request as the cache has it now.
+    pub(super) fn note(&mut self, request: &CertificateRequest) {
+        let name = name_of(request);
+        let before = self.forget(&name);
+        let order = request.status.as_ref().and_then(|status| status.order.as_ref());
+        let order = order.filter(|order| quota::is_open(Some(order)));
+        let rests =
+            request.spec.suspend.unwrap_or(false) || request.metadata.deletion_timestamp.is_some();
+        let target = (name.0.clone(), request.spec.secret_name.clone());
+        self.targets.entry(target.clone()).or_default().insert(name.clone());
+        let cached = Cached {
+            issuer: issuer_of(request),
+            target,
+            version: version_of(request),
+            order: order.map(|order| order.reference.clone()),
+            end: end_of(request).filter(|_| !rests),
+            is_open: false,
+        };
+        let sums = self.sums.entry(cached.issuer.clone()).or_default();
+        sums.ends.extend(cached.end.map(|end| (end, name.clone())));
+        self.cached.insert(name.clone(), cached);
+        self.count(&name);
+        let is_open = self.cached.get(&name).is_some_and(|cached| cached.is_open);
+        self.ended.extend(before.filter(|_| !is_open));
+    }
+
+    /// A request is gone, or cannot be read.
+    pub(super) fn gone(&mut self, name: &Name) {
+        let before = self.forget(name);
+        self.ended.extend(before);
+        if self.place(name).is_some_and(|place| place.version.is_some()) {
+            self.places.remove(name);
+        }
+    }
+
+    /// The issuer at which it had an open order.
+    fn forget(&mut self, name: &Name) -> Option<IssuerKey> {
+        let cached = self.cached.remove(name)?;
+        if let Some(requests) = self.targets.get_mut(&cached.target) {
+            requests.remove(name);
+            if requests.is_empty() {
+                self.targets.remove(&cached.target);
+            }
+        }
+        self.set_open(&cached, false);
+        if let Some(sums) = self.sums.get_mut(&cached.issuer) {
+            if let Some(end) = cached.end {
+                sums.ends.remove(&(end, name.clone()));
+            }
+            if sums.open == 0 && sums.ends.is_empty() {
+                self.sums.remove(&cached.issuer);
+            }
+        }
+        cached.is_open.then_some(cached.issuer)
+    }
+
+    /// Takes a target as the cache has it now.
+    pub(super) fn note_target(&mut self, secret: &SecretMeta, is_gone: bool) {
+        let target = (secret.namespace().unwrap_or_default(), secret.name_any());
+        let reference = secret.annotations().get(annotation::ORDER_REFERENCE);
+        match reference.filter(|_| !is_gone) {
+            Some(reference) => self.delivered.insert(target.clone(), reference.clone()),
+            None => self.delivered.remove(&target),
+        };
+        for name in self.targets.get(&target).cloned().unwrap_or_default() {
+            self.count(&name);
+        }
+    }
+
+    /// Takes what a run knows, or has it forgotten.
+    pub(super) fn set_place(&mut self, name: &Name, place: Option<Place>) {
+        match place {
+            Some(place) => self.places.insert(name.clone(), place),
+            None => self.places.remove(name),
+        };
+        self.count(name);
+    }
+
+    pub(super) fn place(&self, name: &Name) -> Option<Place> {
+        self.places.get(name).copied()
+    }
+
+    /// The cached status tells of an open order. The reference on the target ends it, whatever the
+    /// status still says.
+    pub(super) fn has_open_order(&self, request: &CertificateRequest) -> bool {
+        let order = request.status.as_ref().and_then(|status| status.order.as_ref());
+        let target = (request.namespace().unwrap_or_default(), request.spec.secret_name.clone());
+        order.is_some_and(|order| {
+            quota::is_open(Some(order)) && self.delivered.get(&target) != Some(&order.reference)
+        })
+    }
+
+    /// Open orders of an issuer, that of `except` apart.
+    pub(super) fn open(&self, issuer: &IssuerKey, except: &Name) -> u32 {
+        let open = self.sums.get(issuer).map_or(0, |sums| sums.open);
+        let own = self.cached.get(except).filter(|cached| cached.issuer == *issuer);
+        open - u32::from(own.is_some_and(|cached| cached.is_open))
+    }
+
+    /// Certificates that end on the day before `midnight` and are not being renewed; `most` at most.
+    pub(super) fn urgent(&self, issuer: &IssuerKey, midnight: Timestamp, most: u32) -> u32 {
+        let Some(sums) = self.sums.get(issuer) else { return 0 };
+        let begin = midnight.checked_sub(DAY).unwrap_or(Timestamp::MIN);
+        let none = (String::new(), String::new());
+        let today = sums.ends.range((begin, none.clone())..(midnight, none));
+        let open = |name: &Name| self.cached.get(name).is_some_and(|cached| cached.is_open);
+        let most = usize::try_from(most).unwrap_or(usize::MAX);
+        u32::try_from(today.filter(|(_, name)| !open(name)).take(most).count()).unwrap_or(u32::MAX)
+    }
+
+    /// Issuers at which an order has ended since this was asked.
+    pub(super) fn ended(&mut self) -> BTreeSet<IssuerKey> {
+        std::mem::take(&mut self.ended)
+    }
+
+    /// Counts a request as what is known of it by now.
+    fn count(&mut self, name: &Name) {
+        let Some(cached) = self.cached.remove(name) else { return };
+        let is_known = |place: &Place| place.version.is_none_or(|at| cached.version < at);
+        let is_open = match self.places.get(name).copied().filter(is_known) {
+            Some(place) => place.is_open,
+            None => {
+                self.places.remove(name);
+                let delivered = self.delivered.get(&cached.target);
+                cached.order.is_some() && delivered != cached.order.as_ref()
+            }
+        };
+        self.set_open(&cached, is_open);
+        if cached.is_open && !is_open {
+            self.ended.insert(cached.issuer.clone());
+        }
+        self.cached.insert(name.clone(), Cached { is_open, ..cached });
+    }
+
+    fn set_open(&mut self, cached: &Cached, is_open: bool) {
+        let sums = self.sums.entry(cached.issuer.clone()).or_default();
+        match (cached.is_open, is_open) {
+            (false, true) => sums.open += 1,
+            (true, false) => sums.open -= 1,
+            (false, false) | (true, true) => {}
+        }
+    }
+}
