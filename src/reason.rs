@@ -82,6 +82,8 @@ reasons! {
     SecretNameTaken
     /// The day's orders are spent.
     OrderBudgetSpent
+    /// The day's orders of the request's namespace are spent.
+    NamespaceBudgetSpent
     /// As many orders are open as may be.
     OpenOrdersLimitReached
     /// As many orders were made for the request as may be within a day.
@@ -314,6 +316,7 @@ mod tests {
         "KindUnknown",
         "NamesMissing",
         "NamesUnfit",
+        "NamespaceBudgetSpent",
         "NearingExpiry",
         "NeverIssued",
         "NoAnswer",

@@ -337,6 +337,8 @@ pub enum WaitsFor {
     SecretName,
     /// `ordersPerDay` of the issuer: another day.
     OrdersPerDay,
+    /// `ordersPerNamespacePerDay` of the issuer: another day.
+    OrdersPerNamespacePerDay,
     /// `openOrders` of the issuer: the end of another order.
     OpenOrders,
     /// `ordersPerRequestPerDay` of the issuer.
@@ -355,6 +357,7 @@ impl WaitsFor {
     pub fn limit(self) -> Option<&'static str> {
         match self {
             Self::OrdersPerDay => Some("ordersPerDay"),
+            Self::OrdersPerNamespacePerDay => Some("ordersPerNamespacePerDay"),
             Self::OpenOrders => Some("openOrders"),
             Self::OrdersPerRequestPerDay => Some("ordersPerRequestPerDay"),
             Self::Attempt | Self::Order | Self::Search | Self::Secret | Self::SecretName => None,

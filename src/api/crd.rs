@@ -13,7 +13,7 @@ pub fn all() -> Vec<(&'static str, CustomResourceDefinition)> {
     vec![
         ("certificaterequests.yaml", finished(certificate_request())),
         ("clusterissuers.yaml", finished(cluster_issuer())),
-        ("issuers.yaml", finished(Issuer::crd())),
+        ("issuers.yaml", finished(issuer())),
     ]
 }
 
@@ -27,6 +27,21 @@ fn certificate_request() -> CustomResourceDefinition {
             rule: "self.metadata.name.size() <= 247".to_owned(),
             message: Some(
                 "metadata.name must have at most 247 characters, for <name>.order is to be the name of a Secret: choose a shorter one".to_owned(),
+            ),
+            ..ValidationRule::default()
+        });
+    }
+    crd
+}
+
+/// An Issuer serves one namespace.
+fn issuer() -> CustomResourceDefinition {
+    let mut crd = Issuer::crd();
+    for schema in root_schemas(&mut crd) {
+        schema.x_kubernetes_validations.get_or_insert_default().push(ValidationRule {
+            rule: "!has(self.spec.limits) || !has(self.spec.limits.ordersPerNamespacePerDay)".to_owned(),
+            message: Some(
+                "an Issuer serves one namespace, and limits.ordersPerDay holds for it: remove limits.ordersPerNamespacePerDay".to_owned(),
             ),
             ..ValidationRule::default()
         });

@@ -1,5 +1,7 @@
 //! `Issuer` and `ClusterIssuer`: one account at one certificate authority outside the cluster.
 
+use std::collections::BTreeMap;
+
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
@@ -39,7 +41,7 @@ use super::swiss_sign::SwissSign;
     printcolumn(
         name = "Per Day",
         type_ = "integer",
-        json_path = ".spec.limits.ordersPerDay",
+        json_path = ".status.ordersPerDay",
         priority = 1
     ),
     printcolumn(
@@ -59,6 +61,7 @@ use super::swiss_sign::SwissSign;
 #[x_kube(
     validation = Rule::new("[has(self.onlineCa), has(self.swissSign)].filter(given, given).size() == 1").message("name the kind of CA with exactly one block: onlineCa or swissSign"),
     validation = Rule::new("!has(self.onlineCa) || !has(self.limits) || !has(self.limits.openOrders)").message("an Online CA issues at once and has no open orders: remove limits.openOrders; limits.ordersPerDay and limits.requestsPerSecond hold for it"),
+    validation = Rule::new("!has(self.onlineCa) || !has(self.limits) || !has(self.limits.ordersPerNamespacePerDay) || has(self.limits.ordersPerDay)").message("limits.ordersPerNamespacePerDay is reserved together with limits.ordersPerDay, which an Online CA has only where it is set: set it too"),
     validation = Rule::new("!has(self.onlineCa) || !has(self.limits) || !has(self.limits.ordersPerRequestPerDay)").message("an Online CA issues at once and keeps no record of orders to count in: remove limits.ordersPerRequestPerDay; limits.ordersPerDay and limits.requestsPerSecond hold for it"),
 )]
 #[serde(rename_all = "camelCase")]
@@ -108,7 +111,8 @@ impl IssuerSpec {
 #[derive(KubeSchema, Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Limits {
-    /// The most orders submitted on one UTC day (default: no limit). Every submit counts, also one
+    /// The most orders submitted on one UTC day (default: 100 where orders cost money, no limit
+    /// elsewhere). Every submit counts, also one
     /// that the CA refuses or that is repeated after a lost answer. The limit holds across restarts
     /// and changes of the leader: orders are reserved in `status.budget` before they are submitted,
     /// in blocks of a tenth of the limit, at least one. A process that dies loses the rest of its
@@ -117,6 +121,14 @@ pub struct Limits {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 1_000_000))]
     pub orders_per_day: Option<u32>,
+    /// The most orders submitted on one UTC day for the requests of one namespace (default: no limit
+    /// but `ordersPerDay`). For a ClusterIssuer. It is counted in `status.budget`, for this day and
+    /// for 500 namespaces; all further ones share one count. It is reserved with `ordersPerDay`, in
+    /// blocks of at most half of it: what a process had reserved when it died may have been anybody's
+    /// and counts for each namespace on that day.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 1_000_000))]
+    pub orders_per_namespace_per_day: Option<u32>,
     /// The most orders open at once (default: no limit). An order is open when it was submitted, or
     /// is about to be, and has neither been issued nor ended. Requests that have an open order go
     /// on with it. An order whose request was deleted is not counted.
@@ -257,6 +269,10 @@ pub struct IssuerStatus {
     /// When the CA refused the credentials; absent where it has not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub credentials_refused_at: Option<Time>,
+    /// The most orders submitted on one UTC day: `limits.ordersPerDay`, or what holds where it is not
+    /// set; absent where nothing limits them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub orders_per_day: Option<u32>,
     /// What is reserved of `limits.ordersPerDay`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub budget: Option<DayBudget>,
@@ -288,6 +304,23 @@ pub struct DayBudget {
     #[serde(default)]
     #[schemars(length(max = 256))]
     pub by: String,
+    /// Orders of this day by namespace, where `limits.ordersPerNamespacePerDay` is set: 500 namespaces
+    /// at most.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(length(max = 500))]
+    pub namespaces: BTreeMap<String, u32>,
+    /// Orders of all further namespaces together.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub others: u32,
+    /// Orders that are reserved and not counted by namespace yet. Where the process that reserved them
+    /// is gone, they count for each namespace.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub uncounted: u32,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "what serde calls")]
+fn is_zero(number: &u32) -> bool {
+    *number == 0
 }
 
 /// The same as an `Issuer`, for the requests of all namespaces. Secrets and ConfigMaps it refers to

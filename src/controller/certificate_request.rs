@@ -112,7 +112,7 @@ async fn run(context: &Arc<Context>, request: &CertificateRequest) -> Action {
     let known = if seen.order.is_announced() { written.status.clone() } else { known };
     let finished =
         finish(context, &mut written, known.unwrap_or_default(), owed, &seen, &rest).await;
-    if let Some(issuer) = issuer.limited() {
+    if let Some(issuer) = issuer.limited(context.leadership.claimant()) {
         // A status that is not known to be written may say that the order is open.
         let after = finished.is_ok().then_some(&written);
         let waits = matches!(&rest, Rest::Withheld(withheld) if withheld.is_shared());

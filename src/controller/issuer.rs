@@ -23,6 +23,7 @@ use self::accounts::IssuerNow;
 use self::found::{FoundIssuer, now};
 use self::key::IssuerKey;
 use self::object::IssuerObject;
+use self::quota::limits_of;
 use super::cluster::ErrorKind;
 use super::cluster::stores::Guarded;
 use super::context::{Context, Never};
@@ -88,6 +89,7 @@ async fn run<K: IssuerObject>(context: &Context, issuer: &K) -> Action {
         failures: failures.unwrap_or_default(),
         order_found_at: context.accounts.proven(&key),
         trust_verified: context.accounts.verified(&key),
+        orders_per_day: limits_of(issuer.spec()).per_day,
     };
     let result = match (decide(&seen), &seen.blamed) {
         (IssuerStep::Rest(_), Some(error)) => Err(error.clone()),
@@ -100,7 +102,7 @@ async fn run<K: IssuerObject>(context: &Context, issuer: &K) -> Action {
             if next_check.is_none() {
                 context.checks.set(key, until, 0);
             }
-            let is_told = match seen.with_found_order() {
+            let is_told = match seen.with_news() {
                 Some(status) => put_status(context, issuer, status).await,
                 None => true,
             };

@@ -69,6 +69,7 @@ pub(super) fn wait(status: &CertificateRequestStatus) -> Option<Wait> {
     let on = match reason {
         Some(Reason::ChurnLimitReached) => WaitsFor::OrdersPerRequestPerDay,
         Some(Reason::OpenOrdersLimitReached) => WaitsFor::OpenOrders,
+        Some(Reason::NamespaceBudgetSpent) => WaitsFor::OrdersPerNamespacePerDay,
         Some(Reason::OrderBudgetSpent) => WaitsFor::OrdersPerDay,
         Some(Reason::OrderForForeignKey | Reason::OrderLookedFor | Reason::OrderOutcomeUnknown) => {
             WaitsFor::Search

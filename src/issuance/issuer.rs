@@ -42,21 +42,27 @@ pub struct IssuerObservation {
     pub order_found_at: Option<String>,
     /// The trust anchors against which this process has verified a chain last.
     pub trust_verified: Option<String>,
+    /// Orders that its limits allow on one day.
+    pub orders_per_day: Option<u32>,
     /// A request of the issuer has a certificate: a version that noted no anchors may have verified
     /// its chain.
     pub has_certificates: bool,
 }
 
 impl IssuerObservation {
-    /// The status with what a search has found out, where it does not say so yet.
+    /// The status with what a search has found out, and with the limit of the day, where it does not say
+    /// so yet.
     #[must_use]
-    pub fn with_found_order(&self) -> Option<IssuerStatus> {
-        let found = self.order_found_at.clone()?;
-        if !tenant::is_same_login(&found, self.status.account.as_ref()?) {
-            return None;
+    pub fn with_news(&self) -> Option<IssuerStatus> {
+        let mut status =
+            IssuerStatus { orders_per_day: self.orders_per_day, ..self.status.clone() };
+        let account = self.status.account.as_ref();
+        let is_its =
+            |found: &&String| account.is_some_and(|account| tenant::is_same_login(found, account));
+        if let Some(found) = self.order_found_at.as_ref().filter(is_its) {
+            status.order_found_at = Some(found.clone());
         }
-        (self.status.order_found_at.as_ref() != Some(&found))
-            .then(|| IssuerStatus { order_found_at: Some(found), ..self.status.clone() })
+        (status != self.status).then_some(status)
     }
 
     /// A chain was verified against anchors that the status does not name yet.
@@ -191,6 +197,7 @@ pub fn describe(
         trust_verified: seen.trust_verified.clone().or_else(|| seen.status.trust_verified.clone()),
         credentials_resource_version: seen.credentials_version.clone(),
         credentials_refused_at: is_refused.then_some(Time(refused_at)),
+        orders_per_day: seen.orders_per_day,
         budget: seen.status.budget.clone(),
     };
     (status, notices, Requeue::At(next))
@@ -281,6 +288,7 @@ mod tests {
             failures: 0,
             order_found_at: None,
             trust_verified: None,
+            orders_per_day: None,
             has_certificates: false,
         }
     }
@@ -427,13 +435,13 @@ mod tests {
     fn what_a_search_found_is_told_once_and_of_the_account_of_now() {
         let account = Some(checked().account);
         let found = IssuerObservation { order_found_at: account.clone(), ..working() };
-        let told = found.with_found_order().expect("news");
+        let told = found.with_news().expect("news");
         assert_eq!(told.order_found_at, account);
         let again = IssuerObservation { status: told.clone(), ..found.clone() };
-        assert_eq!(again.with_found_order(), None);
+        assert_eq!(again.with_news(), None);
         assert_eq!(describe(&again, Ok(checked())).0.order_found_at, account, "a check keeps it");
         let other = IssuerObservation { order_found_at: Some("another".to_owned()), ..found };
-        assert_eq!(other.with_found_order(), None);
+        assert_eq!(other.with_news(), None);
     }
 
     #[test]

@@ -7,9 +7,11 @@
 //!   than the limit allows.
 //! - A day that has begun in the status stays, whatever a clock that was set back says.
 //! - Everything that may end in a submit passes one gate.
+//! - What a namespace has of a day is counted with the blocks ([`namespaces`]).
 
 pub(super) mod gate;
 pub mod made;
+pub mod namespaces;
 
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
@@ -19,6 +21,8 @@ use super::certificate::renewal::jitter;
 use crate::api::{DayBudget, Limits as LimitsSpec, OrderPhase, OrderStatus};
 use crate::reason::Reason;
 
+/// So many orders a day has, where they cost money and the issuer says nothing.
+const ORDERS_PER_DAY: u32 = 100;
 /// So many orders a request may have in a day, where they cost money and the issuer says nothing.
 const ORDERS_PER_REQUEST: u32 = 10;
 /// The window in which the orders for one request are counted.
@@ -35,6 +39,8 @@ const MORNING: i64 = 300;
 pub struct Limits {
     /// Orders on one UTC day.
     pub per_day: Option<u32>,
+    /// Orders of one namespace on one UTC day.
+    pub per_namespace: Option<u32>,
     /// Orders open at once.
     pub open: Option<u32>,
     /// Orders for one request within 24 hours.
@@ -48,7 +54,9 @@ impl Limits {
         let limit = |field: fn(&LimitsSpec) -> Option<u32>| spec.and_then(field);
         let of_orders = |limit: Option<u32>| limit.filter(|_| has_orders);
         Self {
-            per_day: limit(|spec| spec.orders_per_day),
+            per_day: limit(|spec| spec.orders_per_day)
+                .or_else(|| has_orders.then_some(ORDERS_PER_DAY)),
+            per_namespace: limit(|spec| spec.orders_per_namespace_per_day),
             open: of_orders(limit(|spec| spec.open_orders)),
             per_request: of_orders(
                 limit(|spec| spec.orders_per_request_per_day).or(Some(ORDERS_PER_REQUEST)),
@@ -89,6 +97,15 @@ pub enum Withheld {
         /// When the next begins for this request.
         until: Timestamp,
     },
+    /// The day's orders of the request's namespace are spent.
+    Namespace {
+        /// `ordersPerNamespacePerDay`.
+        limit: u32,
+        /// The UTC day.
+        day: Date,
+        /// When the next begins for this request.
+        until: Timestamp,
+    },
     /// As many orders are open as may be.
     Open {
         /// `openOrders`.
@@ -123,6 +140,7 @@ impl Withheld {
         match self {
             Self::Day { .. } | Self::Turn { of_day: true, .. } => Reason::OrderBudgetSpent,
             Self::Open { .. } | Self::Turn { of_day: false, .. } => Reason::OpenOrdersLimitReached,
+            Self::Namespace { .. } => Reason::NamespaceBudgetSpent,
             Self::Churn { .. } => Reason::ChurnLimitReached,
         }
     }
@@ -132,7 +150,7 @@ impl Withheld {
     pub fn is_shared(&self) -> bool {
         match self {
             Self::Day { .. } | Self::Open { .. } | Self::Turn { .. } => true,
-            Self::Churn { .. } => false,
+            Self::Churn { .. } | Self::Namespace { .. } => false,
         }
     }
 
@@ -140,9 +158,10 @@ impl Withheld {
     #[must_use]
     pub fn until(&self) -> Option<Timestamp> {
         match self {
-            Self::Day { until, .. } | Self::Churn { until, .. } | Self::Turn { until, .. } => {
-                Some(*until)
-            }
+            Self::Day { until, .. }
+            | Self::Churn { until, .. }
+            | Self::Namespace { until, .. }
+            | Self::Turn { until, .. } => Some(*until),
             Self::Open { .. } => None,
         }
     }
@@ -214,7 +233,7 @@ impl Reserved {
 
     /// Whether one more may be submitted, and what has to be written first.
     #[must_use]
-    pub fn draw(self, limit: u32) -> Draw {
+    pub fn draw(self, limit: u32, per_namespace: Option<u32>) -> Draw {
         // A limit that was lowered binds what is left of a block too.
         if self.reserved.saturating_sub(self.unspent) >= limit {
             return Draw::Spent(self.day);
@@ -222,26 +241,43 @@ impl Reserved {
         if self.unspent > 0 {
             return Draw::FromBlock(Self { unspent: self.unspent - 1, ..self });
         }
-        let block = (limit / BLOCKS).clamp(1, limit - self.reserved);
+        let half = per_namespace.map_or(u32::MAX, |limit| limit / 2);
+        let block = (limit / BLOCKS).min(half).clamp(1, limit - self.reserved);
         Draw::Reserve(Self { reserved: self.reserved + block, unspent: block, ..self })
     }
 
     /// As it is written into the status.
     #[must_use]
     pub fn stored(&self, by: &str) -> DayBudget {
-        DayBudget { day: self.day.to_string(), reserved: self.reserved, by: by.to_owned() }
+        DayBudget {
+            day: self.day.to_string(),
+            reserved: self.reserved,
+            by: by.to_owned(),
+            ..DayBudget::default()
+        }
     }
 }
 
 /// The day's orders are spent, for the request of this uid.
 #[must_use]
 pub fn spent(limit: u32, day: Date, uid: &str) -> Withheld {
+    Withheld::Day { limit, day, until: next_day(day, uid) }
+}
+
+/// The day's orders of its namespace are spent, for the request of this uid.
+#[must_use]
+pub fn spent_by_namespace(limit: u32, day: Date, uid: &str) -> Withheld {
+    Withheld::Namespace { limit, day, until: next_day(day, uid) }
+}
+
+/// When the day after `day` begins for the request of this uid.
+fn next_day(day: Date, uid: &str) -> Timestamp {
     let midnight = day
         .tomorrow()
         .and_then(|next| next.to_zoned(TimeZone::UTC))
         .map_or(Timestamp::MAX, |next| next.timestamp());
     let spread = SignedDuration::from_secs(jitter(uid, MORNING));
-    Withheld::Day { limit, day, until: midnight.checked_add(spread).unwrap_or(midnight) }
+    midnight.checked_add(spread).unwrap_or(midnight)
 }
 
 /// There is room, and it is for others first.

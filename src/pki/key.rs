@@ -42,6 +42,12 @@ pub enum KeyKind {
 }
 
 impl KeyKind {
+    /// Making one takes as long as a search for primes does.
+    #[must_use]
+    pub const fn is_rsa(self) -> bool {
+        matches!(self, Self::Rsa2048 | Self::Rsa3072 | Self::Rsa4096)
+    }
+
     /// Returns every kind, RSA first and the smaller first.
     pub const fn all() -> [Self; 7] {
         [

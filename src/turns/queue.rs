@@ -226,7 +226,7 @@ mod tests {
         queue.wait(&b, Rank::New);
         let one = room(1, 10, 0);
         assert!(!queue.ask(&b, Rank::New, &one, at("12:00:00"), &mut called));
-        assert_eq!(called, [a.clone()]);
+        assert_eq!(called, std::slice::from_ref(&a));
         assert!(!queue.ask(&b, Rank::New, &one, at("12:00:59"), &mut called), "it may still come");
         assert!(queue.ask(&b, Rank::New, &one, at("12:01:00"), &mut called));
         assert!(!queue.ask(&a, Rank::New, &one, at("12:01:01"), &mut called), "it waits again");

@@ -20,4 +20,5 @@ mod burst;
 mod lengths;
 mod objects;
 mod rights;
+mod turns;
 mod where_to;

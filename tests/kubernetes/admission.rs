@@ -541,6 +541,11 @@ async fn issuers_that_make_no_sense_are_refused_with_what_to_write_instead() {
         ),
         ("no orders", json!({"limits": {"ordersPerDay": 0}}), Some("greater than or equal to 1")),
         (
+            "a limit for each namespace without one for all",
+            json!({"limits": {"ordersPerNamespacePerDay": 5}}),
+            Some("limits.ordersPerNamespacePerDay is reserved together with limits.ordersPerDay"),
+        ),
+        (
             "no calls",
             json!({"limits": {"requestsPerSecond": 0}}),
             Some("greater than or equal to 1"),

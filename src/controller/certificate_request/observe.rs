@@ -39,8 +39,9 @@ pub(super) fn observe(
     // Whoever has the target has it; looking through all requests is for those without.
     let rival = if cached.is_none() { rival(context, request) } else { None };
     let order = order_seen(context, &values, &previous, issuer);
-    let quota =
-        issuer.limited().map(|issuer| quota_seen(context, request, &previous, &issuer, now));
+    let quota = issuer
+        .limited(context.leadership.claimant())
+        .map(|issuer| quota_seen(context, request, &previous, &issuer, now));
     let stands_for = issuer.stands_for();
     let issuer = issuer.state(&values);
     Observation {

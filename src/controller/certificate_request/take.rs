@@ -48,7 +48,8 @@ pub(super) async fn take(
         Step::Find => orders::find(context, seen, &needed()?, Which::Next).await,
         Step::FindBefore => orders::find(context, seen, &needed()?, Which::Before).await,
         Step::Reserve => {
-            let issuer = issuer.limited().ok_or(Rest::IssuerMissing)?;
+            let issuer =
+                issuer.limited(context.leadership.claimant()).ok_or(Rest::IssuerMissing)?;
             reserve(context, &issuer, written, allowance).await
         }
         Step::Order => orders::submit(context, seen, &needed()?, allowance).await,

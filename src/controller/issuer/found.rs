@@ -122,13 +122,13 @@ impl FoundIssuer {
         }
     }
 
-    /// As far as its limits bear on its requests.
-    pub(in crate::controller) fn limited(&self) -> Option<Limited<'_>> {
+    /// As far as its limits bear on its requests, for a process that reserves by the name `claimant`.
+    pub(in crate::controller) fn limited<'a>(&'a self, claimant: &'a str) -> Option<Limited<'a>> {
         let Self::Found { key, uid, spec, status, .. } = self else {
             return None;
         };
         let limits = limits_of(spec);
-        Some(Limited { key, uid, limits, budget: status.budget.as_ref() })
+        Some(Limited { key, uid, limits, budget: status.budget.as_ref(), claimant })
     }
 
     pub(in crate::controller) fn now<'a>(&'a self, context: &'a Context) -> Option<IssuerNow<'a>> {

@@ -48,6 +48,7 @@ fn figures_of<K: IssuerObject>(
     LimitFigures {
         limits: [
             ("ordersPerDay", limits.per_day),
+            ("ordersPerNamespacePerDay", limits.per_namespace),
             ("openOrders", limits.open),
             ("ordersPerRequestPerDay", limits.per_request),
             ("requestsPerSecond", pace),

@@ -22,6 +22,7 @@ use crate::ca::registry;
 use crate::controller::cluster::stores::{Guarded, SecretMeta, Stores, in_order};
 use crate::controller::issuer::key::IssuerKey;
 use crate::controller::issuer::tally::{Place, Tally, end_of, issuer_of, name_of, version_of};
+use crate::issuance::quota::namespaces::Shares;
 use crate::issuance::quota::{self, Draw, Reserved};
 use crate::issuance::{Limits, Withheld, waits_for};
 use crate::turns::line::Rank;
@@ -42,6 +43,8 @@ struct Purse {
     /// Of the issuer: another of the same name begins anew.
     uid: String,
     reserved: Option<Reserved>,
+    /// What each namespace has of the day, where that is limited.
+    shares: Option<Shares>,
     /// Requests that wait for one of the limits.
     queue: Queue,
     /// One reservation at a time.
@@ -54,6 +57,8 @@ pub(in crate::controller) struct Limited<'a> {
     pub(in crate::controller) uid: &'a str,
     pub(in crate::controller) limits: Limits,
     pub(in crate::controller) budget: Option<&'a DayBudget>,
+    /// The name under which this process reserves.
+    pub(in crate::controller) claimant: &'a str,
 }
 
 /// What a run may use.
@@ -72,6 +77,9 @@ struct Drawn {
     key: IssuerKey,
     uid: String,
     day: Date,
+    namespace: String,
+    /// What was reserved in all by then, as the status told.
+    as_of: u32,
 }
 
 /// A place among the open orders, for the length of a run. What the run wrote tells afterwards.
@@ -96,16 +104,15 @@ impl Grant {
 
 impl Drop for Grant {
     fn drop(&mut self) {
-        let Some(Drawn { quotas, key, uid, day }) = self.0.take() else { return };
+        let Some(Drawn { quotas, key, uid, day, namespace, as_of }) = self.0.take() else { return };
         let mut books = quotas.books();
-        if let Some(reserved) = books
-            .purses
-            .get_mut(&key)
-            .filter(|purse| purse.uid == uid)
-            .and_then(|purse| purse.reserved.as_mut())
-            .filter(|reserved| reserved.day == day)
-        {
+        let purse = books.purses.get_mut(&key).filter(|purse| purse.uid == uid);
+        let Some(Purse { reserved: Some(reserved), shares, .. }) = purse else { return };
+        if reserved.day == day {
             reserved.unspent += 1;
+            for shares in shares.iter_mut().filter(|shares| shares.day() == day) {
+                shares.give_back(&namespace, as_of != shares.reserved());
+            }
         }
     }
 }
@@ -215,7 +222,10 @@ impl Quotas {
             None => None,
             Some(Draw::FromBlock(rest)) => {
                 purse.reserved = Some(rest);
-                Some(rest.day)
+                let namespace = request.namespace().unwrap_or_default();
+                purse.shares.iter_mut().for_each(|shares| shares.count(&namespace));
+                let as_of = purse.shares.as_ref().map_or(0, Shares::reserved);
+                Some((rest.day, namespace, as_of))
             }
             Some(Draw::Reserve(_) | Draw::Spent(_)) => return Ok(false),
         };
@@ -228,9 +238,9 @@ impl Quotas {
             let (quotas, version) = (Arc::clone(self), version_of(request));
             allowance.place = Some(Taken { quotas, name, version });
         }
-        let drawn = day.map(|day| {
+        let drawn = day.map(|(day, namespace, as_of)| {
             let (key, uid) = (issuer.key.clone(), issuer.uid.to_owned());
-            Drawn { quotas: Arc::clone(self), key, uid, day }
+            Drawn { quotas: Arc::clone(self), key, uid, day, namespace, as_of }
         });
         // One from before would want the lock for its end.
         debug_assert!(allowance.grant.is_none());
@@ -238,13 +248,28 @@ impl Quotas {
         Ok(true)
     }
 
-    /// Notes what is known to be reserved; `block` of it is new and this process's.
-    pub(super) fn note_reserved(&self, stores: &Stores, issuer: &Limited<'_>, known: Reserved) {
-        self.books().purse(stores, issuer).reserved = Some(known);
+    /// Notes what is known to be reserved, and what each namespace has of it.
+    pub(super) fn note_reserved(
+        &self,
+        stores: &Stores,
+        issuer: &Limited<'_>,
+        known: Reserved,
+        shares: Option<Shares>,
+    ) {
+        let mut books = self.books();
+        let purse = books.purse(stores, issuer);
+        (purse.reserved, purse.shares) = (Some(known), shares);
     }
 
-    pub(super) fn reserved(&self, stores: &Stores, issuer: &Limited<'_>) -> Option<Reserved> {
-        self.books().purse(stores, issuer).reserved
+    /// What this process knows to be reserved, and what each namespace has of it.
+    pub(super) fn reserved(
+        &self,
+        stores: &Stores,
+        issuer: &Limited<'_>,
+    ) -> (Option<Reserved>, Option<Shares>) {
+        let mut books = self.books();
+        let purse = books.purse(stores, issuer);
+        (purse.reserved, purse.shares.clone())
     }
 
     /// Ends the run of a request, which began with `before` and left `after`; `None` where the status it
@@ -300,7 +325,10 @@ fn settle_place(
         Some(_) => tally.set_place(name, None),
         // What was written last may have come about: the next version tells, or the next run.
         None if had_place || tally.place(name).is_some() => {
-            tally.set_place(name, Some(Place { is_open: true, version: Some(version.saturating_add(1)) }));
+            tally.set_place(
+                name,
+                Some(Place { is_open: true, version: Some(version.saturating_add(1)) }),
+            );
         }
         None => {}
     }
@@ -341,10 +369,23 @@ impl Books {
         let (name, rank) = (name_of(request), Rank::of(end_of(request)));
         let uid = request.uid().unwrap_or_default();
         let known = Reserved::known(quota::day_of(now), issuer.budget, purse.reserved);
-        let draw = issuer.limits.per_day.map(|limit| (limit, known.draw(limit)));
+        let per_namespace = issuer.limits.per_namespace;
+        let mut draw = issuer.limits.per_day.map(|limit| (limit, known.draw(limit, per_namespace)));
         if let Some((limit, Draw::Spent(day))) = draw {
             purse.queue.wait(&name, rank);
             return Err(quota::spent(limit, day, &uid));
+        }
+        purse.shares = per_namespace
+            .map(|_| Shares::known(&known, issuer.budget, purse.shares.as_ref(), issuer.claimant));
+        if let Some((limit, shares)) = per_namespace.zip(purse.shares.as_ref()) {
+            if !shares.may(&name.0, limit) {
+                purse.queue.leave(&name);
+                called.extend(purse.queue.first());
+                return Err(quota::spent_by_namespace(limit, shares.day(), &uid));
+            }
+            if !shares.is_told() {
+                draw = draw.map(|(limit, _)| (limit, Draw::Reserve(known)));
+            }
         }
         let day = draw.map(|(limit, _)| Left { limit, left: known.left(limit) });
         let draw = draw.map(|(_, draw)| draw);
@@ -382,7 +423,7 @@ impl Purse {
         for request in waiting.iter().filter_map(|request| request.0.as_ref().ok()) {
             queue.wait(&name_of(request), Rank::of(end_of(request)));
         }
-        Self { uid: uid.to_owned(), reserved: None, queue, turn: Turns::new(1) }
+        Self { uid: uid.to_owned(), reserved: None, shares: None, queue, turn: Turns::new(1) }
     }
 }
 
@@ -441,7 +482,7 @@ mod tests {
     }
 
     fn issuer(key: &IssuerKey, limits: Limits) -> Limited<'_> {
-        Limited { key, uid: "uid", limits, budget: None }
+        Limited { key, uid: "uid", limits, budget: None, claimant: "me" }
     }
 
     fn request(name: &str, version: u64, phase: Option<OrderPhase>) -> CertificateRequest {
@@ -489,8 +530,8 @@ mod tests {
         };
         assert!(!take(&mut allowance), "a block has to be reserved first");
         let day = quota::day_of(at(TODAY));
-        quotas.note_reserved(&stores, &issuer, Reserved { day, reserved: 2, unspent: 2 });
-        let unspent = || quotas.reserved(&stores, &issuer).expect("noted").unspent;
+        quotas.note_reserved(&stores, &issuer, Reserved { day, reserved: 2, unspent: 2 }, None);
+        let unspent = || quotas.reserved(&stores, &issuer).0.expect("noted").unspent;
         assert!(take(&mut allowance));
         assert_eq!(unspent(), 1);
         drop(std::mem::take(&mut allowance));
@@ -553,13 +594,15 @@ mod tests {
         let issuer = issuer(&key, Limits { open: Some(1), per_day: Some(20), ..Limits::default() });
         let [a, b] = ["a", "b"].map(|name| request(name, 1, None));
         let stores = Stores::of_requests(vec![a.clone(), b.clone()]);
-        quotas.note(&issuer, Reserved { day: quota::day_of(at(TODAY)), reserved: 2, unspent: 2 });
+        let known = Reserved { day: quota::day_of(at(TODAY)), reserved: 2, unspent: 2 };
+        quotas.note_reserved(&stores, &issuer, known, None);
         let run = || {
             let _held = place(&quotas, &stores, &issuer, &a).expect("there is room");
             std::panic::resume_unwind(Box::new("a fault"));
         };
         assert!(std::panic::catch_unwind(std::panic::AssertUnwindSafe(run)).is_err());
-        assert_eq!(quotas.reserved(&issuer).expect("noted").unspent, 2, "it was not spent");
+        let (reserved, _) = quotas.reserved(&stores, &issuer);
+        assert_eq!(reserved.expect("noted").unspent, 2, "it was not spent");
         assert_eq!(place(&quotas, &stores, &issuer, &b).map(drop), FULL, "it may have an order");
         let stores = Stores::of_requests(vec![request("a", 2, None), b.clone()]);
         assert!(place(&quotas, &stores, &issuer, &b).is_ok(), "its status says that it has none");

@@ -10,6 +10,7 @@ use crate::controller::context::Context;
 use crate::controller::issuer::object::IssuerObject;
 use crate::controller::issuer::quota::{Allowance, Limited};
 use crate::controller::process::failpoint::failpoint;
+use crate::issuance::quota::namespaces::Shares;
 use crate::issuance::quota::{self, Draw, Reserved};
 use crate::issuance::{Outcome, Read, Trouble};
 use crate::outside::Disposition;
@@ -96,20 +97,30 @@ async fn reserve_block<K: IssuerObject>(
     let fresh = read::<K>(context, issuer).await?;
     let limits = fresh.spec().limits.as_ref();
     let limit = limits.and_then(|limits| limits.orders_per_day).map_or(limit, |one| one.min(limit));
+    let per_namespace = issuer.limits.per_namespace;
     let stored = fresh.status().and_then(|status| status.budget.as_ref());
     let today = quota::day_of(now);
-    let known = Reserved::known(today, stored, context.quotas.reserved(&context.stores, issuer));
-    let next = match known.draw(limit) {
+    let (reserved, shares) = context.quotas.reserved(&context.stores, issuer);
+    let known = Reserved::known(today, stored, reserved);
+    let me = context.leadership.claimant();
+    let shares = per_namespace.map(|_| Shares::known(&known, stored, shares.as_ref(), me));
+    let next = match known.draw(limit, per_namespace) {
         Draw::Reserve(next) => next,
+        // The block is there, and the status has yet to tell that nobody has counted it.
+        Draw::FromBlock(_) if shares.as_ref().is_some_and(|shares| !shares.is_told()) => known,
         Draw::FromBlock(_) => {
-            context.quotas.note_reserved(&context.stores, issuer, known);
+            context.quotas.note_reserved(&context.stores, issuer, known, shares);
             return Ok(());
         }
         Draw::Spent(day) => return Err(Unreserved::Spent(limit, day)),
     };
-    let wanted = next.stored(context.leadership.claimant());
+    let wanted = match &shares {
+        Some(shares) => shares.stored(&next, me),
+        None => next.stored(me),
+    };
+    let shares = shares.map(|shares| shares.told(&next));
     match write(context, &fresh, wanted.clone()).await {
-        Ok(()) => context.quotas.note_reserved(&context.stores, issuer, next),
+        Ok(()) => context.quotas.note_reserved(&context.stores, issuer, next, shares),
         Err(error) if matches!(error.kind, ErrorKind::Conflict | ErrorKind::NotFound) => {}
         // Whether it was written nobody knows, until it is looked at. Only this process writes its
         // own name, and one reservation at a time.
@@ -118,7 +129,7 @@ async fn reserve_block<K: IssuerObject>(
             if found.status().and_then(|status| status.budget.as_ref()) != Some(&wanted) {
                 return Err(Unreserved::Failed(error.to_string()));
             }
-            context.quotas.note_reserved(&context.stores, issuer, next);
+            context.quotas.note_reserved(&context.stores, issuer, next, shares);
         }
     }
     Ok(())

@@ -209,6 +209,10 @@ fn limit_words(seen: &Observation, withheld: &Withheld) -> String {
         Withheld::Day { limit, day, until } => format!(
             "{issuer} has used the {limit} orders that its spec.limits.ordersPerDay allows on {day} (UTC): the request goes on by itself at {until}, or when the limit is raised"
         ),
+        Withheld::Namespace { limit, day, until } => format!(
+            "namespace {} has used the {limit} orders that spec.limits.ordersPerNamespacePerDay of {issuer} allows on {day} (UTC): the request goes on by itself at {until}, or when the limit is raised",
+            seen.request.namespace
+        ),
         Withheld::Open { limit, open } => format!(
             "{issuer} has {open} open orders, and its spec.limits.openOrders allows {limit}: the request goes on by itself when one of them ends, or when the limit is raised"
         ),

@@ -52,6 +52,7 @@ pub(super) fn wait(seen: &Observation, rest: &Rest) -> Option<Wait> {
 fn limit(withheld: &Withheld) -> WaitsFor {
     match withheld {
         Withheld::Churn { .. } => WaitsFor::OrdersPerRequestPerDay,
+        Withheld::Namespace { .. } => WaitsFor::OrdersPerNamespacePerDay,
         Withheld::Day { .. } | Withheld::Turn { of_day: true, .. } => WaitsFor::OrdersPerDay,
         Withheld::Open { .. } | Withheld::Turn { of_day: false, .. } => WaitsFor::OpenOrders,
     }
@@ -72,6 +73,7 @@ pub(super) fn is_said_again(seen: &Observation) -> bool {
         WaitsFor::OpenOrders
         | WaitsFor::Order
         | WaitsFor::OrdersPerDay
+        | WaitsFor::OrdersPerNamespacePerDay
         | WaitsFor::OrdersPerRequestPerDay
         | WaitsFor::SecretName => false,
     })

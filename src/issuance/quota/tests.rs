@@ -21,7 +21,8 @@ fn day(text: &str) -> Date {
 }
 
 fn stored(day: &str, reserved: u32) -> DayBudget {
-    DayBudget { day: day.to_owned(), reserved, by: "somebody".to_owned() }
+    let by = "somebody".to_owned();
+    DayBudget { day: day.to_owned(), reserved, by, ..DayBudget::default() }
 }
 
 fn known(text: &str, reserved: u32, unspent: u32) -> Reserved {
@@ -87,7 +88,11 @@ fn a_submit_is_drawn_on_a_block() {
         ("a limit that was raised admits more", 200, known(today, 100, 0), reserve(120, 20)),
     ];
     for (name, limit, known, expected) in rows {
-        assert_eq!(known.draw(limit), expected, "{name}");
+        assert_eq!(known.draw(limit, None), expected, "{name}");
+    }
+    for (per_namespace, block) in [(100, 10), (10, 5), (1, 1)] {
+        let draw = known(today, 0, 0).draw(100, Some(per_namespace));
+        assert_eq!(draw, reserve(block, block), "half of a namespace's {per_namespace} at most");
     }
 }
 
@@ -113,14 +118,14 @@ proptest! {
             let today = day_of(now() + SignedDuration::from_hours(hour));
             // What was reserved may be known to the store alone: an answer that was lost.
             let mut known = Reserved::known(today, status.as_ref(), memories[process]);
-            if let Draw::Reserve(next) = known.draw(limit) {
+            if let Draw::Reserve(next) = known.draw(limit, None) {
                 status = Some(next.stored("me"));
                 if what == 2 {
                     continue;
                 }
                 known = next;
             }
-            if let Draw::FromBlock(rest) = known.draw(limit) {
+            if let Draw::FromBlock(rest) = known.draw(limit, None) {
                 memories[process] = Some(rest);
                 *spent.entry(rest.day).or_default() += 1;
             }
@@ -197,16 +202,19 @@ fn a_clock_that_was_ahead_makes_nothing_forgotten() {
 fn a_limit_that_is_not_given_has_its_default_where_orders_cost_money() {
     let spec = LimitsSpec {
         orders_per_day: Some(5),
+        orders_per_namespace_per_day: Some(4),
         open_orders: Some(6),
         requests_per_second: Some(7),
         orders_per_request_per_day: Some(8),
     };
-    let all = Limits { per_day: Some(5), open: Some(6), per_request: Some(8) };
+    let free = Limits { per_day: Some(5), per_namespace: Some(4), ..Limits::default() };
+    let all = Limits { open: Some(6), per_request: Some(8), ..free };
+    let paid = Limits { per_day: Some(100), per_request: Some(10), ..Limits::default() };
     let rows = [
-        ("nothing is given", None, true, Limits { per_request: Some(10), ..Limits::default() }),
+        ("nothing is given", None, true, paid),
         ("nothing, at a free CA", None, false, Limits::default()),
         ("all", Some(&spec), true, all),
-        ("all, at a free CA", Some(&spec), false, Limits { per_day: Some(5), ..Limits::default() }),
+        ("all, at a free CA", Some(&spec), false, free),
     ];
     for (name, spec, has_orders, expected) in rows {
         assert_eq!(Limits::of(spec, has_orders), expected, "{name}");
