@@ -606,6 +606,12 @@ async fn issuers_that_make_no_sense_are_refused_with_what_to_write_instead() {
         check(&test, &rows, |spec| issuer(kind, "admission-issuers", spec)).await;
         check(&test, &paid_rows, |spec| issuer(kind, "admission-issuers", spec)).await;
     }
+    let each = paid(json!({"ordersPerDay": 50, "ordersPerNamespacePerDay": 5}));
+    let of_one = "an Issuer serves one namespace, and limits.ordersPerDay holds for it: remove limits.ordersPerNamespacePerDay";
+    for (kind, refused) in [("Issuer", Some(of_one)), ("ClusterIssuer", None)] {
+        let rows = [("a limit for each namespace", each.clone(), refused)];
+        check(&test, &rows, |spec| issuer(kind, "admission-issuers", spec)).await;
+    }
 }
 
 #[tokio::test]

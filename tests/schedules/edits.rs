@@ -651,12 +651,6 @@ fn rows_of_issuers() -> Vec<Row> {
             json!({"trust": {"addServedRoots": true}}),
         ),
         of_issuer(
-            &["Issuer.limits.ordersPerNamespacePerDay"],
-            "limits.ordersPerNamespacePerDay",
-            Refused,
-            json!({"limits": {"ordersPerNamespacePerDay": 5}}),
-        ),
-        of_issuer(
             &["Issuer.limits"],
             "limits",
             Nothing,
