@@ -40,6 +40,9 @@ pub(super) fn examined(
         let disposition = Disposition::Reject;
         Step::Rest(Rest::Failed(Trouble { disposition, reason, message, counts: true }))
     };
+    if let Some(misread) = &seen.request.misread {
+        return Err(reject(Reason::NamesUnfit, format!("nothing is asked of the CA: {misread}")));
+    }
     if let Some(message) = refusal(&seen.request, account) {
         return Err(reject(Reason::NotSupportedByCa, message));
     }

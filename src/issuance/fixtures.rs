@@ -167,6 +167,7 @@ pub(super) fn request() -> Request {
         secret_name: "web-tls".to_owned(),
         issuer: "Issuer house".to_owned(),
         names: names(),
+        misread: None,
         duration: None,
         csr: None,
         key_kind: Some(KeyKind::EcdsaP256),

@@ -103,6 +103,9 @@ pub struct Request {
     pub issuer: String,
     /// Names for the certificate, and what its key is for.
     pub names: Names,
+    /// What is no name in it, with its field: a version before this one, or a hole in admission, let it
+    /// pass.
+    pub misread: Option<String>,
     /// Lifetime to ask for.
     pub duration: Option<SignedDuration>,
     /// Where the CSR is, if the request brings its own: names and key are those in it.

@@ -29,6 +29,7 @@ use crate::api::condition::{self, READY};
 use crate::api::{CertificateRequestStatus, annotation};
 use crate::outside::Disposition;
 use crate::pki::chain::{self, Expected};
+use crate::pki::csr::Asked;
 use crate::pki::{Certificate, KeyKind, Names, PrivateKey};
 use crate::reason::Reason;
 
@@ -269,7 +270,12 @@ impl World {
                     _ => {
                         let key = public(self.csr.expect("a CSR"));
                         let names = Names::default();
-                        Outcome::CsrRead(Arc::new(BroughtCsr { der: Vec::new(), key, names }))
+                        Outcome::CsrRead(Arc::new(BroughtCsr {
+                            der: Vec::new(),
+                            key,
+                            names,
+                            asked: Asked::default(),
+                        }))
                     }
                 }
             }

@@ -25,7 +25,7 @@ use x509_cert::name::{Name, RdnSequence, RelativeDistinguishedName};
 use x509_cert::request::{CertReq, CertReqInfo, ExtensionReq, Version};
 use x509_cert::spki::{AlgorithmIdentifierOwned, SubjectPublicKeyInfoOwned};
 
-pub use self::read::{Csr, ReadError};
+pub use self::read::{Asked, Csr, ReadError};
 use super::key::{self, KeyKind, PrivateKey};
 use super::names::{self, AttributeType, Names, Usage, UsageCode};
 use super::pem;

@@ -78,6 +78,19 @@ pub(super) fn common_names(name_der: &[u8]) -> Vec<String> {
         .collect()
 }
 
+/// Returns all attributes of a name, each with its value where that is a text.
+pub(super) fn attributes(name: AnyRef<'_>) -> der::Result<Vec<(ObjectIdentifier, Option<String>)>> {
+    let relative_names = elements(name.value())?;
+    let mut found = Vec::new();
+    for set in relative_names {
+        for pair in elements(set.value())? {
+            let Attribute { oid, value } = attribute(pair)?;
+            found.push((oid, text(value)));
+        }
+    }
+    Ok(found)
+}
+
 /// Returns the values of the attributes of one type as they are written, without tag and length.
 pub(super) fn values_of(name_der: &[u8], oid: ObjectIdentifier) -> Vec<&[u8]> {
     let relative_names = parse(name_der).unwrap_or_default();

@@ -158,6 +158,32 @@ impl AlternativeNames {
         names
     }
 
+    /// Reads GeneralNames and leaves nothing out: what is of another kind is told in words. `None`
+    /// where one cannot be read.
+    pub(super) fn read_all(value: &[u8]) -> Option<(Self, Vec<String>)> {
+        let general_names = AnyRef::from_der(value).ok()?;
+        general_names.tag().assert_eq(Tag::Sequence).ok()?;
+        let mut others = Vec::new();
+        for general_name in name::elements(general_names.value()).ok()? {
+            let tag = general_name.tag();
+            let octets = general_name.value();
+            let is_text = || !octets.is_empty() && octets.iter().all(u8::is_ascii_graphic);
+            let is_read = match tag.number() {
+                _ if !tag.is_context_specific() => false,
+                TagNumber(1 | 2 | 6) => !tag.is_constructed() && is_text(),
+                TagNumber(7) => !tag.is_constructed() && ip_address(octets).is_some(),
+                TagNumber(number) => {
+                    others.push(format!("an alternative name of kind {number}"));
+                    true
+                }
+            };
+            if !is_read {
+                return None;
+            }
+        }
+        Some((Self::read(value), others))
+    }
+
     fn has_dns_name(&self, asked: &str) -> bool {
         let asked = comparable(asked);
         has(&self.dns_names, &asked, str::eq_ignore_ascii_case)
@@ -317,6 +343,29 @@ pub enum AttributeType {
 }
 
 impl AttributeType {
+    /// All of them.
+    pub const ALL: [Self; 19] = [
+        Self::DomainComponent,
+        Self::Country,
+        Self::StateOrProvince,
+        Self::Locality,
+        Self::PostalCode,
+        Self::Street,
+        Self::Organization,
+        Self::OrganizationIdentifier,
+        Self::OrganizationalUnit,
+        Self::JurisdictionCountry,
+        Self::JurisdictionStateOrProvince,
+        Self::JurisdictionLocality,
+        Self::BusinessCategory,
+        Self::SerialNumber,
+        Self::Title,
+        Self::Surname,
+        Self::GivenName,
+        Self::UserId,
+        Self::EmailAddress,
+    ];
+
     pub(super) const fn oid(self) -> ObjectIdentifier {
         match self {
             Self::BusinessCategory => rfc4519::BUSINESS_CATEGORY,
@@ -422,6 +471,27 @@ pub(super) enum UsageCode {
 }
 
 impl Usage {
+    /// All of them.
+    pub const ALL: [Self; 17] = [
+        Self::DigitalSignature,
+        Self::ContentCommitment,
+        Self::KeyEncipherment,
+        Self::DataEncipherment,
+        Self::KeyAgreement,
+        Self::EncipherOnly,
+        Self::DecipherOnly,
+        Self::Any,
+        Self::ServerAuth,
+        Self::ClientAuth,
+        Self::CodeSigning,
+        Self::EmailProtection,
+        Self::TimeStamping,
+        Self::OcspSigning,
+        Self::IpsecEndSystem,
+        Self::IpsecTunnel,
+        Self::IpsecUser,
+    ];
+
     pub(super) const fn code(self) -> UsageCode {
         use UsageCode::{Bit, Purpose};
         match self {

@@ -1,5 +1,7 @@
 //! What a request asks of the certificate: from the API's fields to plain values.
 
+use std::net::IpAddr;
+
 use jiff::SignedDuration;
 
 use crate::api::{CertificateRequestSpec, KeyAlgorithm, KeyUsage, PrivateKeySpec, Subject};
@@ -13,12 +15,19 @@ pub(in crate::controller) fn names(spec: &CertificateRequestSpec) -> Names {
         common_name: spec.common_name.clone(),
         subject: spec.subject.as_ref().map(attributes).unwrap_or_default(),
         dns_names: listed(&spec.dns_names),
-        // Admission let only addresses pass.
+        // What is none is told of by `misread`.
         ip_addresses: spec.ip_addresses.iter().flatten().flat_map(|text| text.parse()).collect(),
         uris: listed(&spec.uris),
         email_addresses: listed(&spec.email_addresses),
         usages: usages(spec.usages.as_deref().unwrap_or_default()),
     }
+}
+
+/// The first of the IP addresses that is none. Admission let only addresses pass.
+pub(in crate::controller) fn misread(spec: &CertificateRequestSpec) -> Option<String> {
+    let mut addresses = spec.ip_addresses.iter().flatten();
+    let misread = addresses.find(|text| text.parse::<IpAddr>().is_err())?;
+    Some(format!("{misread:?} in spec.ipAddresses is no IP address: write one such as 192.0.2.1"))
 }
 
 /// The lifetime to ask for. Admission let only durations of hours, minutes and seconds pass.
@@ -178,5 +187,8 @@ mod tests {
         assert_eq!(names(&asked), expected);
         assert_eq!(duration(&asked), Some(SignedDuration::from_mins(90)));
         assert_eq!(duration(&spec(json!({}))), None);
+        assert_eq!(misread(&asked), None);
+        let none = spec(json!({"ipAddresses": ["192.0.2.1", "192.0.2.x"]}));
+        assert!(misread(&none).is_some_and(|why| why.contains("192.0.2.x")));
     }
 }

@@ -158,6 +158,7 @@ pub(super) fn values(context: &Context, request: &CertificateRequest) -> Request
         secret_name: spec.secret_name.clone(),
         issuer: format!("{} {}", spec.issuer_ref.kind, spec.issuer_ref.name),
         names: asked::names(spec),
+        misread: asked::misread(spec),
         duration: asked::duration(spec),
         csr: spec.csr_secret_ref.as_ref().map(|reference| CsrReference {
             secret: reference.name.clone(),

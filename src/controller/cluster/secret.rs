@@ -178,9 +178,12 @@ pub(in crate::controller) async fn csr(
     let missing = || csr_fault(format!("{} does not exist: add it", place(entry)));
     let csr = Csr::from_pem(&held(entry).ok_or_else(missing)?.0)
         .map_err(|error| csr_fault(format!("{} cannot be used: {error}", place(entry))))?;
+    let asked = csr
+        .asked()
+        .map_err(|error| csr_fault(format!("{} cannot be used: {error}", place(entry))))?;
     let Some(pem) = held("tls.key") else {
         let key = Key::Public(csr.spki_der.into());
-        return Ok(BroughtCsr { der: csr.der, key, names: csr.names });
+        return Ok(BroughtCsr { der: csr.der, key, names: csr.names, asked });
     };
     let key = PrivateKey::from_pem(&pem.0)
         .map_err(|error| csr_fault(format!("{} cannot be used: {error}", place("tls.key"))))?;
@@ -190,7 +193,7 @@ pub(in crate::controller) async fn csr(
             place("tls.key")
         )));
     }
-    Ok(BroughtCsr { der: csr.der, key: Key::Pair(Arc::new(key)), names: csr.names })
+    Ok(BroughtCsr { der: csr.der, key: Key::Pair(Arc::new(key)), names: csr.names, asked })
 }
 
 /// "May create an Issuer" must not mean "may send any Secret of the namespace anywhere".

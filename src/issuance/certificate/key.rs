@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use crate::pki::csr::Asked;
 use crate::pki::{KeyKind, Names, PrivateKey};
 
 /// The key that a certificate is for.
@@ -68,4 +69,6 @@ pub struct BroughtCsr {
     pub key: Key,
     /// The names in it.
     pub names: Names,
+    /// All that it asks for, as a CA reads it.
+    pub asked: Asked,
 }

@@ -16,6 +16,7 @@ use crate::issuance::fixtures::{
 use crate::issuance::observation::{Outcome, Read, Target, Template};
 use crate::issuance::step::KeyPlan;
 use crate::issuance::{Products, describe};
+use crate::pki::csr::Asked;
 use crate::pki::names::{Attribute, AttributeType, Usage};
 use crate::pki::{Certificate, KeyKind, Names};
 
@@ -526,11 +527,18 @@ fn what_the_ca_would_refuse_is_not_submitted() {
             "Submit a new ECDSA P-384 key",
         ),
     ]);
-    check([(
-        "a name that no certificate can carry",
-        with(opened(), |seen| seen.request.names.dns_names = vec!["xn--a.example".to_owned()]),
-        "Failed(NamesUnfit)",
-    )]);
+    check([
+        (
+            "a name that no certificate can carry",
+            with(opened(), |seen| seen.request.names.dns_names = vec!["xn--a.example".to_owned()]),
+            "Failed(NamesUnfit)",
+        ),
+        (
+            "an address that is none",
+            with(opened(), |seen| seen.request.misread = Some("192.0.2.x".to_owned())),
+            "Failed(NamesUnfit)",
+        ),
+    ]);
     check([(
         "a nonce that would be bought for and could not be written down",
         with(opened(), |seen| seen.request.renew = Some("x".repeat(250 * 1024))),
@@ -1396,7 +1404,7 @@ fn brings_csr(change: impl FnOnce(&mut Observation)) -> Observation {
 }
 
 fn brought(key: Key) -> Option<Arc<BroughtCsr>> {
-    Some(Arc::new(BroughtCsr { der: Vec::new(), key, names: names() }))
+    Some(Arc::new(BroughtCsr { der: Vec::new(), key, names: names(), asked: Asked::default() }))
 }
 
 /// The n-th key, of which only the public half is at hand.
