@@ -4,6 +4,8 @@
 //! Owns what users write and read with `kubectl`; the documentation of each field is the manual
 //! that `kubectl explain` prints. Knows no Kubernetes client, no CA and no clock.
 
+#[expect(unreachable_pub, reason = "KubeSchema repeats each struct where nobody can reach it")]
+mod allow;
 pub mod annotation;
 #[expect(unreachable_pub, reason = "KubeSchema repeats each struct where nobody can reach it")]
 mod certificate_request;
@@ -23,6 +25,7 @@ mod reference;
 #[expect(unreachable_pub, reason = "KubeSchema repeats each struct where nobody can reach it")]
 mod swiss_sign;
 
+pub use self::allow::{Allow, KeyType, LabelOperator, LabelRequirement, NamespaceSelector};
 pub use self::certificate_request::{
     AttemptInputs, CertificateRequest, CertificateRequestSpec, CertificateRequestStatus,
     CsrSecretReference, DeliveredCertificate, IssuerReference, OrderActor, OrderPhase, OrderStatus,

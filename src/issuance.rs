@@ -23,6 +23,7 @@
 //! A late writer loses: 5 fails where the target moved, 6 where the request moved. Unreadable is
 //! not absent: a target that cannot be read ends the run before 3.
 
+pub mod allow;
 mod attempt;
 mod certificate;
 mod decide;

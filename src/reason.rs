@@ -70,6 +70,12 @@ reasons! {
     IssuerNotReady
     /// A run for the object ended by a fault of Chancery itself.
     RunPanicked
+    /// `spec.suspend` of the issuer is true.
+    IssuerSuspended
+    /// The issuer does not serve the namespace of the request.
+    NamespaceNotAllowed
+    /// The issuer does not allow what is asked for.
+    NotAllowed
     /// The target Secret cannot be read.
     SecretUnreadable
     /// The Secret of that name is somebody else's, or nothing can be put into it.
@@ -311,16 +317,19 @@ mod tests {
         "IssuerChanged",
         "IssuerNotFound",
         "IssuerNotReady",
+        "IssuerSuspended",
         "KeyFailed",
         "KeyKindChanged",
         "KindUnknown",
         "NamesMissing",
         "NamesUnfit",
         "NamespaceBudgetSpent",
+        "NamespaceNotAllowed",
         "NearingExpiry",
         "NeverIssued",
         "NoAnswer",
         "NoToken",
+        "NotAllowed",
         "NotSupportedByCa",
         "OpenOrdersLimitReached",
         "OrderAccountSwitched",

@@ -343,6 +343,8 @@ pub enum WaitsFor {
     OpenOrders,
     /// `ordersPerRequestPerDay` of the issuer.
     OrdersPerRequestPerDay,
+    /// `allow` or `suspend` of the issuer: what is asked for is not allowed, or nothing is now.
+    Permission,
 }
 
 impl WaitsFor {
@@ -360,7 +362,12 @@ impl WaitsFor {
             Self::OrdersPerNamespacePerDay => Some("ordersPerNamespacePerDay"),
             Self::OpenOrders => Some("openOrders"),
             Self::OrdersPerRequestPerDay => Some("ordersPerRequestPerDay"),
-            Self::Attempt | Self::Order | Self::Search | Self::Secret | Self::SecretName => None,
+            Self::Attempt
+            | Self::Order
+            | Self::Permission
+            | Self::Search
+            | Self::Secret
+            | Self::SecretName => None,
         }
     }
 }

@@ -46,7 +46,29 @@ fn issuer() -> CustomResourceDefinition {
             ..ValidationRule::default()
         });
     }
+    let rule = ValidationRule {
+        rule: "!has(self.allow) || !has(self.allow.namespaces)".to_owned(),
+        message: Some(
+            "an Issuer serves its own namespace only: remove allow.namespaces, or make a ClusterIssuer of it".to_owned(),
+        ),
+        ..ValidationRule::default()
+    };
+    spec_schemas(&mut crd).for_each(|spec| {
+        spec.x_kubernetes_validations.get_or_insert_default().push(rule.clone());
+    });
     crd
+}
+
+/// One that was stored before there was the field is edited as it is, until it says it.
+fn says_whom_it_serves() -> ValidationRule {
+    ValidationRule {
+        rule: "(has(self.allow) && has(self.allow.namespaces)) || (oldSelf.hasValue() && !(has(oldSelf.value().allow) && has(oldSelf.value().allow.namespaces)))".to_owned(),
+        message: Some(
+            "say whom this ClusterIssuer serves: set allow.namespaces to a label selector; an empty one, {}, is every namespace".to_owned(),
+        ),
+        optional_old_self: Some(true),
+        ..ValidationRule::default()
+    }
 }
 
 /// `ClusterIssuer` is `Issuer` with another name and scope: one schema, so that they cannot part.
@@ -60,6 +82,9 @@ fn cluster_issuer() -> CustomResourceDefinition {
     names.plural = "clusterissuers".to_owned();
     names.singular = Some("clusterissuer".to_owned());
     names.short_names = Some(vec!["chciss".to_owned()]);
+    spec_schemas(&mut crd).for_each(|spec| {
+        spec.x_kubernetes_validations.get_or_insert_default().push(says_whom_it_serves());
+    });
     for schema in root_schemas(&mut crd) {
         schema.description = Some(
             "A ClusterIssuer is one account at one certificate authority outside the cluster, for the requests of all namespaces. Secrets and ConfigMaps it refers to are in the namespace of the operator.".to_owned(),
@@ -86,6 +111,10 @@ fn root_schemas(crd: &mut CustomResourceDefinition) -> impl Iterator<Item = &mut
         .versions
         .iter_mut()
         .filter_map(|version| version.schema.as_mut()?.open_api_v3_schema.as_mut())
+}
+
+fn spec_schemas(crd: &mut CustomResourceDefinition) -> impl Iterator<Item = &mut JSONSchemaProps> {
+    root_schemas(crd).filter_map(|schema| schema.properties.as_mut()?.get_mut("spec"))
 }
 
 /// An explicit null is not a value here, so that `has()` in the rules and `Option` in the types

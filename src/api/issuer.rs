@@ -7,6 +7,7 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::allow::Allow;
 use super::online_ca::OnlineCa;
 use super::proxy::Proxy;
 use super::swiss_sign::SwissSign;
@@ -89,6 +90,14 @@ pub struct IssuerSpec {
     /// their limits add up, and an Issuer that is deleted and created again begins anew.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limits: Option<Limits>,
+    /// Who may order what. What is open is followed and delivered, and what is delivered stays,
+    /// whatever is allowed by now; nothing else is asked of the CA. An edit of it buys nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub allow: Option<Allow>,
+    /// While true, no request of this Issuer has anything new asked of the CA. What is delivered
+    /// stays, and an order that is open is followed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub suspend: Option<bool>,
 }
 
 impl IssuerSpec {

@@ -40,6 +40,9 @@ pub struct Asked<'a> {
     pub block: Option<Value>,
     /// Secret with the request's own credentials, in place of those of the Issuer.
     pub credentials: Option<&'a str>,
+    /// The product, by id or name, in place of the one of the Issuer. What else makes a request
+    /// somebody else at the CA has a field of its own here, and one in `spec.allow` of issuers.
+    pub product: Option<String>,
 }
 
 /// The block of an Issuer for its kind of CA: one account.

@@ -70,6 +70,19 @@ pub fn own_credentials<'a>(
     kinds.find_map(|kind| kind.asked(spec).credentials)
 }
 
+/// The product that a request names, in whatever block, with the field of the block.
+#[must_use]
+pub fn own_product(spec: &CertificateRequestSpec) -> Option<(&'static str, String)> {
+    KINDS.iter().find_map(|kind| Some((kind.field(), kind.asked(spec).product?)))
+}
+
+/// The field of the block in which a request names credentials of its own.
+#[must_use]
+pub fn names_credentials(spec: &CertificateRequestSpec) -> Option<&'static str> {
+    let mut kinds = KINDS.iter().filter(|kind| kind.asked(spec).credentials.is_some());
+    kinds.next().map(|kind| kind.field())
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::json;

@@ -28,7 +28,7 @@ use super::cluster::ErrorKind;
 use super::cluster::stores::Guarded;
 use super::context::{Context, Never};
 use super::places::{Entry, Share};
-use crate::api::{IssuerStatus, Trust};
+use crate::api::{IssuerKind, IssuerStatus, Trust};
 use crate::ca::AccountReport;
 use crate::issuance::issuer::{Checked, IssuerObservation, IssuerStep, decide, describe};
 use crate::issuance::trust::{apart, trust};
@@ -90,6 +90,9 @@ async fn run<K: IssuerObject>(context: &Context, issuer: &K) -> Action {
         order_found_at: context.accounts.proven(&key),
         trust_verified: context.accounts.verified(&key),
         orders_per_day: limits_of(issuer.spec()).per_day,
+        suspended: issuer.spec().suspend == Some(true),
+        names_nobody: K::KIND == IssuerKind::ClusterIssuer
+            && issuer.spec().allow.as_ref().is_none_or(|allow| allow.namespaces.is_none()),
     };
     let result = match (decide(&seen), &seen.blamed) {
         (IssuerStep::Rest(_), Some(error)) => Err(error.clone()),

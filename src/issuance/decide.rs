@@ -1,5 +1,6 @@
 //! From an observation to the one next step.
 
+use super::allow::rules as allow;
 use super::attempt::{contended, examined, pause, unfit_trouble};
 use super::certificate::adoption;
 use super::certificate::delivery::{Delivery, New};
@@ -20,7 +21,7 @@ use crate::reason::Reason;
 #[must_use]
 #[cfg_attr(feature = "mutants", expect(unreachable_pub, reason = "`mutants` stands before it"))]
 pub fn decide(seen: &Observation) -> Step {
-    gate::gate(seen, next(seen))
+    gate::gate(seen, allow::gate(seen, next(seen)))
 }
 
 /// The next step, as far as the limits of the issuer admit it.
@@ -43,7 +44,8 @@ fn next(seen: &Observation) -> Step {
                 && seen.previous.certificate.is_none()
                 && seen.quota.made.is_none()
                 && seen.order.record.is_none();
-            return gate::early(seen).filter(|_| is_first).unwrap_or(Step::ReadTarget);
+            let held_back = || allow::early(seen).or_else(|| gate::early(seen));
+            return is_first.then(held_back).flatten().unwrap_or(Step::ReadTarget);
         }
         (Standing::Unreadable(why), _) => {
             return Step::Rest(Rest::TargetUnreadable(why.clone()));
@@ -104,6 +106,9 @@ fn issue(seen: &Observation, standing: &Standing, reissue: Reissue) -> Step {
         IssuerState::Missing => return Step::Rest(Rest::IssuerMissing),
         IssuerState::NotReady(why) => return Step::Rest(Rest::IssuerNotReady(why.clone())),
         IssuerState::Ready { .. } => {}
+    }
+    if let Some(step) = allow::early(seen).filter(|_| !is_paid) {
+        return step;
     }
     if let Some(rest) = pause(seen, reissue.clone()) {
         return Step::Rest(rest);

@@ -20,11 +20,13 @@ use self::ready::{delivered, ready};
 pub use self::requeue::Requeue;
 use self::requeue::requeue;
 use self::wait::wait;
+use super::allow::Refusal;
 use super::certificate::standing::Held;
 use super::observation::Observation;
 use super::step::Rest;
 use crate::api::condition::{self, ISSUING, STALLED, Verdict};
 use crate::api::{CertificateRequestStatus, DeliveredCertificate};
+use crate::reason::Reason;
 
 /// What a run leaves behind.
 #[derive(Clone, Debug)]
@@ -51,7 +53,7 @@ pub fn describe(seen: &Observation, before: &[Condition], rest: &Rest) -> Descri
     let edit = delivered.and_then(|certificate| Edit::of(seen, held, certificate));
     let ready = ready(seen, held, delivered, edit.as_ref(), &issuing, rest);
     // Whoever waits for Ready would wait for ever: only a person can go on.
-    let is_put_off = matches!(rest, Rest::Suspended(_)) && !ready.holds;
+    let is_put_off = is_suspended(rest) && !ready.holds;
     let is_stalled = is_put_off || wait.is_some_and(|wait| wait.needs_person);
     let verdicts = verdicts(ready, is_stalled, issuing);
     let conditions = condition::merge(before, verdicts, seen.request.generation, seen.now);
@@ -71,6 +73,13 @@ pub fn describe(seen: &Observation, before: &[Condition], rest: &Rest) -> Descri
         ..status(seen, held, rest, next.as_ref())
     };
     Description { status, notices, requeue }
+}
+
+/// A person has said so.
+fn is_suspended(rest: &Rest) -> bool {
+    let is_of_issuer = |refusal: &Refusal| refusal.reason == Reason::IssuerSuspended;
+    matches!(rest, Rest::Suspended(_))
+        || matches!(rest, Rest::NotAllowed(refusal) if is_of_issuer(refusal))
 }
 
 fn verdicts(ready: Verdict, is_stalled: bool, issuing: Issuing) -> Vec<Verdict> {

@@ -12,6 +12,7 @@ use rcgen::{
 };
 use secrecy::ExposeSecret as _;
 
+use super::allow::Overrides;
 use super::certificate::delivery::Delivery;
 use super::decide::decide;
 use super::observation::{
@@ -180,6 +181,7 @@ pub(super) fn request() -> Request {
         suspended: false,
         renew: None,
         blocks: Blocks::default(),
+        overrides: Overrides::default(),
         release: None,
         credentials: None,
         credentials_version: None,

@@ -17,6 +17,9 @@ pub const CHECK_INTERVAL: SignedDuration = SignedDuration::from_mins(7);
 /// Refused credentials are tried once more after this time, should the CA have changed its mind.
 const PARDON: SignedDuration = SignedDuration::from_hours(1);
 
+const NAMES_NOBODY: &str = "it does not say whom it serves: it renews what it delivered and takes nothing new before spec.allow.namespaces is set (an empty selector, {}, is every namespace)";
+const SUSPENDED: &str = "; nothing new is asked of it while spec.suspend is true";
+
 /// What is known of an issuer.
 #[derive(Clone, Debug)]
 pub struct IssuerObservation {
@@ -47,6 +50,10 @@ pub struct IssuerObservation {
     /// A request of the issuer has a certificate: a version that noted no anchors may have verified
     /// its chain.
     pub has_certificates: bool,
+    /// `spec.suspend`.
+    pub suspended: bool,
+    /// It serves other namespaces and does not say which.
+    pub names_nobody: bool,
 }
 
 impl IssuerObservation {
@@ -175,11 +182,16 @@ pub fn describe(
                 )
             };
             let untested = checked.trust.as_deref().and_then(|trust| seen.untested(trust));
-            for remark in checked.remarks.iter().map(String::as_str).chain(untested) {
+            let remarks = checked.remarks.iter().map(String::as_str).chain(untested);
+            for remark in remarks.chain(seen.names_nobody.then_some(NAMES_NOBODY)) {
                 message.push_str("; note: ");
                 message.push_str(remark);
             }
-            let verdicts = vec![Verdict::new(READY, true, Reason::Checked, message)];
+            let reason = if seen.suspended { Reason::Suspended } else { Reason::Checked };
+            if seen.suspended {
+                message.push_str(SUSPENDED);
+            }
+            let verdicts = vec![Verdict::new(READY, true, reason, message)];
             (Some(checked.account), checked.product, verdicts)
         }
         Err(error) => {
@@ -290,6 +302,8 @@ mod tests {
             trust_verified: None,
             orders_per_day: None,
             has_certificates: false,
+            suspended: false,
+            names_nobody: false,
         }
     }
 
@@ -500,6 +514,24 @@ mod tests {
         assert_eq!(status.trust_verified.as_deref(), Some("a"));
         let failed = describe(&restarted, Err(unreachable())).0;
         assert_eq!(failed.trust_verified.as_deref(), Some("a"), "a failed check keeps it");
+    }
+
+    #[test]
+    fn whom_an_issuer_serves_now_is_in_its_condition() {
+        let told = |seen: IssuerObservation| {
+            let ready =
+                condition::find(&describe(&seen, Ok(checked())).0.conditions, READY).cloned();
+            let ready = ready.expect("it is there");
+            (ready.status, ready.reason, ready.message)
+        };
+        let (status, reason, message) = told(IssuerObservation { suspended: true, ..seen() });
+        assert_eq!((status.as_str(), reason.as_str()), ("True", "Suspended"));
+        assert!(message.contains("while spec.suspend is true"), "{message}");
+        let (_, reason, message) = told(IssuerObservation { names_nobody: true, ..seen() });
+        assert_eq!(reason, "Checked");
+        assert!(message.contains("takes nothing new before spec.allow.namespaces"), "{message}");
+        let (_, _, message) = told(seen());
+        assert!(!message.contains("spec.allow") && !message.contains("suspend"), "{message}");
     }
 
     #[test]

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
 
+use super::allow::{Allowed, Overrides};
 use super::certificate::key::{BroughtCsr, CsrReference, Key};
 use super::certificate::purchase::{Products, Purchase};
 use super::certificate::renewal::RenewBefore;
@@ -71,6 +72,8 @@ pub struct Observation {
     pub order: OrderSeen,
     /// What the limits of the issuer leave.
     pub quota: QuotaSeen,
+    /// What the issuer says of whom it serves.
+    pub allowed: Allowed,
 }
 
 /// The answer of a read: unreadable is never absent.
@@ -124,6 +127,8 @@ pub struct Request {
     pub renew: Option<String>,
     /// What it says to one kind of CA only.
     pub blocks: Blocks,
+    /// What makes it somebody else, or something else, at the CA.
+    pub overrides: Overrides,
     /// Reference of an order that somebody gave up.
     pub release: Option<String>,
     /// Secret with the request's own credentials.
@@ -355,6 +360,7 @@ impl Observation {
             repaired: None,
             order: OrderSeen::default(),
             quota: QuotaSeen::default(),
+            allowed: Allowed::default(),
         }
     }
 

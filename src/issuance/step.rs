@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
+use super::allow::Refusal;
 use super::certificate::delivery::Delivery;
 use super::certificate::key::BroughtCsr;
 use super::certificate::reissue::Reissue;
@@ -85,6 +86,8 @@ pub enum Rest {
     Kept,
     /// Something would be issued, and `suspend` is set.
     Suspended(Reissue),
+    /// Something would be issued, and the issuer does not allow it, or nothing now.
+    NotAllowed(Refusal),
     /// Something would be issued, and a limit of the issuer is reached.
     Withheld(Withheld),
     /// The issuer does not exist.

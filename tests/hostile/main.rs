@@ -16,6 +16,7 @@ mod tenant;
 #[path = "../kubernetes/world.rs"]
 mod world;
 
+mod allow;
 mod burst;
 mod lengths;
 mod objects;

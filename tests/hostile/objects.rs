@@ -58,6 +58,8 @@ async fn an_odd_time_in_an_object_of_each_watched_kind_costs_that_object_alone()
         });
         if let Some(namespace) = namespace {
             issuer["metadata"]["namespace"] = namespace.into();
+        } else {
+            issuer["spec"]["allow"] = json!({"namespaces": {}});
         }
         managed_beyond(issuer)
     };

@@ -102,6 +102,7 @@ async fn a_request_is_told_nothing_of_the_operator_s_namespace() {
     let mut shared = tenant.test.issuer().await;
     shared["kind"] = json!("ClusterIssuer");
     shared["metadata"] = json!({"name": "where-told"});
+    shared["spec"]["allow"] = json!({"namespaces": {}, "keyTypes": ["RSA 2048", "ECDSA P-256"]});
     shared["spec"]["onlineCa"]["credentialsSecretRef"] = json!({"name": "marker-of-the-platform"});
     world().plane.put(shared).expect("a ClusterIssuer");
     let mut request = tenant.test.request("portal");

@@ -45,8 +45,11 @@ fn issuer(kind: &str, namespace: &str, spec: &Value) -> Value {
         "trustRootsUrl": "https://ca.example.org/trustroots/",
     }});
     let mut metadata = json!({"name": "ca"});
+    let mut base = base;
     if kind == "Issuer" {
         metadata["namespace"] = json!(namespace);
+    } else {
+        base["allow"] = json!({"namespaces": {}});
     }
     json!({
         "apiVersion": "chancery.dev/v1alpha1", "kind": kind,
@@ -946,4 +949,61 @@ async fn the_examples_of_the_documents_are_taken() {
         let taken = test.world.plane.kubectl_stdin(&apply, &yaml);
         assert!(taken.is_ok(), "{name}: {taken:?}");
     }
+}
+
+#[tokio::test]
+async fn whom_an_issuer_serves_is_said_so_that_it_can_be_read_in_one_way() {
+    let test = Test::new("admission-allow").await;
+    let allow = |field: &str, value: Value| json!({"allow": {field: value}});
+    let names = Some("each of allow.dnsNames must be a DNS name such as");
+    let rows = [
+        ("nothing", json!({"allow": {}}), None),
+        ("hosts", allow("dnsNames", json!(["a.example", "*.b.example", "**.c.example"])), None),
+        ("wildcards", allow("dnsNames", json!(["[*].example.org", "[*].**"])), None),
+        ("a wildcard inside", allow("dnsNames", json!(["a.[*].example"])), names),
+        ("a URL", allow("dnsNames", json!(["https://a.example"])), names),
+        ("networks", allow("ipAddresses", json!(["192.0.2.0/24", "2001:db8::1"])), None),
+        (
+            "half a network",
+            allow("ipAddresses", json!(["192.0.2/24"])),
+            Some("each of allow.ipAddresses must be an IP address or a network"),
+        ),
+        ("a subject", allow("subject", json!({"organizations": ["Example AG"]})), None),
+        (
+            "a field that subjects have not",
+            allow("subject", json!({"organisation": ["Example AG"]})),
+            Some("allow.subject takes the fields of spec.subject of a request"),
+        ),
+        ("kinds of key", allow("keyTypes", json!(["RSA 2048", "Ed25519"])), None),
+        ("a kind that is none", allow("keyTypes", json!(["RSA"])), Some("supported values")),
+        (
+            "a lifetime in days",
+            allow("maxDuration", json!("90d")),
+            Some("allow.maxDuration must be an hour or more"),
+        ),
+        ("suspend", json!({"suspend": true}), None),
+    ];
+    for kind in ["Issuer", "ClusterIssuer"] {
+        check(&test, &rows, |spec| issuer(kind, "admission-allow", spec)).await;
+    }
+    let whom = Some("say whom this ClusterIssuer serves: set allow.namespaces");
+    let selector = |one: Value| json!({"allow": {"namespaces": {"matchExpressions": [one]}}});
+    let rows = [
+        ("everybody", json!({}), None),
+        ("nobody is named", json!({"allow": GONE}), whom),
+        ("nor with names", json!({"allow": {"namespaces": GONE, "dnsNames": ["**"]}}), whom),
+        ("a requirement", selector(json!({"key": "a", "operator": "In", "values": ["b"]})), None),
+        (
+            "a requirement without values",
+            selector(json!({"key": "a", "operator": "In"})),
+            Some("give values for the operators In and NotIn"),
+        ),
+    ];
+    check(&test, &rows, |spec| issuer("ClusterIssuer", "admission-allow", spec)).await;
+    let own = [(
+        "of an Issuer",
+        json!({"allow": {"namespaces": {}}}),
+        Some("an Issuer serves its own namespace only"),
+    )];
+    check(&test, &own, |spec| issuer("Issuer", "admission-allow", spec)).await;
 }

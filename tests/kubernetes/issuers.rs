@@ -422,6 +422,9 @@ async fn a_cluster_issuer_finds_its_secrets_where_the_operator_is() {
     let mut issuer = test.issuer().await;
     issuer["kind"] = json!("ClusterIssuer");
     issuer["metadata"] = json!({"name": "all"});
+    issuer["spec"]["allow"] = json!({
+        "namespaces": {}, "ownCredentials": true, "keyTypes": ["RSA 2048", "ECDSA P-256"],
+    });
     issuer["spec"]["onlineCa"]["credentialsSecretRef"]["name"] = json!("of-all");
     issuer["spec"]["tls"] =
         json!({"caBundle": {"configMapRef": {"name": "roots-of-all", "key": "tls.crt"}}});

@@ -17,6 +17,7 @@ mod world;
 
 mod admission;
 mod adoption;
+mod allow;
 mod api_contract;
 mod api_model;
 mod ca_faults;

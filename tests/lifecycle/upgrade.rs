@@ -271,6 +271,14 @@ impl<'a> Cluster<'a> {
 
     /// Creates all of them, and those that are issued so often that there are [`ISSUED`].
     async fn create(&self) -> Created {
+        let plane = &self.test.world.plane;
+        // They were stored before a ClusterIssuer had to say whom it serves.
+        let rules =
+            "/spec/versions/0/schema/openAPIV3Schema/properties/spec/x-kubernetes-validations";
+        let patch = json!([{"op": "remove", "path": rules}]).to_string();
+        let definition = "clusterissuers.chancery.dev";
+        plane.kubectl(["patch", "crd", definition, "--type=json", "-p", &patch]).expect("patched");
+        tokio::time::sleep(Duration::from_secs(3)).await;
         // What the API server gives anew, by what it was: uids and resourceVersions.
         let mut anew = BTreeMap::new();
         let of_requests = self.owned_by_requests();
@@ -283,6 +291,8 @@ impl<'a> Cluster<'a> {
         for object in others.filter(|object| object["kind"] != "Secret") {
             self.create_one(object, &mut anew).await;
         }
+        let crds = concat!(env!("CARGO_MANIFEST_DIR"), "/crds/clusterissuers.yaml");
+        plane.kubectl(["replace", "-f", crds]).expect("as it is now");
         let all = self.objects.iter().filter(|object| object["kind"] == "CertificateRequest");
         let (issued, waiting): (Vec<&Value>, Vec<&Value>) =
             all.partition(|request| reason(request) == "Issued");
@@ -597,6 +607,10 @@ impl Scene<'_> {
         self.test.apply(free.clone());
         free["kind"] = json!("ClusterIssuer");
         free["metadata"] = json!({"name": "upgrade-online"});
+        let mut allow = json!({
+            "namespaces": {}, "ownCredentials": true, "keyTypes": ["RSA 2048", "ECDSA P-256"],
+        });
+        free["spec"]["allow"] = allow.clone();
         free["spec"].as_object_mut().expect("fields").remove("limits");
         free["spec"]["onlineCa"].as_object_mut().expect("fields").remove("credentialsSecretRef");
         self.test.apply(free);
@@ -605,7 +619,10 @@ impl Scene<'_> {
         self.test.apply(paid.clone());
         paid["kind"] = json!("ClusterIssuer");
         paid["metadata"] = json!({"name": "upgrade-swisssign"});
+        allow["dnsNames"] = json!(["**"]);
+        paid["spec"]["allow"] = allow;
         self.test.apply(paid.clone());
+        paid["spec"].as_object_mut().expect("fields").remove("allow");
         paid["kind"] = json!("Issuer");
         paid["metadata"] = json!({"name": "swisssign-limited", "namespace": HERE});
         paid["spec"]["limits"] = json!({

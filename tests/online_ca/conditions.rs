@@ -186,6 +186,8 @@ impl World {
 
     fn request(&self) -> Request {
         Request {
+            misread: None,
+            overrides: chancery::issuance::allow::Overrides::default(),
             namespace: "team".to_owned(),
             name: "web".to_owned(),
             uid: "6f1c0a2e-7f4b-4f0e-9a54-1f5b4d1f0c11".to_owned(),

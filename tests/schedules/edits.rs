@@ -656,6 +656,14 @@ fn rows_of_issuers() -> Vec<Row> {
             Nothing,
             json!({"limits": {"ordersPerDay": 50, "openOrders": 2, "ordersPerRequestPerDay": 5, "requestsPerSecond": 20}}),
         ),
+        of_issuer(
+            &["Issuer.allow"],
+            "allow: what the request asks for",
+            Nothing,
+            json!({"allow": {"dnsNames": ["**"]}}),
+        ),
+        of_issuer(&[], "allow: nothing any more", Nothing, json!({"allow": {"dnsNames": []}})),
+        of_issuer(&["Issuer.suspend"], "suspend", Nothing, json!({"suspend": true})),
     ]
 }
 

@@ -343,6 +343,7 @@ impl World {
         });
         if kind == "ClusterIssuer" {
             issuer["metadata"].as_object_mut().expect("an object").remove("namespace");
+            issuer["spec"]["allow"] = everything();
         }
         issuer
     }
@@ -1750,4 +1751,16 @@ fn settings(setting: &Setting) -> SiteSettings {
         search_omits_open_orders: setting.omits_open_orders,
         ..SiteSettings::default()
     }
+}
+
+/// `spec.allow` of a ClusterIssuer that serves everybody with everything.
+pub fn everything() -> Value {
+    json!({
+        "namespaces": {}, "ownCredentials": true, "dnsNames": ["**", "[*].**"],
+        "keyTypes": ["RSA 2048", "RSA 3072", "RSA 4096", "ECDSA P-256", "ECDSA P-384", "ECDSA P-521", "Ed25519"],
+        "commonNames": ["**"], "emailAddresses": ["**"], "uris": ["**"], "products": ["**"],
+        "ipAddresses": ["0.0.0.0/0", "::/0"], "maxDuration": "876000h",
+        "usages": ["server auth", "client auth", "digital signature", "key encipherment"],
+        "subject": {"organizations": ["**"], "countries": ["**"], "organizationalUnits": ["**"]},
+    })
 }

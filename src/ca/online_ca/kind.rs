@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::{FIELD, NAME, OnlineCa};
-use crate::api::{CertificateRequestSpec, IssuerSpec, OnlineCa as Settings};
+use crate::api::{CertificateRequestSpec, IssuerSpec, OnlineCa as Settings, OnlineCaIdentity};
 use crate::ca::CertificateAuthority;
 use crate::ca::kind::{AccountSettings, Asked, Kind, Opening};
 use crate::ca::tenant::Tenant;
@@ -31,9 +31,11 @@ impl Kind for OnlineCaKind {
 
     /// The block holds credentials and nothing that goes into an order.
     fn asked<'a>(&self, spec: &'a CertificateRequestSpec) -> Asked<'a> {
-        let identity = spec.online_ca.as_ref();
-        let own = identity.and_then(|identity| identity.credentials_secret_ref.as_ref());
-        Asked { block: None, credentials: own.map(|reference| reference.name.as_str()) }
+        let Some(OnlineCaIdentity { credentials_secret_ref }) = &spec.online_ca else {
+            return Asked::default();
+        };
+        let own = credentials_secret_ref.as_ref().map(|reference| reference.name.as_str());
+        Asked { credentials: own, ..Asked::default() }
     }
 }
 
@@ -86,7 +88,7 @@ mod tests {
         for (name, spec, credentials) in
             [("credentials", own, Some("jdoe")), ("an empty block", empty, None)]
         {
-            let Asked { block, credentials: found } = KIND.asked(&spec);
+            let Asked { block, credentials: found, product: _ } = KIND.asked(&spec);
             assert_eq!((block, found), (None, credentials), "{name}");
         }
     }

@@ -3,7 +3,10 @@
 use std::sync::Arc;
 
 use super::{FIELD, NAME, SwissSign};
-use crate::api::{CertificateRequestSpec, IssuerSpec, SwissSign as Settings, SwissSignClient};
+use crate::api::{
+    CertificateRequestSpec, IssuerSpec, SwissSign as Settings, SwissSignClient, SwissSignOrder,
+    SwissSignProduct,
+};
 use crate::ca::CertificateAuthority;
 use crate::ca::kind::{AccountSettings, Asked, Kind, Opening};
 use crate::ca::tenant::{Client, Tenant};
@@ -30,8 +33,13 @@ impl Kind for SwissSignKind {
     }
 
     fn asked<'a>(&self, spec: &'a CertificateRequestSpec) -> Asked<'a> {
-        let block = spec.swiss_sign.as_ref().and_then(|block| serde_json::to_value(block).ok());
-        Asked { block, credentials: None }
+        let Some(asked) = &spec.swiss_sign else { return Asked::default() };
+        let SwissSignOrder { product } = asked;
+        let product = product.as_ref().and_then(|product| {
+            let SwissSignProduct { id, name } = product;
+            id.clone().or_else(|| name.clone())
+        });
+        Asked { block: serde_json::to_value(asked).ok(), credentials: None, product }
     }
 }
 
@@ -82,7 +90,7 @@ mod tests {
     fn what_a_request_says_is_stored_in_the_same_words() {
         for block in [json!({}), json!({ "product": { "name": "DV" } })] {
             let spec = asked(block.clone());
-            let Asked { block: stored, credentials } = KIND.asked(&spec);
+            let Asked { block: stored, credentials, product: _ } = KIND.asked(&spec);
             assert_eq!((stored, credentials), (Some(block), None));
         }
     }

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use jiff::SignedDuration;
 
 use crate::api::{CertificateRequestSpec, KeyAlgorithm, KeyUsage, PrivateKeySpec, Subject};
+use crate::issuance::allow::rules::usage;
 use crate::pki::names::{Attribute, AttributeType, Usage};
 use crate::pki::{KeyKind, Names};
 
@@ -74,28 +75,6 @@ fn usages(words: &[KeyUsage]) -> Vec<Usage> {
     usages.sort_unstable();
     usages.dedup();
     usages
-}
-
-fn usage(words: KeyUsage) -> Usage {
-    match words {
-        KeyUsage::Any => Usage::Any,
-        KeyUsage::ClientAuth => Usage::ClientAuth,
-        KeyUsage::CodeSigning => Usage::CodeSigning,
-        KeyUsage::ContentCommitment => Usage::ContentCommitment,
-        KeyUsage::DataEncipherment => Usage::DataEncipherment,
-        KeyUsage::DecipherOnly => Usage::DecipherOnly,
-        KeyUsage::DigitalSignature | KeyUsage::Signing => Usage::DigitalSignature,
-        KeyUsage::EmailProtection | KeyUsage::Smime => Usage::EmailProtection,
-        KeyUsage::EncipherOnly => Usage::EncipherOnly,
-        KeyUsage::IpsecEndSystem => Usage::IpsecEndSystem,
-        KeyUsage::IpsecTunnel => Usage::IpsecTunnel,
-        KeyUsage::IpsecUser => Usage::IpsecUser,
-        KeyUsage::KeyAgreement => Usage::KeyAgreement,
-        KeyUsage::KeyEncipherment => Usage::KeyEncipherment,
-        KeyUsage::OcspSigning => Usage::OcspSigning,
-        KeyUsage::ServerAuth => Usage::ServerAuth,
-        KeyUsage::Timestamping => Usage::TimeStamping,
-    }
 }
 
 /// The kind of key. Admission let only sizes pass that fit the algorithm.
@@ -190,5 +169,39 @@ mod tests {
         assert_eq!(misread(&asked), None);
         let none = spec(json!({"ipAddresses": ["192.0.2.1", "192.0.2.x"]}));
         assert!(misread(&none).is_some_and(|why| why.contains("192.0.2.x")));
+    }
+
+    /// Whoever adds a field to requests decides whether `spec.allow` of issuers has to know of it.
+    #[test]
+    fn every_field_of_a_request_is_judged_or_is_nothing_to_the_ca() {
+        const JUDGED: [&str; 10] = [
+            "commonName",
+            "csrSecretRef",
+            "dnsNames",
+            "duration",
+            "emailAddresses",
+            "ipAddresses",
+            "privateKey",
+            "subject",
+            "uris",
+            "usages",
+        ];
+        const NOTHING_TO_THE_CA: [&str; 6] = [
+            "issuerRef",
+            "renewBefore",
+            "renewBeforePercentage",
+            "secretName",
+            "secretTemplate",
+            "suspend",
+        ];
+        // Blocks are taken apart by their kind, field by field.
+        let blocks = crate::ca::registry::KINDS.iter().map(|kind| kind.field());
+        let known: std::collections::BTreeSet<&str> =
+            JUDGED.into_iter().chain(NOTHING_TO_THE_CA).chain(blocks).collect();
+        let (_, crd) = crate::api::crds().swap_remove(0);
+        let crd = serde_json::to_value(crd).unwrap();
+        let spec = &crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"];
+        let fields = spec["properties"].as_object().unwrap().keys().map(String::as_str);
+        assert_eq!(fields.collect::<std::collections::BTreeSet<_>>(), known);
     }
 }

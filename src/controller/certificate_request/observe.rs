@@ -7,12 +7,13 @@ use kube::ResourceExt as _;
 use kube::runtime::reflector::ObjectRef;
 
 use super::asked;
-use crate::api::{CertificateRequest, OrderStatus, annotation};
+use crate::api::{CertificateRequest, CertificateRequestSpec, OrderStatus, annotation};
 use crate::ca::registry;
 use crate::controller::cluster::stores::SecretMeta;
 use crate::controller::context::Context;
 use crate::controller::issuer::found::FoundIssuer;
 use crate::controller::issuer::quota::Limited;
+use crate::issuance::allow::Overrides;
 use crate::issuance::record::is_own;
 use crate::issuance::{
     CachedTarget, CsrReference, Observation, OrderSeen, Previous, QuotaSeen, RenewBefore, Request,
@@ -43,6 +44,7 @@ pub(super) fn observe(
         .limited(context.leadership.claimant())
         .map(|issuer| quota_seen(context, request, &previous, &issuer, now));
     let stands_for = issuer.stands_for();
+    let allowed = issuer.allowed(context, &values.namespace);
     let issuer = issuer.state(&values);
     Observation {
         stands_for,
@@ -50,6 +52,7 @@ pub(super) fn observe(
         repaired: context.memory.repairs.last(request),
         order,
         quota: quota.unwrap_or_default(),
+        allowed,
         ..Observation::at_start(now, values, issuer, previous, cached)
     }
 }
@@ -172,12 +175,22 @@ pub(super) fn values(context: &Context, request: &CertificateRequest) -> Request
         suspended: spec.suspend.unwrap_or(false),
         renew: request.annotations().get(annotation::RENEW).cloned(),
         blocks: registry::blocks(spec),
+        overrides: overrides(spec),
         release: request.annotations().get(annotation::RELEASE).cloned(),
         credentials_version: credentials
             .and_then(|name| context.stores.credentials_version(&namespace, name)),
         credentials: credentials.map(str::to_owned),
         namespace,
     }
+}
+
+/// What makes a request somebody else, or something else, at the CA.
+fn overrides(spec: &CertificateRequestSpec) -> Overrides {
+    let product =
+        registry::own_product(spec).map(|(field, words)| (words, format!("spec.{field}.product")));
+    let credentials =
+        registry::names_credentials(spec).map(|field| format!("spec.{field}.credentialsSecretRef"));
+    Overrides { product, credentials }
 }
 
 /// Admission let only durations of hours, minutes and seconds pass.

@@ -14,7 +14,8 @@ use crate::api::{CertificateRequest, annotation};
 use crate::ca::tenant::{self, Relation};
 use crate::ca::{Found, Lookup, Order, OrderKind, Permit, Submitted};
 use crate::controller::certificate_request::perform::{
-    csr, disclosed, examine, key_trouble, opened_for, purchase, refused, uncounted,
+    csr, disclosed, examine, is_still_allowed, key_trouble, opened_for, purchase, refused,
+    uncounted,
 };
 use crate::controller::cluster::{Error, ErrorKind};
 use crate::controller::context::Context;
@@ -499,6 +500,7 @@ pub(in crate::controller) async fn submit(
     // Other credentials may have been put in place since the record was read.
     if context.is_stopping()
         || is_blamed
+        || !is_still_allowed(context, seen, issuer)
         || !context.accounts.stand_for(issuer, &account, &stored.account)
     {
         return Outcome::Abandoned;

@@ -14,10 +14,11 @@ use crate::controller::cluster::ErrorKind;
 use crate::controller::cluster::secret;
 use crate::controller::context::Context;
 use crate::controller::issuer::accounts::{Account, IssuerNow};
+use crate::controller::issuer::found::FoundIssuer;
 use crate::controller::issuer::quota::{Allowance, Spent};
 use crate::controller::process::failpoint::failpoint;
 use crate::issuance::{
-    self, Delivery, Key, KeyPlan, Observation, Obtained, Outcome, Purchase, Read, Trouble,
+    self, Delivery, Key, KeyPlan, Observation, Obtained, Outcome, Purchase, Read, Trouble, allow,
 };
 use crate::outside::credentials;
 use crate::outside::{Disposition, Error};
@@ -163,7 +164,10 @@ pub(in crate::controller) async fn submit(
         return Outcome::Failed(error.into());
     }
     // Much may have happened while this request waited.
-    if context.is_stopping() || !is_still_wanted(context, seen) {
+    if context.is_stopping()
+        || !is_still_wanted(context, seen)
+        || !is_still_allowed(context, seen, issuer)
+    {
         return Outcome::Abandoned;
     }
     if let Some(error) = blamed() {
@@ -451,6 +455,19 @@ pub(in crate::controller) async fn deliver(
             counts: true,
         }),
     }
+}
+
+/// What the caches say now counts: an issuer may have been suspended, or a namespace have lost its
+/// permission, while the request waited. That has woken it, and another run tells of it.
+pub(in crate::controller) fn is_still_allowed(
+    context: &Context,
+    seen: &Observation,
+    issuer: &IssuerNow<'_>,
+) -> bool {
+    let found = FoundIssuer::by_key(context, &issuer.key);
+    let allowed = found.allowed(context, &seen.request.namespace);
+    matches!(found, FoundIssuer::Found { .. })
+        && allow::rules::refusal(&allowed, seen, allow::Stage::Submit).is_none()
 }
 
 /// Nobody waits for the certificate of a request that went away while the CA was asked.

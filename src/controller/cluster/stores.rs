@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use k8s_openapi::api::core::v1::{ConfigMap, Secret};
+use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Secret};
 use kube::core::PartialObjectMeta;
 use kube::runtime::reflector::{ObjectRef, Store};
 #[cfg(test)]
@@ -20,6 +20,9 @@ pub(in crate::controller) type SecretMeta = Guarded<PartialObjectMeta<Secret>>;
 /// A ConfigMap without its contents.
 pub(in crate::controller) type ConfigMapMeta = Guarded<PartialObjectMeta<ConfigMap>>;
 
+/// A Namespace without its contents.
+pub(in crate::controller) type NamespaceMeta = Guarded<PartialObjectMeta<Namespace>>;
+
 /// The caches.
 #[derive(Clone)]
 pub(in crate::controller) struct Stores {
@@ -30,6 +33,7 @@ pub(in crate::controller) struct Stores {
     pub(in crate::controller) credentials: Store<SecretMeta>,
     pub(in crate::controller) records: Store<SecretMeta>,
     pub(in crate::controller) bundles: Store<ConfigMapMeta>,
+    pub(in crate::controller) namespaces: Store<NamespaceMeta>,
     /// Newest version that the watch of the targets has told of, deletions included.
     pub(super) targets_reached: Arc<AtomicU64>,
 }
@@ -50,6 +54,7 @@ impl Stores {
             credentials: store().0,
             records: store().0,
             bundles: store().0,
+            namespaces: store().0,
             targets_reached: Arc::default(),
         }
     }
@@ -65,6 +70,7 @@ impl Stores {
             self.credentials.wait_until_ready(),
             self.records.wait_until_ready(),
             self.bundles.wait_until_ready(),
+            self.namespaces.wait_until_ready(),
         );
     }
 
@@ -78,6 +84,7 @@ impl Stores {
         note(&self.credentials, &mut all);
         note(&self.records, &mut all);
         note(&self.bundles, &mut all);
+        note(&self.namespaces, &mut all);
         let mut counted = BTreeMap::new();
         for (kind, namespace, _) in all {
             *counted.entry((kind, namespace)).or_default() += 1;
@@ -123,6 +130,15 @@ impl Stores {
         name: &str,
     ) -> Option<String> {
         self.bundles.get(&ObjectRef::new(name).within(namespace))?.resource_version()
+    }
+
+    /// Labels of a namespace. `None` where they are not known, which is not to say that it has none.
+    pub(in crate::controller) fn namespace_labels(
+        &self,
+        name: &str,
+    ) -> Option<BTreeMap<String, String>> {
+        let found = self.namespaces.get(&ObjectRef::new(name))?;
+        found.0.as_ref().ok().map(|namespace| namespace.labels().clone())
     }
 
     /// resourceVersion of a credentials Secret.

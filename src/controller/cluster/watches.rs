@@ -23,7 +23,9 @@ use tokio::task::JoinSet;
 use crate::api::{CertificateRequest, ClusterIssuer, Issuer, IssuerKind, IssuerSpec, annotation};
 use crate::ca::registry;
 use crate::controller::caught::caught_at_once;
-use crate::controller::cluster::stores::{ConfigMapMeta, Guarded, SecretMeta, Stores, in_order};
+use crate::controller::cluster::stores::{
+    ConfigMapMeta, Guarded, NamespaceMeta, SecretMeta, Stores, in_order,
+};
 use crate::controller::cluster::wakers::Wakers;
 use crate::controller::issuer::key::IssuerKey;
 use crate::controller::issuer::object::IssuerObject;
@@ -136,6 +138,10 @@ fn start(
     let config = labelled(annotation::ORDER_LABEL);
     watching.some(config, "records", writers.records, move |secret, gone| to.record(secret, gone));
     let bundle_routes = routes.clone();
+    let to = routes.clone();
+    watching.all("namespaces", writers.namespaces, move |namespace: &NamespaceMeta, _| {
+        to.namespace(&namespace.name_any());
+    });
     let namespace = operator_namespace.to_owned();
     let config = labelled(annotation::CREDENTIALS_LABEL);
     watching.some(config, "credentials", writers.credentials, move |secret, _| {
@@ -159,6 +165,7 @@ struct Writers {
     credentials: Writer<SecretMeta>,
     records: Writer<SecretMeta>,
     bundles: Writer<ConfigMapMeta>,
+    namespaces: Writer<NamespaceMeta>,
 }
 
 fn caches() -> (Stores, Writers) {
@@ -169,6 +176,7 @@ fn caches() -> (Stores, Writers) {
     let (credentials, credentials_writer) = store();
     let (records, records_writer) = store();
     let (bundles, bundles_writer) = store();
+    let (namespaces, namespaces_writer) = store();
     let targets_reached = Arc::default();
     let writers = Writers {
         requests: requests_writer,
@@ -178,6 +186,7 @@ fn caches() -> (Stores, Writers) {
         credentials: credentials_writer,
         records: records_writer,
         bundles: bundles_writer,
+        namespaces: namespaces_writer,
     };
     let stores = Stores {
         requests,
@@ -187,6 +196,7 @@ fn caches() -> (Stores, Writers) {
         credentials,
         records,
         bundles,
+        namespaces,
         targets_reached,
     };
     (stores, writers)
@@ -485,6 +495,13 @@ impl Routes {
         if let (Some(namespace), Some(request)) = (secret.namespace(), request_of(&name)) {
             self.wakers.request(&namespace, request);
         }
+    }
+
+    /// ClusterIssuers go by the labels of namespaces.
+    fn namespace(&self, name: &str) {
+        self.wake_where(Some(name), |request| {
+            request.spec.issuer_ref.kind == IssuerKind::ClusterIssuer
+        });
     }
 
     /// Trust anchors in a ConfigMap have changed.

@@ -14,6 +14,7 @@ use crate::controller::issuer::accounts::IssuerNow;
 use crate::controller::issuer::key::IssuerKey;
 use crate::controller::issuer::object::IssuerObject;
 use crate::controller::issuer::quota::{Limited, limits_of};
+use crate::issuance::allow::Allowed;
 use crate::issuance::{IssuerState, Request, StandsFor};
 
 /// The issuer of a request, from the caches.
@@ -119,6 +120,20 @@ impl FoundIssuer {
                 StandsFor { account: status.account.clone(), product: status.product.clone() }
             }
             Self::Found { .. } | Self::Missing | Self::Unreadable(_) => StandsFor::default(),
+        }
+    }
+
+    /// What it says of whom it serves, for a request in this namespace.
+    pub(in crate::controller) fn allowed(&self, context: &Context, namespace: &str) -> Allowed {
+        let Self::Found { key, spec, .. } = self else { return Allowed::default() };
+        let labels = (key.kind == IssuerKind::ClusterIssuer)
+            .then(|| context.stores.namespace_labels(namespace))
+            .flatten();
+        Allowed {
+            kind: key.kind,
+            allow: spec.allow.clone().map(Arc::new),
+            labels,
+            suspended: spec.suspend == Some(true),
         }
     }
 

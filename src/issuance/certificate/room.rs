@@ -147,6 +147,7 @@ mod tests {
     #[test]
     fn a_csr_is_as_long_as_its_names_need_and_no_longer() {
         let csr = |length: usize, uri: usize| BroughtCsr {
+            asked: crate::pki::csr::Asked::default(),
             der: vec![0; length],
             key: crate::issuance::certificate::key::Key::Public([0; 4].as_slice().into()),
             names: Names { uris: vec!["x".repeat(uri)], ..Names::default() },

@@ -6,6 +6,7 @@ use super::attempt::NextAttempt;
 use super::order;
 use super::wait::{is_issued, is_looked_for, is_said_again};
 use crate::api::WaitsFor;
+use crate::issuance::allow::Refusal;
 use crate::issuance::certificate::reissue::{Reissue, reissue};
 use crate::issuance::observation::Observation;
 use crate::issuance::quota::Withheld;
@@ -53,6 +54,7 @@ pub(super) fn issuing(seen: &Observation, rest: &Rest, next: Option<&NextAttempt
             format!("{why}; nothing is ordered before it can be read"),
         ),
         Rest::SecretNameTaken(rival) => name_taken(seen, rival),
+        Rest::NotAllowed(refusal) => not_allowed(seen, refusal),
         Rest::NotAdopted(why) => say(false, Reason::SecretNotAdopted, why),
         Rest::SecretNotOurs(why) => say(false, Reason::SecretNotOurs, why),
         Rest::Submitting => submitting(seen),
@@ -186,6 +188,18 @@ fn looked_for(seen: &Observation, why: Option<&str>) -> Issuing {
             seen.hinted_or_stored().unwrap_or_default()
         ),
     )
+}
+
+/// What is not allowed, and what stays nevertheless.
+fn not_allowed(seen: &Observation, refusal: &Refusal) -> Issuing {
+    let standing = seen.standing();
+    let valid = standing.held().filter(|held| held.certificate.not_after.0 > seen.now);
+    let stays = valid.map_or_else(String::new, |held| {
+        let end = held.certificate.not_after.0;
+        format!("; the certificate that is delivered stays, and is valid until {end}")
+    });
+    let waits = refusal.reason == Reason::NamespaceNotAllowed && !refusal.needs_person;
+    say(waits, refusal.reason, format!("{}{stays}", refusal.message))
 }
 
 /// Which limit is reached, and what it is that waits for it.

@@ -24,9 +24,10 @@ pub struct Notice {
 const ORDINARY: [Reason; 3] = [Reason::Issued, Reason::OrderPending, Reason::Submitting];
 
 /// Waits that somebody wants, and that are nothing to warn of.
-const ON_PURPOSE: [Reason; 4] = [
+const ON_PURPOSE: [Reason; 5] = [
     Reason::AwaitingApproval,
     Reason::AwaitingOwner,
+    Reason::IssuerSuspended,
     Reason::OpenOrdersLimitReached,
     Reason::Suspended,
 ];

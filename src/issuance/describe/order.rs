@@ -81,6 +81,7 @@ fn phase(rest: &Rest, before: OrderPhase) -> OrderPhase {
         | Rest::RecordUnreadable(_)
         | Rest::SecretNameTaken(_)
         | Rest::NotAdopted(_)
+        | Rest::NotAllowed(_)
         | Rest::SecretNotOurs(_)
         | Rest::Suspended(_)
         | Rest::TargetUnreadable(_)

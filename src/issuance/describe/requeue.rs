@@ -80,6 +80,8 @@ fn due(
         | Rest::Held(_)
         | Rest::IssuerMissing
         | Rest::IssuerNotReady(_)
+        // Issuers and namespaces wake whom they concern.
+        | Rest::NotAllowed(_)
         | Rest::SecretNameTaken(_)
         | Rest::Suspended(_) => None,
     }

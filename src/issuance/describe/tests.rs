@@ -954,6 +954,7 @@ fn rest_after(rest: &Rest, status: &CertificateRequestStatus) -> Rest {
         | Rest::Kept
         | Rest::LookedFor { .. }
         | Rest::NotAdopted(_)
+        | Rest::NotAllowed(_)
         | Rest::Ordered
         | Rest::RecordUnreadable(_)
         | Rest::SecretNameTaken(_)

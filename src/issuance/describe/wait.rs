@@ -35,6 +35,9 @@ pub(super) fn wait(seen: &Observation, rest: &Rest) -> Option<Wait> {
         Rest::Ordered => before.filter(|wait| is_issued(seen) && wait.on.limit().is_none()),
         Rest::SecretNameTaken(_) => for_person(WaitsFor::SecretName),
         Rest::NotAdopted(_) | Rest::SecretNotOurs(_) => for_person(WaitsFor::Secret),
+        Rest::NotAllowed(refusal) => {
+            Some(Wait { on: WaitsFor::Permission, needs_person: refusal.needs_person })
+        }
         Rest::Withheld(withheld) => Some(Wait { on: limit(withheld), needs_person: false }),
         Rest::Abandoned
         | Rest::BackingOff { .. }
@@ -75,6 +78,7 @@ pub(super) fn is_said_again(seen: &Observation) -> bool {
         | WaitsFor::OrdersPerDay
         | WaitsFor::OrdersPerNamespacePerDay
         | WaitsFor::OrdersPerRequestPerDay
+        | WaitsFor::Permission
         | WaitsFor::SecretName => false,
     })
 }

@@ -63,7 +63,7 @@ fn writes_record(seen: &Observation, step: &Step) -> bool {
 }
 
 /// Nothing but the limits stands between the step and a submit.
-fn leads_to_submit(seen: &Observation, step: &Step) -> bool {
+pub(in crate::issuance) fn leads_to_submit(seen: &Observation, step: &Step) -> bool {
     match step {
         Step::Announce
         | Step::Claim

@@ -605,6 +605,9 @@ pub fn plain(kind: Kind, namespace: &str) -> Value {
         }),
         Kind::ConfigMap | Kind::Lease | Kind::Namespace => json!({}),
     };
+    if kind == Kind::ClusterIssuer {
+        object["spec"]["allow"] = json!({"namespaces": {}});
+    }
     object["apiVersion"] = kind.api_version().into();
     object["kind"] = kind.name().into();
     object["metadata"] = json!({"name": "one"});

@@ -1,0 +1,276 @@
+//! Patterns of names.
+//!
+//! `*` stands for one or more characters within a part of a name, `**` for one or more characters,
+//! neither for an asterisk, and `[*]` for that.
+
+use crate::pki::names::{dns_name_to_ascii, email_address_to_ascii};
+
+/// What a pattern is of.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Kind {
+    /// Compared as A-labels, in any case.
+    Dns,
+    /// The host in any case, the local part as it stands.
+    Email,
+    /// Anything else, in any case.
+    Text,
+    /// Scheme and host in any case, the rest as it stands.
+    Uri,
+}
+
+impl Kind {
+    pub(super) fn field(self) -> &'static str {
+        match self {
+            Self::Dns => "dnsNames",
+            Self::Email => "emailAddresses",
+            Self::Text => "commonNames",
+            Self::Uri => "uris",
+        }
+    }
+
+    pub(super) fn words(self) -> &'static str {
+        match self {
+            Self::Dns => "DNS name",
+            Self::Email => "e-mail address",
+            Self::Text => "name",
+            Self::Uri => "URI",
+        }
+    }
+
+    /// What is between the parts of a name.
+    fn separators(self) -> &'static str {
+        match self {
+            Self::Dns => ".",
+            Self::Email => "@",
+            Self::Text => "",
+            Self::Uri => "/?#@:",
+        }
+    }
+
+    /// The form in which names of this kind are compared. `None` for what is none.
+    fn name(self, name: &str) -> Option<String> {
+        match self {
+            Self::Dns => dns_name_to_ascii(name),
+            Self::Email => email_address_to_ascii(name),
+            Self::Text => Some(name.to_lowercase()),
+            Self::Uri => (!has_dot_segments(name)).then(|| uri(name)),
+        }
+    }
+
+    /// The form in which patterns are.
+    fn pattern(self, pattern: &str) -> String {
+        match self {
+            Self::Dns => host(pattern),
+            Self::Email => match pattern.rsplit_once('@') {
+                Some((local, domain)) => format!("{local}@{}", host(domain)),
+                None => pattern.to_owned(),
+            },
+            Self::Text => pattern.to_lowercase(),
+            Self::Uri => uri(pattern),
+        }
+    }
+}
+
+/// Whether one of the patterns allows the name.
+pub(super) fn allows(kind: Kind, patterns: &[String], name: &str) -> bool {
+    let Some(name) = kind.name(name) else { return false };
+    patterns.iter().any(|pattern| {
+        let pattern = kind.pattern(pattern);
+        is_match(&tokens(&pattern), &name, kind.separators())
+    })
+}
+
+/// Label by label: those with an asterisk are no names yet.
+fn host(pattern: &str) -> String {
+    let pattern = pattern.strip_suffix('.').unwrap_or(pattern);
+    let label = |label: &str| match label.contains('*') {
+        true => label.to_ascii_lowercase(),
+        false => dns_name_to_ascii(label).unwrap_or_else(|| label.to_lowercase()),
+    };
+    pattern.split('.').map(label).collect::<Vec<_>>().join(".")
+}
+
+fn uri(text: &str) -> String {
+    let Some((scheme, rest)) = text.split_once(':') else { return text.to_owned() };
+    let scheme = scheme.to_ascii_lowercase();
+    let Some(rest) = rest.strip_prefix("//") else { return format!("{scheme}:{rest}") };
+    let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+    let (authority, path) = rest.split_at(end);
+    match authority.rsplit_once('@') {
+        Some((user, host)) => format!("{scheme}://{user}@{}{path}", host.to_ascii_lowercase()),
+        None => format!("{scheme}://{}{path}", authority.to_ascii_lowercase()),
+    }
+}
+
+/// Whoever resolves them ends elsewhere than a pattern says.
+fn has_dot_segments(uri: &str) -> bool {
+    let path = uri.split(['?', '#']).next().unwrap_or(uri);
+    path.split('/').any(|segment| {
+        let segment = segment.to_ascii_lowercase().replace("%2e", ".");
+        segment == "." || segment == ".."
+    })
+}
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Token {
+    /// This character.
+    One(char),
+    /// Characters within a part.
+    Part,
+    /// Characters.
+    All,
+}
+
+fn tokens(pattern: &str) -> Vec<Token> {
+    let mut tokens = Vec::new();
+    let mut rest = pattern;
+    while let Some(first) = rest.chars().next() {
+        let (token, after) = if let Some(after) = rest.strip_prefix("[*]") {
+            (Token::One('*'), after)
+        } else if let Some(after) = rest.strip_prefix("**") {
+            (Token::All, after)
+        } else if let Some(after) = rest.strip_prefix('*') {
+            (Token::Part, after)
+        } else {
+            (Token::One(first), &rest[first.len_utf8()..])
+        };
+        tokens.push(token);
+        rest = after;
+    }
+    tokens
+}
+
+/// In time that grows with the product of both lengths, whatever they are.
+fn is_match(tokens: &[Token], text: &str, separators: &str) -> bool {
+    // Whether the first n tokens can stand for what has been read.
+    let mut reached = vec![false; tokens.len() + 1];
+    reached[0] = true;
+    for letter in text.chars() {
+        let mut next = vec![false; tokens.len() + 1];
+        for (at, token) in tokens.iter().enumerate() {
+            let goes_on = match token {
+                Token::One(one) if *one == letter => false,
+                Token::Part if letter != '*' && !separators.contains(letter) => reached[at + 1],
+                Token::All if letter != '*' => reached[at + 1],
+                Token::All | Token::One(_) | Token::Part => continue,
+            };
+            next[at + 1] = reached[at] || goes_on;
+        }
+        if !next.contains(&true) {
+            return false;
+        }
+        reached = next;
+    }
+    reached[tokens.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn a_pattern_allows_what_it_says_and_nothing_else() {
+        use Kind::{Dns, Email, Text, Uri};
+        let cases = [
+            ("the very name", Dns, "shop.example.org", "shop.example.org", true),
+            ("in any case", Dns, "Shop.Example.org", "sHOP.example.ORG", true),
+            ("with a dot at its end", Dns, "shop.example.org.", "shop.example.org.", true),
+            ("another name", Dns, "shop.example.org", "shop.example.com", false),
+            ("a name that goes on", Dns, "shop.example.org", "shop.example.org.evil", false),
+            ("one label", Dns, "*.example.org", "shop.example.org", true),
+            ("and not two", Dns, "*.example.org", "a.shop.example.org", false),
+            ("nor none", Dns, "*.example.org", "example.org", false),
+            ("a part of a label", Dns, "shop-*.example.org", "shop-1.example.org", true),
+            ("any number of labels", Dns, "**.example.org", "a.shop.example.org", true),
+            ("and at least one", Dns, "**.example.org", "example.org", false),
+            ("a dot before it", Dns, "**.example.org", "evilexample.org", false),
+            ("a wildcard name is none of them", Dns, "*.example.org", "*.example.org", false),
+            ("nor below", Dns, "**.example.org", "*.example.org", false),
+            ("nor of everybody", Dns, "**", "*.example.org", false),
+            ("but where it is said", Dns, "[*].example.org", "*.example.org", true),
+            ("which says nothing else", Dns, "[*].example.org", "shop.example.org", false),
+            ("wildcards below", Dns, "[*].**.example.org", "*.a.b.example.org", true),
+            ("an international name", Dns, "*.müller.example", "a.xn--mller-kva.example", true),
+            ("written either way", Dns, "*.xn--mller-kva.example", "a.müller.example", true),
+            ("what is no DNS name", Dns, "**", "a b.example.org", false),
+            ("a NUL", Dns, "**.example.org", "evil.com\0.example.org", false),
+            ("a mailbox", Email, "*@example.org", "a.b+c@Example.org", true),
+            ("of another host", Email, "*@example.org", "a@evil.org", false),
+            ("of a host below", Email, "*@example.org", "a@b.example.org", false),
+            ("two at signs", Email, "*@example.org", "a@evil.org@example.org", false),
+            ("a local part in its case", Email, "Shop@example.org", "shop@example.org", false),
+            (
+                "a URI",
+                Uri,
+                "spiffe://example.org/ns/*/sa/*",
+                "spiffe://Example.org/ns/a/sa/b",
+                true,
+            ),
+            (
+                "a segment more",
+                Uri,
+                "spiffe://example.org/ns/*/sa/*",
+                "spiffe://example.org/ns/a/b/sa/c",
+                false,
+            ),
+            (
+                "a host that only ends so",
+                Uri,
+                "https://*.example.org/",
+                "https://evil.com/.example.org/",
+                false,
+            ),
+            (
+                "a user in front",
+                Uri,
+                "https://*.example.org/",
+                "https://a.example.org:1@evil.org/",
+                false,
+            ),
+            ("a path in its case", Uri, "https://example.org/A", "https://example.org/a", false),
+            ("anything below", Uri, "https://example.org/**", "https://example.org/a/b?c", true),
+            ("a way back", Uri, "https://example.org/a/**", "https://example.org/a/../b", false),
+            (
+                "a hidden way back",
+                Uri,
+                "https://example.org/a/**",
+                "https://example.org/a/%2E./b",
+                false,
+            ),
+            ("a text", Text, "Team *", "team Shop", true),
+            ("an asterisk in a text", Text, "*", "*", false),
+            ("the whole text", Text, "Team", "Team Shop", false),
+            ("nothing", Text, "*", "", false),
+        ];
+        for (name, kind, pattern, asked, expected) in cases {
+            let patterns = [pattern.to_owned()];
+            assert_eq!(allows(kind, &patterns, asked), expected, "{name}: {pattern} {asked}");
+        }
+        assert!(!allows(Dns, &[], "shop.example.org"), "no pattern");
+    }
+
+    proptest! {
+        #[test]
+        fn no_pattern_stands_for_an_asterisk_without_saying_so(
+            pattern in r"[a-z.*]{1,12}", name in "[a-z]{1,4}(\\.[a-z]{1,4}){1,3}",
+        ) {
+            let name = format!("*.{name}");
+            prop_assert!(!allows(Kind::Dns, &[pattern], &name));
+        }
+
+        #[test]
+        fn a_name_allows_itself(name in "[a-z]{1,4}(\\.[a-z]{1,4}){1,3}") {
+            prop_assert!(allows(Kind::Dns, std::slice::from_ref(&name), &name));
+            prop_assert!(allows(Kind::Dns, &["**".to_owned()], &name));
+        }
+
+        #[test]
+        fn no_text_makes_it_panic(pattern in ".{0,40}", name in ".{0,40}") {
+            for kind in [Kind::Dns, Kind::Email, Kind::Text, Kind::Uri] {
+                let _ = allows(kind, std::slice::from_ref(&pattern), &name);
+            }
+        }
+    }
+}
