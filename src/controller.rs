@@ -55,7 +55,7 @@ use self::process::leadership::Leadership;
 use self::process::lease::{Candidate, Election};
 pub use self::process::{Process, Within};
 use self::stall::{Stallable, panicked};
-use crate::api::{CertificateRequest, ClusterIssuer, Issuer, annotation};
+use crate::api::{CertificateRequest, ClusterIssuer, Issuer, IssuerKind, annotation};
 use crate::clock::Clock;
 use crate::metrics::Metrics;
 use crate::outside::reach::Reach;
@@ -192,6 +192,7 @@ fn assemble(operator: Operator) -> Parts {
             (&checks, &quotas),
             (&request_places, &issuer_places),
             (cluster, &process),
+            &operator.metrics,
         ),
     );
     observe(&operator.metrics, &stores, &operator.clock, &leadership);
@@ -245,10 +246,12 @@ fn forget(
     (checks, quotas): (&Arc<Checks>, &Arc<Quotas>),
     (requests, issuers): (&Arc<RequestPlaces>, &Arc<Places<IssuerKey>>),
     (cluster, process): (Cluster, &Process),
+    metrics: &Arc<Metrics>,
 ) -> impl Fn(Gone) + Clone + Send + 'static + use<> {
     let (accounts, memory) = (Arc::clone(accounts), Arc::clone(memory));
     let (checks, quotas) = (Arc::clone(checks), Arc::clone(quotas));
     let (requests, issuers) = (Arc::clone(requests), Arc::clone(issuers));
+    let metrics = Arc::clone(metrics);
     let (cluster, process) = (Arc::new(cluster), process.clone());
     move |gone: Gone| match gone {
         Gone::Issuer(key) => {
@@ -256,6 +259,7 @@ fn forget(
             checks.forget(&key);
             quotas.forget(&key);
             issuers.forget(&key);
+            metrics.forget();
         }
         Gone::Request { uid, name } => {
             memory.forget(&uid);
@@ -286,6 +290,14 @@ async fn keep_id(cluster: &Cluster, order: &GoneOrder) {
 /// What the gauges show.
 fn observe(metrics: &Metrics, stores: &Stores, clock: &Clock, leadership: &Leadership) {
     metrics.observe_requests(stores.requests.clone(), stores.records.clone());
+    metrics.observe_issuers({
+        let stores = stores.clone();
+        move |one| {
+            let is_near = one.kind == IssuerKind::Issuer.to_string();
+            let kind = if is_near { IssuerKind::Issuer } else { IssuerKind::ClusterIssuer };
+            stores.has_issuer(kind, Some(&one.namespace), &one.issuer)
+        }
+    });
     metrics.observe_limits({
         let (stores, clock) = (stores.clone(), clock.clone());
         move || limits::figures(&stores, clock.now())

@@ -1,8 +1,8 @@
 //! Prometheus metrics. Names of objects are labels only where an alert needs them: on expiry and
 //! renewal.
 
-use std::collections::BTreeMap;
-use std::sync::{Mutex, PoisonError};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -20,8 +20,8 @@ use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
 
-use crate::api::CertificateRequest;
 use crate::api::condition::{self, ISSUING, READY};
+use crate::api::{CertificateRequest, IssuerKind};
 use crate::decode::Guarded;
 use crate::issuance::record::request_of;
 
@@ -30,11 +30,18 @@ pub struct Metrics {
     registry: Mutex<Registry>,
     ca_requests: Family<CaRequest, Counter>,
     ca_latency: Family<CaOperation, Histogram, fn() -> Histogram>,
-    time_to_issue: Family<OfIssuer, Histogram, fn() -> Histogram>,
+    time_to_issue: Family<OneIssuer, Histogram, fn() -> Histogram>,
     events_dropped: Counter,
     panics: Family<Panicked, Counter>,
     admission_policies: Family<OfPolicy, Gauge>,
+    /// Of which issuers something was counted, and which calls.
+    counted: Mutex<BTreeMap<OneIssuer, Calls>>,
+    is_there: Mutex<Option<IsThere>>,
 }
+
+/// Step and outcome.
+type Calls = BTreeSet<(&'static str, &'static str)>;
+type IsThere = Box<dyn Fn(&OneIssuer) -> bool + Send + Sync>;
 
 #[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
 struct Panicked {
@@ -43,25 +50,22 @@ struct Panicked {
 
 #[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
 struct CaRequest {
-    issuer: String,
+    #[prometheus(flatten)]
+    issuer: OneIssuer,
     step: &'static str,
     disposition: &'static str,
 }
 
 #[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
 struct CaOperation {
-    issuer: String,
+    #[prometheus(flatten)]
+    issuer: OneIssuer,
     step: &'static str,
 }
 
 #[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
 struct OfPolicy {
     policy: &'static str,
-}
-
-#[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
-struct OfIssuer {
-    issuer: String,
 }
 
 impl Default for Metrics {
@@ -107,14 +111,17 @@ impl Default for Metrics {
             "Whether an admission policy of deploy/admission.yaml is in force for this operator",
             admission_policies.clone(),
         );
+        let registry = Mutex::new(registry);
         Self {
-            registry: Mutex::new(registry),
+            registry,
             ca_requests,
             ca_latency,
             time_to_issue,
             events_dropped,
             panics,
             admission_policies,
+            counted: Mutex::default(),
+            is_there: Mutex::default(),
         }
     }
 }
@@ -123,12 +130,13 @@ impl Metrics {
     /// Counts one request to a CA.
     pub fn ca_request(
         &self,
-        issuer: &str,
+        issuer: &OneIssuer,
         step: &'static str,
         disposition: &'static str,
         took: Duration,
     ) {
-        let issuer = issuer.to_owned();
+        self.note(issuer, Some((step, disposition)));
+        let issuer = issuer.clone();
         self.ca_requests
             .get_or_create(&CaRequest { issuer: issuer.clone(), step, disposition })
             .inc();
@@ -146,8 +154,41 @@ impl Metrics {
     }
 
     /// Notes how long a first issuance took, in seconds.
-    pub fn time_to_issue(&self, issuer: &str, seconds: f64) {
-        self.time_to_issue.get_or_create(&OfIssuer { issuer: issuer.to_owned() }).observe(seconds);
+    pub fn time_to_issue(&self, issuer: &OneIssuer, seconds: f64) {
+        self.note(issuer, None);
+        self.time_to_issue.get_or_create(issuer).observe(seconds);
+    }
+
+    fn note(&self, issuer: &OneIssuer, call: Option<(&'static str, &'static str)>) {
+        lock(&self.counted).entry(issuer.clone()).or_default().extend(call);
+    }
+
+    /// Says which issuers there are: what was counted of others is forgotten with each scrape, and by
+    /// [`Self::forget`].
+    pub fn observe_issuers(&self, is_there: impl Fn(&OneIssuer) -> bool + Send + Sync + 'static) {
+        *lock(&self.is_there) = Some(Box::new(is_there));
+    }
+
+    /// Forgets what was counted of issuers that are gone.
+    pub fn forget(&self) {
+        let is_there = lock(&self.is_there);
+        let Some(is_there) = &*is_there else { return };
+        lock(&self.counted).retain(|issuer, calls| {
+            let stays = is_there(issuer);
+            if !stays {
+                self.remove(issuer, calls);
+            }
+            stays
+        });
+    }
+
+    fn remove(&self, issuer: &OneIssuer, calls: &Calls) {
+        for (step, disposition) in calls {
+            let (step, disposition) = (*step, *disposition);
+            self.ca_requests.remove(&CaRequest { issuer: issuer.clone(), step, disposition });
+            self.ca_latency.remove(&CaOperation { issuer: issuer.clone(), step });
+        }
+        self.time_to_issue.remove(issuer);
     }
 
     /// Notes whether an admission policy is in force.
@@ -185,15 +226,20 @@ impl Metrics {
     /// The exposition in OpenMetrics text.
     #[must_use]
     pub fn encode(&self) -> String {
+        self.forget();
         let mut text = String::new();
         // Writing to a String cannot fail.
         let _ = prometheus_client::encoding::text::encode(&mut text, &self.registry());
         text
     }
 
-    fn registry(&self) -> std::sync::MutexGuard<'_, Registry> {
-        self.registry.lock().unwrap_or_else(PoisonError::into_inner)
+    fn registry(&self) -> MutexGuard<'_, Registry> {
+        lock(&self.registry)
     }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// A gauge that is asked for at the moment: what was set at the last renewal would outlive it.
@@ -263,11 +309,27 @@ pub struct LimitFigures {
     pub withheld: Vec<(&'static str, u32)>,
 }
 
-#[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
-struct OneIssuer {
-    kind: String,
-    namespace: String,
-    issuer: String,
+/// An issuer as labels.
+#[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct OneIssuer {
+    /// `Issuer` or `ClusterIssuer`.
+    pub kind: String,
+    /// Its namespace; empty for a `ClusterIssuer`.
+    pub namespace: String,
+    /// Its name.
+    pub issuer: String,
+}
+
+impl OneIssuer {
+    /// The issuer that a request names.
+    fn of(request: &CertificateRequest) -> Self {
+        let reference = &request.spec.issuer_ref;
+        let namespace = match reference.kind {
+            IssuerKind::Issuer => request.namespace().unwrap_or_default(),
+            IssuerKind::ClusterIssuer => String::new(),
+        };
+        Self { kind: reference.kind.to_string(), namespace, issuer: reference.name.clone() }
+    }
 }
 
 #[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
@@ -347,14 +409,16 @@ struct Requests {
 
 #[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, Ord, PartialEq, PartialOrd)]
 struct Phase {
-    issuer: String,
+    #[prometheus(flatten)]
+    issuer: OneIssuer,
     ready: String,
     phase: String,
 }
 
 #[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, Ord, PartialEq, PartialOrd)]
 struct OrderPhase {
-    issuer: String,
+    #[prometheus(flatten)]
+    issuer: OneIssuer,
     phase: String,
 }
 
@@ -367,6 +431,7 @@ struct OfNamespace {
 struct OfRequest {
     namespace: String,
     name: String,
+    kind: String,
     issuer: String,
 }
 
@@ -398,7 +463,7 @@ impl Collector for Requests {
                 continue;
             };
             if let Some(order) = &status.order {
-                let issuer = request.spec.issuer_ref.name.clone();
+                let issuer = OneIssuer::of(request);
                 let phase = format!("{:?}", order.phase);
                 *orders.entry(OrderPhase { issuer, phase }).or_default() += 1;
             }
@@ -470,6 +535,7 @@ fn of(request: &CertificateRequest) -> OfRequest {
     OfRequest {
         namespace: request.namespace().unwrap_or_default(),
         name: request.name_any(),
+        kind: request.spec.issuer_ref.kind.to_string(),
         issuer: request.spec.issuer_ref.name.clone(),
     }
 }
@@ -478,8 +544,36 @@ fn phase(request: &CertificateRequest) -> Phase {
     let conditions = request.status.as_ref().map_or(&[][..], |status| &status.conditions);
     let phase = condition::find(conditions, ISSUING).map_or("New", |issuing| &issuing.reason);
     Phase {
-        issuer: request.spec.issuer_ref.name.clone(),
+        issuer: OneIssuer::of(request),
         ready: condition::is_true(conditions, READY).to_string(),
         phase: phase.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn issuer(namespace: &str) -> OneIssuer {
+        let (kind, issuer) = ("Issuer".to_owned(), "ca".to_owned());
+        OneIssuer { kind, namespace: namespace.to_owned(), issuer }
+    }
+
+    #[test]
+    fn what_was_counted_of_an_issuer_ends_with_it_and_stays_with_its_namesake() {
+        let metrics = Metrics::default();
+        for namespace in ["gone", "here"] {
+            metrics.ca_request(&issuer(namespace), "submit", "issued", Duration::from_secs(1));
+            metrics.time_to_issue(&issuer(namespace), 2.0);
+        }
+        assert!(metrics.encode().contains("namespace=\"gone\""));
+        metrics.observe_issuers(|issuer| issuer.namespace == "here");
+        metrics.forget();
+        // A run that was under way tells afterwards.
+        metrics.ca_request(&issuer("gone"), "submit", "issued", Duration::from_secs(1));
+        let page = metrics.encode();
+        assert!(!page.contains("gone"), "{page}");
+        let kept = "chancery_ca_requests_total{kind=\"Issuer\",namespace=\"here\",issuer=\"ca\",step=\"submit\",disposition=\"issued\"} 1\n";
+        assert!(page.contains(kept), "{page}");
     }
 }

@@ -129,7 +129,7 @@ async fn check(context: &Context, issuer: &IssuerNow<'_>) -> Result<Checked, Err
         context.accounts.reopen(&issuer.key);
     }
     let disposition = result.as_ref().map_or_else(|error| error.disposition.label(), |_| "ok");
-    context.metrics.ca_request(&issuer.key.name, "check", disposition, start.elapsed());
+    context.metrics.ca_request(&issuer.key.labels(), "check", disposition, start.elapsed());
     let trust = issuer.spec.trust_bundle().map(|_| trust(&account.anchors));
     let AccountReport { credentials_tried, remarks, product, roots } = result?;
     let apart = apart(&roots, &account.anchors);

@@ -94,7 +94,7 @@ pub(in crate::controller) async fn prepare(
     let start = tokio::time::Instant::now();
     let examined = examine(&account, seen, (&names, key_kind), &order).await;
     let disposition = examined.as_ref().map_or_else(|error| error.disposition.label(), |_| "ok");
-    context.metrics.ca_request(&issuer.key.name, "prepare", disposition, start.elapsed());
+    context.metrics.ca_request(&issuer.key.labels(), "prepare", disposition, start.elapsed());
     failpoint("after-prepare");
     match examined {
         Ok(parameters) => {
@@ -422,7 +422,7 @@ pub(in crate::controller) async fn find(
     let _permit = account.permits.turn().await;
     let start = tokio::time::Instant::now();
     let answer = account.ca.find(&order).await;
-    context.metrics.ca_request(&issuer.key.name, "find", label(&answer), start.elapsed());
+    context.metrics.ca_request(&issuer.key.labels(), "find", label(&answer), start.elapsed());
     if let Ok(Lookup::Found(found)) = &answer {
         // Found by its name, and not by its key or its id.
         if account.ca.has_found_orders() {
@@ -522,7 +522,7 @@ pub(in crate::controller) async fn submit(
         Submitted::Refused(error) => error.disposition.label(),
         Submitted::Unknown(_) => "unknown",
     };
-    context.metrics.ca_request(&issuer.key.name, "submit", disposition, start.elapsed());
+    context.metrics.ca_request(&issuer.key.labels(), "submit", disposition, start.elapsed());
     answered(context, seen, issuer, &stored.reference, submitted)
 }
 

@@ -344,7 +344,7 @@ async fn timed(
         Submitted::Accepted(_) => "issued",
         Submitted::Refused(error) | Submitted::Unknown(error) => error.disposition.label(),
     };
-    context.metrics.ca_request(&issuer.key.name, "submit", disposition, start.elapsed());
+    context.metrics.ca_request(&issuer.key.labels(), "submit", disposition, start.elapsed());
     submitted
 }
 

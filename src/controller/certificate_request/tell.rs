@@ -7,6 +7,7 @@ use crate::api::condition::{self, ISSUING, READY};
 use crate::api::{CertificateRequest, CertificateRequestStatus};
 use crate::controller::cluster::{Error, ErrorKind};
 use crate::controller::context::Context;
+use crate::controller::issuer::key::IssuerKey;
 use crate::controller::memory::unwritten::Untold;
 use crate::controller::process::failpoint::failpoint;
 use crate::issuance::{Description, Notice, Observation, Requeue, Rest, describe};
@@ -117,6 +118,6 @@ fn measure(context: &Context, request: &CertificateRequest, seen: &Observation) 
     let created = request.metadata.creation_timestamp.as_ref();
     if let (0, Some(created)) = (seen.previous.revision, created) {
         let took = seen.now.duration_since(created.0);
-        context.metrics.time_to_issue(&request.spec.issuer_ref.name, took.as_secs_f64());
+        context.metrics.time_to_issue(&IssuerKey::of(request).labels(), took.as_secs_f64());
     }
 }

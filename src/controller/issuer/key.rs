@@ -3,6 +3,7 @@
 use kube::ResourceExt as _;
 
 use crate::api::{CertificateRequest, IssuerKind};
+use crate::metrics::OneIssuer;
 use crate::outside::Error;
 
 /// An issuer by kind, namespace and name.
@@ -14,6 +15,15 @@ pub(in crate::controller) struct IssuerKey {
 }
 
 impl IssuerKey {
+    /// As metrics have it.
+    pub(in crate::controller) fn labels(&self) -> OneIssuer {
+        OneIssuer {
+            kind: self.kind.to_string(),
+            namespace: self.namespace.clone().unwrap_or_default(),
+            issuer: self.name.clone(),
+        }
+    }
+
     /// The issuer that a request names.
     pub(in crate::controller) fn of(request: &CertificateRequest) -> Self {
         let reference = &request.spec.issuer_ref;

@@ -148,7 +148,7 @@ async fn asked(
         if at_account.is_empty() { Vec::new() } else { account.ca.poll(&at_account).await };
     let failed = answers.iter().find_map(|(_, answer)| answer.as_ref().err());
     let disposition = failed.map_or("ok", |error| error.disposition.label());
-    context.metrics.ca_request(&key.name, "poll", disposition, start.elapsed());
+    context.metrics.ca_request(&key.labels(), "poll", disposition, start.elapsed());
     if account.ca.has_found_orders() {
         context.prove(issuer, account);
     }

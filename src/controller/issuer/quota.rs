@@ -448,10 +448,6 @@ pub(super) fn tally(stores: &Stores) -> Tally {
     tally
 }
 
-pub(super) fn is_of(key: &IssuerKey, request: &CertificateRequest) -> bool {
-    issuer_of(request) == *key
-}
-
 /// The limits that bear on the requests of an issuer.
 pub(in crate::controller) fn limits_of(spec: &IssuerSpec) -> Limits {
     Limits::of(spec.limits.as_ref(), has_records(spec))

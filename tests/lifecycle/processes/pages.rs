@@ -62,7 +62,7 @@ async fn metrics_tell_what_happened() {
     let value = |name: &str, labels: &[(&str, &str)]| value(&metrics, name, labels);
 
     let requests = |issuer, ready, phase| {
-        let labels = [("issuer", issuer), ("ready", ready), ("phase", phase)];
+        let labels = of_issuer(issuer, &[("ready", ready), ("phase", phase)]);
         value("chancery_certificate_requests", &labels)
     };
     assert_eq!(requests("ca", "true", "Issued"), Some(2.0), "{text}");
@@ -71,21 +71,21 @@ async fn metrics_tell_what_happened() {
 
     assert_eq!(value("chancery_leader", &[]), Some(1.0), "{text}");
     let calls = |step, disposition| {
-        let labels = [("issuer", "ca"), ("step", step), ("disposition", disposition)];
+        let labels = of_issuer("ca", &[("step", step), ("disposition", disposition)]);
         value("chancery_ca_requests_total", &labels)
     };
     assert_eq!(calls("submit", "issued"), Some(2.0), "{text}");
     assert_eq!(calls("submit", "retry"), Some(1.0), "{text}");
     assert_eq!(calls("check", "ok"), Some(1.0), "{text}");
-    let submits = [("issuer", "ca"), ("step", "submit")];
+    let submits = of_issuer("ca", &[("step", "submit")]);
     assert_eq!(value("chancery_ca_request_duration_seconds_count", &submits), Some(3.0));
     let sum = value("chancery_ca_request_duration_seconds_sum", &submits).expect("a sum");
     assert!(sum > 0.0 && sum < 60.0, "{sum}");
-    let of_issuer = [("issuer", "ca")];
-    assert_eq!(value("chancery_time_to_issue_seconds_count", &of_issuer), Some(2.0), "{text}");
+    let issued = value("chancery_time_to_issue_seconds_count", &of_issuer("ca", &[]));
+    assert_eq!(issued, Some(2.0), "{text}");
 
     for name in ["one", "two"] {
-        let labels = [("namespace", "metrics"), ("name", name), ("issuer", "ca")];
+        let labels = of_issuer("ca", &[("name", name)]);
         let not_after = value("chancery_certificate_not_after_timestamp_seconds", &labels);
         let pair = test.good_pair(name).await;
         let end = openssl(&["x509", "-noout", "-enddate", "-dateopt", "iso_8601"], &pair.chain);
@@ -103,6 +103,12 @@ async fn metrics_tell_what_happened() {
     // What is gone is no longer told of.
     test.kubectl(&["delete", "certificaterequest", "two"]);
     until("the page has forgotten it", || !page(&operator).contains("name=\"two\""));
+}
+
+/// Labels of an Issuer of this test, and further ones.
+fn of_issuer<'a>(name: &'a str, further: &[(&'a str, &'a str)]) -> Vec<(&'a str, &'a str)> {
+    let issuer = [("kind", "Issuer"), ("namespace", "metrics"), ("issuer", name)];
+    issuer.iter().chain(further).copied().collect()
 }
 
 fn page(operator: &crate::support::operator::Operator) -> String {
