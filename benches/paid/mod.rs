@@ -135,7 +135,10 @@ async fn calls(site: &SwissSign<'_>) -> u64 {
 async fn set_up(plane: &ControlPlane, site: &SwissSign<'_>, namespace: &str) -> Operator {
     plane.kubectl(["create", "namespace", namespace]).expect("a namespace");
     let operator = Operator::start(plane, &[]);
-    for object in site.issuer(namespace).await {
+    let [credentials, mut issuer] = site.issuer(namespace).await;
+    // More than the hundred a day that hold where nothing is said.
+    issuer["spec"]["limits"] = json!({"ordersPerDay": 10_000});
+    for object in [credentials, issuer] {
         plane.apply(&object.to_string()).expect("taken");
     }
     let timeout = "--timeout=30s";

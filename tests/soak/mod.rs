@@ -269,8 +269,9 @@ impl Soak<'_> {
             .await;
         let [credentials, mut issuer] = self.ra.issuer(NAMESPACE).await;
         issuer["spec"]["swissSign"]["settleWindow"] = json!(SETTLE_WINDOW);
-        // What is renewed every few seconds would be taken for a loop.
-        issuer["spec"]["limits"] = json!({"ordersPerRequestPerDay": 1000});
+        // What is renewed every few seconds would be taken for a loop, and soon spends what a day has.
+        issuer["spec"]["limits"] =
+            json!({"ordersPerDay": 1_000_000, "ordersPerRequestPerDay": 1000});
         let mut short = issuer.clone();
         short["metadata"]["name"] = json!("ca-short");
         short["spec"]["swissSign"]["product"] = json!({"name": "Short"});
