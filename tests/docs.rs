@@ -128,17 +128,29 @@ fn sources(place: &str) -> String {
     text
 }
 
+/// The names of tests in a text that do not exist; at least `least` are named.
+fn missing_tests(text: &str, least: usize) -> Vec<&str> {
+    let is_name = |words: &&str| {
+        words.matches('_').count() >= 3
+            && words.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_')
+            && !words.starts_with("chancery_")
+    };
+    let names: BTreeSet<&str> = quoted(text).filter(is_name).collect();
+    assert!(names.len() >= least, "{} names were found", names.len());
+    let tests = sources("tests") + &sources("src");
+    names.into_iter().filter(|name| !tests.contains(&format!("fn {name}("))).collect()
+}
+
 #[test]
-fn tests_that_the_proof_names_exist() {
-    let proof = std::fs::read_to_string(root().join("docs/proof.md")).expect("the proof");
+fn tests_that_the_proof_and_the_threat_model_name_exist() {
+    let read = |path: &str| std::fs::read_to_string(root().join(path)).expect("text");
+    let proof = read("docs/proof.md");
     let table = proof.split("## What goes wrong").nth(1).expect("its table");
     let table = table.split("\n## ").next().expect("a section");
-    let is_name = |words: &&str| words.matches('_').count() >= 3 && !words.contains('/');
-    let names: BTreeSet<&str> = quoted(table).filter(is_name).collect();
-    assert!(names.len() >= 40, "{} names were found", names.len());
-    let tests = sources("tests") + &sources("src");
-    let gone: Vec<&str> =
-        names.into_iter().filter(|name| !tests.contains(&format!("fn {name}("))).collect();
+    let gone = missing_tests(table, 40);
+    assert!(gone.is_empty(), "no such tests: {gone:#?}");
+    let threats = read("SECURITY.md");
+    let gone = missing_tests(&threats, 25);
     assert!(gone.is_empty(), "no such tests: {gone:#?}");
 }
 
