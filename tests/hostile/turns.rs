@@ -20,6 +20,7 @@ async fn cluster_issuer(test: &Test, name: &str, limits: Value) {
         json!(format!("{name}-credentials"));
     issuer["spec"]["onlineCa"]["keyAlgorithms"] = json!(["ECDSA", "RSA"]);
     issuer["spec"]["limits"] = limits;
+    issuer["spec"]["allow"] = json!({"namespaces": {}, "keyTypes": ["ECDSA P-256"]});
     test.put(issuer).await;
     let until = Instant::now() + Duration::from_secs(20);
     while test.read("ClusterIssuer", name).await.is_none_or(|issuer| {
