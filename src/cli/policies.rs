@@ -43,23 +43,25 @@ const POLICIES: [Policy; 2] = [
     },
 ];
 
+/// What is missing is looked at again after these times: soon, and then less and less often.
 const SOON: Duration = Duration::from_secs(10);
 const LATER: Duration = Duration::from_secs(3600);
 
-/// Looks now and then, for ever. What is missing is told each time, and looked at again soon.
+/// Looks now and then, for ever. What is missing is told each time that is looked.
 #[expect(clippy::disallowed_methods, reason = "policies tell nobody when they change")]
 pub(super) async fn watch(client: Client, namespace: String, metrics: Arc<Metrics>) {
     let secrets: Api<Secret> = Api::namespaced(client, &namespace);
+    let mut soon = SOON;
     loop {
         let mut pause = LATER;
         for policy in &POLICIES {
             let Some(is_in_force) = is_in_force(&secrets, policy).await else {
-                pause = SOON;
+                pause = soon;
                 continue;
             };
             metrics.admission_policy(policy.name, is_in_force);
             if !is_in_force {
-                pause = SOON;
+                pause = soon;
                 tracing::warn!(
                     policy = policy.name,
                     "the admission policy is missing, or names another account than this operator's: {}; kubectl apply -f deploy/admission.yaml",
@@ -67,6 +69,7 @@ pub(super) async fn watch(client: Client, namespace: String, metrics: Arc<Metric
                 );
             }
         }
+        soon = if pause == LATER { SOON } else { LATER.min(soon * 3) };
         tokio::time::sleep(pause).await;
     }
 }

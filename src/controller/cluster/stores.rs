@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Secret};
 use kube::core::PartialObjectMeta;
@@ -22,6 +23,9 @@ pub(in crate::controller) type ConfigMapMeta = Guarded<PartialObjectMeta<ConfigM
 
 /// A Namespace without its contents.
 pub(in crate::controller) type NamespaceMeta = Guarded<PartialObjectMeta<Namespace>>;
+
+/// So long nothing begins because namespaces are not listed.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// The caches.
 #[derive(Clone)]
@@ -59,10 +63,12 @@ impl Stores {
         }
     }
 
-    /// Waits until every watch had its first answer.
+    /// Waits until every watch had its first answer. That of namespaces only for a while: where they
+    /// cannot be listed, the requests that their labels decide on wait, and no others.
     pub(in crate::controller) async fn wait_until_ready(&self) {
         // An error means that the watches have ended, which they do at shutdown only.
-        let _ = tokio::join!(
+        let namespaces = tokio::time::timeout(PATIENCE, self.namespaces.wait_until_ready());
+        let (.., namespaces) = tokio::join!(
             self.requests.wait_until_ready(),
             self.issuers.wait_until_ready(),
             self.cluster_issuers.wait_until_ready(),
@@ -70,8 +76,13 @@ impl Stores {
             self.credentials.wait_until_ready(),
             self.records.wait_until_ready(),
             self.bundles.wait_until_ready(),
-            self.namespaces.wait_until_ready(),
+            namespaces,
         );
+        if namespaces.is_err() {
+            tracing::warn!(
+                "namespaces cannot be listed: ClusterIssuers that select namespaces by labels (spec.allow.namespaces) order nothing until they can; kubectl apply -f deploy/rbac.yaml"
+            );
+        }
     }
 
     /// Objects of the caches that this version cannot read, by kind and namespace, each once.

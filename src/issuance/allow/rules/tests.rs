@@ -83,10 +83,10 @@ fn namespaces_are_served_by_their_labels() {
     assert!(!refusal.needs_person, "it passes by itself");
 }
 
-#[test]
-fn what_a_cluster_issuer_leaves_out_it_does_not_allow_and_an_issuer_does() {
+/// Each kind, with an observation that asks for it, what allows it, and what is said where nothing does.
+fn rows_of_kinds() -> Vec<(&'static str, Observation, Value, &'static str)> {
     let attribute = Attribute { kind: AttributeType::Organization, value: "Bank".to_owned() };
-    let carried: Vec<(&str, Observation, Value, &str)> = vec![
+    vec![
         (
             "another DNS name",
             asks(|seen| seen.request.names.dns_names = vec!["shop.example.com".to_owned()]),
@@ -165,14 +165,51 @@ fn what_a_cluster_issuer_leaves_out_it_does_not_allow_and_an_issuer_does() {
             json!({"ownCredentials": true}),
             "(spec.houseCa.credentialsSecretRef)",
         ),
-    ];
+    ]
+}
+
+#[test]
+fn what_a_cluster_issuer_leaves_out_it_does_not_allow_and_an_issuer_does() {
     check([("what is allowed", strict(json!({})), opened(), "")]);
-    for (name, seen, allow, expected) in carried {
+    for (name, seen, allow, expected) in rows_of_kinds() {
         let (left_out, listed) = (strict(json!({})), strict(allow));
         check([(name, left_out, seen.clone(), expected), (name, listed, seen.clone(), "")]);
         check([(name, namespaced(json!({})), seen.clone(), "")]);
         check([(name, Allowed::default(), seen, "")]);
     }
+}
+
+/// The lines of the documents that have a ClusterIssuer serve everybody.
+fn documented() -> Value {
+    let text = include_str!("../../../../docs/allow.md");
+    let part = text.split("## Everything").nth(1).expect("the part");
+    let yaml = part.split("```yaml\n").nth(1).and_then(|rest| rest.split("```").next());
+    let block: Value = serde_yaml::from_str(yaml.expect("a block")).expect("YAML");
+    block["spec"]["allow"].clone()
+}
+
+#[test]
+fn the_lines_of_the_documents_allow_everything_as_before() {
+    let everything = documented();
+    let schema = serde_json::to_value(schemars::schema_for!(Allow)).expect("a schema");
+    for field in schema["properties"].as_object().expect("its fields").keys() {
+        assert!(!everything[field].is_null(), "{field} is left out");
+    }
+    let usages = schemars::schema_for!(KeyUsage);
+    let usages = serde_json::to_value(usages).expect("a schema").to_string();
+    for usage in everything["usages"].as_array().expect("usages") {
+        assert!(usages.contains(&usage.to_string()), "{usage} is none");
+    }
+    assert_eq!(everything["usages"].as_array().map(Vec::len), Some(19));
+    assert_eq!(everything["subject"].as_object().map(serde_json::Map::len), Some(19));
+    let allows = || cluster(everything.clone());
+    for (name, seen, ..) in rows_of_kinds() {
+        check([(name, allows(), seen, "")]);
+    }
+    for kind in [KeyKind::Rsa2048, KeyKind::Rsa4096, KeyKind::EcdsaP521, KeyKind::Ed25519] {
+        check([("a key", allows(), asks(|seen| seen.request.key_kind = Some(kind)), "")]);
+    }
+    check([("a CSR", allows(), brings(&names()), "")]);
 }
 
 #[test]
