@@ -24,6 +24,7 @@ use crate::api::condition::{self, ISSUING, READY};
 use crate::api::{CertificateRequest, IssuerKind};
 use crate::decode::Guarded;
 use crate::issuance::record::request_of;
+use crate::reason::Reason;
 
 /// All metrics of the operator.
 pub struct Metrics {
@@ -540,9 +541,16 @@ fn of(request: &CertificateRequest) -> OfRequest {
     }
 }
 
+/// A reason that we write. Others write statuses too, and no series is to come of each of their words.
+fn known(reason: &str) -> &str {
+    let is_known = Reason::ALL.iter().any(|one| one.word() == reason);
+    if is_known { reason } else { "Other" }
+}
+
 fn phase(request: &CertificateRequest) -> Phase {
     let conditions = request.status.as_ref().map_or(&[][..], |status| &status.conditions);
-    let phase = condition::find(conditions, ISSUING).map_or("New", |issuing| &issuing.reason);
+    let phase =
+        condition::find(conditions, ISSUING).map_or("New", |issuing| known(&issuing.reason));
     Phase {
         issuer: OneIssuer::of(request),
         ready: condition::is_true(conditions, READY).to_string(),
@@ -557,6 +565,11 @@ mod tests {
     fn issuer(namespace: &str) -> OneIssuer {
         let (kind, issuer) = ("Issuer".to_owned(), "ca".to_owned());
         OneIssuer { kind, namespace: namespace.to_owned(), issuer }
+    }
+
+    #[test]
+    fn a_word_that_is_none_of_ours_makes_no_series() {
+        assert_eq!([known("Issued"), known("made-up-7")], ["Issued", "Other"]);
     }
 
     #[test]

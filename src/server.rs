@@ -12,6 +12,7 @@ use axum::Router;
 use axum::http::{StatusCode, header};
 use axum::response::IntoResponse;
 use axum::routing::get;
+use bytes::Bytes;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
@@ -190,12 +191,13 @@ struct Scrapes {
 }
 
 struct Page {
-    text: String,
+    /// One for all who ask.
+    text: Bytes,
     until: Instant,
 }
 
 impl Scrapes {
-    async fn page(&self) -> String {
+    async fn page(&self) -> Bytes {
         let mut last = self.last.lock().await;
         if let Some(page) = last.as_ref().filter(|page| Instant::now() < page.until) {
             return page.text.clone();
@@ -204,7 +206,7 @@ impl Scrapes {
         let metrics = Arc::clone(&self.metrics);
         // Beside the thread that answers probes.
         let made = tokio::task::spawn_blocking(move || metrics.encode()).await;
-        let text = made.unwrap_or_default();
+        let text = Bytes::from(made.unwrap_or_default());
         *last = Some(Page { text: text.clone(), until: Instant::now() + begun.elapsed() * 10 });
         text
     }

@@ -6,8 +6,8 @@
 //! read: first among the answers of its owner, then among all. So one that sends slowly, or much, holds
 //! up its own issuers alone.
 //!
-//! What orders something takes its room before it is sent, and waits for nothing after that: its answer
-//! is never given up for want of room.
+//! What orders something takes its room before it is sent, out of a part that lists never take, and waits
+//! for nothing after that: its answer is never given up for want of room.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -26,13 +26,15 @@ const ALL: usize = 64 * 1024 * 1024;
 const OWN: usize = 16 * 1024 * 1024;
 /// What a submit takes. An answer that is longer is read to its own cap all the same.
 const SUBMIT: usize = 512 * 1024;
+/// So many submits of one owner are under way at once: as many as one issuer has runs.
+const SUBMITS: usize = 32;
 /// Room is given in pieces of so many bytes.
 const PIECE: usize = 1024;
 
 /// The room for answers.
 pub struct InFlight {
     all: Arc<Semaphore>,
-    owners: Mutex<HashMap<String, Weak<Semaphore>>>,
+    owners: Mutex<HashMap<String, Weak<Own>>>,
 }
 
 impl Default for InFlight {
@@ -48,7 +50,7 @@ impl InFlight {
         let mut owners = self.owners.lock().unwrap_or_else(PoisonError::into_inner);
         owners.retain(|_, own| own.strong_count() > 0);
         let own = owners.get(owner).and_then(Weak::upgrade);
-        let own = own.unwrap_or_else(|| Arc::new(Semaphore::new(OWN / PIECE)));
+        let own = own.unwrap_or_default();
         owners.insert(owner.to_owned(), Arc::downgrade(&own));
         Share { own, all: Arc::clone(&self.all) }
     }
@@ -57,8 +59,22 @@ impl InFlight {
 /// What one owner may take of the room.
 #[derive(Clone)]
 pub struct Share {
-    own: Arc<Semaphore>,
+    own: Arc<Own>,
     all: Arc<Semaphore>,
+}
+
+/// The room of one owner.
+struct Own {
+    answers: Arc<Semaphore>,
+    /// Apart, so that whoever sends long lists holds up no submit.
+    submits: Arc<Semaphore>,
+}
+
+impl Default for Own {
+    fn default() -> Self {
+        let room = |bytes: usize| Arc::new(Semaphore::new(bytes / PIECE));
+        Self { answers: room(OWN), submits: room(SUBMITS * SUBMIT) }
+    }
 }
 
 /// Marks a request whose answer must not be lost: it makes an order.
@@ -67,6 +83,8 @@ pub struct IsSubmit;
 
 /// Room that is taken, until it is dropped.
 pub(super) struct Room {
+    /// So that the owner is known for as long as it has room taken.
+    _of: Arc<Own>,
     own: Option<OwnedSemaphorePermit>,
     all: Option<OwnedSemaphorePermit>,
 }
@@ -76,18 +94,17 @@ impl Share {
     pub(super) async fn take(&self, bytes: usize) -> Room {
         let pieces = pieces(bytes);
         // In this order: who waits for its own holds nothing of everybody's.
-        let own = Arc::clone(&self.own).acquire_many_owned(pieces).await.ok();
+        let own = Arc::clone(&self.own.answers).acquire_many_owned(pieces).await.ok();
         let all = Arc::clone(&self.all).acquire_many_owned(pieces).await.ok();
-        Room { own, all }
+        Room { _of: Arc::clone(&self.own), own, all }
     }
 
-    /// The same for a submit that is not sent yet. It waits for what its owner has sent for alone:
-    /// others must not be able to hold it up.
+    /// The same for a submit that is not sent yet. It waits for other submits of its owner alone.
     pub(super) async fn take_for_submit(&self) -> Room {
         let pieces = pieces(SUBMIT);
-        let own = Arc::clone(&self.own).acquire_many_owned(pieces).await.ok();
+        let own = Arc::clone(&self.own.submits).acquire_many_owned(pieces).await.ok();
         let all = Arc::clone(&self.all).try_acquire_many_owned(pieces).ok();
-        Room { own, all }
+        Room { _of: Arc::clone(&self.own), own, all }
     }
 }
 
@@ -153,7 +170,9 @@ mod tests {
         let held: Vec<Room> = (0..2).filter_map(|_| taken(&greedy, 8 * MIB)).collect();
         assert_eq!(held.len(), 2);
         assert!(taken(&all.share("greedy"), MIB).is_none(), "an issuer more is no more room");
-        assert!(greedy.take_for_submit().now_or_never().is_none(), "nothing is sent without room");
+        let submit = || greedy.take_for_submit().now_or_never();
+        let submits: Vec<Room> = std::iter::from_fn(submit).collect();
+        assert_eq!(submits.len(), SUBMITS, "long lists hold up no submit");
         assert!(taken(&other, 8 * MIB).is_some());
         drop(held);
         assert!(taken(&greedy, 16 * MIB).is_some());

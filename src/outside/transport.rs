@@ -244,7 +244,7 @@ fn builder(roots: Vec<reqwest::Certificate>) -> reqwest::ClientBuilder {
 }
 
 /// Why a submit was not sent that waited for the answers of others of its owner.
-const NO_ROOM: &str = "answers to other calls of this namespace, or of this ClusterIssuer, take all the room that it has";
+const NO_ROOM: &str = "other submits of this namespace, or of this ClusterIssuer, take all the room that there is for them";
 
 /// The longest that a connection takes to come about, with a proxy's tunnel and TLS.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -265,13 +265,22 @@ impl Transport for HttpClient {
     async fn send(&self, call: Call) -> Result<http::Response<Bytes>, Failure> {
         let deadline = call.deadline;
         let client = if call.fresh_connection { &self.fresh } else { &self.kept };
-        let proxy = self.proxy.as_ref().filter(|proxy| proxy.is_for(call.request.uri()));
-        let target = authority(call.request.uri());
+        let share = call.request.extensions().get::<Share>().cloned();
+        let is_submit = call.request.extensions().get::<IsSubmit>().is_some();
+        let request = reqwest::Request::try_from(call.request)
+            .map_err(|error| Failure::NotSent(innermost(&error)))?;
+        // As it will be connected to: a host has many spellings, and the way to it is decided upon once.
+        let uri: http::Uri = request
+            .url()
+            .as_str()
+            .parse()
+            .map_err(|_| Failure::NotSent("its address cannot be read".to_owned()))?;
+        let proxy = self.proxy.as_ref().filter(|proxy| proxy.is_for(&uri));
+        let target = authority(&uri);
         if let Some(proxy) = proxy.filter(|_| target.starts_with('[')) {
             return Err(Failure::Blocked(proxy.unnameable(&target)));
         }
-        let share = call.request.extensions().get::<Share>().cloned();
-        let is_submit = call.request.extensions().get::<IsSubmit>().is_some();
+        self.is_reached(request.url(), &target, proxy)?;
         let begun = tokio::time::Instant::now();
         let room = match share.as_ref().filter(|_| is_submit) {
             None => None,
@@ -282,10 +291,6 @@ impl Transport for HttpClient {
         };
         // What a submit waited is a part of its time: it must not arrive later than it would have.
         let left = deadline.saturating_sub(begun.elapsed());
-        let request = reqwest::Request::try_from(call.request)
-            .map_err(|error| Failure::NotSent(innermost(&error)))?;
-        // As it will be connected to: an address has many spellings.
-        self.is_reached(request.url(), &target, proxy)?;
         // The time-out lies around the whole exchange: one of the connection's own phases that
         // never ends would otherwise escape it.
         let exchange = exchange(client, request, call.body_limit, (share, room));

@@ -9,6 +9,8 @@ use std::collections::HashSet;
 use super::certificate::{Certificate, PemError, from_block};
 use super::{chain, pem};
 
+/// So many anchors a bundle has: twice as many as operating systems trust. Each is held by each issuer.
+const MOST: usize = 300;
 /// Remarks for so many certificates; what is more is counted.
 const TOLD: usize = 5;
 
@@ -46,8 +48,12 @@ impl Bundle {
         for read in read {
             match read {
                 Ok((place, certificate)) => match chain::unfit_as_anchor(&certificate) {
-                    None if seen.insert(certificate.clone()) => bundle.anchors.push(certificate),
-                    None => {}
+                    None if !seen.insert(certificate.clone()) => {}
+                    None if bundle.anchors.len() < MOST => bundle.anchors.push(certificate),
+                    None => left_out.push(format!(
+                        "{place}, {}, is left out: a bundle has {MOST} certificates at most",
+                        chain::named(certificate.subject())
+                    )),
                     Some(flaw) => left_out.push(format!(
                         "{place}, {}, is left out: it {flaw}",
                         chain::named(certificate.subject())
@@ -91,6 +97,16 @@ mod tests {
         let mut changed = whole;
         changed[outer + sha256.len() - 1] = 0x03;
         Certificate::from_der(&changed).unwrap()
+    }
+
+    #[test]
+    fn a_bundle_has_an_end() {
+        let many = (0..MOST + 9).map(|number| Ok((format!("block {number}"), root("Some"))));
+        let bundle = Bundle::of(many);
+        assert_eq!(bundle.anchors.len(), MOST);
+        let end = ", CN=Some, is left out: a bundle has 300 certificates at most";
+        assert_eq!(bundle.remarks[0], format!("block 300{end}"));
+        assert_eq!(bundle.remarks[TOLD], "4 more certificates are left out");
     }
 
     #[test]

@@ -528,7 +528,7 @@ impl Accounts {
         let route = Route { roots, identity, proxy, reach: self.reach(&issuer.key) };
         let tenant = settings.tenant(credentials.as_ref());
         // As the settings tell: what a check finds out must not end a pause.
-        let pause = self.pause(&tenant.caller());
+        let pause = self.pause(&pausing(&issuer.key, &tenant));
         let tenant = match &issuer.account {
             Some(known) => tenant.with_client_of(known),
             None => tenant,
@@ -625,6 +625,12 @@ fn reader(key: &IssuerKey) -> Reader {
     }
 }
 
+/// Whose pause it is: of whoever owns the issuers, at one address as one user. Both are in the hands of
+/// whoever writes an issuer, who must not be able to pause others.
+fn pausing(issuer: &IssuerKey, tenant: &Tenant) -> String {
+    format!("{} {}", issuer.namespace.as_deref().unwrap_or_default(), tenant.caller())
+}
+
 /// The versions of several Secrets as one: it is another where any of them is. That of a single one
 /// is what it is.
 fn joined(versions: Vec<Option<String>>) -> Option<String> {
@@ -717,6 +723,7 @@ mod tests {
     use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, KeyPair};
 
     use super::*;
+    use crate::api::IssuerKind;
     use crate::ca::{AccountReport, Capabilities};
 
     /// A CA that serves these roots, or none that can be read.
@@ -807,6 +814,23 @@ mod tests {
         for (name, preferred, is_told) in rows {
             assert_eq!(preference_remark(preferred, &anchors).is_some(), is_told, "{name}");
         }
+    }
+
+    #[test]
+    fn nobody_pauses_the_issuers_of_others() {
+        let key = |kind, namespace: Option<&str>, name: &str| IssuerKey {
+            kind,
+            namespace: namespace.map(str::to_owned),
+            name: name.to_owned(),
+        };
+        let house = Tenant::parse("https://ca.example/ as house");
+        let (cluster, own) = (IssuerKind::ClusterIssuer, IssuerKind::Issuer);
+        let platform = pausing(&key(cluster, None, "ca"), &house);
+        assert_eq!(platform, pausing(&key(cluster, None, "again"), &house), "one account");
+        let tenant = pausing(&key(own, Some("shop"), "ca"), &house);
+        assert_eq!(tenant, pausing(&key(own, Some("shop"), "again"), &house), "one account");
+        assert_ne!(tenant, platform, "a tenant says whose account it is");
+        assert_ne!(tenant, pausing(&key(own, Some("bank"), "ca"), &house));
     }
 
     #[test]
