@@ -321,8 +321,8 @@ pub struct DayBudget {
     /// Orders of all further namespaces together.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub others: u32,
-    /// Orders that are reserved and not counted by namespace yet. Where the process that reserved them
-    /// is gone, they count for each namespace.
+    /// Orders that are reserved and not counted by namespace. Where the process that reserved them is
+    /// gone, whose they were is not known, and they are held against no namespace.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub uncounted: u32,
 }

@@ -248,17 +248,29 @@ impl Quotas {
         Ok(true)
     }
 
-    /// Notes what is known to be reserved, and what each namespace has of it.
+    /// Notes what is known to be reserved, and that this process has a `block` of it. `stored` is what
+    /// the status told before, and `written` what it tells now, where that was written.
+    ///
+    /// Grants that went back in the meantime stay where they are.
     pub(super) fn note_reserved(
         &self,
         stores: &Stores,
         issuer: &Limited<'_>,
-        known: Reserved,
-        shares: Option<Shares>,
+        (known, block): (Reserved, u32),
+        stored: Option<&DayBudget>,
+        written: Option<&DayBudget>,
     ) {
         let mut books = self.books();
         let purse = books.purse(stores, issuer);
-        (purse.reserved, purse.shares) = (Some(known), shares);
+        let own = purse.reserved.filter(|own| own.day == known.day).map_or(0, |own| own.unspent);
+        purse.reserved = Some(Reserved { unspent: own + block, ..known });
+        purse.shares = issuer.limits.per_namespace.map(|_| {
+            let shares = Shares::known(&known, stored, purse.shares.as_ref(), issuer.claimant);
+            match written {
+                Some(written) => shares.told(written),
+                None => shares,
+            }
+        });
     }
 
     /// What this process knows to be reserved, and what each namespace has of it.
@@ -526,7 +538,13 @@ mod tests {
         };
         assert!(!take(&mut allowance), "a block has to be reserved first");
         let day = quota::day_of(at(TODAY));
-        quotas.note_reserved(&stores, &issuer, Reserved { day, reserved: 2, unspent: 2 }, None);
+        quotas.note_reserved(
+            &stores,
+            &issuer,
+            (Reserved { day, reserved: 2, unspent: 2 }, 2),
+            None,
+            None,
+        );
         let unspent = || quotas.reserved(&stores, &issuer).0.expect("noted").unspent;
         assert!(take(&mut allowance));
         assert_eq!(unspent(), 1);
@@ -591,7 +609,7 @@ mod tests {
         let [a, b] = ["a", "b"].map(|name| request(name, 1, None));
         let stores = Stores::of_requests(vec![a.clone(), b.clone()]);
         let known = Reserved { day: quota::day_of(at(TODAY)), reserved: 2, unspent: 2 };
-        quotas.note_reserved(&stores, &issuer, known, None);
+        quotas.note_reserved(&stores, &issuer, (known, 2), None, None);
         let run = || {
             let _held = place(&quotas, &stores, &issuer, &a).expect("there is room");
             std::panic::resume_unwind(Box::new("a fault"));

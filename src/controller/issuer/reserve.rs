@@ -97,30 +97,43 @@ async fn reserve_block<K: IssuerObject>(
     let fresh = read::<K>(context, issuer).await?;
     let limits = fresh.spec().limits.as_ref();
     let limit = limits.and_then(|limits| limits.orders_per_day).map_or(limit, |one| one.min(limit));
-    let per_namespace = issuer.limits.per_namespace;
+    // The run may not have seen yet that there is one.
+    let per_namespace = limits
+        .and_then(|limits| limits.orders_per_namespace_per_day)
+        .or(issuer.limits.per_namespace);
     let stored = fresh.status().and_then(|status| status.budget.as_ref());
     let today = quota::day_of(now);
     let (reserved, shares) = context.quotas.reserved(&context.stores, issuer);
     let known = Reserved::known(today, stored, reserved);
-    let me = context.leadership.claimant();
-    let shares = per_namespace.map(|_| Shares::known(&known, stored, shares.as_ref(), me));
+    let me = issuer.claimant;
+    let is_counted = per_namespace.is_some() || stored.is_some_and(is_counted);
+    let shares = is_counted.then(|| Shares::known(&known, stored, shares.as_ref(), me));
+    let note = |reserved: Reserved, block, written| {
+        let noted = (reserved, block);
+        context.quotas.note_reserved(&context.stores, issuer, noted, stored, written);
+    };
     let next = match known.draw(limit, per_namespace) {
         Draw::Reserve(next) => next,
         // The block is there, and the status has yet to tell that nobody has counted it.
-        Draw::FromBlock(_) if shares.as_ref().is_some_and(|shares| !shares.is_told()) => known,
+        Draw::FromBlock(_)
+            if per_namespace.is_some()
+                && shares.as_ref().is_some_and(|shares| !shares.is_told()) =>
+        {
+            known
+        }
         Draw::FromBlock(_) => {
-            context.quotas.note_reserved(&context.stores, issuer, known, shares);
+            note(known, 0, None);
             return Ok(());
         }
         Draw::Spent(day) => return Err(Unreserved::Spent(limit, day)),
     };
+    let block = next.unspent - known.unspent;
     let wanted = match &shares {
         Some(shares) => shares.stored(&next, me),
         None => next.stored(me),
     };
-    let shares = shares.map(|shares| shares.told(&next));
     match write(context, &fresh, wanted.clone()).await {
-        Ok(()) => context.quotas.note_reserved(&context.stores, issuer, next, shares),
+        Ok(()) => note(next, block, Some(&wanted)),
         Err(error) if matches!(error.kind, ErrorKind::Conflict | ErrorKind::NotFound) => {}
         // Whether it was written nobody knows, until it is looked at. Only this process writes its
         // own name, and one reservation at a time.
@@ -129,10 +142,15 @@ async fn reserve_block<K: IssuerObject>(
             if found.status().and_then(|status| status.budget.as_ref()) != Some(&wanted) {
                 return Err(Unreserved::Failed(error.to_string()));
             }
-            context.quotas.note_reserved(&context.stores, issuer, next, shares);
+            note(next, block, Some(&wanted));
         }
     }
     Ok(())
+}
+
+/// Somebody counted namespaces: what they had stays known where the limit is away for a while.
+fn is_counted(budget: &DayBudget) -> bool {
+    !budget.namespaces.is_empty() || budget.others > 0
 }
 
 async fn read<K: IssuerObject>(context: &Context, issuer: &Limited<'_>) -> Result<K, Unreserved> {
