@@ -122,6 +122,9 @@ mutants! {
     ReleaseByName "release-by-name"
     /// While `suspend` is set nothing is submitted. Without it, it is not looked at.
     Suspend "suspend"
+    /// Nothing is submitted for whom the issuer does not serve, and nothing while it is suspended.
+    /// Without it, what it says of that is not looked at.
+    Permission "permission"
 
     // How much: the limits.
     /// What is drawn of a day's orders was reserved in the issuer's status before. Without it, each

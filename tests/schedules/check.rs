@@ -621,7 +621,7 @@ impl Ledger {
             !is_over(order)
                 && order.certificate.is_none()
                 && !reference(order).is_some_and(|one| self.given_up.contains(one))
-                && uid_of(order).is_some_and(|uid| uids.contains(uid))
+                && reference(order).and_then(uid_in).is_some_and(|uid| uids.contains(uid))
         };
         look("open orders", self.limits.open_orders, orders.iter().filter(is_open).count());
         self.findings.extend(over);
@@ -642,7 +642,12 @@ impl Ledger {
     }
 
     fn request_of(&self, order: &Record) -> Option<String> {
-        self.uids.get(uid_of(order)?).cloned()
+        self.request_named(reference(order)?)
+    }
+
+    /// The request that an order of this reference is for.
+    pub fn request_named(&self, reference: &str) -> Option<String> {
+        self.uids.get(uid_in(reference)?).cloned()
     }
 
     /// SHA-256 of the public key of a private key in an entry of a Secret.
@@ -681,9 +686,9 @@ fn reference(order: &Record) -> Option<&str> {
     order.submitted_tags.iter().map(String::as_str).find(|tag| tag.starts_with("chancery-"))
 }
 
-/// uid of the request that an order was made for.
-fn uid_of(order: &Record) -> Option<&str> {
-    Some(reference(order)?.strip_prefix("chancery-")?.rsplit_once('-')?.0)
+/// uid of the request that an order of this reference is for.
+fn uid_in(reference: &str) -> Option<&str> {
+    Some(reference.strip_prefix("chancery-")?.rsplit_once('-')?.0)
 }
 
 /// It ended without a certificate.

@@ -16,6 +16,7 @@ use secrecy::ExposeSecret as _;
 use serde_json::{Value, json};
 
 use crate::api::{Answer, Request};
+use crate::world::everything;
 
 type Answered = Result<Response<Bytes>, Failure>;
 
@@ -71,18 +72,35 @@ pub fn answered(request: &Request, answer: &mut Answer) {
             }
         }
         Some(Mutant::DayBudget) => forget_budget(&mut answer.body),
+        Some(Mutant::Permission) => match answer.body["items"].as_array_mut() {
+            Some(items) => items.iter_mut().for_each(serve_everybody),
+            None => serve_everybody(&mut answer.body),
+        },
         _ => {}
     }
 }
 
 /// What the operator hears of a change, one line of JSON.
 pub fn told(event: String) -> String {
-    if !is_removed(Mutant::DayBudget) {
-        return event;
-    }
+    let change: fn(&mut Value) = match removed() {
+        Some(Mutant::DayBudget) => forget_budget,
+        Some(Mutant::Permission) => serve_everybody,
+        _ => return event,
+    };
     let mut told: Value = serde_json::from_str(&event).expect("an event is JSON");
-    forget_budget(&mut told["object"]);
+    change(&mut told["object"]);
     told.to_string()
+}
+
+/// What an issuer says of whom it serves is not looked at.
+fn serve_everybody(object: &mut Value) {
+    let allow = match object["kind"].as_str() {
+        Some("ClusterIssuer") => everything(),
+        Some("Issuer") => Value::Null,
+        _ => return,
+    };
+    object["spec"]["suspend"] = Value::Null;
+    object["spec"]["allow"] = allow;
 }
 
 /// What the operator hears of the CA's answer to a request whose body was `asked`.

@@ -30,6 +30,7 @@ mod doctored;
 mod edits;
 mod explore;
 mod mutants;
+mod permission;
 mod plan;
 mod run;
 mod stories;

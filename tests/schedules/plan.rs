@@ -64,6 +64,8 @@ pub enum Happening {
     AccountSwitched { seconds: u64 },
     /// Somebody edits the issuer, where nobody asks for a certificate; a move ends after so long.
     Issuer { how: IssuerEdit, seconds: u64 },
+    /// Somebody has the issuer serve nobody for so long.
+    Refuses { how: Refusing, seconds: u64 },
     /// New orders are invisible to searches for so long.
     SearchLag { seconds: u64 },
     /// The CA makes two orders of the next submit.
@@ -128,7 +130,29 @@ pub enum IssuerEdit {
     Widens,
 }
 
+/// How an issuer comes to serve nobody for a while.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Refusing {
+    /// It is suspended.
+    Suspends,
+    /// It allows no names.
+    Names,
+    /// A request goes to a ClusterIssuer, which selects other namespaces.
+    Selector,
+    /// A request goes to a ClusterIssuer, and its namespace loses the label by which it is selected.
+    Labels,
+}
+
 impl Happening {
+    /// Whether the issuer of a request is another one afterwards, for the same account.
+    pub fn makes_another_issuer(self) -> bool {
+        matches!(
+            self,
+            Self::Issuer { how: IssuerEdit::Recreates | IssuerEdit::Widens, .. }
+                | Self::Refuses { how: Refusing::Selector | Refusing::Labels, .. }
+        )
+    }
+
     /// For how long it may show, in seconds.
     pub fn lasts(self) -> u64 {
         match self {
@@ -143,6 +167,7 @@ impl Happening {
             | Self::Issuer { seconds, .. }
             | Self::NameDropped { seconds }
             | Self::Product { seconds, .. }
+            | Self::Refuses { seconds, .. }
             | Self::SearchLag { seconds }
             | Self::Stale { seconds }
             | Self::Suspended { seconds, .. } => seconds,
@@ -200,6 +225,9 @@ impl fmt::Display for Happening {
             Self::TargetRestored { request } => write!(f, "target {request} is set back"),
             Self::AccountSwitched { seconds } => write!(f, "another account for {seconds} s"),
             Self::Issuer { how, seconds } => write!(f, "the issuer: {how:?}, {seconds} s"),
+            Self::Refuses { how, seconds } => {
+                write!(f, "the issuer serves nobody: {how:?}, {seconds} s")
+            }
             Self::SearchLag { seconds } => write!(f, "new orders are invisible for {seconds} s"),
             Self::Doubled => write!(f, "the CA will double an order"),
             Self::Forgotten => write!(f, "the CA forgets its newest order"),
@@ -411,7 +439,7 @@ const TO_CALLS: [(&str, Draw); 11] = [
 ];
 
 /// What can happen at any time, and leaves the call alone.
-const BESIDE: [(&str, Draw); 29] = [
+const BESIDE: [(&str, Draw); 30] = [
     ("terminate", |_, _, _| Happening::Terminate),
     ("cut off", |d, n, _| Happening::CutOff { seconds: d.one_of(&[5, 20, 70], n) }),
     ("rights lost", |d, n, _| Happening::RightsLost { seconds: d.one_of(&[5, 30, 120], n) }),
@@ -432,6 +460,10 @@ const BESIDE: [(&str, Draw); 29] = [
     ("issuer", |d, n, _| Happening::Issuer {
         how: issuer_edit(d, n),
         seconds: d.one_of(&[10, 60], &format!("{n} seconds")),
+    }),
+    ("refuses", |d, n, _| Happening::Refuses {
+        how: refusing(d, n),
+        seconds: d.one_of(&[10, 60, 120], &format!("{n} seconds")),
     }),
     ("search lag", |d, n, s| Happening::SearchLag { seconds: seconds(d, n, s) }),
     ("doubled", |_, _, _| Happening::Doubled),
@@ -542,6 +574,12 @@ fn issuer_edit(dice: Dice, name: &str) -> IssuerEdit {
         IssuerEdit::Widens,
     ];
     dice.one_of(&ALL, &format!("{name} issuer edit"))
+}
+
+fn refusing(dice: Dice, name: &str) -> Refusing {
+    const ALL: [Refusing; 4] =
+        [Refusing::Suspends, Refusing::Names, Refusing::Selector, Refusing::Labels];
+    dice.one_of(&ALL, &format!("{name} refusing"))
 }
 
 fn half(dice: Dice, name: &str) -> bool {

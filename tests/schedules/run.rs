@@ -258,9 +258,7 @@ fn warrants(setting: &Setting, happened: &[(String, Happening)], why: &str) -> b
                 let is_endless = has(|one| matches!(one, Happening::Endless { .. }));
                 // Another issuer has not seen its search find anything.
                 let is_new = has(|one| {
-                    let how = |how| matches!(how, IssuerEdit::Recreates | IssuerEdit::Widens);
-                    matches!(one, Happening::Issuer { how: one, .. } if how(*one))
-                        || matches!(one, Happening::AccountSwitched { .. })
+                    one.makes_another_issuer() || matches!(one, Happening::AccountSwitched { .. })
                 });
                 searches_badly || is_forgotten || is_searched_in_vain || is_endless || is_new
             }
@@ -298,10 +296,8 @@ fn warrants(setting: &Setting, happened: &[(String, Happening)], why: &str) -> b
             }
             // Which product it was for nobody knows any more, or it is found at no address.
             "OrderAccountSwitched" => has(|one| {
-                let how = |how| {
-                    matches!(how, IssuerEdit::Moves | IssuerEdit::Recreates | IssuerEdit::Widens)
-                };
-                matches!(one, Happening::Issuer { how: one, .. } if how(*one))
+                one.makes_another_issuer()
+                    || matches!(one, Happening::Issuer { how: IssuerEdit::Moves, .. })
             }),
             "OrderRecordForeign" => {
                 has(|one| matches!(one, Happening::Conflict | Happening::Record { .. }))

@@ -2,7 +2,7 @@
 //! safeguard stands in them alone.
 
 use crate::plan::Happening::{self, *};
-use crate::plan::{Limits, Plan, Setting, Tampering};
+use crate::plan::{Limits, Plan, Refusing, Setting, Tampering};
 
 /// A schedule with a name.
 pub struct Story {
@@ -36,6 +36,14 @@ pub fn all() -> Vec<Story> {
         name,
         setting,
         happenings: happenings.to_vec(),
+    };
+    // What is open is followed, and what is to come after it waits.
+    let refused = |name, how| {
+        let happenings = [
+            ("r0 ca order/ord/status #1", Refuses { how, seconds: 300 }),
+            ("r0 ca order/ord/status #2", Renew { request: 0 }),
+        ];
+        story(name, slow(100), &happenings)
     };
     let (before, after) = (false, true);
     vec![
@@ -183,6 +191,10 @@ pub fn all() -> Vec<Story> {
             usual(),
             &[("r0 ca validate #1", Suspended { request: 0, seconds: 60 })],
         ),
+        refused("renewed-while-the-issuer-is-suspended", Refusing::Suspends),
+        refused("renewed-while-no-names-are-allowed", Refusing::Names),
+        refused("renewed-while-other-namespaces-are-selected", Refusing::Selector),
+        refused("renewed-while-the-namespace-has-lost-its-label", Refusing::Labels),
         // What a run was about to order for one wish is not stored once another was ordered for the next
         // wish: it stood still meanwhile, and has the lease again.
         story(

@@ -42,7 +42,8 @@ use crate::api::{self, ApiServer, Kind, User};
 use crate::check::{Finding, Ledger};
 use crate::dice::Dice;
 use crate::doctored;
-use crate::plan::{Happening, IssuerEdit, Limits, Peer, Plan, Setting, Tampering};
+use crate::permission::Permissions;
+use crate::plan::{Happening, IssuerEdit, Limits, Peer, Plan, Refusing, Setting, Tampering};
 
 /// Where everything is that the schedules order.
 pub const NAMESPACE: &str = "shop";
@@ -90,6 +91,7 @@ pub struct World {
 pub struct State {
     pub api: ApiServer,
     pub ledger: Ledger,
+    permissions: Permissions,
     replicas: Vec<Replica>,
     /// How often each effect was there.
     counts: BTreeMap<String, u32>,
@@ -178,6 +180,7 @@ impl World {
         let state = State {
             api: ApiServer::new(),
             ledger: Ledger::new(&plan.setting),
+            permissions: Permissions::default(),
             replicas: Vec::new(),
             counts: BTreeMap::new(),
             happened: Vec::new(),
@@ -274,7 +277,8 @@ impl World {
     /// Has the ledger look at what is there now.
     pub fn examine(&self, state: &mut State) {
         let (stood_still, lagged, blinded) = (state.stood_still, state.lagged, state.blinded);
-        let State { api, ledger, .. } = state;
+        let State { api, ledger, permissions, .. } = state;
+        permissions.look(api);
         let orders = self.site.orders().expect("orders");
         // A search takes its time, and so does what follows it.
         let unseen = 30 + stood_still + lagged + blinded;
@@ -283,8 +287,10 @@ impl World {
 
     /// Creates the issuer, its credentials and the requests.
     pub fn furnish(&self) {
-        let namespace =
-            json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}});
+        let namespace = json!({
+            "apiVersion": "v1", "kind": "Namespace",
+            "metadata": {"name": NAMESPACE, "labels": {"team": NAMESPACE}},
+        });
         self.person(http::Method::POST, "/api/v1/namespaces", &namespace);
         self.put_credentials(0);
         self.person(http::Method::POST, &resources("issuers"), &self.issuer("Issuer"));
@@ -390,6 +396,64 @@ impl World {
                 self.person(http::Method::PATCH, &request, &patch);
             }
         }
+    }
+
+    /// Somebody has the issuer serve nobody, and so long later whom it served before.
+    fn refuse(&self, how: Refusing, time: u64) {
+        let issuer = |spec: &Value| {
+            let patch = json!({"spec": spec});
+            let path = format!("{}/ca", resources("issuers"));
+            self.person(http::Method::PATCH, &path, &patch);
+        };
+        let cluster_issuer = |spec: &Value| {
+            let patch = json!({"spec": spec});
+            self.person(http::Method::PATCH, &format!("{CLUSTER_ISSUERS}/ca"), &patch);
+        };
+        let selects = |labels: Value| json!({"allow": {"namespaces": {"matchLabels": labels}}});
+        match how {
+            Refusing::Suspends => {
+                issuer(&json!({"suspend": true}));
+                cluster_issuer(&json!({"suspend": true}));
+            }
+            Refusing::Names => {
+                issuer(&json!({"allow": {"dnsNames": []}}));
+                cluster_issuer(&json!({"allow": {"dnsNames": []}}));
+            }
+            Refusing::Selector => {
+                self.edit_issuer(IssuerEdit::Widens, time);
+                cluster_issuer(&selects(json!({"team": "another"})));
+            }
+            Refusing::Labels => {
+                self.edit_issuer(IssuerEdit::Widens, time);
+                cluster_issuer(&selects(json!({"team": NAMESPACE})));
+                self.label_namespace(&Value::Null);
+            }
+        }
+        self.later(time, move |world| world.serve_again(how));
+    }
+
+    /// Takes back what had the issuer serve nobody.
+    fn serve_again(&self, how: Refusing) {
+        let (of_issuer, of_cluster_issuer) = match how {
+            Refusing::Suspends => (json!({"suspend": null}), json!({"suspend": null})),
+            Refusing::Names => {
+                let names = &everything()["dnsNames"];
+                (json!({"allow": null}), json!({"allow": {"dnsNames": names}}))
+            }
+            Refusing::Selector => {
+                (json!({}), json!({"allow": {"namespaces": {"matchLabels": null}}}))
+            }
+            Refusing::Labels => return self.label_namespace(&NAMESPACE.into()),
+        };
+        let path = format!("{}/ca", resources("issuers"));
+        self.person(http::Method::PATCH, &path, &json!({"spec": of_issuer}));
+        let path = format!("{CLUSTER_ISSUERS}/ca");
+        self.person(http::Method::PATCH, &path, &json!({"spec": of_cluster_issuer}));
+    }
+
+    fn label_namespace(&self, team: &Value) {
+        let patch = json!({"metadata": {"labels": {"team": team}}});
+        self.person(http::Method::PATCH, &format!("/api/v1/namespaces/{NAMESPACE}"), &patch);
     }
 
     /// As if the account's search had found an order in earlier times.
@@ -551,6 +615,19 @@ impl World {
                 process.go_on();
             }
         });
+    }
+
+    /// A process sends an order: it must not if it had to know that the issuer does not serve it.
+    fn submits(&self, replica: usize, order: &Bytes) {
+        let mut state = self.lock();
+        let order: Value = serde_json::from_slice(order).unwrap_or_default();
+        let reference = order["tags"][0].as_str().unwrap_or_default();
+        let Some(request) = state.ledger.request_named(reference) else { return };
+        let awake = state.replicas[replica].stopped_until;
+        if state.permissions.had_to_know(&request, replica, awake) {
+            let text = format!("{request}: {reference} was submitted though it is not allowed");
+            state.ledger.add(Finding::Unasked(text));
+        }
     }
 
     /// The CA has answered a process that is still there.
@@ -770,6 +847,7 @@ impl World {
                 }
             }
             Happening::Issuer { how, seconds } => self.edit_issuer(how, seconds),
+            Happening::Refuses { how, seconds } => self.refuse(how, seconds),
             Happening::SearchLag { seconds: time } => {
                 let time = time.max(self.plan.setting.lag);
                 self.change_ca(|settings| {
@@ -1027,10 +1105,7 @@ impl World {
             matches!(one, Happening::Record { how: one, .. } if how(*one))
         });
         let is_recreated = has(|one| matches!(one, Happening::Recreate { .. }));
-        let is_another_issuer = has(|one| {
-            let how = |how| matches!(how, IssuerEdit::Recreates | IssuerEdit::Widens);
-            matches!(one, Happening::Issuer { how: one, .. } if how(*one))
-        });
+        let is_another_issuer = has(|one| one.makes_another_issuer());
         let all: [(bool, &str, &[&str]); 8] = [
             (
                 4 * (state.stood_still + state.lagged + state.blinded) >= 3 * window,
@@ -1292,7 +1367,7 @@ impl World {
         let (lines, stream) = futures::channel::mpsc::unbounded::<Line>();
         // Each watch is a little slower or faster than the others.
         let lag = Duration::from_millis(1 + u64::try_from(request.path.len() % 7).unwrap_or(0));
-        let world = self.clone();
+        let (world, path) = (self.clone(), request.path.clone());
         tokio::spawn(async move {
             loop {
                 pass(lag).await;
@@ -1309,7 +1384,12 @@ impl World {
                         None => break,
                     }
                 }
-                let events = world.lock().api.events(&mut watch);
+                let events = {
+                    let mut state = world.lock();
+                    let version = state.api.version();
+                    state.permissions.told(replica, &path, version);
+                    state.api.events(&mut watch)
+                };
                 for event in events.into_iter().map(doctored::told) {
                     let mut event = poisoned(&event);
                     event.push('\n');
@@ -1515,6 +1595,9 @@ impl Wire {
         request: Request<Bytes>,
     ) -> Option<Result<Response<Bytes>, Failure>> {
         let (world, replica) = (&self.world, self.replica);
+        if what.contains("ca issue") {
+            world.submits(replica, request.body());
+        }
         let (name, happening) = world.effect(replica, Peer::Ca, what);
         if let Some(happening) = happening {
             world.befall(replica, happening);
