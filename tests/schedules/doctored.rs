@@ -15,7 +15,7 @@ use http::{Method, Response};
 use secrecy::ExposeSecret as _;
 use serde_json::{Value, json};
 
-use crate::api::{Answer, Request};
+use crate::api::{Answer, Request, User};
 use crate::world::everything;
 
 type Answered = Result<Response<Bytes>, Failure>;
@@ -41,8 +41,13 @@ pub fn sent(request: &Request, stored: Option<&Value>) -> Request {
         Mutant::MarkVersion if is_of_record(&request) && is_patch && !claims => {
             without_conditions(&mut request);
         }
-        Mutant::TargetVersion if name(&request).ends_with("-tls") && is_patch => {
+        // Admission would refuse it in its place.
+        Mutant::ForeignTarget if is_patch && name(&request).ends_with("-tls") => {
+            request.user = User::Person;
+        }
+        Mutant::TargetVersion if is_patch && name(&request).ends_with("-tls") => {
             without_conditions(&mut request);
+            request.user = User::Person;
         }
         Mutant::SameCsr if is_of_record(&request) && claims => {
             put_another_key(&mut request, stored);

@@ -67,16 +67,16 @@ impl Permissions {
 fn is_refused(api: &ApiServer, request: &Value) -> bool {
     let reference = &request["spec"]["issuerRef"];
     let is_cluster = reference["kind"] == "ClusterIssuer";
-    let (kind, at) =
-        if is_cluster { (Kind::ClusterIssuer, "") } else { (Kind::Issuer, NAMESPACE) };
+    let (kind, at) = if is_cluster { (Kind::ClusterIssuer, "") } else { (Kind::Issuer, NAMESPACE) };
     let name = reference["name"].as_str().unwrap_or_default();
     let Some(issuer) = api.object(kind, at, name) else { return false };
     let (spec, allow) = (&issuer["spec"], &issuer["spec"]["allow"]);
     let labels = api.object(Kind::Namespace, "", NAMESPACE).map(|it| &it["metadata"]["labels"]);
     let selected = allow["namespaces"]["matchLabels"].as_object();
-    let is_selected = selected.into_iter().flatten().all(|(key, value)| {
-        labels.is_some_and(|labels| labels[key] == *value)
-    });
+    let is_selected = selected
+        .into_iter()
+        .flatten()
+        .all(|(key, value)| labels.is_some_and(|labels| labels[key] == *value));
     spec["suspend"] == true
         || allow["dnsNames"].as_array().is_some_and(Vec::is_empty)
         || is_cluster && !is_selected
