@@ -1,6 +1,7 @@
 //! What is decided of an order, as tables: one base per state, one field changed per row.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use jiff::SignedDuration;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
@@ -11,12 +12,13 @@ use super::following::Following;
 use super::record::{NewOrder, OrderDraft, RawRecord, Slot, StoredOrder, reference};
 use super::seen::{ABSENT_ENOUGH, OrderStage, Prepared, Sought, UnusedClaim, adopt};
 use super::*;
-use crate::api::{CertificateRequestStatus, OrderStatus, Wait, WaitsFor, annotation};
+use crate::api::{CertificateRequestStatus, IssuerKind, OrderStatus, Wait, WaitsFor, annotation};
 use crate::ca::{
     Actor, Blocks, Failed, FailedKind, Found, KeyEvidence, Lookup, OpenOrder, OrderKind,
     OrderKinds, Previous, Waiting,
 };
 use crate::issuance::Products;
+use crate::issuance::allow::Allowed;
 use crate::issuance::decide::decide;
 use crate::issuance::describe::{Requeue, describe};
 use crate::issuance::fixtures::{
@@ -24,6 +26,7 @@ use crate::issuance::fixtures::{
     previous, purchase, with,
 };
 use crate::issuance::observation::{Outcome, Read};
+use crate::issuance::quota::gate::leads_to_submit;
 use crate::pki::Names;
 
 const ME: &str = "process-1";
@@ -1934,4 +1937,98 @@ fn what_the_ca_would_not_issue_again_is_in_hand_until_it_is_delivered() {
         ("its key is in the record", again.clone(), "ReadRecord"),
         ("both are there", read(again), "Deliver(1)"),
     ]);
+}
+
+// --- what the issuer allows ---
+
+/// Observations from which something may be bought next, or not.
+fn before_a_submit() -> Vec<Observation> {
+    let first = fresh_order().after(Outcome::Prepared(made_ready()));
+    let searched = with(announced(claimed()), |seen| {
+        seen.order.searched(Ok(Lookup::Absent { complete: true, doubt: None }));
+    });
+    vec![
+        fresh(),
+        absent(),
+        kept(),
+        fresh_order(),
+        first,
+        claimed(),
+        announced(claimed()),
+        searched,
+        lost_order(),
+        settled(),
+        progressed(waiting()),
+        progressed(fine()),
+        ended(OrderState::Refused),
+        ended(OrderState::Failed),
+        ended(OrderState::Superseded),
+    ]
+}
+
+/// What an issuer of either kind may say, each with what says no more than that.
+fn narrowed() -> Vec<(Allowed, Allowed)> {
+    let says = |kind, allow: serde_json::Value| Allowed {
+        kind,
+        allow: Some(Arc::new(serde_json::from_value(allow).expect("an allow"))),
+        labels: Some(BTreeMap::from([("team".to_owned(), "shop".to_owned())])),
+        suspended: false,
+    };
+    let all = serde_json::json!({"namespaces": {}, "dnsNames": ["**"]});
+    let one = serde_json::json!({"namespaces": {}, "dnsNames": ["x.example"]});
+    let none = serde_json::json!({"namespaces": {}, "dnsNames": []});
+    let team = |team: &str| serde_json::json!({"namespaces": {"matchLabels": {"team": team}}, "dnsNames": ["**"]});
+    let silent = Allowed { kind: IssuerKind::ClusterIssuer, ..Allowed::default() };
+    let cluster = |allow: &serde_json::Value| says(IssuerKind::ClusterIssuer, allow.clone());
+    let own = |names: &[&str]| says(IssuerKind::Issuer, serde_json::json!({"dnsNames": names}));
+    let unlabelled = Allowed { labels: None, ..cluster(&team("shop")) };
+    let mut pairs = vec![
+        (cluster(&all), cluster(&one)),
+        (cluster(&all), cluster(&none)),
+        (cluster(&all), cluster(&team("another"))),
+        (cluster(&team("shop")), cluster(&team("another"))),
+        (cluster(&team("shop")), unlabelled),
+        (cluster(&all), silent),
+        (Allowed::default(), own(&["x.example"])),
+        (own(&["**"]), own(&[])),
+    ];
+    let wide: Vec<Allowed> = pairs.iter().map(|(wide, _)| wide.clone()).collect();
+    pairs.extend(wide.into_iter().map(|wide| {
+        let suspended = Allowed { suspended: true, ..wide.clone() };
+        (wide, suspended)
+    }));
+    pairs
+}
+
+proptest! {
+    #[test]
+    fn an_issuer_that_allows_less_buys_nothing_that_it_would_not_have_bought(
+        seen in prop::sample::select(before_a_submit()),
+        (wide, narrow) in prop::sample::select(narrowed()),
+        hours in prop_oneof![Just(0_i64), 0..24_i64 * 120],
+        is_suspended: bool, is_renewed: bool, is_tried: bool,
+    ) {
+        let seen = with(seen, |seen| {
+            seen.now += SignedDuration::from_hours(hours);
+            seen.request.suspended = is_suspended;
+            if is_renewed {
+                new_nonce(seen);
+            }
+            if is_tried {
+                seen.previous.wait = Some(Wait { on: WaitsFor::Permission, needs_person: true });
+            }
+        });
+        let allowing = |allowed: &Allowed| with(seen.clone(), |seen| seen.allowed = allowed.clone());
+        let [wide, narrow] = [allowing(&wide), allowing(&narrow)];
+        let buys = |seen: &Observation| {
+            let step = decide(seen);
+            leads_to_submit(seen, &step).then(|| std::mem::discriminant(&step))
+        };
+        if let Some(step) = buys(&narrow) {
+            prop_assert_eq!(buys(&wide), Some(step));
+        }
+        if narrow.allowed.suspended {
+            prop_assert_eq!(buys(&narrow), None);
+        }
+    }
 }
