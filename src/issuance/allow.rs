@@ -1,6 +1,6 @@
 //! Who may order what: what an issuer says of whom it serves, and what of a request that bears on.
 
-mod pattern;
+pub mod pattern;
 pub mod rules;
 
 use std::collections::BTreeMap;

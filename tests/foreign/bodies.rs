@@ -12,16 +12,20 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use chancery::api::{CertificateRequest, ClusterIssuer, Issuer, IssuerSpec};
 use chancery::ca::kind::Opening;
-use chancery::ca::{CertificateAuthority, OpenOrder, registry};
+use chancery::ca::{CertificateAuthority, Claim, OpenOrder, Order, Permit, Submitted, registry};
 use chancery::clock::Clock;
 use chancery::decode::Guarded;
+use chancery::issuance::allow::pattern::{self, Kind};
 use chancery::issuance::{RawRecord, RecordRead};
+use chancery::outside::Error;
 use chancery::outside::credentials::{Basic, Credentials};
 use chancery::outside::remote_text;
 use chancery::outside::transport::{Call, Failure, Transport};
 use chancery::pki::chain::{self, Expected};
 use chancery::pki::csr::{self, Csr};
-use chancery::pki::{Bundle, Certificate, Names, PrivateKey, contains_private_key, parse_pem};
+use chancery::pki::{
+    Bundle, Certificate, KeyKind, Names, PrivateKey, contains_private_key, parse_pem,
+};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Secret;
 use rcgen::{BasicConstraints, CertificateParams, DistinguishedName, DnType, IsCa, KeyPair};
@@ -31,7 +35,8 @@ use serde_json::{Value, json};
 pub type Body = fn(&[u8]);
 
 /// All of them, by the names of their corpora.
-pub const ALL: [(&str, Body); 9] = [
+pub const ALL: [(&str, Body); 10] = [
+    ("allow", allow),
     ("certificate", certificate),
     ("chain", path),
     ("csr", request),
@@ -42,6 +47,26 @@ pub const ALL: [(&str, Body); 9] = [
     ("pkcs7", pkcs7),
     ("swisssign", swisssign),
 ];
+
+/// A pattern of `spec.allow`, and a name that it may allow: a letter for the kind of both, a line with
+/// the pattern, and the name.
+pub fn allow(data: &[u8]) {
+    let Some((kind, rest)) = data.split_first() else { return };
+    let Ok(rest) = std::str::from_utf8(rest) else { return };
+    let (pattern, name) = rest.split_once('\n').unwrap_or((rest, ""));
+    let kind = [Kind::Dns, Kind::Email, Kind::Text, Kind::Uri][usize::from(kind % 4)];
+    // So long the API server takes one.
+    let pattern: String = pattern.chars().take(1024).collect();
+    let (written, any) = ([pattern], ["**".to_owned()]);
+    if !pattern::allows(kind, &written, name) {
+        return;
+    }
+    if name.contains('*') {
+        assert!(written[0].contains("[*]"), "{written:?} stands for an asterisk: {name:?}");
+    } else if !written[0].contains("[*]") {
+        assert!(pattern::allows(kind, &any, name), "{written:?} allows more than all: {name:?}");
+    }
+}
 
 /// Certificates in PEM, and bundles of roots.
 pub fn pem(data: &[u8]) {
@@ -89,6 +114,15 @@ pub fn request(data: &[u8]) {
     let (der, text) = (Csr::from_der(data), Csr::from_pem(data));
     for read in [der, text].into_iter().flatten() {
         assert_eq!(Csr::from_pem(csr::to_pem(&read.der).as_bytes()), Ok(read.clone()));
+        // What is not seen is not asked about, and is ordered all the same.
+        if let Ok(asked) = read.asked() {
+            let (names, all) = (&read.names, &asked.names);
+            assert!(names.common_name.iter().all(|name| asked.common_names.contains(name)));
+            assert!(names.dns_names.iter().all(|name| all.dns_names.contains(name)));
+            assert!(names.uris.iter().all(|uri| all.uris.contains(uri)));
+            assert!(names.ip_addresses.iter().all(|ip| all.ip_addresses.contains(ip)));
+            assert!(names.email_addresses.iter().all(|one| all.email_addresses.contains(one)));
+        }
     }
 }
 
@@ -182,37 +216,99 @@ pub fn object(data: &[u8]) {
     let _ = RecordRead::parse(&raw);
 }
 
-/// The trust roots of an Online CA.
+/// What an Online CA answers: roots, and certificates.
 pub fn online_ca(data: &[u8]) {
     let spec = json!({"onlineCa": {
         "certificateUrl": "https://ca.example/certificate/",
         "trustRootsUrl": "https://ca.example/trustroots/",
         "credentialsSecretRef": {"name": "credentials"},
     }});
-    let ca = opened(spec, data);
+    let ca = opened(spec, answer(data));
     RUNTIME.with(|runtime| {
         if let Err(error) = runtime.block_on(ca.check()) {
-            assert!(error.message.len() < 4096, "{error}");
+            is_short(&error);
         }
         let _ = runtime.block_on(ca.trust_anchors());
+        let order = Order::unnamed(b"a CSR", &Value::Null);
+        match runtime.block_on(ca.submit(&order, Permit::Free)) {
+            Submitted::Accepted(progress) => assert!(progress.is_issued(), "it issues at once"),
+            Submitted::Refused(error) | Submitted::Unknown(error) => is_short(&error),
+        }
     });
 }
 
 /// A chain as SwissSign serves it: PKCS #7, PEM or DER, bare or in JSON.
 pub fn pkcs7(data: &[u8]) {
-    let ca = opened(swisssign_spec(), data);
+    let ca = opened(swisssign_spec(), http::Response::new(Bytes::copy_from_slice(data)));
     polled(&*ca, 1);
 }
 
-/// Any other answer of SwissSign: clients, orders and states.
+/// Any other answer of SwissSign: clients, orders, states and errors, and what it says of an order that
+/// was submitted.
 pub fn swisssign(data: &[u8]) {
-    let ca = opened(swisssign_spec(), data);
+    let answer = answer(data);
+    let status = answer.status();
+    let ca = opened(swisssign_spec(), answer);
+    let parameters = json!({
+        "client": "cli-00000000-0000-4000-8000-000000000001",
+        "product": "pma-00000000-0000-4000-8000-000000000001",
+        "chosenBy": "Issuer",
+        "submission": "Named",
+    });
+    let order = Order {
+        reference: "chancery-0",
+        since: Some(Timestamp::UNIX_EPOCH),
+        ..Order::unnamed(&CSR, &parameters)
+    };
     RUNTIME.with(|runtime| {
         if let Err(error) = runtime.block_on(ca.check()) {
-            assert!(error.message.len() < 4096, "{error}");
+            is_short(&error);
+        }
+        if let Err(error) = runtime.block_on(ca.find(&order)) {
+            is_short(&error);
+        }
+        let permit = Permit::Claimed(Claim::of_a_test("chancery-0"));
+        match runtime.block_on(ca.submit(&order, permit)) {
+            Submitted::Refused(error) => {
+                assert!(!status.is_success(), "it may have been taken: {error}");
+                is_short(&error);
+            }
+            Submitted::Unknown(error) => is_short(&error),
+            Submitted::Accepted(_) => assert!(status.is_success(), "{status}"),
         }
     });
     polled(&*ca, 2);
+}
+
+/// An order is made with it.
+static CSR: LazyLock<Vec<u8>> = LazyLock::new(|| {
+    let key = PrivateKey::generate(KeyKind::EcdsaP256).expect("a key");
+    csr::build(&key, &Names::default()).expect("a CSR")
+});
+
+fn is_short(error: &Error) {
+    assert!(error.message.len() < 4096, "{error}");
+}
+
+/// An answer, of which the first byte says what stands above its body: the status; whether the first
+/// line is that of `Retry-After`; whether it is plain text.
+fn answer(data: &[u8]) -> http::Response<Bytes> {
+    const STATUSES: [u16; 16] =
+        [200, 201, 202, 204, 302, 307, 400, 401, 403, 404, 405, 408, 410, 429, 500, 503];
+    let (first, mut body) = data.split_first().unwrap_or((&b' ', data));
+    let mut answer = http::Response::builder().status(STATUSES[usize::from(first & 0x0f)]);
+    if first & 0x10 != 0 {
+        let end = body.iter().position(|byte| *byte == b'\n').unwrap_or(body.len());
+        if let Ok(after) = http::HeaderValue::from_bytes(&body[..end]) {
+            answer = answer.header(http::header::RETRY_AFTER, after);
+        }
+        answer = answer.header(http::header::DATE, "Thu, 28 May 2026 20:26:40 GMT");
+        body = body.get(end + 1..).unwrap_or_default();
+    }
+    if first & 0x40 != 0 {
+        answer = answer.header(http::header::CONTENT_TYPE, "text/plain");
+    }
+    answer.body(Bytes::copy_from_slice(body)).expect("an answer")
 }
 
 fn swisssign_spec() -> Value {
@@ -236,7 +332,7 @@ fn polled(ca: &dyn CertificateAuthority, orders: usize) {
     let answers = RUNTIME.with(|runtime| runtime.block_on(ca.poll(&orders)));
     for (_, answer) in answers {
         if let Err(error) = answer {
-            assert!(error.message.len() < 4096, "{error}");
+            is_short(&error);
         }
     }
 }
@@ -246,12 +342,12 @@ thread_local! {
         tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
 }
 
-fn opened(spec: Value, body: &[u8]) -> Arc<dyn CertificateAuthority> {
+fn opened(spec: Value, answer: http::Response<Bytes>) -> Arc<dyn CertificateAuthority> {
     let spec: IssuerSpec = serde_json::from_value(spec).expect("a spec");
     let basic = Basic::new("MPKI0000001.AutoRAO".to_owned(), "0123456789abcdef".to_owned().into());
     let opening = Opening {
         credentials: Some(Credentials::Basic(basic)),
-        transport: Arc::new(Same(Bytes::copy_from_slice(body))),
+        transport: Arc::new(Same(answer)),
         deadline: Duration::from_secs(1),
         clock: Clock::new(|| Timestamp::from_second(1_780_000_000).expect("a time")),
         reader: chancery::outside::remote_text::Reader::default(),
@@ -260,18 +356,21 @@ fn opened(spec: Value, body: &[u8]) -> Arc<dyn CertificateAuthority> {
 }
 
 /// Answers everything alike, those aside that no answer is looked at without.
-struct Same(Bytes);
+struct Same(http::Response<Bytes>);
 
 #[async_trait]
 impl Transport for Same {
     async fn send(&self, call: Call) -> Result<http::Response<Bytes>, Failure> {
         let path = call.request.uri().path();
-        Ok(http::Response::new(if path.contains("/jwt/") {
-            Bytes::from_static(b"a.b.c")
-        } else if path.ends_with("/status") && self.0.first() != Some(&b'"') {
-            Bytes::from_static(b"\"ISSUED\"")
+        Ok(if path.contains("/jwt/") {
+            http::Response::new(Bytes::from_static(b"a.b.c"))
+        } else if path.ends_with("/status")
+            && self.0.status().is_success()
+            && self.0.body().first() != Some(&b'"')
+        {
+            http::Response::new(Bytes::from_static(b"\"ISSUED\""))
         } else {
             self.0.clone()
-        }))
+        })
     }
 }

@@ -3,11 +3,13 @@
 //! `*` stands for one or more characters within a part of a name, `**` for one or more characters,
 //! neither for an asterisk, and `[*]` for that.
 
+use std::collections::HashMap;
+
 use crate::pki::names::{dns_name_to_ascii, email_address_to_ascii};
 
 /// What a pattern is of.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum Kind {
+pub enum Kind {
     /// Compared as A-labels, in any case.
     Dns,
     /// The host in any case, the local part as it stands.
@@ -72,7 +74,8 @@ impl Kind {
 }
 
 /// Whether one of the patterns allows the name.
-pub(super) fn allows(kind: Kind, patterns: &[String], name: &str) -> bool {
+#[must_use]
+pub fn allows(kind: Kind, patterns: &[String], name: &str) -> bool {
     let Some(name) = kind.name(name) else { return false };
     patterns.iter().any(|pattern| {
         let pattern = kind.pattern(pattern);
@@ -140,28 +143,69 @@ fn tokens(pattern: &str) -> Vec<Token> {
     tokens
 }
 
-/// In time that grows with the product of both lengths, whatever they are.
+/// In time that grows with the product of both lengths, whatever they are, sixty-four tokens in one
+/// step: an issuer may have hundreds of patterns, and a CSR hundreds of names.
 fn is_match(tokens: &[Token], text: &str, separators: &str) -> bool {
-    // Whether the first n tokens can stand for what has been read.
-    let mut reached = vec![false; tokens.len() + 1];
-    reached[0] = true;
-    for letter in text.chars() {
-        let mut next = vec![false; tokens.len() + 1];
-        for (at, token) in tokens.iter().enumerate() {
-            let goes_on = match token {
-                Token::One(one) if *one == letter => false,
-                Token::Part if letter != '*' && !separators.contains(letter) => reached[at + 1],
-                Token::All if letter != '*' => reached[at + 1],
-                Token::All | Token::One(_) | Token::Part => continue,
-            };
-            next[at + 1] = reached[at] || goes_on;
+    let (mut all, mut wild) = (Bits::of(tokens), Bits::of(tokens));
+    let mut ones: HashMap<char, Bits> = HashMap::new();
+    for (at, token) in tokens.iter().enumerate() {
+        match token {
+            Token::One(one) => ones.entry(*one).or_insert_with(|| Bits::of(tokens)).set(at),
+            Token::Part => wild.set(at),
+            Token::All => {
+                wild.set(at);
+                all.set(at);
+            }
         }
-        if !next.contains(&true) {
+    }
+    let none = Bits::of(tokens);
+    // Whether the first n tokens can stand for what has been read.
+    let mut reached = Bits::of(tokens);
+    reached.set(0);
+    for letter in text.chars() {
+        let takes = match letter {
+            '*' => &none,
+            letter if separators.contains(letter) => &all,
+            _ => &wild,
+        };
+        if !reached.step(ones.get(&letter).unwrap_or(&none), takes) {
             return false;
         }
-        reached = next;
     }
-    reached[tokens.len()]
+    reached.has(tokens.len())
+}
+
+/// A bit for each token, and one more.
+struct Bits(Vec<u64>);
+
+impl Bits {
+    fn of(tokens: &[Token]) -> Self {
+        Self(vec![0; tokens.len() / 64 + 1])
+    }
+
+    fn set(&mut self, at: usize) {
+        self.0[at / 64] |= 1 << (at % 64);
+    }
+
+    fn has(&self, at: usize) -> bool {
+        self.0[at / 64] & 1 << (at % 64) != 0
+    }
+
+    /// What is reached with one letter more: behind each token that is that letter, and behind those
+    /// that take it among others, where these may also go on. Whether there is anything.
+    fn step(&mut self, is_it: &Self, takes: &Self) -> bool {
+        // From the word below, the bit that moves into this one.
+        let (mut advances, mut goes_on) = (0, 0);
+        let mut any = 0;
+        for ((reached, is_it), takes) in self.0.iter_mut().zip(&is_it.0).zip(&takes.0) {
+            let advanced = *reached & (is_it | takes);
+            let next = advanced << 1 | advances | *reached & (takes << 1 | goes_on);
+            (advances, goes_on) = (advanced >> 63, takes >> 63);
+            *reached = next;
+            any |= next;
+        }
+        any != 0
+    }
 }
 
 #[cfg(test)]
@@ -251,7 +295,45 @@ mod tests {
         assert!(!allows(Dns, &[], "shop.example.org"), "no pattern");
     }
 
+    /// As one would write it down, one token after the other.
+    fn is_match_by_the_book(tokens: &[Token], text: &[char], separators: &str) -> bool {
+        let Some((first, after)) = tokens.split_first() else { return text.is_empty() };
+        let takes = |letter: char| match first {
+            Token::One(one) => *one == letter,
+            Token::Part => letter != '*' && !separators.contains(letter),
+            Token::All => letter != '*',
+        };
+        let Some((_, rest)) = text.split_first().filter(|(letter, _)| takes(**letter)) else {
+            return false;
+        };
+        let goes_on = !matches!(first, Token::One(_));
+        is_match_by_the_book(after, rest, separators)
+            || goes_on && is_match_by_the_book(tokens, rest, separators)
+    }
+
+    #[test]
+    fn patterns_longer_than_a_word_of_the_machine_are_matched_to_their_end() {
+        for length in [62, 63, 64, 65, 127, 128, 129, 300] {
+            let text = "a".repeat(length);
+            for pattern in [text.clone(), format!("*{}", &text[1..]), text[1..].to_owned() + "**"] {
+                assert!(is_match(&tokens(&pattern), &text, "."), "{length}: {pattern}");
+                assert!(!is_match(&tokens(&pattern), &format!("{text}b*"), "."), "{length}");
+                assert!(!is_match(&tokens(&pattern), &text[1..], "."), "{length}");
+            }
+        }
+    }
+
     proptest! {
+        #[test]
+        fn it_matches_as_the_rules_say(
+            long in "[a]{0,70}", pattern in r"([ab.]|\*|\*\*|\[\*\]){0,6}", text in r"[ab.*]{0,8}",
+        ) {
+            let (tokens, text) = (tokens(&format!("{long}{pattern}")), format!("{long}{text}"));
+            let letters: Vec<char> = text.chars().collect();
+            let expected = is_match_by_the_book(&tokens, &letters, ".");
+            prop_assert_eq!(is_match(&tokens, &text, "."), expected);
+        }
+
         #[test]
         fn no_pattern_stands_for_an_asterisk_without_saying_so(
             pattern in r"[a-z.*]{1,12}", name in "[a-z]{1,4}(\\.[a-z]{1,4}){1,3}",

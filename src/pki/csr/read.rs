@@ -1,5 +1,7 @@
 //! Certification requests that somebody else made, as leniently read as certificates are.
 
+use std::collections::BTreeSet;
+
 use const_oid::ObjectIdentifier;
 use const_oid::db::rfc4519::COMMON_NAME;
 use const_oid::db::rfc5280::{
@@ -24,9 +26,23 @@ const ORIGINS: [ObjectIdentifier; 3] = [
     ObjectIdentifier::new_unwrap("1.3.6.1.4.1.311.21.20"),
 ];
 
+/// So many bytes a PEM text may have that a certification request is read from: as many names as a
+/// request of ours may have fit in, each as long as it may be. Each of them is compared with every
+/// pattern that an issuer allows.
+const LONGEST: usize = 256 * 1024;
+
 /// Why a certification request cannot be used. No text quotes the input.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ReadError {
+    /// It is longer than any that a CA takes.
+    #[error(
+        "it has {length} bytes, and a certification request has at most {LONGEST}: make one with fewer \
+         or shorter names"
+    )]
+    TooLong {
+        /// So many bytes it has.
+        length: usize,
+    },
     /// There is no block with the label `CERTIFICATE REQUEST`.
     #[error("there is no certification request in the PEM text")]
     NotFound,
@@ -97,6 +113,9 @@ impl Csr {
     /// # Errors
     /// Says what is wrong without quoting the text.
     pub fn from_pem(text: &[u8]) -> Result<Self, ReadError> {
+        if text.len() > LONGEST {
+            return Err(ReadError::TooLong { length: text.len() });
+        }
         let mut found = Vec::new();
         for block in pem::blocks(text) {
             let block =
@@ -202,7 +221,7 @@ impl Asked {
 
     fn read_extensions(&mut self, extensions: &[u8]) -> Result<(), ReadError> {
         let unreadable = |_| ReadError::Unreadable("an extension");
-        let mut seen = Vec::new();
+        let mut seen = BTreeSet::new();
         for extension in name::elements(extensions).map_err(unreadable)? {
             let parts = sequence(extension).and_then(name::elements).map_err(unreadable)?;
             let (id, value) = match parts[..] {
@@ -211,10 +230,9 @@ impl Asked {
                 _ => return Err(ReadError::Unreadable("an extension")),
             };
             let id: ObjectIdentifier = id.decode_as().map_err(unreadable)?;
-            if seen.contains(&id) {
+            if !seen.insert(id) {
                 return Err(ReadError::Twice("one extension"));
             }
-            seen.push(id);
             value.tag().assert_eq(Tag::OctetString).map_err(unreadable)?;
             self.read_extension(id, value.value())?;
         }
@@ -386,6 +404,27 @@ mod tests {
             email_addresses: vec!["shop@example.org".to_owned()],
             ..Names::default()
         }
+    }
+
+    #[test]
+    fn what_is_longer_than_any_request_is_not_looked_at() {
+        let key = PrivateKey::generate(KeyKind::EcdsaP256).unwrap();
+        let mut text = to_pem(&build(&key, &asked()).unwrap());
+        text.push_str(&"\n".repeat(LONGEST - text.len()));
+        assert!(Csr::from_pem(text.as_bytes()).is_ok());
+        text.push('\n');
+        let length = LONGEST + 1;
+        assert_eq!(Csr::from_pem(text.as_bytes()), Err(ReadError::TooLong { length }));
+        // All that a request of ours may hold at once.
+        let dns_name = |n| format!("a{n}.{0}.{0}.{0}.example", "a".repeat(60));
+        let uri = |n| format!("urn:{n:03}{}", "a".repeat(1017));
+        let most = Names {
+            dns_names: (0..100).map(dns_name).collect(),
+            uris: (0..100).map(uri).collect(),
+            ..Names::default()
+        };
+        let text = to_pem(&build(&key, &most).unwrap());
+        assert!(text.len() > LONGEST / 2 && Csr::from_pem(text.as_bytes()).is_ok());
     }
 
     #[test]
