@@ -170,7 +170,30 @@ fn the_runbook_knows_every_reason_that_speaks_of_an_order() {
     let unknown: Vec<&&str> =
         reasons.iter().filter(|reason| !runbook.contains(&format!("`{reason}`"))).collect();
     assert!(unknown.is_empty(), "ORDERS.md says nothing of {unknown:?}");
+    // What keeps an order from being made has a next move too.
+    let table = |reason: &&str| {
+        runbook.lines().any(|line| line.starts_with('|') && line.contains(&format!("`{reason}`")))
+    };
+    let unknown: Vec<&str> = STOPS.into_iter().filter(|reason| !table(reason)).collect();
+    assert!(unknown.is_empty(), "no table of ORDERS.md has {unknown:?}");
+    for reason in STOPS {
+        assert!(code.contains(&format!("\n    {reason}\n")), "there is no reason {reason}");
+    }
 }
+
+/// Reasons that speak of no order, and keep one from being made.
+const STOPS: [&str; 10] = [
+    "AccountPaused",
+    "AddressRefused",
+    "IssuerSuspended",
+    "NamespaceBudgetSpent",
+    "NamespaceNotAllowed",
+    "NotAllowed",
+    "ProxyRefused",
+    "RunPanicked",
+    "Suspended",
+    "TooLong",
+];
 
 /// What follows `before`, as far as it consists of small letters and `also`.
 fn after<'a>(text: &'a str, before: &str, also: &[char]) -> BTreeSet<&'a str> {
