@@ -543,8 +543,7 @@ fn of(request: &CertificateRequest) -> OfRequest {
 
 /// A reason that we write. Others write statuses too, and no series is to come of each of their words.
 fn known(reason: &str) -> &str {
-    let is_known = Reason::ALL.iter().any(|one| one.word() == reason);
-    if is_known { reason } else { "Other" }
+    if Reason::has(reason) { reason } else { "Other" }
 }
 
 fn phase(request: &CertificateRequest) -> Phase {

@@ -19,6 +19,12 @@ macro_rules! reasons {
             /// All of them.
             pub const ALL: &[Self] = &[$(Self::$reason,)*];
 
+            /// Whether the word is one of them, which it need not be in a status that others wrote.
+            #[must_use]
+            pub fn has(word: &str) -> bool {
+                Self::ALL.iter().any(|one| one.word() == word)
+            }
+
             /// The word.
             #[must_use]
             pub fn word(self) -> &'static str {
