@@ -481,6 +481,7 @@ impl Routes {
 
     /// A record that somebody put back, or took away, is looked at by its request.
     fn record(&self, secret: &SecretMeta, is_gone: bool) {
+        self.wakers.requests(self.quotas.note_record(secret, is_gone));
         let name = secret.name_any();
         if is_gone {
             tracing::warn!(

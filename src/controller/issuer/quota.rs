@@ -9,23 +9,25 @@
 //! - Where more ask than there is room for, turns go by namespace ([`Queue`]). No look at the limits
 //!   counts all requests.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use jiff::Timestamp;
 use jiff::civil::Date;
 use kube::ResourceExt as _;
 
-use crate::api::{CertificateRequest, DayBudget, IssuerSpec};
+use crate::api::{CertificateRequest, DayBudget, IssuerSpec, annotation};
 use crate::ca::kind::AccountSettings;
 use crate::ca::registry;
 use crate::controller::cluster::stores::{Guarded, SecretMeta, Stores, in_order};
 use crate::controller::issuer::key::IssuerKey;
 use crate::controller::issuer::tally::{Place, Tally, end_of, issuer_of, name_of, version_of};
+use crate::controller::memory::expectations::number;
 use crate::issuance::quota::namespaces::Shares;
 use crate::issuance::quota::{self, Draw, Reserved};
+use crate::issuance::record::{Record, request_of};
 use crate::issuance::{Limits, Withheld, waits_for};
-use crate::turns::line::Rank;
+use crate::turns::line::{Line, Rank};
 use crate::turns::queue::{Left, Name, Queue, Room};
 use crate::turns::{Turns, kept, midnight_after};
 
@@ -37,6 +39,8 @@ pub(in crate::controller) struct Quotas(Mutex<Books>);
 struct Books {
     purses: HashMap<IssuerKey, Purse>,
     tally: Tally,
+    /// Grants that went back since somebody asked: at which issuer, and of which namespace.
+    returned: BTreeSet<(IssuerKey, String)>,
 }
 
 struct Purse {
@@ -47,6 +51,8 @@ struct Purse {
     shares: Option<Shares>,
     /// Requests that wait for one of the limits.
     queue: Queue,
+    /// Requests whose namespace has had its orders of the day.
+    held: Line<Name>,
     /// One reservation at a time.
     turn: Turns,
 }
@@ -88,6 +94,8 @@ struct Taken {
     name: Name,
     /// Version of the request when it was taken.
     version: u64,
+    /// The run may have used its grant.
+    has_sent: bool,
 }
 
 /// A grant was used up: what a submit takes.
@@ -106,13 +114,15 @@ impl Drop for Grant {
     fn drop(&mut self) {
         let Some(Drawn { quotas, key, uid, day, namespace, as_of }) = self.0.take() else { return };
         let mut books = quotas.books();
-        let purse = books.purses.get_mut(&key).filter(|purse| purse.uid == uid);
+        let Books { purses, returned, .. } = &mut *books;
+        let purse = purses.get_mut(&key).filter(|purse| purse.uid == uid);
         let Some(Purse { reserved: Some(reserved), shares, .. }) = purse else { return };
         if reserved.day == day {
             reserved.unspent += 1;
             for shares in shares.iter_mut().filter(|shares| shares.day() == day) {
                 shares.give_back(&namespace, as_of != shares.reserved());
             }
+            returned.insert((key, namespace));
         }
     }
 }
@@ -126,7 +136,15 @@ impl Drop for Taken {
         // The run may have made an order: the next version of the request tells, or its next run.
         let version = Some(self.version.saturating_add(1));
         let may_be = Place { is_open: true, version };
-        tally.set_place(&self.name, std::thread::panicking().then_some(may_be));
+        tally.set_place(&self.name, (self.has_sent && std::thread::panicking()).then_some(may_be));
+    }
+}
+
+impl Drop for Allowance {
+    fn drop(&mut self) {
+        // A run that still has its grant has sent nothing: it needs no place, however it ended.
+        let has_sent = self.grant.is_none();
+        self.place.iter_mut().for_each(|place| place.has_sent = has_sent);
     }
 }
 
@@ -164,17 +182,53 @@ impl Quotas {
         is_gone: bool,
     ) -> Vec<Name> {
         let mut books = self.books();
+        let name = (request.namespace().unwrap_or_default(), request.name_any());
+        let mut next = Vec::new();
         match &request.0 {
-            Ok(request) if !is_gone => books.tally.note(request),
+            Ok(request) if !is_gone => {
+                let before = books.tally.note(request);
+                let purse = before.and_then(|before| books.purses.get_mut(&before));
+                // Who has gone to another issuer holds up nobody at the one before.
+                next.extend(
+                    purse.and_then(|purse| purse.leave(&name).then(|| purse.queue.first())?),
+                );
+            }
             Ok(_) | Err(_) => {
-                let name = (request.namespace().unwrap_or_default(), request.name_any());
                 books.tally.gone(&name);
                 for purse in books.purses.values_mut() {
-                    purse.queue.leave(&name);
+                    purse.leave(&name);
                 }
             }
         }
+        next.extend(books.next());
+        next
+    }
+
+    /// Takes the record of a request's order as the cache has it now.
+    pub(in crate::controller) fn note_record(
+        &self,
+        record: &SecretMeta,
+        is_gone: bool,
+    ) -> Vec<Name> {
+        let name = record.name_any();
+        let Some(request) = request_of(&name) else { return Vec::new() };
+        let name = (record.namespace().unwrap_or_default(), request.to_owned());
+        let mut books = self.books();
+        if is_gone {
+            books.tally.record_gone(&name);
+        } else {
+            let version = number(record.resource_version().as_deref()).unwrap_or_default();
+            let reference = record.annotations().get(annotation::ORDER_REFERENCE);
+            books.tally.note_record(&name, version, reference.map(String::as_str));
+        }
         books.next()
+    }
+
+    /// Takes the record of a request's order as a run has it, before the cache does.
+    pub(in crate::controller) fn note_order(&self, request: &CertificateRequest, record: &Record) {
+        let version = number(Some(&record.resource_version)).unwrap_or_default();
+        let reference = record.next.order.reference.as_str();
+        self.books().tally.note_record(&name_of(request), version, Some(reference));
     }
 
     /// Takes a target as the cache has it now.
@@ -236,7 +290,7 @@ impl Quotas {
         if needs_place && allowance.place.is_none() {
             tally.set_place(&name, Some(Place { is_open: true, version: None }));
             let (quotas, version) = (Arc::clone(self), version_of(request));
-            allowance.place = Some(Taken { quotas, name, version });
+            allowance.place = Some(Taken { quotas, name, version, has_sent: true });
         }
         let drawn = day.map(|(day, namespace, as_of)| {
             let (key, uid) = (issuer.key.clone(), issuer.uid.to_owned());
@@ -293,11 +347,13 @@ impl Quotas {
         issuer: &Limited<'_>,
         (before, after): (&CertificateRequest, Option<&CertificateRequest>),
         waits: bool,
-        allowance: Allowance,
+        mut allowance: Allowance,
     ) -> Vec<Name> {
         if !issuer.limits.need_grant() {
             return Vec::new();
         }
+        // Whoever waits is told of what goes back. It takes the lock itself.
+        allowance.give_back();
         let name = name_of(before);
         let mut books = self.books();
         let (purse, tally) = books.parts(stores, issuer);
@@ -326,12 +382,16 @@ fn settle_place(
     had_place: bool,
 ) {
     let is_open = |request: &CertificateRequest| {
-        quota::is_open(request.status.as_ref().and_then(|status| status.order.as_ref()))
+        let order = request.status.as_ref().and_then(|status| status.order.as_ref());
+        order.is_some_and(|order| {
+            quota::is_open(Some(order)) && tally.is_recorded(name, &order.reference)
+        })
     };
     let version = version_of(before);
     match after {
         Some(after) if version_of(after) != version => {
-            let place = Place { is_open: is_open(after), version: Some(version_of(after)) };
+            let is_open = is_open(after);
+            let place = Place { is_open, version: Some(version_of(after)) };
             tally.set_place(name, Some(place));
         }
         Some(_) => tally.set_place(name, None),
@@ -362,10 +422,18 @@ impl Books {
         (purse, &mut self.tally)
     }
 
-    /// Who is next where an order has ended.
+    /// Who is next where an order has ended, or a grant went back.
     fn next(&mut self) -> Vec<Name> {
-        let ended = self.tally.ended();
-        ended.iter().filter_map(|key| self.purses.get(key)?.queue.first()).collect()
+        let mut next = BTreeSet::new();
+        for key in self.tally.ended() {
+            next.extend(self.purses.get(&key).and_then(|purse| purse.queue.first()));
+        }
+        for (key, namespace) in std::mem::take(&mut self.returned) {
+            let Some(purse) = self.purses.get_mut(&key) else { continue };
+            next.extend(purse.queue.first());
+            next.extend(purse.held.next(|of, _| of == namespace));
+        }
+        next.into_iter().collect()
     }
 
     /// What one more submit for `request` would draw on the day, or the limit in its way.
@@ -380,6 +448,7 @@ impl Books {
         let (purse, tally) = self.parts(stores, issuer);
         let (name, rank) = (name_of(request), Rank::of(end_of(request)));
         let uid = request.uid().unwrap_or_default();
+        purse.held.leave(&name);
         let known = Reserved::known(quota::day_of(now), issuer.budget, purse.reserved);
         let per_namespace = issuer.limits.per_namespace;
         let mut draw = issuer.limits.per_day.map(|limit| (limit, known.draw(limit, per_namespace)));
@@ -392,6 +461,7 @@ impl Books {
         if let Some((limit, shares)) = per_namespace.zip(purse.shares.as_ref()) {
             if !shares.may(&name.0, limit) {
                 purse.queue.leave(&name);
+                purse.held.enter(&name, &name.0, rank);
                 called.extend(purse.queue.first());
                 return Err(quota::spent_by_namespace(limit, shares.day(), &uid));
             }
@@ -435,7 +505,14 @@ impl Purse {
         for request in waiting.iter().filter_map(|request| request.0.as_ref().ok()) {
             queue.wait(&name_of(request), Rank::of(end_of(request)));
         }
-        Self { uid: uid.to_owned(), reserved: None, shares: None, queue, turn: Turns::new(1) }
+        let (uid, held) = (uid.to_owned(), Line::default());
+        Self { uid, reserved: None, shares: None, queue, held, turn: Turns::new(1) }
+    }
+
+    /// Has a request wait for nothing here; whether its turn is another's now.
+    fn leave(&mut self, name: &Name) -> bool {
+        self.held.leave(name);
+        self.queue.leave(name)
     }
 }
 
@@ -454,8 +531,15 @@ pub(super) fn tally(stores: &Stores) -> Tally {
     for target in stores.targets.state() {
         tally.note_target(&target, false);
     }
+    for record in stores.records.state() {
+        let name = record.name_any();
+        let Some(request) = request_of(&name) else { continue };
+        let name = (record.namespace().unwrap_or_default(), request.to_owned());
+        let reference = record.annotations().get(annotation::ORDER_REFERENCE);
+        tally.note_record(&name, 0, reference.map(String::as_str));
+    }
     for request in stores.requests.state() {
-        request.0.iter().for_each(|request| tally.note(request));
+        request.0.iter().for_each(|request| drop(tally.note(request)));
     }
     tally
 }
@@ -508,6 +592,19 @@ mod tests {
             "status": status,
         }))
         .expect("a request")
+    }
+
+    /// The record of a request tells of the order that its status tells of.
+    fn record(quotas: &Quotas, request: &str) {
+        let record = serde_json::json!({
+            "apiVersion": "v1", "kind": "Secret",
+            "metadata": {
+                "name": format!("{request}.order"), "namespace": "shop", "resourceVersion": "1",
+                "annotations": { annotation::ORDER_REFERENCE: "r" },
+            },
+        });
+        let record = Guarded(Ok(serde_json::from_value(record).expect("a record")));
+        quotas.note_record(&record, false);
     }
 
     const FULL: Result<(), Withheld> = Err(Withheld::Open { limit: 1, open: 1 });
@@ -576,6 +673,7 @@ mod tests {
         drop(first);
         let first = take(&stores, &b).map(drop).and_then(|()| take(&stores, &a));
         // It was announced, and the cache lags behind.
+        record(&quotas, "a");
         let announced = request("a", 5, Some(OrderPhase::Submitting));
         let woken = quotas.settle(
             &stores,
@@ -603,20 +701,102 @@ mod tests {
     }
 
     #[test]
-    fn a_run_that_panics_keeps_its_place_until_somebody_knows_and_gives_its_grant_back() {
+    fn an_order_is_open_where_its_record_tells_of_it_whatever_the_status_says() {
+        let (quotas, key) = (Arc::new(Quotas::default()), key());
+        let issuer = issuer(&key, Limits { open: Some(1), ..Limits::default() });
+        let written = request("a", 1, Some(OrderPhase::Pending));
+        let b = request("b", 1, None);
+        let stores = Stores::of_requests(vec![]);
+        quotas.note(&Guarded(Ok(written.clone())), false);
+        assert!(place(&quotas, &stores, &issuer, &b).is_ok(), "a tenant wrote it");
+        // A run that finds it so leaves it so.
+        let left = request("a", 2, Some(OrderPhase::Pending));
+        let (ended, none) = ((&written, Some(&left)), Allowance::default());
+        quotas.settle(&stores, &issuer, ended, false, none);
+        assert!(place(&quotas, &stores, &issuer, &b).is_ok(), "and counts nothing either");
+        let own = place(&quotas, &stores, &issuer, &b).expect("there is room");
+        assert_eq!(place(&quotas, &stores, &issuer, &written).map(drop), FULL, "it has no own");
+        drop(own);
+        quotas.note(&Guarded(Ok(left)), false);
+        record(&quotas, "a");
+        assert_eq!(place(&quotas, &stores, &issuer, &b).map(drop), FULL, "it was made");
+    }
+
+    #[test]
+    fn who_is_at_another_issuer_waits_no_more_at_the_one_before() {
+        let (quotas, key) = (Arc::new(Quotas::default()), key());
+        let issuer = issuer(&key, Limits { open: Some(1), ..Limits::default() });
+        let [a, b, c] = ["a", "b", "c"].map(|name| request(name, 1, None));
+        let stores = Stores::of_requests(vec![a.clone(), b.clone(), c.clone()]);
+        let held = place(&quotas, &stores, &issuer, &a).expect("there is room");
+        for waits in [&b, &c] {
+            assert_eq!(place(&quotas, &stores, &issuer, waits).map(drop), FULL);
+        }
+        let mut moved = request("b", 2, None);
+        moved.spec.issuer_ref.name = "another".to_owned();
+        let next = quotas.note(&Guarded(Ok(moved)), false);
+        assert_eq!(next, [("shop".to_owned(), "c".to_owned())]);
+        drop(held);
+    }
+
+    #[test]
+    fn a_grant_that_goes_back_calls_one_of_its_namespace_that_had_none_left() {
+        let (quotas, key) = (Arc::new(Quotas::default()), key());
+        let limits = Limits { per_day: Some(20), per_namespace: Some(1), ..Limits::default() };
+        let issuer = issuer(&key, limits);
+        let [a, b] = ["a", "b"].map(|name| request(name, 1, None));
+        let stores = Stores::of_requests(vec![]);
+        let known = Reserved { day: quota::day_of(at(TODAY)), reserved: 2, unspent: 2 };
+        let written = known.stored("me");
+        quotas.note_reserved(&stores, &issuer, (known, 2), None, Some(&written));
+        let held = place(&quotas, &stores, &issuer, &a).expect("there is room");
+        let spent = place(&quotas, &stores, &issuer, &b).map(drop);
+        assert!(matches!(spent, Err(Withheld::Namespace { .. })), "{spent:?}");
+        // While the grant is out, more is reserved; it goes back beside that.
+        let woken = quotas.settle(&stores, &issuer, (&a, Some(&a)), false, held);
+        assert_eq!(woken, [("shop".to_owned(), "b".to_owned())]);
+        assert!(place(&quotas, &stores, &issuer, &b).is_ok());
+    }
+
+    #[test]
+    fn what_goes_back_while_a_block_is_written_is_not_lost() {
+        let (quotas, key) = (Arc::new(Quotas::default()), key());
+        let issuer = issuer(&key, Limits { per_day: Some(20), ..Limits::default() });
+        let (stores, a) = (Stores::of_requests(vec![]), request("a", 1, None));
+        let known = Reserved { day: quota::day_of(at(TODAY)), reserved: 1, unspent: 1 };
+        quotas.note_reserved(&stores, &issuer, (known, 1), None, None);
+        let held = place(&quotas, &stores, &issuer, &a).expect("there is one");
+        let next = Reserved { reserved: 3, unspent: 2, ..known };
+        drop(held);
+        quotas.note_reserved(&stores, &issuer, (next, 2), None, None);
+        let (reserved, _) = quotas.reserved(&stores, &issuer);
+        assert_eq!(reserved, Some(Reserved { unspent: 3, ..next }));
+    }
+
+    #[test]
+    fn a_run_that_panics_keeps_its_place_until_somebody_knows_if_it_may_have_sent_something() {
         let (quotas, key) = (Arc::new(Quotas::default()), key());
         let issuer = issuer(&key, Limits { open: Some(1), per_day: Some(20), ..Limits::default() });
         let [a, b] = ["a", "b"].map(|name| request(name, 1, None));
         let stores = Stores::of_requests(vec![a.clone(), b.clone()]);
         let known = Reserved { day: quota::day_of(at(TODAY)), reserved: 2, unspent: 2 };
         quotas.note_reserved(&stores, &issuer, (known, 2), None, None);
-        let run = || {
-            let _held = place(&quotas, &stores, &issuer, &a).expect("there is room");
+        let run = |sends: bool| {
+            let mut held = place(&quotas, &stores, &issuer, &a).expect("there is room");
+            if sends {
+                let grant = held.take(issuer.limits, at(TODAY)).expect("a grant");
+                let Spent { .. } = grant.spend();
+            }
             std::panic::resume_unwind(Box::new("a fault"));
         };
-        assert!(std::panic::catch_unwind(std::panic::AssertUnwindSafe(run)).is_err());
-        let (reserved, _) = quotas.reserved(&stores, &issuer);
-        assert_eq!(reserved.expect("noted").unspent, 2, "it was not spent");
+        let panics = |sends: bool| {
+            let run = std::panic::AssertUnwindSafe(|| run(sends));
+            assert!(std::panic::catch_unwind(run).is_err());
+            quotas.reserved(&stores, &issuer).0.expect("noted").unspent
+        };
+        assert_eq!(panics(false), 2, "it was not spent");
+        assert!(place(&quotas, &stores, &issuer, &b).is_ok(), "nothing was sent");
+        assert_eq!(panics(true), 1, "it was spent");
         assert_eq!(place(&quotas, &stores, &issuer, &b).map(drop), FULL, "it may have an order");
         let stores = Stores::of_requests(vec![request("a", 2, None), b.clone()]);
         assert!(place(&quotas, &stores, &issuer, &b).is_ok(), "its status says that it has none");
@@ -651,6 +831,7 @@ mod tests {
         let issuer = issuer(&key, Limits { open: Some(1), ..Limits::default() });
         let open = request("open", 1, Some(OrderPhase::Pending));
         let stores = Stores::of_requests(vec![open.clone()]);
+        record(&quotas, "open");
         stores.requests.state().iter().for_each(|one| drop(quotas.note(one, false)));
         for (name, end) in
             [("late", Some("2026-08-01T00:00:00Z")), ("new", None), ("soon", Some(TOMORROW))]

@@ -2,6 +2,11 @@
 //! change, so that nobody who waits has to count all the others.
 //!
 //! What the caches say counts, except where a run of this process knows more ([`Place`]).
+//!
+//! An order is open where the status of the request says so and the record tells of the same order:
+//! whoever may write statuses has nothing counted that was never made. Of when certificates end the
+//! status alone tells, so that a tenant can say that its own end today: what is kept for such is a
+//! tenth of a limit at most, however many they are, and goes round the namespaces as all else.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -31,6 +36,8 @@ pub(super) struct Tally {
     cached: HashMap<Name, Cached>,
     /// Requests by the name of their target.
     targets: HashMap<Name, BTreeSet<Name>>,
+    /// The order made last for each request, as its record tells, and the version that told it.
+    recorded: HashMap<Name, (u64, String)>,
     /// The order that each target was delivered from.
     delivered: HashMap<Name, String>,
     places: BTreeMap<Name, Place>,
@@ -82,9 +89,11 @@ pub(super) fn end_of(request: &CertificateRequest) -> Option<Timestamp> {
 }
 
 impl Tally {
-    /// Takes a request as the cache has it now.
-    pub(super) fn note(&mut self, request: &CertificateRequest) {
+    /// Takes a request as the cache has it now. The issuer that it was at, where it is at another now,
+    /// is returned.
+    pub(super) fn note(&mut self, request: &CertificateRequest) -> Option<IssuerKey> {
         let name = name_of(request);
+        let at = self.cached.get(&name).map(|cached| cached.issuer.clone());
         let before = self.forget(&name);
         let order = request.status.as_ref().and_then(|status| status.order.as_ref());
         let order = order.filter(|order| quota::is_open(Some(order)));
@@ -106,6 +115,7 @@ impl Tally {
         self.count(&name);
         let is_open = self.cached.get(&name).is_some_and(|cached| cached.is_open);
         self.ended.extend(before.filter(|_| !is_open));
+        at.filter(|at| *at != issuer_of(request))
     }
 
     /// A request is gone, or cannot be read.
@@ -151,6 +161,31 @@ impl Tally {
         }
     }
 
+    /// Takes the record of a request as its cache has it now, or as a run has it.
+    pub(super) fn note_record(&mut self, name: &Name, version: u64, reference: Option<&str>) {
+        if self.recorded.get(name).is_some_and(|(at, _)| *at > version) {
+            return;
+        }
+        match reference {
+            Some(reference) => {
+                self.recorded.insert(name.clone(), (version, reference.to_owned()));
+            }
+            None => drop(self.recorded.remove(name)),
+        }
+        self.count(name);
+    }
+
+    /// The record of a request is gone.
+    pub(super) fn record_gone(&mut self, name: &Name) {
+        self.recorded.remove(name);
+        self.count(name);
+    }
+
+    /// The record of a request tells of this order.
+    pub(super) fn is_recorded(&self, name: &Name, reference: &str) -> bool {
+        self.recorded.get(name).is_some_and(|(_, recorded)| recorded == reference)
+    }
+
     /// Takes what a run knows, or has it forgotten.
     pub(super) fn set_place(&mut self, name: &Name, place: Option<Place>) {
         match place {
@@ -164,13 +199,15 @@ impl Tally {
         self.places.get(name).copied()
     }
 
-    /// The cached status tells of an open order. The reference on the target ends it, whatever the
-    /// status still says.
+    /// The cached status tells of an open order, and so does its record. The reference on the target
+    /// ends it, whatever the status still says.
     pub(super) fn has_open_order(&self, request: &CertificateRequest) -> bool {
         let order = request.status.as_ref().and_then(|status| status.order.as_ref());
         let target = (request.namespace().unwrap_or_default(), request.spec.secret_name.clone());
         order.is_some_and(|order| {
-            quota::is_open(Some(order)) && self.delivered.get(&target) != Some(&order.reference)
+            quota::is_open(Some(order))
+                && self.is_recorded(&name_of(request), &order.reference)
+                && self.delivered.get(&target) != Some(&order.reference)
         })
     }
 
@@ -206,7 +243,8 @@ impl Tally {
             None => {
                 self.places.remove(name);
                 let delivered = self.delivered.get(&cached.target);
-                cached.order.is_some() && delivered != cached.order.as_ref()
+                let order = cached.order.as_ref();
+                order.is_some_and(|order| self.is_recorded(name, order) && delivered != Some(order))
             }
         };
         self.set_open(&cached, is_open);
