@@ -20,7 +20,7 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 
 use crate::api;
 use crate::clock::Clock;
-use crate::controller::{self, Apart, Generator, Operator, Process};
+use crate::controller::{self, Apart, Generator, Operator, Process, Threads};
 use crate::metrics::Metrics;
 use crate::outside::reach::{Inside, Reach};
 use crate::outside::transport::Network;
@@ -259,6 +259,7 @@ async fn serve(args: OperatorArgs, apart: &Handle) -> Result<(), Fatal> {
         clock: Clock::system(),
         ca_timeout: args.ca_timeout,
         keys: Arc::new(Generator::default()),
+        executor: Arc::new(Threads),
         metrics,
         process: Process::default(),
     };

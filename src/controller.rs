@@ -9,6 +9,7 @@
 //! All effects on the cluster are in `perform`, `orders`, `quota`, `secret`, `cluster` and `lease`; all effects on CAs go
 //! through `accounts`. What to do is never decided here but in [`crate::issuance`].
 
+mod beside;
 mod caught;
 mod certificate_request;
 mod cluster;
@@ -34,6 +35,7 @@ use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 
+use self::beside::Beside;
 use self::cluster::Cluster;
 use self::cluster::events::{Events, Publisher};
 use self::cluster::stores::{Guarded, Stores};
@@ -49,6 +51,9 @@ use self::issuer::order_poller::OrderPoller;
 use self::issuer::quota::Quotas;
 use self::memory::Memory;
 use self::places::{Entry, OF_ISSUERS, OF_REQUESTS, Places};
+#[cfg(any(test, feature = "simulator"))]
+pub use self::process::executor::Inline;
+pub use self::process::executor::{Executor, Threads, Work};
 pub use self::process::incarnation::{NoRandomness, new_incarnation};
 pub use self::process::keys::{Generator, KeySource};
 use self::process::leadership::Leadership;
@@ -93,6 +98,8 @@ pub struct Operator {
     pub clock: Clock,
     /// Makes private keys.
     pub keys: Arc<dyn KeySource>,
+    /// Does longer computation.
+    pub executor: Arc<dyn Executor>,
     /// Longest time for one request to a CA.
     pub ca_timeout: Duration,
     /// Counters and gauges.
@@ -157,8 +164,9 @@ pub async fn run(
 
 /// Starts the watches, and puts together what the reconcilers use.
 fn assemble(operator: Operator) -> Parts {
+    let beside = Arc::new(Beside::new(operator.executor));
     let accounts = Arc::new(Accounts::new(
-        operator.connector,
+        (operator.connector, Arc::clone(&beside)),
         operator.ca_timeout,
         operator.clock.clone(),
         operator.tenants_reach,
@@ -205,6 +213,7 @@ fn assemble(operator: Operator) -> Parts {
         events,
         memory,
         keys: operator.keys,
+        beside,
         clock: operator.clock,
         metrics: operator.metrics,
         checks,

@@ -28,6 +28,7 @@ mod attempt;
 mod certificate;
 mod decide;
 mod describe;
+mod effort;
 #[cfg(test)]
 mod fixtures;
 mod former;

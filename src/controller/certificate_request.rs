@@ -1,6 +1,7 @@
 //! The reconciler of `CertificateRequest`.
 
 mod asked;
+mod decided;
 #[cfg(feature = "mutants")]
 mod mutants;
 mod observe;
@@ -16,6 +17,7 @@ use kube::ResourceExt as _;
 use kube::runtime::controller::Action;
 use tracing::Instrument as _;
 
+use self::decided::decided;
 #[cfg(feature = "mutants")]
 use self::mutants::{caught_up, take};
 #[cfg(not(feature = "mutants"))]
@@ -33,9 +35,7 @@ use super::issuer::{note_verified, poll};
 use super::places::{Entry, Share};
 use crate::api::{CertificateRequest, CertificateRequestStatus, IssuerKind};
 use crate::ca::OpenOrder;
-use crate::issuance::{
-    Following, Notice, Observation, Previous, Request, Rest, Step, decide, following,
-};
+use crate::issuance::{Following, Notice, Observation, Previous, Request, Rest, Step, following};
 use crate::turns::{Asking, asking};
 
 /// One run for one request.
@@ -164,8 +164,10 @@ fn begin(
 /// Takes step after step until there is nothing more to do now.
 async fn steps(context: &Context, issuer: &FoundIssuer, mut run: Run) -> (Run, Rest) {
     let mut is_repair = false;
+    let key = IssuerKey::of(&run.written);
     let rest = loop {
-        let step = decide(&run.seen);
+        let step;
+        (run.seen, step) = decided(context, &key, run.seen).await;
         if matches!(step, Step::Submit(..) | Step::Deliver(_)) {
             is_repair |= run.seen.is_repair();
         }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use super::beside::Beside;
 use super::cluster::Cluster;
 use super::cluster::events::Events;
 use super::cluster::stores::Stores;
@@ -31,6 +32,7 @@ pub(super) struct Context {
     pub(super) events: Events,
     pub(super) memory: Arc<Memory>,
     pub(super) keys: Arc<dyn KeySource>,
+    pub(super) beside: Arc<Beside>,
     pub(super) clock: Clock,
     pub(super) metrics: Arc<Metrics>,
     pub(super) checks: Arc<Checks>,

@@ -3,6 +3,7 @@
 //!
 //! The operator in its image has [`Process::default`], which does nothing of all that.
 
+pub(in crate::controller) mod executor;
 pub(in crate::controller) mod failpoint;
 pub(in crate::controller) mod incarnation;
 pub(in crate::controller) mod keys;

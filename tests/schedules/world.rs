@@ -14,7 +14,7 @@ use axum::Router;
 use bytes::Bytes;
 use chancery::api::annotation;
 use chancery::clock::Clock;
-use chancery::controller::{self, Apart, KeySource, Operator, Process};
+use chancery::controller::{self, Apart, Inline, KeySource, Operator, Process};
 use chancery::metrics::Metrics;
 use chancery::mutant::{Mutant, is_removed};
 use chancery::outside::transport::{Call, Connector, Failure, Route, Transport};
@@ -559,6 +559,7 @@ impl World {
             tenants_reach: chancery::outside::reach::Reach::Anywhere,
             clock,
             keys: Arc::new(Keys),
+            executor: Arc::new(Inline),
             ca_timeout: CA_TIMEOUT,
             metrics: Arc::new(Metrics::default()),
             process: process.clone(),

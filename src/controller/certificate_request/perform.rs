@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use k8s_openapi::api::core::v1::Secret;
 use kube::ResourceExt as _;
 
 use crate::api::{CertificateRequest, Trust};
@@ -15,10 +16,12 @@ use crate::controller::cluster::secret;
 use crate::controller::context::Context;
 use crate::controller::issuer::accounts::{Account, IssuerNow};
 use crate::controller::issuer::found::FoundIssuer;
+use crate::controller::issuer::key::IssuerKey;
 use crate::controller::issuer::quota::{Allowance, Spent};
 use crate::controller::process::failpoint::failpoint;
 use crate::issuance::{
-    self, Delivery, Key, KeyPlan, Observation, Obtained, Outcome, Purchase, Read, Trouble, allow,
+    self, Delivery, Key, KeyPlan, Observation, Obtained, Outcome, Purchase, Read, Target, Trouble,
+    allow,
 };
 use crate::outside::credentials;
 use crate::outside::{Disposition, Error};
@@ -26,15 +29,27 @@ use crate::pki::{Certificate, KeyKind, Names, PrivateKey, csr};
 use crate::reason::Reason;
 
 /// Reads the target Secret.
-pub(in crate::controller) async fn read_target(context: &Context, seen: &Observation) -> Outcome {
+pub(in crate::controller) async fn read_target(
+    context: &Context,
+    seen: &Observation,
+    issuer: &IssuerKey,
+) -> Outcome {
     let request = &seen.request;
     let read = match context.cluster.secret(&request.namespace, &request.secret_name).await {
-        Read::Present(secret) => Read::Present(secret::target(&secret)),
+        Read::Present(secret) => Read::Present(target(context, issuer, secret).await),
         Read::Absent => Read::Absent,
         Read::Unreadable(why) => Read::Unreadable(why),
     };
     failpoint("after-read-target");
     Outcome::TargetRead(read)
+}
+
+/// The target as the core sees it.
+async fn target(context: &Context, issuer: &IssuerKey, secret: Secret) -> Target {
+    if secret::is_short(&secret) {
+        return secret::target(&secret);
+    }
+    context.beside.compute(issuer, move || secret::target(&secret)).await
 }
 
 /// Opens the account at the CA, and reads the credentials that the request brings itself.
@@ -418,6 +433,7 @@ pub(in crate::controller) async fn read_served_roots(
 pub(in crate::controller) async fn deliver(
     context: &Context,
     seen: &Observation,
+    issuer: &IssuerKey,
     delivery: &Delivery,
 ) -> Outcome {
     let request = &seen.request;
@@ -439,7 +455,7 @@ pub(in crate::controller) async fn deliver(
     failpoint("after-deliver");
     match written {
         Ok(secret) => Outcome::Delivered {
-            target: secret::target(&secret),
+            target: target(context, issuer, secret).await,
             added_roots: delivery.added_roots.clone(),
             renewed: delivery.renewed,
             adopted: delivery.adopted,

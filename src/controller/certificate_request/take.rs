@@ -9,6 +9,7 @@ use crate::api::CertificateRequest;
 use crate::controller::cluster::ErrorKind;
 use crate::controller::context::Context;
 use crate::controller::issuer::found::FoundIssuer;
+use crate::controller::issuer::key::IssuerKey;
 use crate::controller::issuer::quota::Allowance;
 use crate::controller::issuer::reserve::reserve;
 use crate::controller::process::failpoint::failpoint;
@@ -25,10 +26,11 @@ pub(super) async fn take(
     allowance: &mut Allowance,
     step: Step,
 ) -> Result<Outcome, Rest> {
+    let key = IssuerKey::of(written);
     let needed = || issuer.now(context).ok_or(Rest::IssuerMissing);
     Ok(match step {
         Step::Rest(rest) => return Err(rest),
-        Step::ReadTarget => perform::read_target(context, seen).await,
+        Step::ReadTarget => perform::read_target(context, seen, &key).await,
         Step::OpenAccount => perform::open_account(context, seen, &needed()?).await,
         Step::Resolve(words) => perform::resolve(context, seen, &needed()?, &words).await,
         Step::ReadCsr => perform::read_csr(context, seen).await,
@@ -39,7 +41,7 @@ pub(super) async fn take(
             Some(issuer) => perform::read_served_roots(context, &issuer).await,
             None => Outcome::Served(Vec::new()),
         },
-        Step::Deliver(delivery) => perform::deliver(context, seen, &delivery).await,
+        Step::Deliver(delivery) => perform::deliver(context, seen, &key, &delivery).await,
         Step::ReadRecord => orders::read_record(context, seen).await,
         Step::Prepare(plan, kind) => orders::prepare(context, seen, &needed()?, (plan, kind)).await,
         Step::WriteRecord(draft) => orders::write_record(context, seen, &draft).await,

@@ -12,6 +12,7 @@ use secrecy::ExposeSecret as _;
 use serde_json::json;
 
 use crate::api::{CertificateBundle, annotation};
+use crate::controller::beside::SHORT;
 use crate::controller::cluster::Cluster;
 use crate::issuance::{BroughtCsr, CsrReference, Delivery, Key, Read, Target, Template};
 use crate::outside::credentials::{self, Credentials};
@@ -48,6 +49,11 @@ pub(in crate::controller) fn target(secret: &Secret) -> Target {
 fn owner(reference: &OwnerReference) -> String {
     let group = reference.api_version.split_once('/').map_or("", |(group, _)| group);
     format!("{}.{group} {}", reference.kind, reference.name)
+}
+
+/// Whether what is in it is read in no time.
+pub(in crate::controller) fn is_short(secret: &Secret) -> bool {
+    secret.data.iter().flatten().map(|(_, value)| value.0.len()).sum::<usize>() <= SHORT
 }
 
 /// The Secret that a first delivery creates.
@@ -247,13 +253,32 @@ fn labelled(secret: &Secret, namespace: &str, name: &str, what: &str) -> Result<
     ))
 }
 
-/// Certificates from wherever an Issuer names them; `field` is the path for messages.
+/// The text of a bundle.
+pub(in crate::controller) struct BundleText {
+    /// Where it is from, for messages.
+    place: String,
+    pem: Vec<u8>,
+}
+
+impl BundleText {
+    /// Whether it is read in no time.
+    pub(in crate::controller) fn is_short(&self) -> bool {
+        self.pem.len() <= SHORT
+    }
+
+    /// The anchors in it, and what is odd about it. Only where nothing is left is that an error.
+    pub(in crate::controller) fn read(&self) -> Result<Bundle, Error> {
+        usable(&self.place, &self.pem)
+    }
+}
+
+/// The text of certificates from wherever an Issuer names them; `field` is the path for messages.
 pub(in crate::controller) async fn bundle(
     cluster: &Cluster,
     namespace: &str,
     field: &str,
     bundle: &CertificateBundle,
-) -> Result<Bundle, Error> {
+) -> Result<BundleText, Error> {
     let (place, pem) = if let Some(pem) = &bundle.pem {
         (format!("{field}.pem"), pem.clone().into_bytes())
     } else if let Some(reference) = &bundle.secret_ref {
@@ -274,10 +299,9 @@ pub(in crate::controller) async fn bundle(
             "{field} names no certificates: set pem, secretRef or configMapRef"
         )));
     };
-    usable(&format!("{place} ({field})"), &pem)
+    Ok(BundleText { place: format!("{place} ({field})"), pem })
 }
 
-/// The anchors in a text, and what is odd about it. Only where nothing is left is that an error.
 fn usable(place: &str, pem: &[u8]) -> Result<Bundle, Error> {
     let mut bundle = Bundle::from_pem(pem);
     if bundle.anchors.is_empty() {

@@ -11,12 +11,13 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::api::{self, IssuerKind, IssuerSpec, IssuerStatus, Tls, Trust};
+use crate::api::{self, CertificateBundle, IssuerKind, IssuerSpec, IssuerStatus, Tls, Trust};
 use crate::ca::kind::Opening;
 use crate::ca::registry;
 use crate::ca::tenant::{self, Relation, Tenant};
 use crate::ca::{CertificateAuthority, Order, Permit, Submitted};
 use crate::clock::Clock;
+use crate::controller::beside::Beside;
 use crate::controller::cluster::Cluster;
 use crate::controller::cluster::secret::{self, Way};
 use crate::controller::issuer::key::IssuerKey;
@@ -190,6 +191,7 @@ type Slot = Arc<tokio::sync::Mutex<Option<Entry>>>;
 /// All open accounts.
 pub(in crate::controller) struct Accounts {
     connector: Arc<dyn Connector>,
+    beside: Arc<Beside>,
     deadline: Duration,
     clock: Clock,
     /// How far the issuers of namespaces reach.
@@ -235,13 +237,14 @@ impl Trial {
 
 impl Accounts {
     pub(in crate::controller) fn new(
-        connector: Arc<dyn Connector>,
+        (connector, beside): (Arc<dyn Connector>, Arc<Beside>),
         deadline: Duration,
         clock: Clock,
         tenants_reach: Reach,
     ) -> Self {
         Self {
             connector,
+            beside,
             deadline,
             clock,
             tenants_reach,
@@ -506,7 +509,7 @@ impl Accounts {
             None => (None, Vec::new()),
             Some(Tls { ca_bundle }) => {
                 let field = "spec.tls.caBundle";
-                let bundle = secret::bundle(cluster, &issuer.namespace, field, ca_bundle).await?;
+                let bundle = self.bundle(cluster, issuer, field, ca_bundle).await?;
                 (Some(bundle.anchors), bundle.remarks)
             }
         };
@@ -548,7 +551,7 @@ impl Accounts {
                 (ca, Turns::new(PARALLEL))
             }
         };
-        let trusted = anchors(cluster, &issuer.namespace, &trust).await?;
+        let trusted = self.anchors(cluster, issuer, &trust).await?;
         remarks.extend(trusted.remarks);
         Ok(Account {
             tenant,
@@ -566,6 +569,55 @@ impl Accounts {
             served: tokio::sync::Mutex::new(None),
             route,
         })
+    }
+
+    /// What chains must end at: the given bundle, the system roots, or both. System roots alone where
+    /// nothing is given.
+    async fn anchors(
+        &self,
+        cluster: &Cluster,
+        issuer: &IssuerNow<'_>,
+        trust: &Trust,
+    ) -> Result<Bundle, Error> {
+        let mut anchors = match &trust.bundle {
+            Some(bundle) => self.bundle(cluster, issuer, "spec.trust.bundle", bundle).await?,
+            None => Bundle::default(),
+        };
+        if trust.system_roots.unwrap_or_else(|| trust.bundle.is_none()) {
+            // They are many, and read from files.
+            match self.beside.compute(&issuer.key, pki::system_roots).await {
+                Ok(roots) => {
+                    anchors.anchors.extend(roots.anchors);
+                    anchors.remarks.extend(roots.remarks);
+                }
+                Err(error) if anchors.anchors.is_empty() => {
+                    return Err(Error {
+                        disposition: Disposition::BlameIssuer,
+                        reason: Reason::BundleUnusable,
+                        message: format!("{error}; or pin the CA's root in spec.trust.bundle"),
+                    });
+                }
+                Err(error) => tracing::warn!(%error, "spec.trust.systemRoots adds nothing"),
+            }
+        }
+        let preferred = trust.preferred_root.as_deref();
+        anchors.remarks.extend(preference_remark(preferred, &anchors.anchors));
+        Ok(anchors)
+    }
+
+    /// The certificates in a bundle that the issuer names in `field`.
+    async fn bundle(
+        &self,
+        cluster: &Cluster,
+        issuer: &IssuerNow<'_>,
+        field: &str,
+        bundle: &CertificateBundle,
+    ) -> Result<Bundle, Error> {
+        let text = secret::bundle(cluster, &issuer.namespace, field, bundle).await?;
+        if text.is_short() {
+            return text.read();
+        }
+        self.beside.compute(&issuer.key, move || text.read()).await
     }
 }
 
@@ -660,33 +712,6 @@ async fn through(
         }
     };
     Proxy::new(&settings.url, credentials, &settings.no_proxy)
-}
-
-/// What chains must end at: the given bundle, the system roots, or both. System roots alone where
-/// nothing is given.
-async fn anchors(cluster: &Cluster, namespace: &str, trust: &Trust) -> Result<Bundle, Error> {
-    let mut anchors = match &trust.bundle {
-        Some(bundle) => secret::bundle(cluster, namespace, "spec.trust.bundle", bundle).await?,
-        None => Bundle::default(),
-    };
-    if trust.system_roots.unwrap_or_else(|| trust.bundle.is_none()) {
-        match pki::system_roots() {
-            Ok(roots) => {
-                anchors.anchors.extend(roots.anchors);
-                anchors.remarks.extend(roots.remarks);
-            }
-            Err(error) if anchors.anchors.is_empty() => {
-                return Err(Error {
-                    disposition: Disposition::BlameIssuer,
-                    reason: Reason::BundleUnusable,
-                    message: format!("{error}; or pin the CA's root in spec.trust.bundle"),
-                });
-            }
-            Err(error) => tracing::warn!(%error, "spec.trust.systemRoots adds nothing"),
-        }
-    }
-    anchors.remarks.extend(preference_remark(trust.preferred_root.as_deref(), &anchors.anchors));
-    Ok(anchors)
 }
 
 /// A preference for a root that is not trusted changes nothing.
