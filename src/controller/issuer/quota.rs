@@ -707,7 +707,9 @@ mod tests {
         let written = request("a", 1, Some(OrderPhase::Pending));
         let b = request("b", 1, None);
         let stores = Stores::of_requests(vec![]);
-        quotas.note(&Guarded(Ok(written.clone())), false);
+        for one in [&written, &b] {
+            quotas.note(&Guarded(Ok(one.clone())), false);
+        }
         assert!(place(&quotas, &stores, &issuer, &b).is_ok(), "a tenant wrote it");
         // A run that finds it so leaves it so.
         let left = request("a", 2, Some(OrderPhase::Pending));
