@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use futures::FutureExt as _;
+use ipnet::IpNet;
 use tokio::runtime::Handle;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::filter::{FilterFn, filter_fn};
@@ -22,7 +23,7 @@ use crate::api;
 use crate::clock::Clock;
 use crate::controller::{self, Apart, Generator, Operator, Process, Threads};
 use crate::metrics::Metrics;
-use crate::outside::reach::{Inside, Reach};
+use crate::outside::reach::{Cluster, Inside, Reach};
 use crate::outside::transport::Network;
 use crate::pulse::Pulse;
 use crate::server::{self, Readiness};
@@ -72,6 +73,15 @@ struct OperatorArgs {
     /// the cluster's services. ClusterIssuers reach everything.
     #[arg(long, env = "CHANCERY_TENANT_ISSUERS_MAY_REACH", value_enum, value_delimiter = ',')]
     tenant_issuers_may_reach: Vec<Inside>,
+    /// Networks of the cluster's services, pods and nodes, by commas, such as 10.96.0.0/12: issuers
+    /// of namespaces reach them only where `cluster` is allowed, even where `private` is.
+    #[arg(
+        long,
+        env = "CHANCERY_CLUSTER_NETWORKS",
+        value_delimiter = ',',
+        value_parser = network,
+    )]
+    cluster_networks: Vec<IpNet>,
     /// Whether replicas elect the one that acts, by the Lease `chancery` in the operator's namespace.
     /// Set it to false only for a process that is alone, such as one on a laptop.
     #[arg(long, env = "CHANCERY_LEADER_ELECT", default_value_t = true, action = ArgAction::Set)]
@@ -112,6 +122,10 @@ fn duration(text: &str) -> Result<Duration, String> {
         Ok(duration) if !duration.is_zero() => Ok(duration),
         _ => Err("must be longer than zero".to_owned()),
     }
+}
+
+fn network(text: &str) -> Result<IpNet, String> {
+    text.trim().parse().map_err(|_| "not a network such as 10.96.0.0/12".to_owned())
 }
 
 /// The API keeps how long a lease lasts in whole seconds.
@@ -219,6 +233,10 @@ fn without_bodies() -> FilterFn {
 async fn serve(args: OperatorArgs, apart: &Handle) -> Result<(), Fatal> {
     let (config, url) = config().await?;
     let client = kube::Client::try_from(config.clone())?;
+    let tenants_reach = Reach::Outside {
+        cluster: cluster(&config.cluster_url, args.cluster_networks).await,
+        and: args.tenant_issuers_may_reach,
+    };
     check_crds(&client, &url).await?;
     let metrics = Arc::new(Metrics::default());
     let readiness = Readiness::default();
@@ -255,7 +273,7 @@ async fn serve(args: OperatorArgs, apart: &Handle) -> Result<(), Fatal> {
         apart: Apart { client: of_lease, runtime: apart.clone(), pulse },
         lease_duration: args.leader_elect.then_some(args.lease_duration),
         connector: Arc::new(Network::for_calls_within(args.ca_timeout)),
-        tenants_reach: tenants_reach(args.tenant_issuers_may_reach),
+        tenants_reach,
         clock: Clock::system(),
         ca_timeout: args.ca_timeout,
         keys: Arc::new(Generator::default()),
@@ -287,12 +305,22 @@ async fn serve(args: OperatorArgs, apart: &Handle) -> Result<(), Fatal> {
     Ok(())
 }
 
-/// How far the issuers of namespaces reach.
-fn tenants_reach(and: Vec<Inside>) -> Reach {
+/// What is the cluster's: the networks that were named, and the API server by each way to it.
+async fn cluster(api_server: &http::Uri, networks: Vec<IpNet>) -> Cluster {
+    let mut cluster = Cluster { networks, names: Vec::new() };
     // A pod is told the address of the API server so.
-    let host = std::env::var("KUBERNETES_SERVICE_HOST").ok();
-    let api_server = host.and_then(|host| host.trim_matches(['[', ']']).parse().ok());
-    Reach::Outside { and, api_server: api_server.into_iter().collect() }
+    let of_pod = std::env::var("KUBERNETES_SERVICE_HOST").ok();
+    for host in api_server.host().into_iter().chain(of_pod.as_deref()) {
+        cluster.add_api_server(host);
+    }
+    for name in cluster.names.clone() {
+        // Another name may lead to the same place. Where nobody resolves it, the name alone counts.
+        let found = tokio::net::lookup_host((name.as_str(), 0)).await;
+        for address in found.into_iter().flatten() {
+            cluster.add_address(address.ip());
+        }
+    }
+    cluster
 }
 
 /// Access to the API server, and its address for messages.
@@ -446,6 +474,36 @@ mod tests {
             assert!(!log.contains("m4rk3r"), "{asked}: {log}");
             assert!(log.contains("ours") || asked.starts_with("kube_client"), "{asked}: {log}");
         }
+    }
+
+    #[test]
+    fn networks_of_the_cluster_are_taken_as_networks_alone() {
+        let line = |networks| ["chancery", "operator", "--cluster-networks", networks];
+        let cli =
+            Cli::try_parse_from(line("10.96.0.0/12,2001:db8::/48")).expect("it is understood");
+        let Command::Operator(args) = cli.command else { panic!("{cli:?}") };
+        let networks: Vec<_> = args.cluster_networks.iter().map(ToString::to_string).collect();
+        assert_eq!(networks, ["10.96.0.0/12", "2001:db8::/48"]);
+        for bad in ["10.96.0.1", "10.96.0.0/33", "services", "10.0.0.0/8;10.96.0.0/12"] {
+            let error = Cli::try_parse_from(line(bad)).expect_err(bad).to_string();
+            assert!(error.contains("not a network such as 10.96.0.0/12"), "{error}");
+            assert!(error.contains("--cluster-networks"), "{error}");
+        }
+    }
+
+    #[tokio::test]
+    async fn the_api_server_of_a_kubeconfig_is_the_cluster_s() {
+        let refused = async |api_server: &str, host: &str| {
+            let cluster = cluster(&api_server.parse().expect("a URL"), Vec::new()).await;
+            let reach = Reach::Outside { and: vec![Inside::Loopback, Inside::Private], cluster };
+            let url = url::Url::parse(&format!("https://{host}/")).expect("a URL");
+            reach.refuses(&url.host().expect("a host"), false).is_some()
+        };
+        assert!(refused("https://192.168.1.1:6443", "192.168.1.1").await);
+        assert!(!refused("https://192.168.1.1:6443", "192.168.1.2").await);
+        assert!(refused("https://[2001:db8::1]:6443", "[2001:db8::1]").await);
+        assert!(refused("https://k8s.invalid/", "k8s.invalid").await);
+        assert!(!refused("https://127.0.0.1:6443", "127.0.0.1").await, "it is this machine's");
     }
 
     #[test]

@@ -9,6 +9,8 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use ipnet::IpNet;
+
 use super::{Disposition, Error};
 use crate::reason::Reason;
 
@@ -20,7 +22,7 @@ pub enum Inside {
     /// Networks of one's own: 10.0.0.0/8, 172.16.0.0/12, 192.168.0.0/16, 100.64.0.0/10, fc00::/7,
     /// and names below `internal` and `local`.
     Private,
-    /// Services and pods by their names, and the API server.
+    /// Services and pods by their names and in the networks that were named, and the API server.
     Cluster,
 }
 
@@ -34,9 +36,42 @@ pub enum Reach {
     Outside {
         /// What of the inside is allowed.
         and: Vec<Inside>,
-        /// The addresses of the API server.
-        api_server: Vec<IpAddr>,
+        /// What is the cluster's beside its names.
+        cluster: Cluster,
     },
+}
+
+/// What is the cluster's and cannot be told from its looks.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Cluster {
+    /// Networks of services, pods and nodes, and addresses of the API server.
+    pub networks: Vec<IpNet>,
+    /// Names of the API server, in lower case and without a dot at the end.
+    pub names: Vec<String>,
+}
+
+impl Cluster {
+    /// Adds the host of an API server. One on this machine goes on to be this machine's.
+    pub fn add_api_server(&mut self, host: &str) {
+        let host = host.trim_matches(['[', ']']).trim_end_matches('.').to_ascii_lowercase();
+        match host.parse::<IpAddr>() {
+            Ok(ip) => self.add_address(ip),
+            Err(_) if host.is_empty() || is_below(&host, "localhost") => {}
+            Err(_) => self.names.push(host),
+        }
+    }
+
+    /// Adds an address of the API server, with the same exception.
+    pub fn add_address(&mut self, ip: IpAddr) {
+        let ip = meant(ip);
+        if kind(ip) != Kind::Inside(Inside::Loopback) {
+            self.networks.push(ip.into());
+        }
+    }
+
+    fn has(&self, ip: IpAddr) -> bool {
+        self.networks.iter().any(|network| network.contains(&ip))
+    }
 }
 
 /// Why something is not reached. It names no address: what a name resolves to is not for everybody.
@@ -67,7 +102,7 @@ impl Refusal {
             ),
             Self::ByAddress => (
                 "is an address, which a proxy is not asked for",
-                format!("write the CA's name into its URL; or {}", allowed("private")),
+                "write the CA's name into its URL, or use a ClusterIssuer".to_owned(),
             ),
         };
         Error {
@@ -103,18 +138,22 @@ impl Reach {
         };
         let refused = self.refuses_address(ip);
         // From where the proxy stands any address may be inside.
-        let unknown = by_proxy && self.is_limited() && !self.allows(Inside::Private);
+        let unknown = by_proxy && self.is_limited();
         refused.or_else(|| unknown.then_some(Refusal::ByAddress))
     }
 
     fn refuses_name(&self, name: &str) -> Option<Refusal> {
         let name = name.trim_end_matches('.').to_ascii_lowercase();
-        let is_below = |zone: &str| {
-            name.strip_suffix(zone).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
+        let is_below = |zone| is_below(&name, zone);
+        let is_api_server = || match self {
+            Self::Anywhere => false,
+            Self::Outside { cluster, .. } => cluster.names.contains(&name),
         };
         let inside = if is_below("localhost") || is_below("localdomain") {
             Inside::Loopback
         } else if is_below("svc") || is_below("cluster.local") || !name.contains('.') {
+            Inside::Cluster
+        } else if is_api_server() {
             Inside::Cluster
         } else if is_below("internal") || is_below("local") {
             Inside::Private
@@ -127,13 +166,15 @@ impl Reach {
     /// Why nothing connects to an address.
     #[must_use]
     pub fn refuses_address(&self, ip: IpAddr) -> Option<Refusal> {
-        let Self::Outside { api_server, .. } = self else { return None };
-        let kind = if api_server.contains(&ip) { Kind::Inside(Inside::Cluster) } else { kind(ip) };
-        match kind {
-            Kind::Outside => None,
-            Kind::Inside(inside) => (!self.allows(inside)).then_some(Refusal::Inside(inside)),
-            Kind::Never => Some(Refusal::Never),
-        }
+        let Self::Outside { cluster, .. } = self else { return None };
+        let meant = meant(ip);
+        let inside = match kind(meant) {
+            Kind::Never => return Some(Refusal::Never),
+            _ if cluster.has(ip) || cluster.has(meant) => Inside::Cluster,
+            Kind::Inside(inside) => inside,
+            Kind::Outside => return None,
+        };
+        (!self.allows(inside)).then_some(Refusal::Inside(inside))
     }
 
     /// A name as it is looked up: where the cluster is not reached, without the domains that a pod's
@@ -154,6 +195,10 @@ impl Reach {
             Self::Outside { and, .. } => and.contains(&inside),
         }
     }
+}
+
+fn is_below(name: &str, zone: &str) -> bool {
+    name.strip_suffix(zone).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
 }
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -186,24 +231,36 @@ fn kind_v4(ip: Ipv4Addr) -> Kind {
     }
 }
 
-fn kind_v6(ip: Ipv6Addr) -> Kind {
-    let [a, b, c, d, e, f, g, h] = ip.segments();
+/// The IPv4 address within an IPv6 address, where there is one.
+fn meant(ip: IpAddr) -> IpAddr {
+    let IpAddr::V6(v6) = ip else { return ip };
+    let [a, b, c, d, e, f, g, h] = v6.segments();
     let inner = |high: u16, low: u16| {
         let ([a, b], [c, d]) = (high.to_be_bytes(), low.to_be_bytes());
-        kind_v4(Ipv4Addr::new(a, b, c, d))
+        IpAddr::V4(Ipv4Addr::new(a, b, c, d))
     };
     match (a, b) {
-        (0, 0) if [c, d, e, f, g] == [0; 5] && h <= 1 => Kind::Inside(Inside::Loopback),
+        // The machine itself, and what an IPv6 socket binds to.
+        (0, 0) if [c, d, e, f, g] == [0; 5] && h <= 1 => ip,
         // Mapped, compatible, and translated (RFC 4291 and RFC 2765).
         (0, 0) if [c, d, e] == [0; 3] && (f == 0xffff || f == 0) => inner(g, h),
         (0, 0) if [c, d, f] == [0; 3] && e == 0xffff => inner(g, h),
-        // NAT64 (RFC 6052): the well-known prefix, and the one for local use, of whatever length.
+        // NAT64 (RFC 6052), the well-known prefix.
         (0x64, 0xff9b) if [c, d, e, f] == [0; 4] => inner(g, h),
-        (0x64, 0xff9b) => Kind::Inside(Inside::Private),
         // 6to4 (RFC 3056).
         (0x2002, _) => inner(b, c),
         // Teredo (RFC 4380) hides the client's address by turning its bits over.
         (0x2001, 0) => inner(!g, !h),
+        _ => ip,
+    }
+}
+
+fn kind_v6(ip: Ipv6Addr) -> Kind {
+    let [a, b, ..] = ip.segments();
+    match (a, b) {
+        (0, 0) if ip.is_loopback() || ip.is_unspecified() => Kind::Inside(Inside::Loopback),
+        // NAT64 with the prefix for local use (RFC 8215): what is within is where its length says.
+        (0x64, 0xff9b) => Kind::Inside(Inside::Private),
         (0xfc00..=0xfdff, _) | (0xfec0..=0xfeff, _) => Kind::Inside(Inside::Private),
         (0xfe80..=0xfebf, _) | (0xff00..=0xffff, _) => Kind::Never,
         _ => Kind::Outside,
@@ -215,8 +272,13 @@ mod tests {
     use super::*;
 
     fn outside(and: &[Inside]) -> Reach {
-        let api_server = vec!["10.96.0.1".parse().unwrap()];
-        Reach::Outside { and: and.to_vec(), api_server }
+        let networks = ["10.96.0.0/16", "2001:db8:1::/48", "203.0.113.0/24", "169.254.0.0/16"];
+        let networks = networks.iter().map(|network| network.parse().unwrap()).collect();
+        let mut cluster = Cluster { networks, names: Vec::new() };
+        for host in ["198.51.100.1", "K8S.example.org.", "127.0.0.1", "localhost", ""] {
+            cluster.add_api_server(host);
+        }
+        Reach::Outside { and: and.to_vec(), cluster }
     }
 
     fn host(url: &str) -> url::Url {
@@ -259,6 +321,13 @@ mod tests {
             ("[::ffff:10.0.0.1]", PRIVATE),
             ("[64:ff9b:1::a00:1]", PRIVATE),
             ("10.96.0.1", CLUSTER),
+            ("10.97.0.1", PRIVATE),
+            ("[::ffff:10.96.0.1]", CLUSTER),
+            ("[64:ff9b::a60:1]", CLUSTER),
+            ("203.0.113.9", CLUSTER),
+            ("[2001:db8:1::7]", CLUSTER),
+            ("198.51.100.1", CLUSTER),
+            ("198.51.100.2", None),
             ("169.254.169.254", NEVER),
             ("[fe80::1]", NEVER),
             ("[::ffff:169.254.169.254]", NEVER),
@@ -287,6 +356,9 @@ mod tests {
             ("kubernetes.default.svc", CLUSTER),
             ("kubernetes.default.svc.", CLUSTER),
             ("ca.shop.svc.cluster.local", CLUSTER),
+            ("k8s.example.org", CLUSTER),
+            ("K8s.Example.Org.", CLUSTER),
+            ("x.k8s.example.org", None),
             ("metadata.google.internal", PRIVATE),
             ("printer.local", PRIVATE),
             ("ca.example.org", None),
@@ -325,7 +397,8 @@ mod tests {
         let ip = url::Host::<&str>::Ipv4("192.0.2.7".parse().unwrap());
         assert_eq!(outside(&[]).refuses(&ip, false), None);
         assert_eq!(outside(&[]).refuses(&ip, true), Some(Refusal::ByAddress));
-        assert_eq!(outside(&[Inside::Private]).refuses(&ip, true), None);
+        let all = [Inside::Loopback, Inside::Private, Inside::Cluster];
+        assert_eq!(outside(&all).refuses(&ip, true), Some(Refusal::ByAddress));
     }
 
     #[test]

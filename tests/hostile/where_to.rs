@@ -82,6 +82,8 @@ async fn an_issuer_of_a_tenant_does_not_reach_the_inside() {
         ("private", "https://10.0.0.1/", "--tenant-issuers-may-reach=private"),
         ("spelled", "https://0xa.1/", "--tenant-issuers-may-reach=private"),
         ("service", "https://kubernetes.default.svc/", "--tenant-issuers-may-reach=cluster"),
+        ("network", "https://203.0.113.7/", "--tenant-issuers-may-reach=cluster"),
+        ("network6", "https://[2001:db8:1::7]/", "--tenant-issuers-may-reach=cluster"),
     ];
     for (name, url, says) in rows {
         let inside = issuer(&tenant, name, |spec| {

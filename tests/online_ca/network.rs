@@ -11,7 +11,7 @@ use chancery::api::OnlineCa;
 use chancery::ca::{CertificateAuthority, Submitted};
 use chancery::outside::in_flight::{InFlight, IsSubmit, Sharing};
 use chancery::outside::proxy::Proxy;
-use chancery::outside::reach::{Inside, Reach};
+use chancery::outside::reach::{Cluster, Inside, Reach};
 use chancery::outside::transport::{
     Call, Connector as _, Failure, Network, Roots, Route, Transport,
 };
@@ -118,27 +118,29 @@ async fn nothing_connects_to_what_is_not_reached_by_whatever_name() {
     let peer = Peer::start(&identity, &[Act::Answer(http("200 OK", "", "yes"))]).await;
     let url = peer.url();
     let rest = format!(":{}/certificate/", peer.port);
-    let outside = |and: &[Inside]| Reach::Outside { and: and.to_vec(), api_server: Vec::new() };
+    let outside =
+        |and: &[Inside]| Reach::Outside { and: and.to_vec(), cluster: Cluster::default() };
     let proxy = Proxy::new(&format!("http://localhost:{}", peer.port), None, &[]).unwrap();
     // By another spelling of the host it would be for it, and by this one not.
     let spelled = ["3221225991".to_owned(), "ca.example.".to_owned()];
     let spelled = Proxy::new(&format!("http://127.0.0.1:{}", peer.port), None, &spelled).unwrap();
-    for (host, proxy) in [
-        ("3221225991", Some(spelled)),
-        ("localhost", None),
-        ("127.0.0.1", None),
-        ("2130706433", None),
-        ("0x7f.1", None),
-        ("[::1]", None),
-        ("[::ffff:127.0.0.1]", None),
-        ("ca.localhost", None),
+    let loopback = "--tenant-issuers-may-reach=loopback";
+    for (host, proxy, says) in [
+        ("3221225991", Some(spelled), "is an address, which a proxy is not asked for"),
+        ("localhost", None, loopback),
+        ("127.0.0.1", None, loopback),
+        ("2130706433", None, loopback),
+        ("0x7f.1", None, loopback),
+        ("[::1]", None, loopback),
+        ("[::ffff:127.0.0.1]", None, loopback),
+        ("ca.localhost", None, loopback),
         // The name is for the proxy, and the proxy is on this machine.
-        ("ca.example", Some(proxy)),
+        ("ca.example", Some(proxy), loopback),
     ] {
         let transport = reaching(&identity.root, proxy, LONG, outside(&[Inside::Private]));
         let failure = ask(&*transport, &format!("https://{host}{rest}")).await.unwrap_err();
         let Failure::Blocked(error) = &failure else { panic!("{host}: {failure:?}") };
-        assert!(error.message.contains("--tenant-issuers-may-reach=loopback"), "{host}: {error}");
+        assert!(error.message.contains(says), "{host}: {error}");
     }
     assert_eq!(peer.connections(), 0, "nobody connected");
     let transport = reaching(&identity.root, None, LONG, outside(&[Inside::Loopback]));
@@ -151,8 +153,9 @@ async fn what_a_name_resolves_to_is_judged() {
     let identity = Identity::good();
     let _ = network(&identity.root);
     let peer = Peer::start(&identity, &[Act::Answer(http("200 OK", "", "yes"))]).await;
-    let api_server = vec!["127.0.0.1".parse().unwrap(), "::1".parse().unwrap()];
-    let reach = Reach::Outside { and: vec![Inside::Loopback], api_server };
+    let networks = vec!["127.0.0.0/8".parse().unwrap(), "::1/128".parse().unwrap()];
+    let cluster = Cluster { networks, names: Vec::new() };
+    let reach = Reach::Outside { and: vec![Inside::Loopback], cluster };
     let proxy = Proxy::new(&format!("http://localhost:{}", peer.port), None, &[]).unwrap();
     let rows = [
         (None, peer.url(), format!("localhost:{} was not called", peer.port)),

@@ -62,6 +62,8 @@ impl Operator {
             ("CHANCERY_HTTP_ADDRESS", address.as_str()),
             // The CAs of the tests are on this machine.
             ("CHANCERY_TENANT_ISSUERS_MAY_REACH", "loopback"),
+            // For documentation (RFC 5737 and RFC 3849): nobody is there.
+            ("CHANCERY_CLUSTER_NETWORKS", "203.0.113.0/24,2001:db8:1::/48"),
         ];
         all.extend_from_slice(env);
         let process = Process::start(dir, &name, program, ["operator"], &all);
