@@ -151,9 +151,11 @@ impl Reach {
         };
         let inside = if is_below("localhost") || is_below("localdomain") {
             Inside::Loopback
-        } else if is_below("svc") || is_below("cluster.local") || !name.contains('.') {
-            Inside::Cluster
-        } else if is_api_server() {
+        } else if is_below("svc")
+            || is_below("cluster.local")
+            || !name.contains('.')
+            || is_api_server()
+        {
             Inside::Cluster
         } else if is_below("internal") || is_below("local") {
             Inside::Private
