@@ -155,5 +155,5 @@ controlplane: tools ## Run a real API server with the definitions and RBAC insta
 	$(CARGO) run --quiet --all-features --example controlplane
 
 .PHONY: bench
-bench: tools ## Measure against a bare client, and with PEER=1 cert-manager (ONLY=free or ONLY=paid: a part); writes target/bench/summary.json
+bench: tools ## Measure against a bare client, and with PEER=1 cert-manager (ONLY=free or ONLY=paid: a part; ONLY=burst: thousands of requests at once); writes target/bench/summary.json
 	$(if $(ONLY),CHANCERY_BENCH_ONLY=$(ONLY)) $(if $(filter 1,$(PEER)),CHANCERY_BENCH_PEER=1) $(CARGO) bench --all-features --bench issuance

@@ -12,6 +12,9 @@
 //! *paid* and *paid_many*: orders that stay pending at a paid CA; see the module `paid`. They alone with
 //! `make bench ONLY=paid`.
 //!
+//! *burst* and *scrape*: thousands of requests at once, and the page of metrics of a thousand issuers;
+//! see the module `burst`. Only with `make bench ONLY=burst`.
+//!
 //! *peer*, with `make bench PEER=1`: as many Certificates from cert-manager's controllers and an
 //! external issuer made with issuer-lib, in the same rounds, counted in the same way.
 
@@ -23,6 +26,7 @@
     reason = "a bench measures real time and prints"
 )]
 
+mod burst;
 mod paid;
 mod peer;
 #[path = "../tests/support/mod.rs"]
@@ -63,13 +67,26 @@ fn main() {
     if std::env::args().any(|argument| argument == "--test") {
         return;
     }
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime");
+    let only = std::env::var("CHANCERY_BENCH_ONLY").unwrap_or_default();
+    let summary = if only == "burst" {
+        json!({"burst": burst::measure(&runtime)})
+    } else {
+        free_and_paid(&runtime, &only)
+    };
+    let dir = support::root().join("target/bench");
+    std::fs::create_dir_all(&dir).expect("a directory");
+    let file = dir.join("summary.json");
+    std::fs::write(&file, format!("{summary:#}\n")).expect("written");
+    println!("\n{summary:#}\n\nwritten to {}", file.display());
+}
+
+fn free_and_paid(runtime: &tokio::runtime::Runtime, only: &str) -> Value {
     let peer_assets = peer::is_wanted().then(peer::assets);
     let plane = ControlPlane::start();
     operator::install(&plane);
     let simulator = Simulator::start(plane.dir());
-    let runtime =
-        tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime");
-    let only = std::env::var("CHANCERY_BENCH_ONLY").unwrap_or_default();
     let mut summary = json!({});
     if only != "paid" {
         let rounds = runtime.block_on(measure(&plane, &simulator, peer_assets.as_deref()));
@@ -79,11 +96,7 @@ fn main() {
         (summary["paid"], summary["paid_many"]) =
             runtime.block_on(paid::measure(&plane, &simulator));
     }
-    let dir = support::root().join("target/bench");
-    std::fs::create_dir_all(&dir).expect("a directory");
-    let file = dir.join("summary.json");
-    std::fs::write(&file, format!("{summary:#}\n")).expect("written");
-    println!("\n{summary:#}\n\nwritten to {}", file.display());
+    summary
 }
 
 /// One measurement of all.
