@@ -1,10 +1,13 @@
 //! Who may order what: what an issuer says of whom it serves, and what of a request that bears on.
 
 pub mod pattern;
+mod renewal;
 pub mod rules;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+
+use jiff::Timestamp;
 
 use crate::api::{Allow, IssuerKind};
 use crate::reason::Reason;
@@ -41,6 +44,8 @@ pub struct Refusal {
     pub message: String,
     /// It does not pass by itself.
     pub needs_person: bool,
+    /// When an order whose answer was lost is looked for again: that goes on.
+    pub look_again: Option<Timestamp>,
 }
 
 /// How far a run has come.
@@ -48,6 +53,8 @@ pub struct Refusal {
 pub enum Stage {
     /// Nothing was read yet.
     Early,
-    /// A key or a submit comes next.
+    /// A key, or a submit with one, comes next.
     Submit,
+    /// The order that is stored is submitted next.
+    Stored,
 }

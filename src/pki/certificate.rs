@@ -13,15 +13,18 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use const_oid::ObjectIdentifier;
-use const_oid::db::rfc5280::{ID_CE_BASIC_CONSTRAINTS, ID_CE_SUBJECT_ALT_NAME};
+use const_oid::db::rfc5280::{
+    ID_CE_BASIC_CONSTRAINTS, ID_CE_EXT_KEY_USAGE, ID_CE_KEY_USAGE, ID_CE_SUBJECT_ALT_NAME,
+};
 use data_encoding::HEXUPPER;
 use der::asn1::AnyRef;
 use der::{Decode as _, Reader as _, SliceReader, Tag, TagNumber, Tagged as _};
 use jiff::Timestamp;
 use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
+use x509_cert::ext::pkix::{ExtendedKeyUsage, KeyUsage};
 
-use super::names::AlternativeNames;
+use super::names::{AlternativeNames, Attribute, AttributeType, Usage, UsageCode};
 use super::{name, pem};
 
 /// The last second that [`Timestamp`] can hold at every offset, 9999-12-30T22:00:00Z.
@@ -214,6 +217,29 @@ impl Certificate {
     /// Returns all common names of the subject, in the order in which they are written.
     pub fn common_names(&self) -> &[String] {
         &self.0.common_names
+    }
+
+    /// Returns the attributes of the subject that can be asked for, apart from common names.
+    pub fn subject_attributes(&self) -> Vec<Attribute> {
+        let attributes = AnyRef::from_der(self.subject_der()).and_then(name::attributes);
+        let known = attributes.unwrap_or_default().into_iter().filter_map(|(oid, value)| {
+            let kind = AttributeType::ALL.into_iter().find(|kind| kind.oid() == oid)?;
+            Some(Attribute { kind, value: value? })
+        });
+        known.collect()
+    }
+
+    /// Returns what the key is for, as far as that can be asked for.
+    pub fn usages(&self) -> Vec<Usage> {
+        let bits = self.extension(ID_CE_KEY_USAGE);
+        let bits = bits.and_then(|value| KeyUsage::from_der(value).ok());
+        let purposes = self.extension(ID_CE_EXT_KEY_USAGE);
+        let purposes = purposes.and_then(|value| ExtendedKeyUsage::from_der(value).ok());
+        let is_there = |usage: &Usage| match usage.code() {
+            UsageCode::Bit(bit) => bits.as_ref().is_some_and(|bits| bits.0.contains(bit)),
+            UsageCode::Purpose(id) => purposes.as_ref().is_some_and(|all| all.0.contains(&id)),
+        };
+        Usage::ALL.into_iter().filter(is_there).collect()
     }
 
     /// Returns the SHA-256 digest of the DER as 64 lower-case hexadecimal digits.
@@ -569,6 +595,23 @@ mod tests {
 
     fn at(text: &str) -> Timestamp {
         text.parse().unwrap()
+    }
+
+    #[test]
+    fn what_a_certificate_says_of_subject_and_key_is_readable() {
+        use rcgen::{ExtendedKeyUsagePurpose, KeyUsagePurpose};
+        let mut asked = params("a.example.org", &["a.example.org"]);
+        asked.distinguished_name.push(DnType::OrganizationName, "Example AG");
+        asked.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+        asked.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+        let read = certificate(&asked);
+        let organization =
+            Attribute { kind: AttributeType::Organization, value: "Example AG".to_owned() };
+        assert_eq!(read.subject_attributes(), [organization]);
+        let usages: Vec<String> = read.usages().iter().map(ToString::to_string).collect();
+        assert_eq!(usages, ["digital signature", "client auth"]);
+        let plain = certificate(&params("a", &[]));
+        assert_eq!((plain.subject_attributes(), plain.usages()), (vec![], vec![]));
     }
 
     #[test]

@@ -22,6 +22,7 @@ use crate::controller::context::Context;
 use crate::controller::issuer::accounts::{Account, IssuerNow};
 use crate::controller::issuer::quota::Allowance;
 use crate::controller::process::failpoint::failpoint;
+use crate::issuance::allow::Stage;
 use crate::issuance::{
     KeyPlan, Mark, Observation, OrderDraft, OrderState, Outcome, Prepared, RawRecord, Read, Record,
     RecordRead, Request, Sent, Slot, Trouble, adopt, others, record,
@@ -500,7 +501,7 @@ pub(in crate::controller) async fn submit(
     // Other credentials may have been put in place since the record was read.
     if context.is_stopping()
         || is_blamed
-        || !is_still_allowed(context, seen, issuer)
+        || !is_still_allowed(context, seen, issuer, Stage::Stored)
         || !context.accounts.stand_for(issuer, &account, &stored.account)
     {
         return Outcome::Abandoned;

@@ -181,7 +181,7 @@ pub(in crate::controller) async fn submit(
     // Much may have happened while this request waited.
     if context.is_stopping()
         || !is_still_wanted(context, seen)
-        || !is_still_allowed(context, seen, issuer)
+        || !is_still_allowed(context, seen, issuer, allow::Stage::Submit)
     {
         return Outcome::Abandoned;
     }
@@ -474,16 +474,17 @@ pub(in crate::controller) async fn deliver(
 }
 
 /// What the caches say now counts: an issuer may have been suspended, or a namespace have lost its
-/// permission, while the request waited. That has woken it, and another run tells of it.
+/// permission, while the request waited. Another run tells of it.
 pub(in crate::controller) fn is_still_allowed(
     context: &Context,
     seen: &Observation,
     issuer: &IssuerNow<'_>,
+    stage: allow::Stage,
 ) -> bool {
     let found = FoundIssuer::by_key(context, &issuer.key);
     let allowed = found.allowed(context, &seen.request.namespace);
     matches!(found, FoundIssuer::Found { .. })
-        && allow::rules::refusal(&allowed, seen, allow::Stage::Submit).is_none()
+        && allow::rules::refusal(&allowed, seen, stage).is_none()
 }
 
 /// Nobody waits for the certificate of a request that went away while the CA was asked.

@@ -24,8 +24,11 @@ pub(super) async fn finish(
     seen: &Observation,
     rest: &Rest,
 ) -> Result<Action, Action> {
-    if matches!(rest, Rest::Deleted | Rest::Abandoned) {
+    if *rest == Rest::Deleted {
         return Ok(Action::await_change());
+    }
+    if *rest == Rest::Abandoned {
+        return Ok(Action::requeue(ABANDONED));
     }
     let Description { status, notices, requeue } = describe(seen, &before.conditions, rest);
     let delivered = status
@@ -62,6 +65,9 @@ pub(super) async fn finish(
     context.events.publish(&request.object_ref(&()), owed);
     Ok(action(context, requeue))
 }
+
+/// What a run was given up for has mostly woken the next one; time alone wakes nobody.
+const ABANDONED: std::time::Duration = std::time::Duration::from_mins(1);
 
 /// A status that the API server does not take is offered again so often.
 const UNWRITABLE: std::time::Duration = std::time::Duration::from_secs(5);

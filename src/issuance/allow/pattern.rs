@@ -1,11 +1,12 @@
 //! Patterns of names.
 //!
 //! `*` stands for one or more characters within a part of a name, `**` for one or more characters,
-//! neither for an asterisk, and `[*]` for that.
+//! neither for an asterisk, and `[*]` for that. What follows a URI's host binds both to the host.
 
 use std::collections::HashMap;
+use std::ops::Range;
 
-use crate::pki::names::{dns_name_to_ascii, email_address_to_ascii};
+use crate::pki::names::{absolute_uri, dns_name_to_ascii, email_address_to_ascii};
 
 /// What a pattern is of.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -54,8 +55,11 @@ impl Kind {
         match self {
             Self::Dns => dns_name_to_ascii(name),
             Self::Email => email_address_to_ascii(name),
-            Self::Text => Some(name.to_lowercase()),
-            Self::Uri => (!has_dot_segments(name)).then(|| uri(name)),
+            Self::Text => is_plain(name).then(|| name.to_lowercase()),
+            // Half of the world reads a backslash as a slash.
+            Self::Uri => absolute_uri(name)
+                .filter(|name| !name.contains('\\') && !has_dot_segments(name))
+                .map(uri),
         }
     }
 
@@ -79,8 +83,13 @@ pub fn allows(kind: Kind, patterns: &[String], name: &str) -> bool {
     let Some(name) = kind.name(name) else { return false };
     patterns.iter().any(|pattern| {
         let pattern = kind.pattern(pattern);
-        is_match(&tokens(&pattern), &name, kind.separators())
+        is_match(&tokens(kind, &pattern), &name)
     })
+}
+
+/// Whether all of a text shows: nothing controls, and it begins and ends with no blank.
+pub(super) fn is_plain(text: &str) -> bool {
+    text.trim() == text && !text.contains(char::is_control)
 }
 
 /// Label by label: those with an asterisk are no names yet.
@@ -118,22 +127,37 @@ fn has_dot_segments(uri: &str) -> bool {
 enum Token {
     /// This character.
     One(char),
-    /// Characters within a part.
-    Part,
-    /// Characters.
-    All,
+    /// Characters, but none of these and no asterisk.
+    Run(&'static str),
 }
 
-fn tokens(pattern: &str) -> Vec<Token> {
+/// What ends a host, or makes another of it.
+const ENDS_HOST: &str = "/?#@:%";
+/// The same, and what is between its labels.
+const ENDS_LABEL: &str = "/?#@:%.";
+
+/// Where the host of a URI's pattern is, with scheme and user.
+fn authority(pattern: &str) -> Range<usize> {
+    let Some(scheme) = pattern.find("://") else { return 0..0 };
+    let start = scheme + "://".len();
+    let length = pattern[start..].find(['/', '?', '#']);
+    0..length.map_or(pattern.len(), |length| start + length)
+}
+
+fn tokens(kind: Kind, pattern: &str) -> Vec<Token> {
+    let authority = if kind == Kind::Uri { authority(pattern) } else { 0..0 };
     let mut tokens = Vec::new();
     let mut rest = pattern;
     while let Some(first) = rest.chars().next() {
+        let is_of_host = authority.contains(&(pattern.len() - rest.len()));
         let (token, after) = if let Some(after) = rest.strip_prefix("[*]") {
             (Token::One('*'), after)
         } else if let Some(after) = rest.strip_prefix("**") {
-            (Token::All, after)
+            // At the end of the pattern it is whatever follows, the path too.
+            let is_bound = is_of_host && !after.is_empty();
+            (Token::Run(if is_bound { ENDS_HOST } else { "" }), after)
         } else if let Some(after) = rest.strip_prefix('*') {
-            (Token::Part, after)
+            (Token::Run(if is_of_host { ENDS_LABEL } else { kind.separators() }), after)
         } else {
             (Token::One(first), &rest[first.len_utf8()..])
         };
@@ -145,30 +169,28 @@ fn tokens(pattern: &str) -> Vec<Token> {
 
 /// In time that grows with the product of both lengths, whatever they are, sixty-four tokens in one
 /// step: an issuer may have hundreds of patterns, and a CSR hundreds of names.
-fn is_match(tokens: &[Token], text: &str, separators: &str) -> bool {
-    let (mut all, mut wild) = (Bits::of(tokens), Bits::of(tokens));
+fn is_match(tokens: &[Token], text: &str) -> bool {
+    let mut runs: HashMap<&str, Bits> = HashMap::new();
     let mut ones: HashMap<char, Bits> = HashMap::new();
     for (at, token) in tokens.iter().enumerate() {
-        match token {
-            Token::One(one) => ones.entry(*one).or_insert_with(|| Bits::of(tokens)).set(at),
-            Token::Part => wild.set(at),
-            Token::All => {
-                wild.set(at);
-                all.set(at);
-            }
-        }
+        let bits = match token {
+            Token::One(one) => ones.entry(*one).or_insert_with(|| Bits::of(tokens)),
+            Token::Run(without) => runs.entry(*without).or_insert_with(|| Bits::of(tokens)),
+        };
+        bits.set(at);
     }
-    let none = Bits::of(tokens);
+    let (none, mut takes) = (Bits::of(tokens), Bits::of(tokens));
     // Whether the first n tokens can stand for what has been read.
     let mut reached = Bits::of(tokens);
     reached.set(0);
     for letter in text.chars() {
-        let takes = match letter {
-            '*' => &none,
-            letter if separators.contains(letter) => &all,
-            _ => &wild,
-        };
-        if !reached.step(ones.get(&letter).unwrap_or(&none), takes) {
+        takes.0.fill(0);
+        for (without, run) in &runs {
+            if letter != '*' && !without.contains(letter) {
+                takes.add(run);
+            }
+        }
+        if !reached.step(ones.get(&letter).unwrap_or(&none), &takes) {
             return false;
         }
     }
@@ -189,6 +211,12 @@ impl Bits {
 
     fn has(&self, at: usize) -> bool {
         self.0[at / 64] & 1 << (at % 64) != 0
+    }
+
+    fn add(&mut self, other: &Self) {
+        for (mine, theirs) in self.0.iter_mut().zip(&other.0) {
+            *mine |= theirs;
+        }
     }
 
     /// What is reached with one letter more: behind each token that is that letter, and behind those
@@ -283,7 +311,52 @@ mod tests {
                 "https://example.org/a/%2E./b",
                 false,
             ),
+            ("a label of a host", Uri, "https://*.example.org/**", "https://a.example.org/b", true),
+            ("and not two", Uri, "https://*.example.org/**", "https://a.b.example.org/c", false),
+            (
+                "labels of a host",
+                Uri,
+                "https://**.example.org/*",
+                "https://a.b.example.org/c",
+                true,
+            ),
+            (
+                "which end with the host",
+                Uri,
+                "https://**.example.org/",
+                "https://evil.com/.example.org/",
+                false,
+            ),
+            (
+                "a backslash, which many read as a slash",
+                Uri,
+                "https://*.example.org/**",
+                "https://evil\\.example.org/a",
+                false,
+            ),
+            (
+                "behind a dot too",
+                Uri,
+                "https://**.example.org/**",
+                "https://evil.com\\.example.org/a",
+                false,
+            ),
+            (
+                "or written with a percent sign",
+                Uri,
+                "https://**.example.org/**",
+                "https://evil.com%5c.example.org/a",
+                false,
+            ),
+            ("any host and path", Uri, "https://**", "https://a.example.org/b.c", true),
+            ("any URI", Uri, "**", "urn:uuid:1", true),
+            ("a dot in a path", Uri, "https://a.example.org/*", "https://a.example.org/b.c", true),
+            ("what is no URI", Uri, "**", "https://a.example.org/ b", false),
             ("a text", Text, "Team *", "team Shop", true),
+            ("a text that ends in a blank", Text, "**", "bank.example.com ", false),
+            ("one that begins with a wide one", Text, "**", "\u{a0}bank.example.com", false),
+            ("one with a NUL", Text, "**", "bank.example.com\0", false),
+            ("one with a line break", Text, "*", "Team\nShop", false),
             ("an asterisk in a text", Text, "*", "*", false),
             ("the whole text", Text, "Team", "Team Shop", false),
             ("nothing", Text, "*", "", false),
@@ -296,19 +369,17 @@ mod tests {
     }
 
     /// As one would write it down, one token after the other.
-    fn is_match_by_the_book(tokens: &[Token], text: &[char], separators: &str) -> bool {
+    fn is_match_by_the_book(tokens: &[Token], text: &[char]) -> bool {
         let Some((first, after)) = tokens.split_first() else { return text.is_empty() };
         let takes = |letter: char| match first {
             Token::One(one) => *one == letter,
-            Token::Part => letter != '*' && !separators.contains(letter),
-            Token::All => letter != '*',
+            Token::Run(without) => letter != '*' && !without.contains(letter),
         };
         let Some((_, rest)) = text.split_first().filter(|(letter, _)| takes(**letter)) else {
             return false;
         };
         let goes_on = !matches!(first, Token::One(_));
-        is_match_by_the_book(after, rest, separators)
-            || goes_on && is_match_by_the_book(tokens, rest, separators)
+        is_match_by_the_book(after, rest) || goes_on && is_match_by_the_book(tokens, rest)
     }
 
     #[test]
@@ -316,9 +387,10 @@ mod tests {
         for length in [62, 63, 64, 65, 127, 128, 129, 300] {
             let text = "a".repeat(length);
             for pattern in [text.clone(), format!("*{}", &text[1..]), text[1..].to_owned() + "**"] {
-                assert!(is_match(&tokens(&pattern), &text, "."), "{length}: {pattern}");
-                assert!(!is_match(&tokens(&pattern), &format!("{text}b*"), "."), "{length}");
-                assert!(!is_match(&tokens(&pattern), &text[1..], "."), "{length}");
+                let tokens = tokens(Kind::Dns, &pattern);
+                assert!(is_match(&tokens, &text), "{length}: {pattern}");
+                assert!(!is_match(&tokens, &format!("{text}b*")), "{length}");
+                assert!(!is_match(&tokens, &text[1..]), "{length}");
             }
         }
     }
@@ -328,10 +400,11 @@ mod tests {
         fn it_matches_as_the_rules_say(
             long in "[a]{0,70}", pattern in r"([ab.]|\*|\*\*|\[\*\]){0,6}", text in r"[ab.*]{0,8}",
         ) {
-            let (tokens, text) = (tokens(&format!("{long}{pattern}")), format!("{long}{text}"));
+            let tokens = tokens(Kind::Dns, &format!("{long}{pattern}"));
+            let text = format!("{long}{text}");
             let letters: Vec<char> = text.chars().collect();
-            let expected = is_match_by_the_book(&tokens, &letters, ".");
-            prop_assert_eq!(is_match(&tokens, &text, "."), expected);
+            let expected = is_match_by_the_book(&tokens, &letters);
+            prop_assert_eq!(is_match(&tokens, &text), expected);
         }
 
         #[test]

@@ -9,11 +9,13 @@ use std::fmt::Display;
 use std::net::IpAddr;
 
 use ipnet::IpNet;
+use jiff::SignedDuration;
 
 use super::pattern::{self, Kind};
-use super::{Allowed, Overrides, Refusal, Stage};
+use super::{Allowed, Overrides, Refusal, Stage, renewal};
 use crate::api::{Allow, IssuerKind, KeyUsage, WaitsFor};
 use crate::issuance::certificate::reissue::{Reissue, reissue};
+use crate::issuance::certificate::requested::Requested;
 use crate::issuance::observation::{IssuerState, Observation};
 use crate::issuance::quota::gate::leads_to_submit;
 use crate::issuance::step::{Rest, Step};
@@ -27,14 +29,26 @@ pub(in crate::issuance) fn gate(seen: &Observation, step: Step) -> Step {
     // What was looked for long enough and would be made again: it is told what is not allowed, and
     // not both by turns.
     let waits = seen.previous.wait.is_some_and(|wait| wait.on == WaitsFor::Permission);
-    let is_told = waits && matches!(step, Step::Rest(Rest::LookedFor { .. }));
-    let is_early = is_told || matches!(step, Step::Find);
-    let stage = if is_early { Stage::Early } else { Stage::Submit };
-    if !is_told && !leads_to_submit(seen, &step) {
+    let mut look_again = None;
+    if let Step::Rest(Rest::LookedFor { until, .. }) = &step
+        && waits
+    {
+        look_again = Some(*until);
+    }
+    // What may be at the CA is looked for, whatever is allowed by now.
+    let is_followed = matches!(step, Step::Find) && seen.has_order_at_large();
+    if look_again.is_none() && (is_followed || !leads_to_submit(seen, &step)) {
         return step;
     }
+    let stage = if matches!(step, Step::Announce | Step::Claim | Step::Order) {
+        Stage::Stored
+    } else if matches!(step, Step::Find | Step::Rest(_)) {
+        Stage::Early
+    } else {
+        Stage::Submit
+    };
     refusal(&seen.allowed, seen, stage)
-        .map_or(step, |refusal| Step::Rest(Rest::NotAllowed(refusal)))
+        .map_or(step, |refusal| Step::Rest(Rest::NotAllowed(Refusal { look_again, ..refusal })))
 }
 
 /// What is known before anything is read or asked.
@@ -57,6 +71,7 @@ pub fn refusal(allowed: &Allowed, seen: &Observation, stage: Stage) -> Option<Re
                 "{issuer} is suspended: nothing is asked of its CA while its spec.suspend is true"
             ),
             needs_person: false,
+            look_again: None,
         });
     }
     let is_strict = allowed.kind == IssuerKind::ClusterIssuer;
@@ -72,31 +87,26 @@ pub fn refusal(allowed: &Allowed, seen: &Observation, stage: Stage) -> Option<Re
     rules.request().or_else(|| rules.csr()).or_else(|| rules.stored(stage))
 }
 
-/// An issuer that says nothing renews what it delivered: what is there is for the same names, and its
-/// chain ends where the issuer's chains end, which nobody else can bring about.
+/// An issuer that says nothing renews what it delivered, as it was.
 fn is_new(seen: &Observation, stage: Stage) -> Option<Refusal> {
     let due = reissue(seen, &seen.standing());
     let is_renewal = matches!(
         due,
         Some(Reissue::AccountChanged | Reissue::NearingExpiry | Reissue::RenewalRequested)
     );
-    let is_proven = || {
-        let (account, target) = (seen.account.as_ref()?, seen.live_target()?);
-        let key = seen.key_in(target)?;
-        let csr = seen.csr.as_ref().map(|csr| &csr.names);
-        let names = csr.unwrap_or(&seen.request.names);
-        seen.verified(&target.chain, key.spki_der(), names, account).ok()
-    };
-    if is_renewal && (stage == Stage::Early || is_proven().is_some()) {
+    let new = (is_renewal && stage != Stage::Early).then(|| renewal::new(seen)).flatten();
+    if is_renewal && new.is_none() {
         return None;
     }
+    let new = new.map_or_else(String::new, |new| format!("; new is {}", shown(new)));
     Some(Refusal {
         reason: Reason::NotAllowed,
         message: format!(
-            "{} does not say whom it serves: it renews what it delivered and takes nothing new before its spec.allow.namespaces is set (an empty selector, {{}}, is every namespace)",
+            "{} does not say whom it serves: it renews what it delivered and takes nothing new before its spec.allow.namespaces is set (an empty selector, {{}}, is every namespace){new}",
             seen.request.issuer
         ),
         needs_person: true,
+        look_again: None,
     })
 }
 
@@ -128,7 +138,8 @@ impl Rules<'_> {
                 false,
             ),
         };
-        Some(Refusal { reason: Reason::NamespaceNotAllowed, message, needs_person })
+        let reason = Reason::NamespaceNotAllowed;
+        Some(Refusal { reason, message, needs_person, look_again: None })
     }
 
     /// What the fields of the request say.
@@ -140,7 +151,7 @@ impl Rules<'_> {
             .or_else(|| self.subject(&names.subject, "spec.subject"))
             .or_else(|| self.usages(&names.usages, "spec.usages"))
             .or_else(|| self.overrides())
-            .or_else(|| self.duration())
+            .or_else(|| self.lifetime(request.duration, "spec.duration"))
             .or_else(|| match (request.csr.is_some(), request.key_kind) {
                 (true, _) => None,
                 (false, kind) => self.key(kind.or_else(|| self.preferred_key())),
@@ -156,21 +167,24 @@ impl Rules<'_> {
     /// What an order says that is stored and about to be submitted: the request may say something
     /// else by now.
     fn stored(&self, stage: Stage) -> Option<Refusal> {
-        if stage == Stage::Early || self.seen.order.prepared.is_some() {
-            return None;
+        let record = self.seen.record().filter(|_| stage == Stage::Stored)?;
+        let order = &record.next.order;
+        let place = format!("order {}", order.reference);
+        let intent = order.requested();
+        let words = intent.product_words();
+        let product = words.as_deref().and_then(|words| self.product(words, &place));
+        if let Some(refusal) = product
+            .or_else(|| self.credentials(intent.text(Requested::CREDENTIALS).map(|_| &*place)))
+            .or_else(|| self.lifetime(intent.duration(), &place))
+        {
+            return Some(refusal);
         }
-        let record = self.seen.record()?;
-        let stored = Csr::from_der(&record.next.order.csr_der()).ok()?;
+        let stored = Csr::from_der(&order.csr_der()).ok()?;
         match stored.asked() {
             Ok(asked) => {
                 self.asked(&asked).or_else(|| self.key(KeyKind::of_spki(&stored.spki_der)))
             }
-            Err(error) => Some(self.refuse(
-                &format!("order {}: {error}", record.next.order.reference),
-                None,
-                "",
-                None,
-            )),
+            Err(error) => Some(self.refuse(&format!("{place}: {error}"), None, "", None)),
         }
     }
 
@@ -235,12 +249,21 @@ impl Rules<'_> {
     /// A common name that is a name of another kind is one: old software and some CAs take it so.
     fn common_name(&self, name: &str, place: &str) -> Option<Refusal> {
         let allow = self.allow;
+        let what = format!("common name {}", shown(name));
+        if self.is_strict && !pattern::is_plain(name) {
+            let what = format!("{what} with a control character, or a blank at an end,");
+            return Some(self.refuse(&what, Some(place), "", None));
+        }
+        // Whoever reads it may leave the blanks out.
+        let name = name.trim();
         let (is_allowed, field) = if names::server_name(name).is_some() {
             (self.fits(Kind::Dns, name, allow.dns_names.as_ref()), "dnsNames")
         } else if let Ok(address) = name.parse() {
             (self.fits_address(address), "ipAddresses")
         } else if names::email_address_to_ascii(name).is_some() {
             (self.fits(Kind::Email, name, allow.email_addresses.as_ref()), "emailAddresses")
+        } else if name.contains("://") {
+            (self.fits(Kind::Uri, name, allow.uris.as_ref()), "uris")
         } else {
             let is_host = allow
                 .dns_names
@@ -252,7 +275,6 @@ impl Rules<'_> {
             "commonNames" => allow.common_names.as_deref(),
             _ => None,
         };
-        let what = format!("common name {}", shown(name));
         (!is_allowed).then(|| self.refuse(&what, Some(place), field, listed))
     }
 
@@ -279,30 +301,35 @@ impl Rules<'_> {
 
     fn overrides(&self) -> Option<Refusal> {
         let Overrides { product, credentials } = &self.seen.request.overrides;
-        if let Some((words, field)) = product {
-            let listed = self.allow.products.as_ref();
-            if !self.fits(Kind::Text, words, listed) {
-                let what = format!("product {}", shown(words));
-                let listed = listed.map(Vec::as_slice);
-                return Some(self.refuse(&what, Some(field), "products", listed));
-            }
-        }
-        let field = credentials.as_ref()?;
+        let product = product.as_ref().and_then(|(words, field)| self.product(words, field));
+        product.or_else(|| self.credentials(credentials.as_deref()))
+    }
+
+    fn product(&self, words: &str, place: &str) -> Option<Refusal> {
+        let listed = self.allow.products.as_ref();
+        let what = format!("product {}", shown(words));
+        (!self.fits(Kind::Text, words, listed))
+            .then(|| self.refuse(&what, Some(place), "products", listed.map(Vec::as_slice)))
+    }
+
+    /// Whether some may be named, where that is done.
+    fn credentials(&self, place: Option<&str>) -> Option<Refusal> {
+        let place = place?;
         let is_allowed = self.allow.own_credentials.unwrap_or(!self.is_strict);
         (!is_allowed).then(|| {
-            self.refuse("credentials of the request's own", Some(field), "ownCredentials", None)
+            self.refuse("credentials of the request's own", Some(place), "ownCredentials", None)
         })
     }
 
-    fn duration(&self) -> Option<Refusal> {
-        let asked = self.seen.request.duration?;
+    fn lifetime(&self, asked: Option<SignedDuration>, place: &str) -> Option<Refusal> {
+        let asked = asked?;
         let is_allowed = match &self.allow.max_duration {
             // Admission let only durations pass.
             Some(most) => most.parse().is_ok_and(|most| asked <= most),
             None => !self.is_strict,
         };
         let what = format!("a lifetime of {asked:#}");
-        (!is_allowed).then(|| self.refuse(&what, Some("spec.duration"), "maxDuration", None))
+        (!is_allowed).then(|| self.refuse(&what, Some(place), "maxDuration", None))
     }
 
     /// What the CA takes where a request says nothing, once it is known.
@@ -364,6 +391,7 @@ impl Rules<'_> {
             reason: Reason::NotAllowed,
             message: format!("{} does not allow {what}{place}: {next}", self.seen.request.issuer),
             needs_person: true,
+            look_again: None,
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use jiff::SignedDuration;
 use serde_json::Value;
 
 use crate::pki::{self, Names, names};
@@ -195,6 +196,20 @@ impl Requested {
     #[must_use]
     pub fn block(&self) -> Value {
         self.0.get(Self::CA_BLOCK).cloned().unwrap_or_default()
+    }
+
+    /// The product that it names, by its id or else by its name.
+    #[must_use]
+    pub fn product_words(&self) -> Option<String> {
+        let words = self.products().into_values().find(|words| !words.is_null())?;
+        let word = [&words["id"], &words["name"], &words].into_iter().find_map(Value::as_str);
+        Some(word.map_or_else(|| words.to_string(), str::to_owned))
+    }
+
+    /// The lifetime that it asks for.
+    #[must_use]
+    pub fn duration(&self) -> Option<SignedDuration> {
+        self.0.get(Self::DURATION)?.as_i64().map(SignedDuration::from_secs)
     }
 
     /// The products that it names, by kind of CA.

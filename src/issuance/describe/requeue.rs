@@ -74,6 +74,9 @@ fn due(
         // The poller wakes who waits; this is for an order that it was not told of.
         Rest::Ordered => later(ORDERED_PAUSE),
         Rest::Submitting => later(SHORTEST_PAUSE),
+        // What may be at the CA is looked for and delivered, though nothing new is asked for.
+        Rest::NotAllowed(refusal) if refusal.look_again.is_some() => refusal.look_again,
+        Rest::NotAllowed(_) | Rest::Suspended(_) if seen.has_order_at_large() => later(HELD_PAUSE),
         Rest::Abandoned
         | Rest::AwaitingChange
         | Rest::Deleted

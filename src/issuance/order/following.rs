@@ -1,6 +1,6 @@
 //! Which orders the poller asks the CA about, and which of them may be at the CA.
 
-use super::record::Record;
+use super::record::{OrderState, Record};
 use crate::ca::OpenOrder;
 use crate::issuance::observation::Observation;
 use crate::issuance::order::hold::Hold;
@@ -81,5 +81,10 @@ impl Observation {
     #[must_use]
     pub fn may_exist(&self, record: &Record) -> bool {
         record.mark.attempt > 1 || !self.has_unused_claim(record)
+    }
+
+    /// Whether the order in the record is open, and may be at the CA.
+    pub(in crate::issuance) fn has_order_at_large(&self) -> bool {
+        self.record().is_some_and(|one| one.mark.state == OrderState::Open && self.may_exist(one))
     }
 }

@@ -548,6 +548,49 @@ fn a_lost_order_is_looked_for_before_it_is_made_again() {
 }
 
 #[test]
+fn an_order_whose_answer_was_lost_is_looked_for_while_nothing_new_is_allowed() {
+    let suspended = |seen: Observation| {
+        with(seen, |seen| {
+            seen.allowed.suspended = true;
+            seen.previous.wait = Some(Wait { on: WaitsFor::Permission, needs_person: false });
+        })
+    };
+    let looks = |seen: &Observation| {
+        let Step::Rest(rest) = decide(seen) else { panic!("a rest: {}", step(seen)) };
+        assert!(matches!(rest, Rest::NotAllowed(_)), "{rest:?}");
+        describe(seen, &[], &rest).requeue
+    };
+    let then = |pause: SignedDuration| Requeue::At(now() + pause);
+    assert_eq!(step(&suspended(lost_order())), "Find", "it is not there so far");
+    assert_eq!(looks(&suspended(settled())), then(SignedDuration::from_mins(10)), "nor by now");
+    let early = with(suspended(settled()), |seen| {
+        seen.order.stage = OrderStage::Untouched;
+    });
+    assert_eq!(looks(&early), then(SignedDuration::from_secs(225)), "the next look is not due");
+    let mine = with(suspended(claimed()), |seen| {
+        seen.order.claim.as_mut().expect("a claim").is_untouched = false;
+        let mut again = record(1);
+        again.mark.attempt = 2;
+        put(seen, again);
+    });
+    let told = with(mine, |seen| {
+        let hint = OrderStatus { attempt: 2, ..hint(1, OrderPhase::Submitting, None) };
+        seen.previous.order = Some(hint);
+    });
+    assert_eq!(step(&told), "Find", "an earlier claim on it may have been used");
+    let found = |phase| suspended(progressed(phase));
+    assert_eq!(step(&found(waiting())), "Ordered", "it is followed");
+    assert_eq!(step(&found(fine())), "Deliver(1)", "and delivered");
+    let unsent = looks(&suspended(claimed()));
+    assert_eq!(unsent, Requeue::AwaitChange, "what was never sent is nowhere");
+    let by_request = with(settled(), |seen| seen.request.suspended = true);
+    let Step::Rest(rest) = decide(&by_request) else { panic!("a rest") };
+    assert!(matches!(rest, Rest::Suspended(_)), "{rest:?}");
+    let requeue = describe(&by_request, &[], &rest).requeue;
+    assert_eq!(requeue, then(SignedDuration::from_mins(10)), "a request is suspended likewise");
+}
+
+#[test]
 fn what_was_learned_under_one_claim_is_forgotten_with_the_next() {
     let lose = |change: fn(&mut Record)| {
         let mut record = record(1);

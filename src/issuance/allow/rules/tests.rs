@@ -3,12 +3,15 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::api::{Wait, WaitsFor};
+use crate::api::{Wait, WaitsFor, annotation};
+use crate::ca::{Blocks, OrderKind};
 use crate::issuance::certificate::key::{BroughtCsr, CsrReference};
 use crate::issuance::decide::decide;
 use crate::issuance::fixtures::{
     absent, account, days, fresh, issued, kept, key, names, now, opened, with,
 };
+use crate::issuance::observation::Target;
+use crate::issuance::order::record::{Mark, NewOrder, Record, RecordRead, Slot, StoredOrder};
 use crate::issuance::{Key, Read};
 use crate::pki::csr::build;
 
@@ -263,6 +266,16 @@ fn a_common_name_that_is_another_kind_of_name_is_one() {
         ("a wildcard", any(), named("*.example.org"), "spec.allow.dnsNames"),
         ("an address", any(), named("192.0.2.1"), "spec.allow.ipAddresses"),
         ("a mailbox", any(), named("a@example.org"), "spec.allow.emailAddresses"),
+        ("a URL", any(), named("https://bank.example.com/"), "spec.allow.uris"),
+        ("a name with a blank behind it", any(), named("bank.example.com "), "a blank at an end"),
+        ("with a wide one before it", any(), named("\u{a0}bank.example.com"), "a blank at an end"),
+        ("with a NUL", any(), named("bank.example.com\0"), "a control character"),
+        (
+            "with a blank, at an Issuer that lists names",
+            namespaced(json!({"dnsNames": [], "commonNames": ["**"]})),
+            named("bank.example.com "),
+            "spec.allow.dnsNames",
+        ),
         ("a person", any(), named("Jane Doe"), ""),
         ("a host without a dot", strict(json!({"dnsNames": ["db"]})), named("db"), ""),
     ]);
@@ -270,7 +283,11 @@ fn a_common_name_that_is_another_kind_of_name_is_one() {
 
 /// A CSR that asks for all of `names`, with the key that the CA prefers.
 fn brings(names: &Names) -> Observation {
-    let der = build(&key(0), names).expect("a CSR");
+    brings_by(0, names)
+}
+
+fn brings_by(n: usize, names: &Names) -> Observation {
+    let der = build(&key(n), names).expect("a CSR");
     let csr = Csr::from_der(&der).expect("a CSR");
     let asked = csr.asked().expect("it can be read");
     asks(|seen| {
@@ -323,42 +340,244 @@ fn a_csr_is_judged_by_what_is_in_it() {
     ]);
 }
 
+fn silent() -> Allowed {
+    Allowed { kind: IssuerKind::ClusterIssuer, ..Allowed::default() }
+}
+
+/// A renewal is due.
+fn due() -> Observation {
+    with(kept(), |seen| {
+        seen.now = now() + days(25);
+        seen.account = Some(account());
+        seen.target = Some(Read::Present(crate::issuance::fixtures::delivered_target()));
+    })
+}
+
+fn target(seen: &mut Observation) -> &mut Target {
+    let Some(Read::Present(target)) = &mut seen.target else { panic!("a target") };
+    target
+}
+
+/// The same, where a tenant took away what the certificate was requested with.
+fn forged(change: impl FnOnce(&mut Observation)) -> Observation {
+    with(due(), |seen| {
+        let requested = annotation::REQUESTED.to_owned();
+        target(seen).metadata.annotations.insert(requested, "{}".to_owned());
+        change(seen);
+    })
+}
+
+const NEW: &str = "takes nothing new";
+
 #[test]
 fn a_cluster_issuer_that_says_nothing_renews_what_it_delivered_and_nothing_else() {
-    let silent = || Allowed { kind: IssuerKind::ClusterIssuer, ..Allowed::default() };
-    let due = || {
-        with(kept(), |seen| {
-            seen.now = now() + days(25);
-            seen.account = Some(account());
-            let target = crate::issuance::fixtures::delivered_target();
-            seen.target = Some(Read::Present(target));
-        })
-    };
-    let new = "takes nothing new";
     check([
         ("a renewal", silent(), due(), ""),
-        ("a first certificate", silent(), opened(), new),
+        ("a first certificate", silent(), opened(), NEW),
         (
             "an edit",
             silent(),
             with(due(), |seen| seen.request.names.dns_names.push("c.example.org".to_owned())),
-            new,
+            NEW,
         ),
         (
             "a forged pair of a CA of one's own",
             silent(),
             with(due(), |seen| seen.account.as_mut().unwrap().anchors.clear()),
-            new,
+            NEW,
         ),
-        ("an allow without namespaces", cluster(json!({"dnsNames": ["**"]})), opened(), new),
+        ("an allow without namespaces", cluster(json!({"dnsNames": ["**"]})), opened(), NEW),
         ("an empty selector", cluster(json!({"namespaces": {}, "dnsNames": ["**"]})), opened(), ""),
+        (
+            "a chain that ends nowhere",
+            silent(),
+            with(due(), |seen| target(seen).chain = issued(&key(0), now())[..1].to_vec()),
+            NEW,
+        ),
     ]);
-    let forged = with(due(), |seen| {
-        let stranger = issued(&key(0), now());
-        let Some(Read::Present(target)) = &mut seen.target else { panic!("a target") };
-        target.chain = stranger[..1].to_vec();
+}
+
+#[test]
+fn what_the_certificate_does_not_show_is_new_whatever_the_secret_says() {
+    let organization = Attribute { kind: AttributeType::Organization, value: "Bank".to_owned() };
+    let product = ("Gold EV".to_owned(), "spec.houseCa.product".to_owned());
+    let own = "spec.houseCa.credentialsSecretRef".to_owned();
+    let rows: Vec<(&'static str, Observation, &'static str)> = vec![
+        ("nothing else", forged(|_| {}), ""),
+        (
+            "a name",
+            forged(|seen| seen.request.names.dns_names.push("c.example.org".to_owned())),
+            "new is the certificate",
+        ),
+        (
+            "an attribute of the subject",
+            forged(|seen| seen.request.names.subject = vec![organization]),
+            "new is O in the subject",
+        ),
+        (
+            "a usage",
+            forged(|seen| seen.request.names.usages = vec![Usage::CodeSigning]),
+            "new is usage code signing",
+        ),
+        (
+            "another kind of key",
+            forged(|seen| seen.request.key_kind = Some(KeyKind::EcdsaP384)),
+            "new is a key of the kind ECDSA P-384",
+        ),
+        (
+            "a longer lifetime",
+            forged(|seen| seen.request.duration = Some(days(31))),
+            "new is a lifetime of",
+        ),
+        ("one as before", forged(|seen| seen.request.duration = Some(days(30))), ""),
+        (
+            "a product",
+            forged(|seen| seen.request.overrides.product = Some(product)),
+            "new is spec.houseCa.product",
+        ),
+        (
+            "credentials of its own",
+            forged(|seen| seen.request.overrides.credentials = Some(own)),
+            "new is spec.houseCa.credentialsSecretRef",
+        ),
+    ];
+    check(rows.into_iter().map(|(name, seen, expected)| (name, silent(), seen, expected)));
+}
+
+/// A renewal with a CSR by key `n` for `names`, where only the certificate is in the Secret.
+fn forged_with_csr(n: usize, names: &Names) -> Observation {
+    let csr = brings_by(n, names);
+    forged(|seen| {
+        seen.request = csr.request;
+        seen.csr = csr.csr;
+        let target = target(seen);
+        target.kind = "Opaque".to_owned();
+        target.key = None;
+    })
+}
+
+#[test]
+fn a_csr_is_renewed_by_the_key_of_the_certificate_and_for_all_that_is_in_it() {
+    let more = Names { dns_names: vec!["bank.example.com".to_owned()], ..names() };
+    let usages = Names { usages: vec![Usage::ServerAuth], ..names() };
+    let changed = |change: fn(&mut Asked)| {
+        let mut seen = forged_with_csr(0, &names());
+        let mut csr = BroughtCsr::clone(seen.csr.as_ref().expect("a CSR"));
+        change(&mut csr.asked);
+        seen.csr = Some(Arc::new(csr));
+        seen
+    };
+    check([
+        ("the same", silent(), forged_with_csr(0, &names()), ""),
+        (
+            "a certificate of somebody else, which everybody can see",
+            silent(),
+            forged_with_csr(1, &names()),
+            "new is the key of the CSR",
+        ),
+        ("another name", silent(), forged_with_csr(0, &more), "new is DNS name bank.example.com"),
+        ("a usage", silent(), forged_with_csr(0, &usages), "new is usage server auth"),
+        (
+            "a further common name",
+            silent(),
+            changed(|asked| asked.common_names.insert(0, "bank.example.com".to_owned())),
+            "new is common name bank.example.com",
+        ),
+        (
+            "what has no field",
+            silent(),
+            changed(|asked| asked.others.push("the extension 1.2.3".to_owned())),
+            "new is the extension 1.2.3",
+        ),
+    ]);
+}
+
+/// The record of an order, for what is wanted in `seen`.
+fn recorded(seen: &Observation, names: &Names) -> RecordRead {
+    let order = StoredOrder::new(NewOrder {
+        uid: &seen.request.uid,
+        number: 1,
+        account: "https://ca.example/ as house",
+        since: now(),
+        csr_der: &build(&key(0), names).expect("a CSR"),
+        names,
+        intent: seen.wanted(),
+        parameters: Value::Null,
+        kind: &OrderKind::New,
     });
-    assert!(said(&silent(), &forged).contains(new), "a chain that ends nowhere");
+    RecordRead::Present(Box::new(Record {
+        uid: "record-uid".to_owned(),
+        resource_version: "7".to_owned(),
+        next: Slot { order, private: Some(key(0)), kind: OrderKind::New },
+        issued: None,
+        mark: Mark::default(),
+    }))
+}
+
+fn names_product(seen: &mut Observation, product: &str) {
+    seen.request.blocks = Blocks::default().with("houseCa", json!({"product": {"name": product}}));
+    let field = "spec.houseCa.product".to_owned();
+    seen.request.overrides.product = Some((product.to_owned(), field));
+}
+
+#[test]
+fn what_was_ordered_before_is_no_news() {
+    let ordered = |change: fn(&mut Observation)| {
+        forged(|seen| {
+            names_product(seen, "gold");
+            seen.request.duration = Some(days(90));
+            seen.order.record = Some(recorded(seen, &names()));
+            change(seen);
+        })
+    };
+    check([
+        ("the very same", silent(), ordered(|_| {}), ""),
+        ("without the record", silent(), ordered(|seen| seen.order.record = None), "lifetime"),
+        ("another product", silent(), ordered(|seen| names_product(seen, "gold-ev")), "new is"),
+        (
+            "another lifetime",
+            silent(),
+            ordered(|seen| seen.request.duration = Some(days(91))),
+            "new is",
+        ),
+    ]);
+}
+
+#[test]
+fn an_order_that_is_stored_is_judged_before_it_is_submitted() {
+    let stored = |names: &Names, change: fn(&mut Observation)| {
+        let mut before = opened();
+        change(&mut before);
+        let record = recorded(&before, names);
+        asks(|seen| seen.order.record = Some(record))
+    };
+    let said_of = |seen: &Observation, stage| {
+        refusal(&strict(json!({})), seen, stage).map_or_else(String::new, |one| one.message)
+    };
+    let stranger = Names { dns_names: vec!["bank.example.com".to_owned()], ..names() };
+    let rows: [(&str, Observation, &str); 5] = [
+        ("what is allowed", stored(&names(), |_| {}), ""),
+        ("a name", stored(&stranger, |_| {}), "bank.example.com"),
+        ("a product", stored(&names(), |seen| names_product(seen, "gold")), "product gold (order "),
+        (
+            "a lifetime",
+            stored(&names(), |seen| seen.request.duration = Some(days(90))),
+            "spec.allow.maxDuration",
+        ),
+        (
+            "credentials",
+            stored(&names(), |seen| seen.request.credentials = Some("own".to_owned())),
+            "spec.allow.ownCredentials",
+        ),
+    ];
+    for (name, seen, expected) in rows {
+        let said = said_of(&seen, Stage::Stored);
+        assert!(
+            said.contains(expected) && said.is_empty() == expected.is_empty(),
+            "{name}: {said}"
+        );
+        assert_eq!(said_of(&seen, Stage::Submit), "", "{name}: another order takes its place");
+    }
 }
 
 fn rests(seen: &Observation) -> Option<Reason> {
