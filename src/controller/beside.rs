@@ -172,7 +172,8 @@ mod tests {
         }
         let key = issuer("greedy");
         let mut next = std::pin::pin!(beside.compute(&key, || ()));
-        assert!(next.as_mut().now_or_never().is_none(), "both are still computed");
+        assert!(next.as_mut().now_or_never().is_none());
+        assert_eq!(beside.turns(&key).waiting(), 1, "both are still computed");
         drop(long.ends);
         soon(next).await;
     }
