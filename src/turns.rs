@@ -1,7 +1,7 @@
 //! Whose turn it is, wherever several ask for something of which there is not enough at once: calls
 //! to a CA, the making of keys, the orders of a day.
 //!
-//! Turns go by namespace ([`line`]), so that nobody waits longer because somebody else asks for more.
+//! Turns go by namespace ([`mod@line`]), so that nobody waits longer because somebody else asks for more.
 //! What an issuer does for itself, polls and checks, counts as a namespace of its own. Who asks is
 //! known from the task ([`asking`]): a call to a CA passes through clients that know no Kubernetes.
 //!

@@ -1,6 +1,6 @@
 //! Whether the issuer of a request allows what the request asks for.
 //!
-//! Everything that may end in a submit passes [`gate`], and the shell asks again, with what the
+//! Everything that may end in a submit passes `gate`, and the shell asks again, with what the
 //! caches say then, right before it submits. What is open is followed and delivered, and what is
 //! delivered stays, whatever is allowed by now.
 
