@@ -29,6 +29,8 @@ const ORDERS_PER_REQUEST: u32 = 10;
 const WINDOW: SignedDuration = SignedDuration::from_hours(24);
 /// A block is this part of the limit: so much a process that dies may lose.
 const BLOCKS: u32 = 10;
+/// And a block has at most so many orders: processes that die often must not spend the day.
+const LARGEST: u32 = 10;
 /// Who is not called asks again after this time and a little more.
 const PAUSE: SignedDuration = SignedDuration::from_mins(10);
 /// What waits for a new day goes on within so many seconds after midnight, and not all of it at once.
@@ -242,7 +244,7 @@ impl Reserved {
             return Draw::FromBlock(Self { unspent: self.unspent - 1, ..self });
         }
         let half = per_namespace.map_or(u32::MAX, |limit| limit / 2);
-        let block = (limit / BLOCKS).min(half).clamp(1, limit - self.reserved);
+        let block = (limit / BLOCKS).min(LARGEST).min(half).clamp(1, limit - self.reserved);
         Draw::Reserve(Self { reserved: self.reserved + block, unspent: block, ..self })
     }
 

@@ -85,7 +85,12 @@ fn a_submit_is_drawn_on_a_block() {
         ("a limit that was lowered binds at once", 5, known(today, 10, 0), Draw::Spent(day(today))),
         ("and what is left of a block too", 5, known(today, 10, 5), Draw::Spent(day(today))),
         ("not below what was used", 6, known(today, 10, 5), Draw::FromBlock(known(today, 10, 4))),
-        ("a limit that was raised admits more", 200, known(today, 100, 0), reserve(120, 20)),
+        (
+            "a limit that was raised admits more, ten at a time",
+            200,
+            known(today, 100, 0),
+            reserve(110, 10),
+        ),
     ];
     for (name, limit, known, expected) in rows {
         assert_eq!(known.draw(limit, None), expected, "{name}");

@@ -24,20 +24,20 @@ fn reserved(paid: &Paid) -> u64 {
 #[tokio::test]
 async fn killed_while_it_reserves_and_started_again_it_submits_no_more_than_the_day_allows() {
     let (paid, operator) = Paid::new("limits-restart").await;
-    let patch = r#"{"spec":{"limits":{"ordersPerDay":3}}}"#;
+    let patch = r#"{"spec":{"limits":{"ordersPerDay":12}}}"#;
     paid.test.kubectl(&["patch", "issuers.chancery.dev", "ca", "--type=merge", "-p", patch]);
     let observed =
         ["get", "issuers.chancery.dev", "ca", "-o", "jsonpath={.status.observedGeneration}"];
     until("the limit is seen", || paid.test.kubectl(&observed) == "2");
-    // The proof was ordered before there was a limit.
+    // The proof has reserved a block of ten.
     paid.order("a");
     paid.test.until_ready(&operator, "a").await;
-    assert_eq!(reserved(&paid), 1);
+    assert_eq!(reserved(&paid), 10);
     paid.test.until_idle(&operator);
     assert_eq!(operator.process.stop(), Some(0));
 
     paid.order("b");
-    for (point, expected) in POINTS.into_iter().zip([1, 2]) {
+    for (point, expected) in POINTS.into_iter().zip([10, 11]) {
         dies(paid.spawn(&[("CHANCERY_KILL_AT", point)]), point);
         assert_eq!(reserved(&paid), expected, "{point}");
         paid.check(2).await;
@@ -45,7 +45,7 @@ async fn killed_while_it_reserves_and_started_again_it_submits_no_more_than_the_
 
     let operator = paid.start();
     paid.test.until_ready(&operator, "b").await;
-    assert_eq!(reserved(&paid), 3, "what the process that died had reserved is lost");
+    assert_eq!(reserved(&paid), 12, "what the process that died had reserved is lost");
     paid.order("c");
     let is_spent = |request: &CertificateRequest| issuing(request).0 == "OrderBudgetSpent";
     paid.test.until(&operator, "c", "held", is_spent).await;
@@ -56,6 +56,6 @@ async fn killed_while_it_reserves_and_started_again_it_submits_no_more_than_the_
     let operator = paid.start();
     paid.test.until_idle(&operator);
     paid.test.until(&operator, "c", "held", is_spent).await;
-    assert_eq!(reserved(&paid), 3);
+    assert_eq!(reserved(&paid), 12);
     paid.check(3).await;
 }
