@@ -390,7 +390,13 @@ impl World {
                 });
                 self.person(http::Method::POST, "/api/v1/namespaces", &namespace);
                 self.put_credentials_in(OPERATOR, 0);
-                self.person(http::Method::POST, CLUSTER_ISSUERS, &self.issuer("ClusterIssuer"));
+                // For the same product, which may have been edited.
+                let mut wider = self.issuer("ClusterIssuer");
+                if let Some(narrow) = self.lock().api.object(Kind::Issuer, NAMESPACE, "ca") {
+                    wider["spec"]["swissSign"]["product"] =
+                        narrow["spec"]["swissSign"]["product"].clone();
+                }
+                self.person(http::Method::POST, CLUSTER_ISSUERS, &wider);
                 let request = format!("{}/{}", resources("certificaterequests"), name(0));
                 let patch = json!({"spec": {"issuerRef": {"kind": "ClusterIssuer"}}});
                 self.person(http::Method::PATCH, &request, &patch);
