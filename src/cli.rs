@@ -315,8 +315,9 @@ async fn cluster(api_server: &http::Uri, networks: Vec<IpNet>) -> Cluster {
     }
     for name in cluster.names.clone() {
         // Another name may lead to the same place. Where nobody resolves it, the name alone counts.
-        let found = tokio::net::lookup_host((name.as_str(), 0)).await;
-        for address in found.into_iter().flatten() {
+        let found = tokio::net::lookup_host((name.as_str(), 0));
+        let found = tokio::time::timeout(START_TIMEOUT, found).await;
+        for address in found.into_iter().flatten().flatten() {
             cluster.add_address(address.ip());
         }
     }

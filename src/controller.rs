@@ -66,6 +66,7 @@ use crate::metrics::Metrics;
 use crate::outside::reach::Reach;
 use crate::outside::transport::Connector;
 use crate::pulse::Pulse;
+use crate::turns::queue::Name;
 
 /// Where the lease is renewed: apart from the runs, so that whatever keeps their threads busy does not
 /// hold it up.
@@ -229,14 +230,14 @@ fn assemble(operator: Operator) -> Parts {
     Parts { context, requests, issuers, cluster_issuers, watches, publisher, election, elsewhere }
 }
 
-type RequestPlaces = Places<certificate_request::Name>;
+type RequestPlaces = Places<Name>;
 
 /// Places for the runs: who waits for one is woken when it is free.
 fn places(stores: &Stores, wakers: &Wakers) -> (Arc<RequestPlaces>, Arc<Places<IssuerKey>>) {
     let (wake, there) = (wakers.clone(), stores.clone());
     let requests = Places::new(
         OF_REQUESTS,
-        move |(namespace, name): &certificate_request::Name| wake.request(namespace, name),
+        move |(namespace, name): &Name| wake.request(namespace, name),
         move |(namespace, name)| there.request(namespace, name).is_some(),
     );
     let (wake, there) = (wakers.clone(), stores.clone());

@@ -20,8 +20,8 @@ use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
 
+use crate::api::CertificateRequest;
 use crate::api::condition::{self, ISSUING, READY};
-use crate::api::{CertificateRequest, IssuerKind};
 use crate::decode::Guarded;
 use crate::issuance::record::request_of;
 use crate::reason::Reason;
@@ -325,10 +325,7 @@ impl OneIssuer {
     /// The issuer that a request names.
     fn of(request: &CertificateRequest) -> Self {
         let reference = &request.spec.issuer_ref;
-        let namespace = match reference.kind {
-            IssuerKind::Issuer => request.namespace().unwrap_or_default(),
-            IssuerKind::ClusterIssuer => String::new(),
-        };
+        let namespace = reference.kind.namespace(request.namespace()).unwrap_or_default();
         Self { kind: reference.kind.to_string(), namespace, issuer: reference.name.clone() }
     }
 }

@@ -17,6 +17,7 @@ pub mod queue;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use jiff::civil::Date;
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 use tokio::sync::oneshot;
@@ -67,8 +68,13 @@ pub async fn asking<F: Future>(who: Asking, work: F) -> F::Output {
 /// When the UTC day of `now` ends.
 #[must_use]
 pub fn midnight_after(now: Timestamp) -> Timestamp {
-    let next = now.to_zoned(TimeZone::UTC).date().tomorrow();
-    let midnight = next.and_then(|next| next.to_zoned(TimeZone::UTC));
+    end_of_day(now.to_zoned(TimeZone::UTC).date())
+}
+
+/// When a UTC day ends.
+#[must_use]
+pub fn end_of_day(day: Date) -> Timestamp {
+    let midnight = day.tomorrow().and_then(|next| next.to_zoned(TimeZone::UTC));
     midnight.map_or(Timestamp::MAX, |midnight| midnight.timestamp())
 }
 

@@ -375,6 +375,17 @@ pub enum IssuerKind {
     ClusterIssuer,
 }
 
+impl IssuerKind {
+    /// The namespace in which a request of this namespace finds it.
+    #[must_use]
+    pub fn namespace(self, of_request: Option<String>) -> Option<String> {
+        match self {
+            Self::Issuer => of_request,
+            Self::ClusterIssuer => None,
+        }
+    }
+}
+
 impl std::fmt::Display for IssuerKind {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {

@@ -31,11 +31,13 @@ use super::context::{Context, Never};
 use super::issuer::found::FoundIssuer;
 use super::issuer::key::IssuerKey;
 use super::issuer::quota::Allowance;
+use super::issuer::tally::end_of;
 use super::issuer::{note_verified, poll};
 use super::places::{Entry, Share};
 use crate::api::{CertificateRequest, CertificateRequestStatus, IssuerKind};
 use crate::ca::OpenOrder;
 use crate::issuance::{Following, Notice, Observation, Previous, Request, Rest, Step, following};
+use crate::turns::queue::Name;
 use crate::turns::{Asking, asking};
 
 /// One run for one request.
@@ -57,13 +59,8 @@ pub(super) async fn reconcile(
 
 /// In whose name the run asks for turns.
 fn turns_of(request: &CertificateRequest, now: jiff::Timestamp) -> Asking {
-    let certificate = request.status.as_ref().and_then(|status| status.certificate.as_ref());
-    let end = certificate.map(|certificate| certificate.not_after.0);
-    Asking::request(&request.namespace().unwrap_or_default(), end, now)
+    Asking::request(&request.namespace().unwrap_or_default(), end_of(request), now)
 }
-
-/// Namespace and name.
-pub(super) type Name = (String, String);
 
 /// What a run for it counts against.
 pub(super) fn entry(guarded: &Guarded<CertificateRequest>, now: Timestamp) -> Entry<Name> {
@@ -82,7 +79,7 @@ pub(super) fn entry(guarded: &Guarded<CertificateRequest>, now: Timestamp) -> En
 fn due(request: &CertificateRequest, now: Timestamp) -> Option<Timestamp> {
     let status = request.status.as_ref()?;
     let is_due = status.renewal_time.as_ref().is_some_and(|time| time.0 <= now);
-    status.certificate.as_ref().filter(|_| is_due).map(|certificate| certificate.not_after.0)
+    end_of(request).filter(|_| is_due)
 }
 
 pub(super) fn error_policy(

@@ -20,6 +20,7 @@ use super::process::keys::KeySource;
 use super::process::leadership::Leadership;
 use crate::clock::Clock;
 use crate::metrics::Metrics;
+use crate::turns::queue::Name;
 
 /// What every reconcile may use.
 pub(super) struct Context {
@@ -40,8 +41,7 @@ pub(super) struct Context {
     pub(super) wake: Wakers,
     pub(super) leadership: Leadership,
     pub(super) process: Process,
-    /// By namespace and name.
-    pub(super) request_places: Arc<Places<(String, String)>>,
+    pub(super) request_places: Arc<Places<Name>>,
     pub(super) issuer_places: Arc<Places<IssuerKey>>,
 }
 

@@ -53,7 +53,7 @@ pub(super) async fn reconcile<K: IssuerObject>(
 
 /// What a run for it counts against.
 pub(super) fn entry<K: IssuerObject>(guarded: &Guarded<K>) -> Entry<IssuerKey> {
-    let who = IssuerKey { kind: K::KIND, namespace: guarded.namespace(), name: guarded.name_any() };
+    let who = IssuerKey::to::<K>(guarded);
     let share = Share { namespace: who.namespace.clone().unwrap_or_default(), issuer: who.clone() };
     Entry { who, share, due: None }
 }
@@ -67,7 +67,7 @@ pub(super) fn error_policy<K: IssuerObject>(
 }
 
 async fn run<K: IssuerObject>(context: &Context, issuer: &K) -> Action {
-    let key = IssuerKey { kind: K::KIND, namespace: issuer.namespace(), name: issuer.name_any() };
+    let key = IssuerKey::to::<K>(issuer);
     if issuer.meta().deletion_timestamp.is_some() {
         return Action::await_change();
     }

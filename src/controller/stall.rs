@@ -85,8 +85,7 @@ impl<K: IssuerObject> Stallable for K {
     }
 
     fn doubt(&self, context: &Context) {
-        let (namespace, name) = (self.namespace(), self.name_any());
-        context.checks.due(&IssuerKey { kind: K::KIND, namespace, name }, context.clock.now());
+        context.checks.due(&IssuerKey::to::<K>(self), context.clock.now());
     }
 }
 

@@ -20,6 +20,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::certificate::renewal::jitter;
 use crate::api::{DayBudget, Limits as LimitsSpec, OrderPhase, OrderStatus};
 use crate::reason::Reason;
+use crate::turns::end_of_day;
 
 /// So many orders a day has, where they cost money and the issuer says nothing.
 const ORDERS_PER_DAY: u32 = 100;
@@ -274,10 +275,7 @@ pub fn spent_by_namespace(limit: u32, day: Date, uid: &str) -> Withheld {
 
 /// When the day after `day` begins for the request of this uid.
 fn next_day(day: Date, uid: &str) -> Timestamp {
-    let midnight = day
-        .tomorrow()
-        .and_then(|next| next.to_zoned(TimeZone::UTC))
-        .map_or(Timestamp::MAX, |next| next.timestamp());
+    let midnight = end_of_day(day);
     let spread = SignedDuration::from_secs(jitter(uid, MORNING));
     midnight.checked_add(spread).unwrap_or(midnight)
 }

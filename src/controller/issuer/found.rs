@@ -72,11 +72,7 @@ impl FoundIssuer {
         match &found.0 {
             Err(error) => Self::Unreadable(error.to_string()),
             Ok(issuer) => Self::Found {
-                key: IssuerKey {
-                    kind: K::KIND,
-                    namespace: issuer.namespace(),
-                    name: issuer.name_any(),
-                },
+                key: IssuerKey::to::<K>(issuer),
                 uid: issuer.uid().unwrap_or_default(),
                 spec: Box::new(issuer.spec().clone()),
                 status: Box::new(issuer.status().cloned().unwrap_or_default()),

@@ -3,6 +3,7 @@
 use kube::ResourceExt as _;
 
 use crate::api::{CertificateRequest, IssuerKind};
+use crate::controller::issuer::object::IssuerObject;
 use crate::metrics::OneIssuer;
 use crate::outside::Error;
 
@@ -24,13 +25,15 @@ impl IssuerKey {
         }
     }
 
+    /// The issuer that an object of that kind is.
+    pub(in crate::controller) fn to<K: IssuerObject>(object: &impl kube::ResourceExt) -> Self {
+        Self { kind: K::KIND, namespace: object.namespace(), name: object.name_any() }
+    }
+
     /// The issuer that a request names.
     pub(in crate::controller) fn of(request: &CertificateRequest) -> Self {
         let reference = &request.spec.issuer_ref;
-        let namespace = match reference.kind {
-            IssuerKind::Issuer => request.namespace(),
-            IssuerKind::ClusterIssuer => None,
-        };
+        let namespace = reference.kind.namespace(request.namespace());
         Self { kind: reference.kind, namespace, name: reference.name.clone() }
     }
 

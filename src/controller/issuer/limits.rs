@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
-use kube::ResourceExt as _;
 
 use crate::controller::cluster::stores::Stores;
 use crate::controller::issuer::key::IssuerKey;
@@ -47,7 +46,7 @@ fn figures_of<K: IssuerObject>(
     issuer: &K,
     now: Timestamp,
 ) -> LimitFigures {
-    let key = IssuerKey { kind: K::KIND, namespace: issuer.namespace(), name: issuer.name_any() };
+    let key = IssuerKey::to::<K>(issuer);
     let limits = limits_of(issuer.spec());
     let pace = issuer.spec().limits.as_ref().and_then(|limits| limits.requests_per_second);
     let stored = issuer.status().and_then(|status| status.budget.as_ref());

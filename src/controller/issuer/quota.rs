@@ -21,7 +21,7 @@ use crate::ca::kind::AccountSettings;
 use crate::ca::registry;
 use crate::controller::cluster::stores::{Guarded, SecretMeta, Stores, in_order};
 use crate::controller::issuer::key::IssuerKey;
-use crate::controller::issuer::tally::{Place, Tally, end_of, issuer_of, name_of, version_of};
+use crate::controller::issuer::tally::{Place, Tally, end_of, name_of, version_of};
 use crate::controller::memory::expectations::number;
 use crate::issuance::quota::namespaces::Shares;
 use crate::issuance::quota::{self, Draw, Reserved};
@@ -485,7 +485,7 @@ impl Books {
         let most = limits.iter().map(|one| kept(one.limit, u32::MAX)).max().unwrap_or_default();
         let midnight = midnight_after(now);
         // Those that are called are known as well.
-        let urgent = tally.urgent(issuer.key, midnight, most.saturating_mul(2));
+        let urgent = tally.urgent(issuer.key, now, most.saturating_mul(2));
         let room = Room { limits, urgent, midnight };
         if purse.queue.ask(&name, rank, &room, now, called) {
             return Ok(draw);
@@ -520,7 +520,7 @@ impl Purse {
 fn waits_at(key: &IssuerKey, request: &CertificateRequest) -> bool {
     let is_new = request.status.as_ref().is_none_or(|status| status.conditions.is_empty());
     let wait = request.status.as_ref().and_then(waits_for);
-    issuer_of(request) == *key
+    IssuerKey::of(request) == *key
         && (is_new || wait.is_some_and(|wait| wait.on.is_shared_limit()))
         && !request.spec.suspend.unwrap_or(false)
 }

@@ -10,17 +10,16 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use kube::ResourceExt as _;
 
-use crate::api::{CertificateRequest, IssuerKind, annotation};
+use crate::api::{CertificateRequest, annotation};
 use crate::controller::cluster::stores::SecretMeta;
 use crate::controller::issuer::key::IssuerKey;
 use crate::controller::memory::expectations::number;
 use crate::issuance::quota;
 use crate::turns::queue::Name;
-
-const DAY: SignedDuration = SignedDuration::from_hours(24);
+use crate::turns::{midnight_after, midnight_before};
 
 /// Whether a request has an open order.
 #[derive(Clone, Copy)]
@@ -65,16 +64,6 @@ struct Sums {
     ends: BTreeSet<(Timestamp, Name)>,
 }
 
-/// The issuer that a request names.
-pub(super) fn issuer_of(request: &CertificateRequest) -> IssuerKey {
-    let reference = &request.spec.issuer_ref;
-    let namespace = match reference.kind {
-        IssuerKind::Issuer => request.namespace(),
-        IssuerKind::ClusterIssuer => None,
-    };
-    IssuerKey { kind: reference.kind, namespace, name: reference.name.clone() }
-}
-
 pub(super) fn name_of(request: &CertificateRequest) -> Name {
     (request.namespace().unwrap_or_default(), request.name_any())
 }
@@ -84,7 +73,7 @@ pub(super) fn version_of(request: &CertificateRequest) -> u64 {
 }
 
 /// When the certificate of a request ends, where it has one.
-pub(super) fn end_of(request: &CertificateRequest) -> Option<Timestamp> {
+pub(in crate::controller) fn end_of(request: &CertificateRequest) -> Option<Timestamp> {
     Some(request.status.as_ref()?.certificate.as_ref()?.not_after.0)
 }
 
@@ -102,7 +91,7 @@ impl Tally {
         let target = (name.0.clone(), request.spec.secret_name.clone());
         self.targets.entry(target.clone()).or_default().insert(name.clone());
         let cached = Cached {
-            issuer: issuer_of(request),
+            issuer: IssuerKey::of(request),
             target,
             version: version_of(request),
             order: order.map(|order| order.reference.clone()),
@@ -115,7 +104,7 @@ impl Tally {
         self.count(&name);
         let is_open = self.cached.get(&name).is_some_and(|cached| cached.is_open);
         self.ended.extend(before.filter(|_| !is_open));
-        at.filter(|at| *at != issuer_of(request))
+        at.filter(|at| *at != IssuerKey::of(request))
     }
 
     /// A request is gone, or cannot be read.
@@ -218,12 +207,12 @@ impl Tally {
         open - u32::from(own.is_some_and(|cached| cached.is_open))
     }
 
-    /// Certificates that end on the day before `midnight` and are not being renewed; `most` at most.
-    pub(super) fn urgent(&self, issuer: &IssuerKey, midnight: Timestamp, most: u32) -> u32 {
+    /// Certificates that end on the UTC day of `now` and are not being renewed; `most` at most.
+    pub(super) fn urgent(&self, issuer: &IssuerKey, now: Timestamp, most: u32) -> u32 {
         let Some(sums) = self.sums.get(issuer) else { return 0 };
-        let begin = midnight.checked_sub(DAY).unwrap_or(Timestamp::MIN);
-        let none = (String::new(), String::new());
-        let today = sums.ends.range((begin, none.clone())..(midnight, none));
+        let none = Name::default();
+        let day = (midnight_before(now), none.clone())..(midnight_after(now), none);
+        let today = sums.ends.range(day);
         let open = |name: &Name| self.cached.get(name).is_some_and(|cached| cached.is_open);
         let most = usize::try_from(most).unwrap_or(usize::MAX);
         u32::try_from(today.filter(|(_, name)| !open(name)).take(most).count()).unwrap_or(u32::MAX)
