@@ -52,6 +52,10 @@ use crate::support::root;
 use crate::support::simulator::{Simulator, SwissSign};
 
 const NAMESPACE: &str = "soak";
+/// The issuer of certificates that live long.
+const LONG_LIVED: &str = "ca";
+/// The issuer of those that are renewed by themselves every minute or two.
+const SHORT_LIVED: &str = "ca-short";
 /// How long the lease lasts, in seconds.
 const LEASE: u64 = 3;
 /// How long a call of the CA may take, in seconds.
@@ -195,14 +199,18 @@ impl Soak<'_> {
         let mut random = Random::new(self.plan.seed, 3);
         self.set_up().await;
         let mut users = Users::new(self.client.clone());
-        // Every tenth renews itself; the first is for the CA's search to be seen to find something.
-        users.create(Wanted::new(0, false)).await;
-        self.until_proven().await;
-        println!("[{:4.0} s] the first order is delivered: faults begin", self.seconds());
+        // Every tenth renews itself; the first two are for the search to be seen to find something,
+        // for each issuer.
+        let wanted = |at| Wanted::new(at, at % 10 == 1);
+        let mut made = 2;
+        for (at, issuer) in [(0, LONG_LIVED), (1, SHORT_LIVED)] {
+            users.create(wanted(at)).await;
+            self.until_proven(issuer).await;
+        }
+        println!("[{:4.0} s] the first orders are delivered: faults begin", self.seconds());
         stage.reach(Stage::FAULTS);
         let begun = Instant::now();
         let is_over = || begun.elapsed() >= self.plan.faults;
-        let mut made = 1;
         let mut told = Instant::now();
         let (mut next_fault, mut next_change, mut next_deed) = (begun, begun, begun);
         // Deeds go on for as long as the faults do, so that all get their share of them.
@@ -212,7 +220,7 @@ impl Soak<'_> {
             let share = begun.elapsed().as_secs_f64() / self.plan.faults.as_secs_f64();
             let due = (2.0 * share * self.plan.requests as f64).ceil() as usize;
             while made < due.min(self.plan.requests) {
-                users.create(Wanted::new(made, made % 10 == 9)).await;
+                users.create(wanted(made)).await;
                 made += 1;
             }
             if next_fault <= Instant::now() {
@@ -273,17 +281,18 @@ impl Soak<'_> {
         issuer["spec"]["limits"] =
             json!({"ordersPerDay": 1_000_000, "ordersPerRequestPerDay": 1000});
         let mut short = issuer.clone();
-        short["metadata"]["name"] = json!("ca-short");
+        short["metadata"]["name"] = json!(SHORT_LIVED);
         short["spec"]["swissSign"]["product"] = json!({"name": "Short"});
         for object in [credentials, issuer, short] {
             self.plane.apply(&object.to_string()).expect("the object is taken");
         }
     }
 
-    /// Waits until the search has found an order: before that, absence proves nothing.
-    async fn until_proven(&self) {
+    /// Waits until the search has found an order of the issuer: before that, absence proves nothing.
+    async fn until_proven(&self, issuer: &str) {
         let until = Instant::now() + Duration::from_secs(90);
-        let found = ["get", "issuers.chancery.dev", "ca", "-o", "jsonpath={.status.orderFoundAt}"];
+        let found =
+            ["get", "issuers.chancery.dev", issuer, "-o", "jsonpath={.status.orderFoundAt}"];
         let found = ["-n", NAMESPACE].into_iter().chain(found);
         while self.plane.kubectl(found.clone()).expect("an answer").is_empty() {
             assert!(Instant::now() < until, "no search has found an order");

@@ -10,8 +10,8 @@ use kube::core::DynamicObject;
 use kube::{Api, Client};
 use serde_json::{Value, json};
 
-use super::NAMESPACE;
 use super::random::Random;
+use super::{LONG_LIVED, NAMESPACE, SHORT_LIVED};
 
 /// What somebody wants, and how many orders that allows.
 #[derive(Clone, Debug)]
@@ -42,7 +42,7 @@ impl Wanted {
             "apiVersion": "chancery.dev/v1alpha1", "kind": "CertificateRequest",
             "metadata": {"name": self.name, "namespace": NAMESPACE},
             "spec": {
-                "issuerRef": {"name": if self.is_short { "ca-short" } else { "ca" }},
+                "issuerRef": {"name": if self.is_short { SHORT_LIVED } else { LONG_LIVED }},
                 "secretName": format!("{}-tls", self.name),
                 "dnsNames": self.dns_names,
                 "privateKey": {"algorithm": "ECDSA"},
