@@ -23,10 +23,12 @@ use crate::api;
 use crate::clock::Clock;
 use crate::controller::{self, Apart, Generator, Operator, Process, Threads};
 use crate::metrics::Metrics;
+use crate::namespaces::Namespaces;
 use crate::outside::reach::{Cluster, Inside, Reach};
 use crate::outside::transport::Network;
 use crate::pulse::Pulse;
 use crate::server::{self, Readiness};
+use crate::sight::Sight;
 
 /// Obtains X.509 certificates from certificate authorities outside the cluster and keeps them
 /// fresh in Secrets.
@@ -62,6 +64,20 @@ struct OperatorArgs {
     /// Namespace of the operator. The Secrets and ConfigMaps that a ClusterIssuer refers to are here.
     #[arg(long, env = "CHANCERY_NAMESPACE", default_value = "chancery")]
     namespace: String,
+    /// The namespaces whose requests, issuers, Secrets and trust bundles the operator sees and writes, by
+    /// commas; all where the list is empty. It needs no right on any of them elsewhere; in its own it
+    /// reads by name the Secrets that ClusterIssuers refer to. ClusterIssuers and labels of namespaces
+    /// it always sees; Events of ClusterIssuers are in `default`, and written where that is listed. A
+    /// name that is there twice counts once, and the operator's own may be there. One that cannot be
+    /// listed is named by the log and /readyz, and holds up no other.
+    #[arg(
+        long,
+        env = "CHANCERY_WATCH_NAMESPACES",
+        default_value = "",
+        hide_default_value = true,
+        value_name = "NAMESPACES"
+    )]
+    watch_namespaces: Namespaces,
     /// Address of /livez, /readyz and /metrics. `[::]` is for IPv4 as well, and means 0.0.0.0 where
     /// the machine has no IPv6.
     #[arg(long, env = "CHANCERY_HTTP_ADDRESS", default_value = "[::]:8080")]
@@ -105,7 +121,8 @@ struct OperatorArgs {
 
 /// kube logs every refused request as an error of its own, and every run. What they mean is told by
 /// whoever made them.
-const DEFAULT_LOG: &str = "info,kube_client::client::builder=off,kube_runtime=warn";
+const DEFAULT_LOG: &str =
+    "info,kube_client::client::builder=off,kube_runtime=warn,kube_runtime::watcher=error";
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum LogFormat {
@@ -239,7 +256,9 @@ async fn serve(args: OperatorArgs, apart: &Handle) -> Result<(), Fatal> {
     };
     check_crds(&client, &url).await?;
     let metrics = Arc::new(Metrics::default());
-    let readiness = Readiness::default();
+    let sight = Sight::of(args.watch_namespaces);
+    let readiness = Readiness::of(sight.clone());
+    let dry_runs = tell_namespaces(sight.namespaces(), &args.namespace);
     let pulse = Pulse::watched();
     tokio::spawn(pulse.clone().beat());
     let (listener, of_lease) = {
@@ -264,11 +283,12 @@ async fn serve(args: OperatorArgs, apart: &Handle) -> Result<(), Fatal> {
     .shared();
     let routes = server::router(Arc::clone(&metrics), readiness.clone(), pulse.clone());
     let http = apart.spawn(server::serve(listener, routes, server::Bounds::default()));
-    let watched = policies::watch(client.clone(), args.namespace.clone(), Arc::clone(&metrics));
+    let watched = policies::watch(client.clone(), dry_runs, Arc::clone(&metrics));
     let watched = tokio::spawn(watched);
     let operator = Operator {
         client,
         namespace: args.namespace,
+        sight,
         incarnation: controller::new_incarnation()?,
         apart: Apart { client: of_lease, runtime: apart.clone(), pulse },
         lease_duration: args.leader_elect.then_some(args.lease_duration),
@@ -303,6 +323,24 @@ async fn serve(args: OperatorArgs, apart: &Handle) -> Result<(), Fatal> {
     watched.abort();
     http.abort();
     Ok(())
+}
+
+/// Tells which namespaces are seen. Those in which Secrets may be created are returned.
+fn tell_namespaces(namespaces: &Namespaces, own: &str) -> Vec<String> {
+    match namespaces {
+        Namespaces::All => {
+            tracing::info!("requests and issuers of all namespaces are served");
+            vec![own.to_owned()]
+        }
+        Namespaces::These(names) => {
+            let names: Vec<String> = names.iter().cloned().collect();
+            tracing::info!(
+                namespaces = names.join(","),
+                "requests and issuers of these namespaces are served, and of no other (--watch-namespaces)"
+            );
+            names
+        }
+    }
 }
 
 /// What is the cluster's: the networks that were named, and the API server by each way to it.

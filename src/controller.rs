@@ -66,6 +66,7 @@ use crate::metrics::Metrics;
 use crate::outside::reach::Reach;
 use crate::outside::transport::Connector;
 use crate::pulse::Pulse;
+use crate::sight::Sight;
 use crate::turns::queue::Name;
 
 /// Where the lease is renewed: apart from the runs, so that whatever keeps their threads busy does not
@@ -85,6 +86,8 @@ pub struct Operator {
     pub client: Client,
     /// Namespace in which the references of ClusterIssuers resolve, and in which the Lease is.
     pub namespace: String,
+    /// What of the namespaces it is to see, and sees.
+    pub sight: Sight,
     /// Who this process is, as [`new_incarnation`] drew it: holder of the lease, and of claims.
     pub incarnation: String,
     /// How long the lease lasts, in whole seconds; `None` for the one process that needs none.
@@ -175,8 +178,10 @@ fn assemble(operator: Operator) -> Parts {
     let (memory, checks) = (Arc::<Memory>::default(), Arc::<Checks>::default());
     let quotas = Arc::<Quotas>::default();
     let process = operator.process;
-    let (events, publisher) =
-        Events::start(operator.client.clone(), &process, Arc::clone(&operator.metrics));
+    let (events, publisher) = {
+        let namespaces = operator.sight.namespaces().clone();
+        Events::start(operator.client.clone(), &process, Arc::clone(&operator.metrics), namespaces)
+    };
     let Apart { client, runtime: elsewhere, pulse } = operator.apart;
     let (leadership, election) = Candidate {
         client,
@@ -188,7 +193,7 @@ fn assemble(operator: Operator) -> Parts {
     }
     .stand();
     let cluster = Cluster::new(operator.client.clone(), leadership.clone());
-    let prepared = watches::prepare();
+    let prepared = watches::prepare(operator.sight);
     let (request_places, issuer_places) = places(&prepared.stores, &prepared.wakers);
     let Watches { stores, wakers, requests, issuers, cluster_issuers, tasks } = prepared.start(
         &operator.client,
@@ -312,6 +317,10 @@ fn observe(metrics: &Metrics, stores: &Stores, clock: &Clock, leadership: &Leade
         let (stores, clock) = (stores.clone(), clock.clone());
         move || limits::figures(&stores, clock.now())
     });
+    metrics.observe_namespaces({
+        let sight = stores.sight.clone();
+        move || sight.lacking().into_iter().map(|(name, what)| (name, what.is_empty())).collect()
+    });
     metrics.observe_unreadable({
         let stores = stores.clone();
         move || stores.unreadable()
@@ -389,7 +398,8 @@ async fn reconcile_issuers<K: IssuerObject>(
 }
 
 /// Runs `reconcile` if this process acts and has a place for it. What a standby is woken for is looked
-/// at when it gets the lease, with everything else; who finds no place is woken when there is one.
+/// at when it gets the lease, with everything else; what is in a namespace that is not seen yet when
+/// that is; who finds no place is woken when there is one.
 ///
 /// In a task of its own: the runs of one kind would otherwise share one core, and be looked at in an
 /// order that no two processes have in common. A run that panics ends alone, and its object is left
@@ -404,7 +414,9 @@ where
     K: Stallable,
     W: Clone + Ord + Send + 'static,
 {
-    if !context.leadership.is_held() {
+    // In a namespace that is not seen whole, what is missing from the caches may be there.
+    let is_seen = |namespace: &String| context.stores.sight.has(namespace);
+    if !context.leadership.is_held() || !object.meta().namespace.as_ref().is_none_or(is_seen) {
         places.forget(&entry.who);
         return Ok(Action::await_change());
     }

@@ -20,11 +20,13 @@ pub mod decode;
 pub mod issuance;
 pub mod metrics;
 pub mod mutant;
+pub mod namespaces;
 pub mod outside;
 pub mod pki;
 pub mod pulse;
 pub mod reason;
 pub mod server;
+pub mod sight;
 #[cfg(feature = "simulator")]
 pub mod simulator;
 pub mod terminal;

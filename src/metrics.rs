@@ -219,6 +219,14 @@ impl Metrics {
         self.registry().register_collector(Box::new(UnreadableObjects(count)));
     }
 
+    /// Reports with each scrape on the chosen namespaces, and whether each is seen whole.
+    pub fn observe_namespaces(
+        &self,
+        seen: impl Fn() -> Vec<(String, bool)> + Send + Sync + 'static,
+    ) {
+        self.registry().register_collector(Box::new(WatchedNamespaces(seen)));
+    }
+
     /// Reports with each scrape whether this process acts.
     pub fn observe_leader(&self, is_leader: impl Fn() -> bool + Send + Sync + 'static) {
         self.registry().register_collector(Box::new(Leader(is_leader)));
@@ -257,6 +265,31 @@ impl<F: Fn() -> bool + Send + Sync + 'static> Collector for Leader<F> {
         let gauge = ConstGauge::new(i64::from((self.0)()));
         let help = "Whether this process holds the lease and acts (1), or stands by (0)";
         gauge.encode(encoder.encode_descriptor("leader", help, None, gauge.metric_type())?)
+    }
+}
+
+/// What the operator sees now.
+struct WatchedNamespaces<F>(F);
+
+impl<F> std::fmt::Debug for WatchedNamespaces<F> {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str("WatchedNamespaces")
+    }
+}
+
+impl<F> Collector for WatchedNamespaces<F>
+where
+    F: Fn() -> Vec<(String, bool)> + Send + Sync + 'static,
+{
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
+        gauges(
+            &mut encoder,
+            "namespace_watched",
+            "Whether all that is watched in a chosen namespace (--watch-namespaces), or in the operator's own, could be listed and is not refused: the log says how to mend it",
+            (self.0)().into_iter().map(|(namespace, is_seen)| {
+                (OfNamespace { namespace }, f64::from(u8::from(is_seen)))
+            }),
+        )
     }
 }
 

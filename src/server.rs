@@ -23,15 +23,26 @@ use tokio::time::Instant;
 
 use crate::metrics::Metrics;
 use crate::pulse::Pulse;
+use crate::sight::Sight;
 
 /// Whether the operator has seen the cluster.
 #[derive(Clone, Default)]
-pub struct Readiness(Arc<AtomicBool>);
+pub struct Readiness {
+    is_reached: Arc<AtomicBool>,
+    sight: Sight,
+}
 
 impl Readiness {
-    /// All watches have had their first answer.
+    /// Of an operator that is to see so much.
+    #[must_use]
+    pub fn of(sight: Sight) -> Self {
+        Self { sight, ..Self::default() }
+    }
+
+    /// All watches have had their first answer. A namespace that was chosen and cannot be listed is not
+    /// waited for: the others are served, and the page names it.
     pub fn reached(&self) {
-        self.0.store(true, Ordering::Release);
+        self.is_reached.store(true, Ordering::Release);
     }
 }
 
@@ -173,13 +184,12 @@ fn live(pulse: &Pulse) -> impl IntoResponse + use<> {
 }
 
 fn ready(readiness: &Readiness) -> impl IntoResponse + use<> {
-    if readiness.0.load(Ordering::Acquire) {
-        (StatusCode::OK, "ok\n")
+    let lacking = readiness.sight.tell_lacking();
+    if readiness.is_reached.load(Ordering::Acquire) {
+        (StatusCode::OK, format!("ok\n{lacking}"))
     } else {
-        (
-            StatusCode::SERVICE_UNAVAILABLE,
-            "the watches have no first answer yet: the log names those that fail\n",
-        )
+        let waits = "the watches have no first answer yet: the log names those that fail\n";
+        (StatusCode::SERVICE_UNAVAILABLE, format!("{waits}{lacking}"))
     }
 }
 

@@ -47,15 +47,17 @@ const POLICIES: [Policy; 2] = [
 const SOON: Duration = Duration::from_secs(10);
 const LATER: Duration = Duration::from_secs(3600);
 
-/// Looks now and then, for ever. What is missing is told each time that is looked.
+/// Looks now and then, for ever. What is missing is told each time that is looked. `namespaces` are those
+/// in which the operator may create Secrets: in the first that tells.
 #[expect(clippy::disallowed_methods, reason = "policies tell nobody when they change")]
-pub(super) async fn watch(client: Client, namespace: String, metrics: Arc<Metrics>) {
-    let secrets: Api<Secret> = Api::namespaced(client, &namespace);
+pub(super) async fn watch(client: Client, namespaces: Vec<String>, metrics: Arc<Metrics>) {
+    let all: Vec<Api<Secret>> =
+        namespaces.iter().map(|one| Api::namespaced(client.clone(), one)).collect();
     let mut soon = SOON;
     loop {
         let mut pause = LATER;
         for policy in &POLICIES {
-            let Some(is_in_force) = is_in_force(&secrets, policy).await else {
+            let Some(is_in_force) = is_in_force_in(&all, policy).await else {
                 pause = soon;
                 continue;
             };
@@ -72,6 +74,17 @@ pub(super) async fn watch(client: Client, namespace: String, metrics: Arc<Metric
         soon = if pause == LATER { SOON } else { LATER.min(soon * 3) };
         tokio::time::sleep(pause).await;
     }
+}
+
+/// The same everywhere, so that who can tell in one of the namespaces tells.
+async fn is_in_force_in(all: &[Api<Secret>], policy: &Policy) -> Option<bool> {
+    for secrets in all {
+        let told = is_in_force(secrets, policy).await;
+        if told.is_some() {
+            return told;
+        }
+    }
+    None
 }
 
 /// `None` where nobody can tell now.

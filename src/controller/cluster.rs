@@ -1,7 +1,10 @@
 //! Calls of the API server: bounded in time, never repeated by themselves, and with errors that
 //! name verb, resource and object. Nothing is written without the lease.
 
+mod by_name;
+mod chosen;
 pub(in crate::controller) mod events;
+mod part;
 pub(in crate::controller) mod secret;
 pub(in crate::controller) mod stores;
 pub(in crate::controller) mod wakers;

@@ -555,6 +555,7 @@ impl World {
         };
         let client = self.client(number);
         let operator = Operator {
+            sight: chancery::sight::Sight::default(),
             client: client.clone(),
             namespace: OPERATOR.to_owned(),
             incarnation: format!("{number:032x}"),

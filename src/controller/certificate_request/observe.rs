@@ -24,7 +24,8 @@ use crate::issuance::{
 pub(super) fn caught_up(context: &Context, request: &CertificateRequest) -> Result<(), Duration> {
     let uid = request.uid().unwrap_or_default();
     let version = request.resource_version();
-    let targets = context.stores.targets_reached();
+    let namespace = request.namespace().unwrap_or_default();
+    let targets = context.stores.targets_reached(&namespace);
     context.memory.expectations.are_met(&uid, version.as_deref(), targets)
 }
 

@@ -17,6 +17,7 @@ use crate::controller::caught::caught;
 use crate::controller::process::Process;
 use crate::issuance::Notice;
 use crate::metrics::Metrics;
+use crate::namespaces::Namespaces;
 
 /// So many may wait. State is in the status; an Event more or less changes nothing.
 const WAITING: usize = 8192;
@@ -24,8 +25,13 @@ const WAITING: usize = 8192;
 /// this.
 const TIMEOUT: Duration = Duration::from_secs(5);
 
+/// Where the Events of ClusterIssuers are.
+const OF_THE_CLUSTER: &str = "default";
+
 /// Where notices are left.
 pub(in crate::controller) struct Events {
+    /// Where they may be written.
+    namespaces: Namespaces,
     waiting: Sender<(ObjectReference, Notice)>,
     metrics: Arc<Metrics>,
     /// The log was told that there are too many.
@@ -40,15 +46,20 @@ impl Events {
         client: Client,
         process: &Process,
         metrics: Arc<Metrics>,
+        namespaces: Namespaces,
     ) -> (Self, Publisher) {
         let (waiting, receiver) = channel(WAITING);
         let publishing = publish(client, receiver, Arc::clone(&metrics));
         let publisher = Publisher(tokio::spawn(process.within(publishing)));
-        (Self { waiting, metrics, is_told: AtomicBool::new(false) }, publisher)
+        (Self { namespaces, waiting, metrics, is_told: AtomicBool::new(false) }, publisher)
     }
 
-    /// Leaves what happened to be written.
+    /// Leaves what happened to be written. Nothing where the operator works in chosen namespaces and the
+    /// Event's is none of them.
     pub(in crate::controller) fn publish(&self, object: &ObjectReference, notices: Vec<Notice>) {
+        if !self.namespaces.has(object.namespace.as_deref().unwrap_or(OF_THE_CLUSTER)) {
+            return;
+        }
         for notice in notices {
             let is_left = self.waiting.try_send((object.clone(), notice)).is_ok();
             if !is_left {
@@ -118,16 +129,42 @@ mod tests {
         Notice { warning: false, reason: "Issued".into(), message: "revision 1".to_owned() }
     }
 
+    fn events(
+        room: usize,
+        namespaces: Namespaces,
+    ) -> (Events, Receiver<(ObjectReference, Notice)>) {
+        let (waiting, receiver) = channel(room);
+        let metrics = Arc::new(Metrics::default());
+        (Events { namespaces, waiting, metrics, is_told: AtomicBool::default() }, receiver)
+    }
+
     #[tokio::test]
     async fn each_event_that_is_dropped_is_counted() {
-        let (waiting, mut receiver) = channel(2);
-        let metrics = Arc::new(Metrics::default());
-        let events =
-            Events { waiting, metrics: Arc::clone(&metrics), is_told: AtomicBool::default() };
+        let (events, mut receiver) = events(2, Namespaces::All);
         events.publish(&ObjectReference::default(), (0..5).map(|_| notice()).collect());
-        assert!(metrics.encode().contains("chancery_events_dropped_total 3\n"));
+        assert!(events.metrics.encode().contains("chancery_events_dropped_total 3\n"));
         receiver.recv().await.expect("the first");
         events.publish(&ObjectReference::default(), vec![notice()]);
-        assert!(metrics.encode().contains("chancery_events_dropped_total 3\n"), "there was room");
+        assert!(
+            events.metrics.encode().contains("chancery_events_dropped_total 3\n"),
+            "there was room"
+        );
+    }
+
+    #[test]
+    fn events_are_written_only_where_the_operator_works() {
+        let left = |chosen: &str, namespace: Option<&str>| {
+            let (events, mut receiver) = events(1, chosen.parse().expect("names"));
+            let namespace = namespace.map(str::to_owned);
+            let object = ObjectReference { namespace, ..ObjectReference::default() };
+            events.publish(&object, vec![notice()]);
+            assert!(events.metrics.encode().contains("chancery_events_dropped_total 0\n"));
+            receiver.try_recv().is_ok()
+        };
+        assert!(left("shop,web", Some("shop")));
+        assert!(!left("shop,web", Some("other")));
+        assert!(!left("shop,web", None), "of a ClusterIssuer");
+        assert!(left("default,shop", None), "where its Events are, is one of them");
+        assert!(left("", None) && left("", Some("other")), "everywhere");
     }
 }

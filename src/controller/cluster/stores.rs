@@ -1,8 +1,7 @@
 //! The caches of the watches.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Secret};
@@ -14,6 +13,8 @@ use kube::{Resource, ResourceExt as _};
 
 use crate::api::{CertificateRequest, ClusterIssuer, Issuer, IssuerKind};
 pub(in crate::controller) use crate::decode::Guarded;
+use crate::namespaces::Namespaces;
+use crate::sight::Sight;
 
 /// A Secret without its contents.
 pub(in crate::controller) type SecretMeta = Guarded<PartialObjectMeta<Secret>>;
@@ -24,7 +25,7 @@ pub(in crate::controller) type ConfigMapMeta = Guarded<PartialObjectMeta<ConfigM
 /// A Namespace without its contents.
 pub(in crate::controller) type NamespaceMeta = Guarded<PartialObjectMeta<Namespace>>;
 
-/// So long nothing begins because namespaces are not listed.
+/// So long nothing begins because namespaces, or what is in the chosen ones, are not listed.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// The caches.
@@ -38,8 +39,10 @@ pub(in crate::controller) struct Stores {
     pub(in crate::controller) records: Store<SecretMeta>,
     pub(in crate::controller) bundles: Store<ConfigMapMeta>,
     pub(in crate::controller) namespaces: Store<NamespaceMeta>,
-    /// Newest version that the watch of the targets has told of, deletions included.
-    pub(super) targets_reached: Arc<AtomicU64>,
+    /// What of the namespaces is in them.
+    pub(in crate::controller) sight: Sight,
+    /// Newest version that each watch of targets has told of, deletions included.
+    pub(super) targets_reached: Arc<Mutex<BTreeMap<String, u64>>>,
 }
 
 impl Stores {
@@ -59,16 +62,20 @@ impl Stores {
             records: store().0,
             bundles: store().0,
             namespaces: store().0,
+            sight: Sight::default(),
             targets_reached: Arc::default(),
         }
     }
 
     /// Waits until every watch had its first answer. That of namespaces only for a while: where they
-    /// cannot be listed, the requests that their labels decide on wait, and no others.
+    /// cannot be listed, the requests that their labels decide on wait, and no others. Those within
+    /// chosen namespaces for the same while, and no longer than until they are refused: what is in one
+    /// that is not seen waits, and no other.
     pub(in crate::controller) async fn wait_until_ready(&self) {
         // An error means that the watches have ended, which they do at shutdown only.
         let namespaces = tokio::time::timeout(PATIENCE, self.namespaces.wait_until_ready());
-        let (.., namespaces) = tokio::join!(
+        let chosen = tokio::time::timeout(PATIENCE, self.sight.settled());
+        let (.., namespaces, _) = tokio::join!(
             self.requests.wait_until_ready(),
             self.issuers.wait_until_ready(),
             self.cluster_issuers.wait_until_ready(),
@@ -77,11 +84,16 @@ impl Stores {
             self.records.wait_until_ready(),
             self.bundles.wait_until_ready(),
             namespaces,
+            chosen,
         );
         if namespaces.is_err() {
             tracing::warn!(
-                "namespaces cannot be listed: ClusterIssuers that select namespaces by labels (spec.allow.namespaces) order nothing until they can; kubectl apply -f deploy/rbac.yaml"
+                "namespaces cannot be listed: ClusterIssuers that select namespaces by labels (spec.allow.namespaces) order nothing until they can; {}",
+                self.sight.namespaces().rights()
             );
+        }
+        for missing in self.sight.tell_lacking().lines() {
+            tracing::warn!("{missing}: it is served once it can be listed");
         }
     }
 
@@ -128,10 +140,30 @@ impl Stores {
         }
     }
 
-    /// Newest version of any target that has arrived. A Secret that was deleted right after it was
-    /// written has no version in the cache; that its deletion arrived says the same.
-    pub(in crate::controller) fn targets_reached(&self) -> u64 {
-        self.targets_reached.load(Ordering::Acquire)
+    /// Newest version of any target that has arrived by the watch of this namespace. A Secret that was
+    /// deleted right after it was written has no version in the cache; that its deletion arrived says
+    /// the same. What another watch has reached says nothing of this one.
+    pub(in crate::controller) fn targets_reached(&self, namespace: &str) -> u64 {
+        self.reached().get(self.watch_of(namespace)).copied().unwrap_or_default()
+    }
+
+    /// Notes that a version of a target has arrived.
+    pub(super) fn target_reached(&self, namespace: &str, version: u64) {
+        let mut reached = self.reached();
+        let newest = reached.entry(self.watch_of(namespace).to_owned()).or_default();
+        *newest = version.max(*newest);
+    }
+
+    fn reached(&self) -> MutexGuard<'_, BTreeMap<String, u64>> {
+        self.targets_reached.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Where all namespaces are seen, one watch tells of all.
+    fn watch_of<'a>(&self, namespace: &'a str) -> &'a str {
+        match self.sight.namespaces() {
+            Namespaces::All => "",
+            Namespaces::These(_) => namespace,
+        }
     }
 
     /// resourceVersion of a ConfigMap with trust anchors, where its label has it watched.

@@ -1,5 +1,6 @@
 //! Wakes reconciles from inside the operator.
 
+use kube::Resource as _;
 use kube::runtime::reflector::ObjectRef;
 use tokio::sync::mpsc::UnboundedSender;
 
@@ -26,6 +27,22 @@ impl Wakers {
         }
         for request in in_order(stores.requests.state()) {
             let _ = self.requests.send(ObjectRef::from_obj(&*request));
+        }
+    }
+
+    /// Has everything looked at that is in the caches of one namespace.
+    pub(super) fn namespace(&self, stores: &Stores, namespace: &str) {
+        let is_its = |of: Option<&String>| of.is_some_and(|of| of == namespace);
+        // A receiver is gone at shutdown only.
+        for issuer in in_order(stores.issuers.state()) {
+            if is_its(issuer.meta().namespace.as_ref()) {
+                let _ = self.issuers.send(ObjectRef::from_obj(&*issuer));
+            }
+        }
+        for request in in_order(stores.requests.state()) {
+            if is_its(request.meta().namespace.as_ref()) {
+                let _ = self.requests.send(ObjectRef::from_obj(&*request));
+            }
         }
     }
 

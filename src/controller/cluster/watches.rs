@@ -6,23 +6,26 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use futures::stream::{BoxStream, StreamExt as _};
+use kube::core::NamespaceResourceScope;
 use kube::runtime::reflector::store::Writer;
 use kube::runtime::reflector::{ObjectRef, store};
 use kube::runtime::utils::{Backoff, ResetTimerBackoff};
+use kube::runtime::watcher as watch;
 use kube::runtime::watcher::{self, Event};
-use kube::runtime::{reflector, watcher as watch};
 use kube::{Api, Client, Resource, ResourceExt as _};
-use serde::de::DeserializeOwned;
+use tokio::sync::Notify;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::task::JoinSet;
 
 use crate::api::{CertificateRequest, ClusterIssuer, Issuer, IssuerKind, IssuerSpec, annotation};
 use crate::ca::registry;
 use crate::controller::caught::caught_at_once;
+use crate::controller::cluster::by_name;
+use crate::controller::cluster::chosen::{Chosen, refusal};
+use crate::controller::cluster::part::{Part, Watched, shared};
 use crate::controller::cluster::stores::{
     ConfigMapMeta, Guarded, NamespaceMeta, SecretMeta, Stores, in_order,
 };
@@ -35,6 +38,8 @@ use crate::controller::process::Process;
 use crate::issuance::record::{record_name, request_of};
 use crate::issuance::renewal::jitter;
 use crate::metrics::Metrics;
+use crate::namespaces::Namespaces;
+use crate::sight::Sight;
 
 /// An object that was deleted, and of which nothing is worth remembering.
 pub(in crate::controller) enum Gone {
@@ -82,9 +87,9 @@ pub(in crate::controller) struct Watches {
     pub(in crate::controller) tasks: JoinSet<()>,
 }
 
-/// Prepares the watches, and starts none.
-pub(in crate::controller) fn prepare() -> Prepared {
-    let (stores, writers) = caches();
+/// Prepares the watches of what there is to see, and starts none.
+pub(in crate::controller) fn prepare(sight: Sight) -> Prepared {
+    let (stores, writers) = caches(sight);
     let (wakers, woken) = wakers();
     Prepared { stores, wakers, writers, woken }
 }
@@ -102,7 +107,10 @@ impl Prepared {
         gone: impl Fn(Gone) + Clone + Send + 'static,
     ) -> Watches {
         let tasks = JoinSet::new();
-        let watching = Watching { client, process, incarnation, metrics, tasks };
+        let (stores, wakers) = (self.stores.clone(), self.wakers.clone());
+        let own = operator_namespace;
+        let watching =
+            Watching { client, process, incarnation, metrics, own, stores, wakers, tasks };
         start(self, watching, operator_namespace, quotas, gone)
     }
 }
@@ -118,25 +126,37 @@ fn start(
     let routes = Routes { stores: stores.clone(), wakers: wakers.clone(), quotas };
     let labelled = |label: &str| watcher::Config::default().labels(&format!("{label}=true"));
 
+    watching.begin();
     let (to, told) = (routes.clone(), gone.clone());
-    watching.all("requests", writers.requests, move |request, is_gone| {
-        if let (true, Some(uid)) = (is_gone, request.uid()) {
-            let name = (request.namespace().unwrap_or_default(), request.name_any());
-            told(Gone::Request { uid, name });
-            if let Some(order) = to.gone_order(request) {
-                told(Gone::Order(order));
+    watching.each(
+        watcher::Config::default(),
+        "requests",
+        writers.requests,
+        move |request, is_gone| {
+            if let (true, Some(uid)) = (is_gone, request.uid()) {
+                let name = (request.namespace().unwrap_or_default(), request.name_any());
+                told(Gone::Request { uid, name });
+                if let Some(order) = to.gone_order(request) {
+                    told(Gone::Order(order));
+                }
             }
-        }
-        to.request(request, is_gone);
+            to.request(request, is_gone);
+        },
+    );
+    let issuers = routes.of_issuers(gone.clone());
+    watching.each(watcher::Config::default(), "issuers", writers.issuers, issuers);
+    let news = Arc::new(Notify::new());
+    let (changed, told) = (routes.of_issuers(gone), Arc::clone(&news));
+    watching.all("cluster_issuers", writers.cluster_issuers, move |issuer, is_gone| {
+        told.notify_one();
+        changed(issuer, is_gone);
     });
-    watching.all("issuers", writers.issuers, routes.of_issuers(gone.clone()));
-    watching.all("cluster_issuers", writers.cluster_issuers, routes.of_issuers(gone));
     let to = routes.clone();
     let config = labelled(annotation::MANAGED_LABEL);
-    watching.some(config, "targets", writers.targets, move |secret, gone| to.target(secret, gone));
+    watching.each(config, "targets", writers.targets, move |secret, gone| to.target(secret, gone));
     let to = routes.clone();
     let config = labelled(annotation::ORDER_LABEL);
-    watching.some(config, "records", writers.records, move |secret, gone| to.record(secret, gone));
+    watching.each(config, "records", writers.records, move |secret, gone| to.record(secret, gone));
     let bundle_routes = routes.clone();
     let to = routes.clone();
     watching.all("namespaces", writers.namespaces, move |namespace: &NamespaceMeta, _| {
@@ -144,12 +164,12 @@ fn start(
     });
     let namespace = operator_namespace.to_owned();
     let config = labelled(annotation::CREDENTIALS_LABEL);
-    watching.some(config, "credentials", writers.credentials, move |secret, _| {
+    watching.credentials(config, writers.credentials, news, move |secret, _| {
         routes.credentials(secret, &namespace);
     });
     let namespace = operator_namespace.to_owned();
     let config = labelled(annotation::TRUST_LABEL);
-    watching.some(config, "bundles", writers.bundles, move |map, _| {
+    watching.each(config, "bundles", writers.bundles, move |map, _| {
         bundle_routes.bundle(map, &namespace);
     });
     let Woken { requests, issuers, cluster_issuers } = woken;
@@ -168,7 +188,7 @@ struct Writers {
     namespaces: Writer<NamespaceMeta>,
 }
 
-fn caches() -> (Stores, Writers) {
+fn caches(sight: Sight) -> (Stores, Writers) {
     let (requests, requests_writer) = store();
     let (issuers, issuers_writer) = store();
     let (cluster_issuers, cluster_issuers_writer) = store();
@@ -177,7 +197,6 @@ fn caches() -> (Stores, Writers) {
     let (records, records_writer) = store();
     let (bundles, bundles_writer) = store();
     let (namespaces, namespaces_writer) = store();
-    let targets_reached = Arc::default();
     let writers = Writers {
         requests: requests_writer,
         issuers: issuers_writer,
@@ -197,7 +216,8 @@ fn caches() -> (Stores, Writers) {
         records,
         bundles,
         namespaces,
-        targets_reached,
+        sight,
+        targets_reached: Arc::default(),
     };
     (stores, writers)
 }
@@ -227,58 +247,135 @@ struct Watching<'a> {
     process: &'a Process,
     incarnation: &'a str,
     metrics: &'a Arc<Metrics>,
+    /// The operator's own namespace.
+    own: &'a str,
+    stores: Stores,
+    wakers: Wakers,
     tasks: JoinSet<()>,
 }
 
+/// What is watched in each chosen namespace.
+const WITHIN: [&str; 6] = ["requests", "issuers", "targets", "records", "credentials", "bundles"];
+/// What is watched, or looked at by name, in the operator's own, where that is none of them: what
+/// ClusterIssuers refer to.
+const WITHIN_OWN: [&str; 2] = ["credentials", "bundles"];
+
 impl Watching<'_> {
+    /// Notes what is to be seen of chosen namespaces.
+    fn begin(&self) {
+        let sight = &self.stores.sight;
+        let Namespaces::These(names) = sight.namespaces() else { return };
+        for name in names {
+            WITHIN.iter().for_each(|what| sight.begins(name, what));
+        }
+        if !names.contains(self.own) {
+            WITHIN_OWN.iter().for_each(|what| sight.begins(self.own, what));
+        }
+    }
+
     /// Watches all objects of a kind.
     fn all<K: Watched>(
         &mut self,
-        what: &str,
-        writer: Writer<Guarded<K>>,
-        changed: impl Fn(&Guarded<K>, bool) + Send + 'static,
-    ) {
-        self.some(watcher::Config::default(), what, writer, changed);
-    }
-
-    /// Watches the objects of a kind that `config` selects.
-    fn some<K: Watched>(
-        &mut self,
-        config: watcher::Config,
-        what: &str,
+        what: &'static str,
         writer: Writer<Guarded<K>>,
         changed: impl Fn(&Guarded<K>, bool) + Send + 'static,
     ) {
         let api = Api::all(self.client.clone());
-        let pauses = Pauses::of(format!("{}/{what}", self.incarnation));
+        let part = Part::whole(writer);
+        self.follow(api, watcher::Config::default(), what, part, changed);
+    }
+
+    /// Watches the objects of a kind that `config` selects, in each namespace that the operator is to
+    /// see; with trust bundles also in its own.
+    fn each<K>(
+        &mut self,
+        config: watcher::Config,
+        what: &'static str,
+        writer: Writer<Guarded<K>>,
+        changed: impl Fn(&Guarded<K>, bool) + Clone + Send + 'static,
+    ) where
+        K: Watched + Resource<Scope = NamespaceResourceScope>,
+    {
+        let sight = self.stores.sight.clone();
+        let Namespaces::These(names) = sight.namespaces() else {
+            let api = Api::all(self.client.clone());
+            return self.follow(api, config, what, Part::whole(writer), changed);
+        };
+        let own = (what == "bundles" && !names.contains(self.own)).then_some(self.own);
+        let writer = shared(writer);
+        for name in names.iter().map(String::as_str).chain(own) {
+            let api = Api::namespaced(self.client.clone(), name);
+            self.follow(api, config.clone(), what, Part::of(&writer, name), changed.clone());
+        }
+    }
+
+    /// Watches the Secrets with credentials. Those of ClusterIssuers are looked at by name where the
+    /// operator has no right to list Secrets beside them.
+    fn credentials(
+        &mut self,
+        config: watcher::Config,
+        writer: Writer<SecretMeta>,
+        news: Arc<Notify>,
+        changed: impl Fn(&SecretMeta, bool) + Clone + Send + 'static,
+    ) {
+        const WHAT: &str = "credentials";
+        let sight = self.stores.sight.clone();
+        let Namespaces::These(names) = sight.namespaces() else {
+            return self.each(config, WHAT, writer, changed);
+        };
+        let writer = shared(writer);
+        for name in names {
+            let api = Api::namespaced(self.client.clone(), name);
+            self.follow(api, config.clone(), WHAT, Part::of(&writer, name), changed.clone());
+        }
+        if !names.contains(self.own) {
+            let api = Api::namespaced(self.client.clone(), self.own);
+            let (part, chosen) = (Part::of(&writer, self.own), self.chosen(self.own, WHAT));
+            let changed = self.caught(changed);
+            let looking = by_name::look(api, part, chosen, news, changed);
+            self.tasks.spawn(self.process.within(looking));
+        }
+    }
+
+    fn chosen(&self, namespace: &str, what: &'static str) -> Chosen {
+        Chosen {
+            namespace: namespace.to_owned(),
+            what,
+            operator_namespace: self.own.to_owned(),
+            stores: self.stores.clone(),
+            wakers: self.wakers.clone(),
+        }
+    }
+
+    fn follow<K: Watched>(
+        &mut self,
+        api: Api<Guarded<K>>,
+        config: watcher::Config,
+        what: &'static str,
+        part: Part<K>,
+        changed: impl Fn(&Guarded<K>, bool) + Send + 'static,
+    ) {
+        let place = part.namespace().map(|namespace| format!("/{namespace}")).unwrap_or_default();
+        let pauses = Pauses::of(format!("{}/{what}{place}", self.incarnation));
+        let chosen = part.namespace().map(|namespace| self.chosen(namespace, what));
+        let following = follow((api, config), (part, chosen), pauses, self.caught(changed));
+        self.tasks.spawn(self.process.within(following));
+    }
+
+    /// A watch that ended would leave its cache behind, and nobody would know.
+    fn caught<K: Watched>(
+        &self,
+        changed: impl Fn(&Guarded<K>, bool) + Send + 'static,
+    ) -> impl Fn(&Guarded<K>, bool) + Send + 'static {
         let metrics = Arc::clone(self.metrics);
-        // A watch that ended would leave its cache behind, and nobody would know.
-        let changed = move |object: &Guarded<K>, is_gone| {
+        move |object: &Guarded<K>, is_gone| {
             let told = caught_at_once(&metrics, "watch", || changed(object, is_gone));
             if told.is_none() {
                 let (namespace, name) = (object.namespace(), object.name_any());
                 tracing::error!(namespace, name, "what follows from its change was not looked at");
             }
-        };
-        self.tasks.spawn(self.process.within(follow(api, config, writer, pauses, changed)));
+        }
     }
-}
-
-/// What can be watched and kept in a cache.
-trait Watched:
-    Resource<DynamicType = ()> + Clone + DeserializeOwned + std::fmt::Debug + Send + Sync + 'static
-{
-}
-
-impl<K> Watched for K where
-    K: Resource<DynamicType = ()>
-        + Clone
-        + DeserializeOwned
-        + std::fmt::Debug
-        + Send
-        + Sync
-        + 'static
-{
 }
 
 fn wakes<T: Send + 'static>(receiver: UnboundedReceiver<T>) -> BoxStream<'static, T> {
@@ -325,17 +422,15 @@ impl Backoff for Pauses {
     }
 }
 
-/// Keeps one cache up to date, and calls `changed` after each change with whether the object is
-/// gone.
+/// Keeps a cache, or the part of one, up to date, and calls `changed` after each change with whether
+/// the object is gone.
 async fn follow<K: Watched>(
-    api: Api<Guarded<K>>,
-    config: watcher::Config,
-    writer: Writer<Guarded<K>>,
+    (api, config): (Api<Guarded<K>>, watcher::Config),
+    (mut part, chosen): (Part<K>, Option<Chosen>),
     mut pauses: ResetTimerBackoff<Pauses>,
     changed: impl Fn(&Guarded<K>, bool) + Send,
 ) {
-    let cache = writer.as_reader();
-    let mut events = std::pin::pin!(reflector(writer, watch(api, config)));
+    let mut events = std::pin::pin!(watch(api.clone(), config.clone()));
     // What is missing from a new list was deleted while nobody watched; nothing else tells.
     let mut before: Vec<Arc<Guarded<K>>> = Vec::new();
     while let Some(event) = events.next().await {
@@ -343,6 +438,9 @@ async fn follow<K: Watched>(
         // none: one that fails each time would be asked for again at once, for ever.
         if matches!(event, Ok(Event::Apply(_) | Event::Delete(_) | Event::InitDone)) {
             pauses.reset();
+        }
+        if let Ok(event) = &event {
+            part.apply(event);
         }
         match event {
             Ok(Event::Apply(object)) => {
@@ -352,7 +450,7 @@ async fn follow<K: Watched>(
             Ok(Event::Delete(object)) => changed(&object, true),
             // The cache takes the new list at once, at its end.
             Ok(Event::InitDone) => {
-                let now = in_order(cache.state());
+                let now = part.state();
                 let uids: HashSet<_> = now.iter().map(|object| object.uid()).collect();
                 let told: HashSet<_> = before.iter().map(|old| version(old)).collect();
                 now.iter()
@@ -363,11 +461,24 @@ async fn follow<K: Watched>(
                     .filter(|old| !uids.contains(&old.uid()))
                     .for_each(|old| changed(&old, true));
                 now.iter().for_each(|object| changed(object, false));
+                chosen.iter().for_each(Chosen::listed);
             }
-            Ok(Event::Init) => before = in_order(cache.state()),
+            Ok(Event::Init) => before = part.state(),
             Ok(Event::InitApply(_)) => {}
             Err(error) => {
-                tracing::warn!(resource = %K::plural(&()), %error, "the watch failed and is tried again");
+                match (&chosen, refusal(&error)) {
+                    (Some(chosen), Some(why)) => {
+                        chosen.refused(&K::plural(&()), why);
+                        // It begins anew with a list, which shows that the right is back.
+                        events.set(watch(api.clone(), config.clone()));
+                    }
+                    (None, _) | (_, None) => tracing::warn!(
+                        resource = %K::plural(&()),
+                        namespace = part.namespace(),
+                        %error,
+                        "the watch failed and is tried again"
+                    ),
+                }
                 pass(pauses.next().unwrap_or(LONGEST_PAUSE)).await;
             }
         }
@@ -453,8 +564,8 @@ impl Routes {
     /// An issuer wakes itself and its requests.
     fn of_issuers<K: IssuerObject>(
         &self,
-        gone: impl Fn(Gone) + Send + 'static,
-    ) -> impl Fn(&Guarded<K>, bool) + Send + 'static {
+        gone: impl Fn(Gone) + Clone + Send + 'static,
+    ) -> impl Fn(&Guarded<K>, bool) + Clone + Send + 'static {
         let to = self.clone();
         move |issuer: &Guarded<K>, is_gone| {
             let (namespace, name) = (issuer.namespace(), issuer.name_any());
@@ -470,8 +581,8 @@ impl Routes {
     fn target(&self, secret: &SecretMeta, is_gone: bool) {
         self.wakers.requests(self.quotas.note_target(secret, is_gone));
         let version = number(secret.meta().resource_version.as_deref());
-        let reached = &self.stores.targets_reached;
-        reached.fetch_max(version.unwrap_or_default(), Ordering::AcqRel);
+        let namespace = secret.namespace().unwrap_or_default();
+        self.stores.target_reached(&namespace, version.unwrap_or_default());
         if let (Some(namespace), Some(request)) =
             (secret.namespace(), secret.annotations().get(annotation::REQUEST))
         {
@@ -551,7 +662,7 @@ impl Routes {
 #[cfg(test)]
 mod tests {
     use std::convert::Infallible;
-    use std::sync::atomic::AtomicU32;
+    use std::sync::atomic::{AtomicU32, Ordering};
 
     use kube::client::Body;
     use serde_json::json;
@@ -572,7 +683,8 @@ mod tests {
         let api: Api<Guarded<CertificateRequest>> = Api::all(kube::Client::new(server, "shop"));
         let (_reader, writer) = store();
         let pauses = Pauses::of("me/requests".to_owned());
-        let following = follow(api, watcher::Config::default(), writer, pauses, |_, _| ());
+        let (api, part) = ((api, watcher::Config::default()), (Part::whole(writer), None));
+        let following = follow(api, part, pauses, |_, _| ());
         let _elapsed = tokio::time::timeout(Duration::from_secs(60), following).await;
         lists.load(Ordering::Relaxed)
     }
@@ -585,7 +697,7 @@ mod tests {
 
     #[test]
     fn odd_objects_are_counted_by_kind_and_namespace() {
-        let (stores, mut writers) = caches();
+        let (stores, mut writers) = caches(Sight::default());
         let odd: Guarded<CertificateRequest> = serde_json::from_value(json!({
             "metadata": {"name": "odd", "namespace": "shop", "uid": "u", "resourceVersion": "7"},
             "spec": {"secretName": 7},
