@@ -258,7 +258,8 @@ async fn serve(args: OperatorArgs, apart: &Handle) -> Result<(), Fatal> {
     let metrics = Arc::new(Metrics::default());
     let sight = Sight::of(args.watch_namespaces);
     let readiness = Readiness::of(sight.clone());
-    let dry_runs = tell_namespaces(sight.namespaces(), &args.namespace);
+    tell(sight.namespaces());
+    let writable = sight.namespaces().writable(&args.namespace);
     let pulse = Pulse::watched();
     tokio::spawn(pulse.clone().beat());
     let (listener, of_lease) = {
@@ -283,7 +284,7 @@ async fn serve(args: OperatorArgs, apart: &Handle) -> Result<(), Fatal> {
     .shared();
     let routes = server::router(Arc::clone(&metrics), readiness.clone(), pulse.clone());
     let http = apart.spawn(server::serve(listener, routes, server::Bounds::default()));
-    let watched = policies::watch(client.clone(), dry_runs, Arc::clone(&metrics));
+    let watched = policies::watch(client.clone(), writable, Arc::clone(&metrics));
     let watched = tokio::spawn(watched);
     let operator = Operator {
         client,
@@ -325,20 +326,15 @@ async fn serve(args: OperatorArgs, apart: &Handle) -> Result<(), Fatal> {
     Ok(())
 }
 
-/// Tells which namespaces are seen. Those in which Secrets may be created are returned.
-fn tell_namespaces(namespaces: &Namespaces, own: &str) -> Vec<String> {
+fn tell(namespaces: &Namespaces) {
     match namespaces {
-        Namespaces::All => {
-            tracing::info!("requests and issuers of all namespaces are served");
-            vec![own.to_owned()]
-        }
+        Namespaces::All => tracing::info!("requests and issuers of all namespaces are served"),
         Namespaces::These(names) => {
-            let names: Vec<String> = names.iter().cloned().collect();
+            let names: Vec<&str> = names.iter().map(String::as_str).collect();
             tracing::info!(
                 namespaces = names.join(","),
                 "requests and issuers of these namespaces are served, and of no other (--watch-namespaces)"
             );
-            names
         }
     }
 }

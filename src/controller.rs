@@ -304,7 +304,9 @@ async fn keep_id(cluster: &Cluster, order: &GoneOrder) {
 
 /// What the gauges show.
 fn observe(metrics: &Metrics, stores: &Stores, clock: &Clock, leadership: &Leadership) {
-    metrics.observe_requests(stores.requests.clone(), stores.records.clone());
+    let sight = stores.sight.clone();
+    let is_seen = move |namespace: &str| sight.has(namespace);
+    metrics.observe_requests(stores.requests.clone(), stores.records.clone(), is_seen);
     metrics.observe_issuers({
         let stores = stores.clone();
         move |one| {

@@ -197,13 +197,16 @@ impl Metrics {
         self.admission_policies.get_or_create(&OfPolicy { policy }).set(i64::from(is_in_force));
     }
 
-    /// Reports on the requests and the records of orders in the caches with each scrape.
+    /// Reports on the requests and the records of orders in the caches with each scrape. Where a
+    /// namespace is not seen whole, nobody knows whether the request of a record is gone.
     pub fn observe_requests(
         &self,
         requests: Store<Guarded<CertificateRequest>>,
         records: Store<Guarded<PartialObjectMeta<Secret>>>,
+        is_seen: impl Fn(&str) -> bool + Send + Sync + 'static,
     ) {
-        self.registry().register_collector(Box::new(Requests { requests, records }));
+        let is_seen = Box::new(is_seen);
+        self.registry().register_collector(Box::new(Requests { requests, records, is_seen }));
     }
 
     /// Reports with each scrape on the limits of the issuers.
@@ -432,10 +435,16 @@ impl<F: Fn() -> Vec<LimitFigures> + Send + Sync + 'static> Collector for Limits<
 }
 
 /// Gauges that are read off the cache: they cannot be wrong after a restart.
-#[derive(Debug)]
 struct Requests {
     requests: Store<Guarded<CertificateRequest>>,
     records: Store<Guarded<PartialObjectMeta<Secret>>>,
+    is_seen: Box<dyn Fn(&str) -> bool + Send + Sync>,
+}
+
+impl std::fmt::Debug for Requests {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str("Requests")
+    }
 }
 
 #[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, Ord, PartialEq, PartialOrd)]
@@ -473,7 +482,7 @@ impl Requests {
         for record in self.records.state() {
             let (name, namespace) = (record.name_any(), record.namespace().unwrap_or_default());
             let request = ObjectRef::new(request_of(&name).unwrap_or_default()).within(&namespace);
-            if self.requests.get(&request).is_none() {
+            if (self.is_seen)(&namespace) && self.requests.get(&request).is_none() {
                 *orphans.entry(OfNamespace { namespace }).or_default() += 1;
             }
         }

@@ -60,6 +60,15 @@ impl Namespaces {
         }
     }
 
+    /// Where it may create Secrets: in its own namespace, as in all, or in none but these.
+    #[must_use]
+    pub fn writable(&self, own: &str) -> Vec<String> {
+        match self {
+            Self::All => vec![own.to_owned()],
+            Self::These(names) => names.iter().cloned().collect(),
+        }
+    }
+
     /// What is applied to the cluster for the rights that it needs beside those in each of these.
     #[must_use]
     pub fn rights(&self) -> &'static str {

@@ -421,7 +421,7 @@ impl Drop for Test {
 
 /// Takes away what the operators of later tests would work on, faster than to wait for the end of the
 /// namespace.
-async fn clear(client: &kube::Client, namespace: &str) {
+pub async fn clear(client: &kube::Client, namespace: &str) {
     let secrets: Api<Secret> = Api::namespaced(client.clone(), namespace);
     let orders = ListParams::default().labels("chancery.dev/order=true");
     let release =

@@ -103,6 +103,17 @@ async fn flags_that_make_no_sense() {
         ("CHANCERY_HTTP_ADDRESS", "8080", ["--http-address", "8080"]),
         ("CHANCERY_LOG", "info,chancery=loud", ["--log", "chancery=loud"]),
         ("CHANCERY_LOG_FORMAT", "xml", ["--log-format", "xml"]),
+        ("CHANCERY_WATCH_NAMESPACES", "shop,", ["--watch-namespaces", "a name is empty"]),
+        (
+            "CHANCERY_WATCH_NAMESPACES",
+            "shop,*",
+            ["--watch-namespaces", "leave the whole list empty"],
+        ),
+        (
+            "CHANCERY_WATCH_NAMESPACES",
+            "Shop",
+            ["--watch-namespaces", "Shop is no name of a namespace"],
+        ),
     ] {
         says(&fails(&test, &[(variable, value)]), &words);
     }
