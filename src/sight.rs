@@ -76,16 +76,16 @@ impl Sight {
         !was_seen && of_namespace.is_seen()
     }
 
-    /// Notes that the API server refuses a watch. Whether that is news: the first refusal in the
-    /// namespace since all of it was seen.
-    pub(crate) fn refused(&self, namespace: &str, what: &str) -> bool {
+    /// Notes that the API server refuses a watch. Whether that is to be told: by the first in the
+    /// namespace that `can_tell`, since all of it was seen.
+    pub(crate) fn refused(&self, namespace: &str, what: &str, can_tell: bool) -> bool {
         let mut watches = self.watches();
         let Some(of_namespace) = watches.get_mut(namespace) else { return false };
         if let Some(one) = of_namespace.all.get_mut(what) {
             one.is_refused = true;
         }
         self.changed.notify_waiters();
-        !std::mem::replace(&mut of_namespace.is_told, true)
+        can_tell && !std::mem::replace(&mut of_namespace.is_told, true)
     }
 
     /// Whether the caches can be taken for what is in this namespace.
@@ -177,14 +177,15 @@ mod tests {
     #[test]
     fn a_refusal_is_told_once_until_all_is_well_again() {
         let sight = sight();
-        assert!(sight.refused("shop", "requests"), "the first");
-        assert!(!sight.refused("shop", "secrets"), "the next of the same namespace");
-        assert!(sight.refused("web", "secrets"), "of another");
+        assert!(!sight.refused("shop", "requests", false), "nobody knows yet how to mend it");
+        assert!(sight.refused("shop", "requests", true), "the first");
+        assert!(!sight.refused("shop", "secrets", true), "the next of the same namespace");
+        assert!(sight.refused("web", "secrets", true), "of another");
         sight.listed("shop", "requests");
-        assert!(!sight.refused("shop", "secrets"), "a part is still refused");
+        assert!(!sight.refused("shop", "secrets", true), "a part is still refused");
         sight.listed("shop", "secrets");
         assert!(sight.has("shop"));
-        assert!(sight.refused("shop", "secrets"), "taken away once more");
+        assert!(sight.refused("shop", "secrets", true), "taken away once more");
         assert!(sight.has("shop"), "what was seen is not unseen");
         assert!(sight.tell_lacking().contains("namespace shop is not served: no list of secrets"));
     }
@@ -197,12 +198,12 @@ mod tests {
         assert!(!settles().await, "nobody answered");
         sight.listed("shop", "requests");
         sight.listed("shop", "secrets");
-        sight.refused("web", "requests");
+        sight.refused("web", "requests", true);
         assert!(!settles().await, "one is silent");
         let waiting = sight.clone();
         let waiting = tokio::spawn(async move { waiting.settled().await });
         tokio::task::yield_now().await;
-        sight.refused("web", "secrets");
+        sight.refused("web", "secrets", true);
         tokio::time::timeout(Duration::from_secs(1), waiting).await.expect("woken").expect("ends");
         assert!(Sight::default().settled().await == (), "nothing to wait for");
     }

@@ -32,8 +32,8 @@ pub(super) async fn look(
     news: Arc<Notify>,
     changed: impl Fn(&SecretMeta, bool) + Send,
 ) {
-    // An error means that the watches have ended, which they do at shutdown only.
-    let _ = chosen.stores.cluster_issuers.wait_until_ready().await;
+    // Before ClusterIssuers are listed, nobody knows what to look at.
+    news.notified().await;
     loop {
         let names = referred_to(&chosen.stores);
         for old in part.state().iter().filter(|old| !names.contains(&old.name_any())) {

@@ -1,6 +1,8 @@
 //! What becomes of the watches of a chosen namespace: when all of it is seen its objects are looked
 //! at, and a refusal is told once, with the line that mends it.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use kube::runtime::reflector::ObjectRef;
 use kube::runtime::watcher;
 
@@ -15,6 +17,8 @@ pub(super) struct Chosen {
     pub(super) operator_namespace: String,
     pub(super) stores: Stores,
     pub(super) wakers: Wakers,
+    /// It was refused before.
+    pub(super) was_refused: AtomicBool,
 }
 
 impl Chosen {
@@ -29,14 +33,15 @@ impl Chosen {
 
     /// The API server does not allow it: whoever administers the cluster has to act.
     pub(super) fn refused(&self, resource: &str, refusal: &str) {
-        let sight = &self.stores.sight;
-        if !sight.refused(&self.namespace, self.what) {
+        let (sight, namespaces) = (&self.stores.sight, &self.stores.namespaces);
+        // At the start their list is on its way; where they cannot be listed, nobody waits for it.
+        let are_known = !namespaces.state().is_empty();
+        let can_tell = self.was_refused.swap(true, Ordering::AcqRel) || are_known;
+        if !sight.refused(&self.namespace, self.what, can_tell) {
             tracing::debug!(namespace = self.namespace, resource, "still refused: {refusal}");
             return;
         }
-        let found = self.stores.namespaces.get(&ObjectRef::new(&self.namespace));
-        // Where namespaces are not listed, nobody knows.
-        let exists = found.is_some() || self.stores.namespaces.state().is_empty();
+        let exists = !are_known || namespaces.get(&ObjectRef::new(&self.namespace)).is_some();
         let mend =
             sight.namespaces().mend(&self.namespace, exists, &self.operator_namespace, refusal);
         let missing = if exists { "" } else { "it does not exist; " };

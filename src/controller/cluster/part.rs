@@ -8,6 +8,7 @@ use kube::runtime::reflector::store::Writer;
 use kube::runtime::watcher::Event;
 use kube::{Resource, ResourceExt};
 use serde::de::DeserializeOwned;
+use tokio::sync::Notify;
 
 use crate::controller::cluster::stores::{Guarded, in_order};
 
@@ -46,12 +47,20 @@ pub(super) struct Part<K: Watched> {
     namespace: Option<String>,
     /// What a list has told of so far.
     listed: Vec<Guarded<K>>,
+    /// Who is told when it has taken a list.
+    news: Option<Arc<Notify>>,
 }
 
 impl<K: Watched> Part<K> {
     /// All of a cache.
     pub(super) fn whole(writer: Writer<Guarded<K>>) -> Self {
         Self::new(Arc::new(Mutex::new(writer)), None)
+    }
+
+    /// All of a cache; `news` is told of each list, also of an empty one. A cache itself can be waited for
+    /// by one task only.
+    pub(super) fn telling(writer: Writer<Guarded<K>>, news: &Arc<Notify>) -> Self {
+        Self { news: Some(Arc::clone(news)), ..Self::whole(writer) }
     }
 
     /// The objects of one namespace.
@@ -61,7 +70,7 @@ impl<K: Watched> Part<K> {
 
     fn new(writer: Shared<K>, namespace: Option<String>) -> Self {
         let cache = lock(&writer).as_reader();
-        Self { writer, cache, namespace, listed: Vec::new() }
+        Self { writer, cache, namespace, listed: Vec::new(), news: None }
     }
 
     /// Its namespace, where it is not the whole.
@@ -79,15 +88,16 @@ impl<K: Watched> Part<K> {
 
     /// Brings the cache up to date. A list takes the place of the part, and of nothing else in it.
     pub(super) fn apply(&mut self, event: &Event<Guarded<K>>) {
-        if self.namespace.is_none() {
-            lock(&self.writer).apply_watcher_event(event);
-            return;
-        }
         match event {
-            Event::Init => self.listed = Vec::new(),
-            Event::InitApply(object) => self.listed.push(object.clone()),
-            Event::InitDone => self.replace(),
-            Event::Apply(_) | Event::Delete(_) => lock(&self.writer).apply_watcher_event(event),
+            Event::Init if self.namespace.is_some() => self.listed = Vec::new(),
+            Event::InitApply(object) if self.namespace.is_some() => {
+                self.listed.push(object.clone())
+            }
+            Event::InitDone if self.namespace.is_some() => self.replace(),
+            event => lock(&self.writer).apply_watcher_event(event),
+        }
+        if matches!(event, Event::InitDone) {
+            self.news.iter().for_each(|news| news.notify_one());
         }
     }
 

@@ -6,6 +6,7 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use futures::stream::{BoxStream, StreamExt as _};
@@ -147,10 +148,13 @@ fn start(
     watching.each(watcher::Config::default(), "issuers", writers.issuers, issuers);
     let news = Arc::new(Notify::new());
     let (changed, told) = (routes.of_issuers(gone), Arc::clone(&news));
-    watching.all("cluster_issuers", writers.cluster_issuers, move |issuer, is_gone| {
+    let changed = move |issuer: &_, is_gone| {
         told.notify_one();
         changed(issuer, is_gone);
-    });
+    };
+    let part = Part::telling(writers.cluster_issuers, &news);
+    let api = Api::all(watching.client.clone());
+    watching.follow(api, watcher::Config::default(), "cluster_issuers", part, changed);
     let to = routes.clone();
     let config = labelled(annotation::MANAGED_LABEL);
     watching.each(config, "targets", writers.targets, move |secret, gone| to.target(secret, gone));
@@ -280,8 +284,7 @@ impl Watching<'_> {
         writer: Writer<Guarded<K>>,
         changed: impl Fn(&Guarded<K>, bool) + Send + 'static,
     ) {
-        let api = Api::all(self.client.clone());
-        let part = Part::whole(writer);
+        let (api, part) = (Api::all(self.client.clone()), Part::whole(writer));
         self.follow(api, watcher::Config::default(), what, part, changed);
     }
 
@@ -344,6 +347,7 @@ impl Watching<'_> {
             operator_namespace: self.own.to_owned(),
             stores: self.stores.clone(),
             wakers: self.wakers.clone(),
+            was_refused: AtomicBool::new(false),
         }
     }
 
