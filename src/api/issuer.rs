@@ -133,8 +133,9 @@ pub struct Limits {
     /// The most orders submitted on one UTC day for the requests of one namespace (default: no limit
     /// but `ordersPerDay`). For a ClusterIssuer. It is counted in `status.budget`, for this day and
     /// for 500 namespaces; all further ones share one count. It is reserved with `ordersPerDay`, in
-    /// blocks of at most half of it: what a process had reserved when it died may have been anybody's
-    /// and counts for each namespace on that day.
+    /// blocks of at most half of it, at least one. What a process had not counted when another took
+    /// over is held against no namespace: on that day a namespace may have one block more for each
+    /// such hand-over.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 1_000_000))]
     pub orders_per_namespace_per_day: Option<u32>,

@@ -244,9 +244,15 @@ impl Reserved {
         if self.unspent > 0 {
             return Draw::FromBlock(Self { unspent: self.unspent - 1, ..self });
         }
-        let half = per_namespace.map_or(u32::MAX, |limit| limit / 2);
-        let block = (limit / BLOCKS).min(LARGEST).min(half).clamp(1, limit - self.reserved);
+        let block = Self::block(limit, per_namespace).min(limit - self.reserved);
         Draw::Reserve(Self { reserved: self.reserved + block, unspent: block, ..self })
+    }
+
+    /// So many are reserved at once, where there are as many.
+    #[must_use]
+    pub fn block(limit: u32, per_namespace: Option<u32>) -> u32 {
+        let half = per_namespace.map_or(u32::MAX, |limit| limit / 2);
+        (limit / BLOCKS).min(LARGEST).min(half).max(1)
     }
 
     /// As it is written into the status.

@@ -84,7 +84,7 @@ struct Drawn {
     uid: String,
     day: Date,
     namespace: String,
-    /// What was reserved in all by then, as the status told.
+    /// How often the status had been told by then.
     as_of: u32,
 }
 
@@ -120,7 +120,7 @@ impl Drop for Grant {
         if reserved.day == day {
             reserved.unspent += 1;
             for shares in shares.iter_mut().filter(|shares| shares.day() == day) {
-                shares.give_back(&namespace, as_of != shares.reserved());
+                shares.give_back(&namespace, as_of != shares.tells());
             }
             returned.insert((key, namespace));
         }
@@ -278,7 +278,7 @@ impl Quotas {
                 purse.reserved = Some(rest);
                 let namespace = request.namespace().unwrap_or_default();
                 purse.shares.iter_mut().for_each(|shares| shares.count(&namespace));
-                let as_of = purse.shares.as_ref().map_or(0, Shares::reserved);
+                let as_of = purse.shares.as_ref().map_or(0, Shares::tells);
                 Some((rest.day, namespace, as_of))
             }
             Some(Draw::Reserve(_) | Draw::Spent(_)) => return Ok(false),
@@ -465,7 +465,8 @@ impl Books {
                 called.extend(purse.queue.first());
                 return Err(quota::spent_by_namespace(limit, shares.day(), &uid));
             }
-            if !shares.is_told() {
+            let block = issuer.limits.per_day.map(|day| Reserved::block(day, per_namespace));
+            if !shares.is_told(block.unwrap_or(u32::MAX)) {
                 draw = draw.map(|(limit, _)| (limit, Draw::Reserve(known)));
             }
         }

@@ -112,12 +112,15 @@ async fn reserve_block<K: IssuerObject>(
         let noted = (reserved, block);
         context.quotas.note_reserved(&context.stores, issuer, noted, stored, written);
     };
+    // What the run has seen may be less.
+    let seen = (issuer.limits.per_day.unwrap_or(limit), issuer.limits.per_namespace);
+    let block_of_limit = Reserved::block(limit, per_namespace).min(Reserved::block(seen.0, seen.1));
     let next = match known.draw(limit, per_namespace) {
         Draw::Reserve(next) => next,
         // The block is there, and the status has yet to tell that nobody has counted it.
         Draw::FromBlock(_)
             if per_namespace.is_some()
-                && shares.as_ref().is_some_and(|shares| !shares.is_told()) =>
+                && shares.as_ref().is_some_and(|shares| !shares.is_told(block_of_limit)) =>
         {
             known
         }

@@ -9,7 +9,9 @@
 //! - What a process had not counted when it ended, or when another took over, is held against no
 //!   namespace: held against each, a few hand-overs would stop all of them for the day. A namespace has
 //!   at most what its limit says, and one block more for each such hand-over on that day.
-//! - A process counts its own block itself, and once the status tells that it is not counted.
+//! - A process counts its own block itself, and once the status tells that it is not counted. Where
+//!   grants went back it has more than one block: of what it has it draws one block's worth, and then
+//!   the status is told again, so that a hand-over forgets no more.
 
 use std::collections::BTreeMap;
 
@@ -31,6 +33,10 @@ pub struct Shares {
     reserved: u32,
     /// The status tells of all that is left of this process's block.
     is_told: bool,
+    /// How often it was told.
+    tells: u32,
+    /// So many were counted since.
+    untold: u32,
 }
 
 impl Shares {
@@ -66,6 +72,8 @@ impl Shares {
             others: status.others,
             reserved: status.reserved,
             is_told: false,
+            tells: 0,
+            untold: 0,
         }
     }
 
@@ -77,7 +85,9 @@ impl Shares {
             let known = self.counted.get(namespace).copied().unwrap_or_default();
             self.add(namespace, count.saturating_sub(known));
         }
-        Self { is_told: memory.is_told, ..self }
+        // Another has told of what it knew: what this process counted before is told no more.
+        let (is_told, untold) = (memory.is_told, memory.untold);
+        Self { is_told, untold, tells: memory.tells.saturating_add(1), ..self }
     }
 
     /// The day it counts.
@@ -86,16 +96,16 @@ impl Shares {
         self.day
     }
 
-    /// What was reserved by all when the status told of this process's block last.
+    /// How often the status was told of what this process counted.
     #[must_use]
-    pub fn reserved(&self) -> u32 {
-        self.reserved
+    pub fn tells(&self) -> u32 {
+        self.tells
     }
 
-    /// Whether the block may be drawn on before the status is written once more.
+    /// Whether more may be drawn before the status is written once more, in blocks of this size.
     #[must_use]
-    pub fn is_told(&self) -> bool {
-        self.is_told
+    pub fn is_told(&self, block: u32) -> bool {
+        self.is_told && self.untold < block
     }
 
     /// Whether a namespace may have one more.
@@ -112,6 +122,7 @@ impl Shares {
     /// Counts one for a namespace, out of the block.
     pub fn count(&mut self, namespace: &str) {
         self.add(namespace, 1);
+        self.untold = self.untold.saturating_add(1);
     }
 
     fn add(&mut self, namespace: &str, more: u32) {
@@ -130,6 +141,7 @@ impl Shares {
             None => self.others = self.others.saturating_sub(1),
         }
         self.is_told &= !is_told;
+        self.untold = self.untold.saturating_sub(u32::from(!is_told));
     }
 
     /// What is written with a block. Of what is reserved, all that is not counted may be anybody's.
@@ -148,7 +160,8 @@ impl Shares {
     #[must_use]
     pub fn told(self, written: &DayBudget) -> Self {
         let is_told = self.counted == written.namespaces && self.others == written.others;
-        Self { reserved: written.reserved, is_told, ..self }
+        let tells = self.tells.saturating_add(1);
+        Self { reserved: written.reserved, is_told, tells, untold: 0, ..self }
     }
 }
 
@@ -185,7 +198,7 @@ mod tests {
             let status = status(shop, uncounted, "another");
             let shares = Shares::known(&reserved(20, 0), Some(&status), None, "me");
             assert_eq!(shares.may(namespace, 5), may, "{name}");
-            assert!(!shares.is_told(), "{name}: nothing is drawn before it is told");
+            assert!(!shares.is_told(1), "{name}: nothing is drawn before it is told");
         }
         let yesterday = DayBudget { day: "2026-05-31".to_owned(), ..status(5, 5, "another") };
         let shares = Shares::known(&reserved(0, 0), Some(&yesterday), None, "me");
@@ -210,9 +223,25 @@ mod tests {
         let mut shares = Shares::known(&reserved(5, 0), None, None, "me");
         shares.count("shop");
         let written = shares.stored(&reserved(10, 5), "me");
-        assert!(shares.clone().told(&written).is_told());
+        assert!(shares.clone().told(&written).is_told(1));
         shares.give_back("shop", false);
-        assert!(!shares.told(&written).is_told());
+        assert!(!shares.told(&written).is_told(1));
+    }
+
+    #[test]
+    fn one_block_s_worth_is_drawn_before_the_status_is_told_again() {
+        let shares = Shares::known(&reserved(20, 8), None, None, "me");
+        let written = shares.stored(&reserved(20, 8), "me");
+        let mut shares = shares.told(&written);
+        shares.count("shop");
+        assert!(shares.is_told(2), "one of two");
+        shares.count("shop");
+        assert!(!shares.is_told(2), "two of two, though eight went back");
+        shares.give_back("shop", false);
+        assert!(shares.is_told(2), "what was not told and goes back may be another's");
+        shares.count("web");
+        let written = shares.stored(&reserved(20, 6), "me");
+        assert!(shares.told(&written).is_told(2), "the status has told of both");
     }
 
     #[test]
@@ -228,8 +257,8 @@ mod tests {
 
     proptest! {
         /// Leaders that come and go, die with what is left of their blocks, come again with what they
-        /// knew, lose answers, and give grants back: a namespace has its limit, and what was left of
-        /// the block at each hand-over at most. Only its own orders stop it.
+        /// knew, lose answers, and give grants back: a namespace has its limit, and one block more for
+        /// each hand-over at most. Only its own orders stop it.
         #[test]
         fn a_namespace_has_its_limit_and_a_block_more_for_each_hand_over_at_most(
             limit in 1_u32..12,
@@ -239,10 +268,11 @@ mod tests {
             let namespaces = ["a", "b", "c"];
             let mut status: Option<DayBudget> = None;
             let mut memories: [Option<(Reserved, Shares)>; 3] = [None, None, None];
-            // Grants under way: for a namespace, and as of which reservation.
+            // Grants under way: for a namespace, and as of which word to the status.
             let mut held: Vec<(&str, u32)> = Vec::new();
             let (mut had, mut unused) = (BTreeMap::new(), BTreeMap::new());
-            let (mut leader, mut left, mut more) = (0, 0, 0);
+            let (mut leader, mut more) = (0, 0);
+            let block = Reserved::block(1000, Some(limit));
             for (what, of) in steps {
                 let namespace = namespaces[of];
                 let memory = memories[leader].clone();
@@ -251,7 +281,7 @@ mod tests {
                     0 | 1 => {
                         memories[leader] = memory.filter(|_| what == 0);
                         held.drain(..).for_each(|(of, _)| *unused.entry(of).or_insert(0) += 1);
-                        more += std::mem::take(&mut left);
+                        more += block;
                         leader = of;
                         continue;
                     }
@@ -266,7 +296,7 @@ mod tests {
                             (held.pop(), memories[leader].as_mut())
                         {
                             own.unspent += 1;
-                            shares.give_back(of, as_of != shares.reserved);
+                            shares.give_back(of, as_of != shares.tells);
                             *unused.entry(of).or_insert(0) += 1;
                         }
                         continue;
@@ -286,9 +316,9 @@ mod tests {
                 }
                 let next = match known.draw(1000, Some(limit)) {
                     Draw::Spent(_) => continue,
-                    Draw::FromBlock(rest) if shares.is_told() => {
+                    Draw::FromBlock(rest) if shares.is_told(block) => {
                         shares.count(namespace);
-                        held.push((namespace, shares.reserved));
+                        held.push((namespace, shares.tells));
                         memories[leader] = Some((rest, shares));
                         continue;
                     }
@@ -299,7 +329,6 @@ mod tests {
                 status = Some(written.clone());
                 // Or its answer is lost.
                 if what != 4 {
-                    left = next.unspent;
                     memories[leader] = Some((next, shares.told(&written)));
                 }
             }
