@@ -130,6 +130,8 @@ mutants! {
     /// What is drawn of a day's orders was reserved in the issuer's status before. Without it, each
     /// process counts for itself.
     DayBudget "day-budget"
+    /// What each namespace has of a day's orders is counted. Without it, nobody counts.
+    NamespaceShare "namespace-share"
     /// Open orders are counted before there is another. Without it, nobody counts.
     OpenOrders "open-orders"
     /// The orders for a request are counted in its record. Without it, nobody counts.

@@ -12,7 +12,7 @@ use serde_json::Value;
 
 use crate::api::{ApiServer, Kind};
 use crate::plan::{Limits, Setting};
-use crate::world::{NAMESPACE, condition, message, name as name_of, reason};
+use crate::world::{GREEDY, NAMESPACE, condition, message, name as name_of, namespace_of, reason};
 
 /// Something that must never be.
 #[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
@@ -119,6 +119,10 @@ pub struct Ledger {
     ordered: BTreeSet<String>,
     /// Somebody is at work on a record, and not done.
     pub is_tampering: bool,
+    /// Requests whose statuses somebody else has written.
+    liars: BTreeSet<String>,
+    /// How often another process began to act.
+    hand_overs: u64,
     /// A request has said that a run for it panicked.
     pub has_told_of_panic: bool,
     findings: BTreeSet<Finding>,
@@ -216,6 +220,21 @@ impl Ledger {
         self.doublings += 1;
     }
 
+    /// Somebody writes a lie into the status of a request.
+    pub fn lies(&mut self, request: &str) {
+        self.liars.insert(request.to_owned());
+    }
+
+    /// Whether somebody has.
+    pub fn has_lied(&self, request: &str) -> bool {
+        self.liars.contains(request)
+    }
+
+    /// Another process acts now.
+    pub fn handed_over(&mut self) {
+        self.hand_overs += 1;
+    }
+
     /// The store was set back: versions mean nothing any more.
     pub fn set_back(&mut self) {
         self.meddled.extend(self.targets.keys().cloned());
@@ -278,11 +297,12 @@ impl Ledger {
         for anothers in &self.anothers {
             let metadata = &anothers["metadata"];
             let name = metadata["name"].as_str().unwrap_or_default();
-            let is_changed = api.object(Kind::Secret, NAMESPACE, name).is_some_and(|now| {
-                now["metadata"]["uid"] == metadata["uid"]
-                    && (now["data"] != anothers["data"]
-                        || now["metadata"]["labels"] != metadata["labels"])
-            });
+            let is_changed =
+                api.object(Kind::Secret, namespace_of(name), name).is_some_and(|now| {
+                    now["metadata"]["uid"] == metadata["uid"]
+                        && (now["data"] != anothers["data"]
+                            || now["metadata"]["labels"] != metadata["labels"])
+                });
             if is_changed {
                 let text = format!("{name}: a Secret of somebody else was overwritten");
                 self.findings.insert(Finding::WrongDelivery(text));
@@ -291,6 +311,10 @@ impl Ledger {
     }
 
     fn note_wish(&mut self, request: &str, reference: &str) {
+        // What a status says of another's order is no wish.
+        if self.request_named(reference).is_some_and(|named| named != request) {
+            return;
+        }
         let wish = self.wishes.get(request).copied().unwrap_or_default();
         self.wished_with.entry(reference.to_owned()).or_insert(wish);
     }
@@ -307,7 +331,7 @@ impl Ledger {
                 continue;
             }
             let name = request["metadata"]["name"].as_str().unwrap_or_default();
-            let record = api.object(Kind::Secret, NAMESPACE, &format!("{name}.order"));
+            let record = api.object(Kind::Secret, namespace_of(name), &format!("{name}.order"));
             let stored = record.and_then(|record| {
                 record["metadata"]["annotations"][annotation::ORDER_REFERENCE].as_str()
             });
@@ -324,7 +348,7 @@ impl Ledger {
         for request in api.objects(Kind::CertificateRequest).filter(is_ready) {
             let (spec, status) = (&request["spec"], &request["status"]);
             let secret = spec["secretName"].as_str().unwrap_or_default();
-            let target = api.object(Kind::Secret, NAMESPACE, secret);
+            let target = api.object(Kind::Secret, namespace_of(secret), secret);
             let entry = target.map(|target| target["data"]["tls.crt"].clone()).unwrap_or_default();
             let Some(leaf) = self.certificate(&entry) else { continue };
             let noted = &status["certificate"];
@@ -360,7 +384,8 @@ impl Ledger {
     fn look_at_products(&mut self, api: &ApiServer, orders: &[Record]) {
         for order in &orders[self.orders_seen.min(orders.len())..] {
             let Some(request) = self.request_of(order) else { continue };
-            let record = api.object(Kind::Secret, NAMESPACE, &format!("{request}.order"));
+            let record =
+                api.object(Kind::Secret, namespace_of(&request), &format!("{request}.order"));
             let text = record.and_then(|record| record["data"]["next.json"].as_str());
             let json = base64::engine::general_purpose::STANDARD.decode(text.unwrap_or_default());
             let stored: Value =
@@ -424,7 +449,9 @@ impl Ledger {
         let is_served = |name: &&String| !self.shares_target || **name == name_of(0);
         let names: Vec<String> = self.wanted.keys().filter(is_served).cloned().collect();
         for name in names {
-            let Some(target) = api.object(Kind::Secret, NAMESPACE, &format!("{name}-tls")) else {
+            let Some(target) =
+                api.object(Kind::Secret, namespace_of(&name), &format!("{name}-tls"))
+            else {
                 continue;
             };
             if target["metadata"]["labels"]["chancery.dev/managed"] != "true" {
@@ -490,10 +517,11 @@ impl Ledger {
 
     fn look_at_keys(&mut self, api: &ApiServer, orders: &[Record]) {
         let mut held = BTreeSet::new();
-        let secrets =
-            api.objects(Kind::Secret).filter(|secret| secret["metadata"]["namespace"] == NAMESPACE);
-        for secret in secrets {
-            held.extend(self.keys_in(secret));
+        for secret in api.objects(Kind::Secret) {
+            let namespace = secret["metadata"]["namespace"].as_str().unwrap_or_default();
+            let namespace = [NAMESPACE, GREEDY].into_iter().find(|one| *one == namespace);
+            let Some(namespace) = namespace else { continue };
+            held.extend(self.keys_in(secret).into_iter().map(|key| (namespace, key)));
         }
         for (place, order) in orders.iter().enumerate() {
             let key = &order.spki_sha256;
@@ -507,7 +535,8 @@ impl Ledger {
             {
                 self.unknowingly.insert(key.clone());
             }
-            let is_kept = held.contains(key) || self.delivered.contains(key);
+            let namespace = namespace_of(request.as_deref().unwrap_or_default());
+            let is_kept = held.contains(&(namespace, key.clone())) || self.delivered.contains(key);
             let is_given_up = reference(order).is_some_and(|one| self.given_up.contains(one));
             let is_anothers = self.clones.contains(key);
             let is_excused = self.unknowingly.contains(key) || self.superseded.contains(key);
@@ -607,8 +636,19 @@ impl Ledger {
         };
         look("orders", self.limits.orders_per_day * self.days, orders.len());
         let mut by_request: BTreeMap<_, usize> = BTreeMap::new();
+        let mut by_namespace: BTreeMap<_, usize> = BTreeMap::new();
         for order in &orders {
-            *by_request.entry(self.request_of(order)).or_default() += 1;
+            let request = self.request_of(order);
+            let namespace = namespace_of(request.as_deref().unwrap_or_default());
+            *by_namespace.entry(namespace).or_default() += 1;
+            *by_request.entry(request).or_default() += 1;
+        }
+        let share = self.limits.orders_per_namespace_per_day * self.days;
+        if share > 0 {
+            // What a process had not told when another took over is held against nobody.
+            let untold = self.limits.block() * self.hand_overs;
+            let most = by_namespace.into_values().max().unwrap_or_default();
+            look("orders of one namespace", share + untold, most);
         }
         let most = by_request.into_values().max().unwrap_or_default();
         look("orders for one request", self.limits.orders_per_request_per_day, most);
@@ -622,14 +662,32 @@ impl Ledger {
                 && order.certificate.is_none()
                 && !reference(order).is_some_and(|one| self.given_up.contains(one))
                 && reference(order).and_then(uid_in).is_some_and(|uid| uids.contains(uid))
+                // Whoever writes another order into its status has its own not counted.
+                && !self.request_of(order).is_some_and(|one| self.liars.contains(&one))
         };
         look("open orders", self.limits.open_orders, orders.iter().filter(is_open).count());
         self.findings.extend(over);
     }
 
+    /// Whether the day's orders are spent, or those of a namespace, where so many blocks and grants may
+    /// be lost, and a share is kept for certificates that end today.
+    pub fn is_spent(&self, orders: &[Record], of: Option<&str>, lost: u64) -> bool {
+        let is_of = |order: &&Record| {
+            let request = self.request_of(order).unwrap_or_default();
+            of.is_none_or(|namespace| namespace_of(&request) == namespace)
+        };
+        let made = u64::try_from(orders.iter().filter(is_of).count()).unwrap_or(u64::MAX);
+        let (limit, kept) = match of {
+            Some(_) => (self.limits.orders_per_namespace_per_day, 0),
+            None => (self.limits.orders_per_day, (self.limits.orders_per_day / 10).max(1)),
+        };
+        made + lost * self.limits.block() + kept >= limit
+    }
+
     /// Whether what was delivered is what a request asks for now.
     pub fn is_served(&mut self, api: &ApiServer, orders: &[Record], name: &str) -> bool {
-        let Some(target) = api.object(Kind::Secret, NAMESPACE, &format!("{name}-tls")) else {
+        let Some(target) = api.object(Kind::Secret, namespace_of(name), &format!("{name}-tls"))
+        else {
             return false;
         };
         let leaf = self.leaf(&target["data"]["tls.crt"]);
@@ -641,7 +699,8 @@ impl Ledger {
         }
     }
 
-    fn request_of(&self, order: &Record) -> Option<String> {
+    /// The request that an order is for.
+    pub fn request_of(&self, order: &Record) -> Option<String> {
         self.request_named(reference(order)?)
     }
 

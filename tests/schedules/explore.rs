@@ -235,7 +235,7 @@ pub fn exhaust(
 }
 
 /// What may be left out of a setting.
-const SIMPLER: [fn(&mut Setting); 16] = [
+const SIMPLER: [fn(&mut Setting); 17] = [
     |setting| setting.requests = 1,
     |setting| setting.replicas = 1,
     |setting| setting.is_proven = true,
@@ -252,6 +252,10 @@ const SIMPLER: [fn(&mut Setting); 16] = [
     |setting| setting.is_near_midnight = false,
     |setting| setting.is_long = false,
     |setting| setting.shares_target = false,
+    |setting| {
+        setting.greedy = None;
+        setting.limits.orders_per_namespace_per_day = 0;
+    },
 ];
 
 /// The same finding with as little as possible going wrong.
@@ -307,6 +311,7 @@ pub fn tell(label: &str, plan: &Plan) {
     for end in &outcome.ends {
         println!("  at the end: {end}");
     }
+    println!("  orders, and those of the greedy namespace: {:?}", outcome.orders);
     for finding in &outcome.findings {
         println!("  FOUND {finding:?}");
     }

@@ -149,7 +149,12 @@ fn stories_end_well() -> bool {
     println!("{} stories:", stories.len());
     let mut is_whole = true;
     for story in &stories {
-        let missed = story.missed(&run::run(&story.plan(), false).happened);
+        let outcome = run::run(&story.plan(), false);
+        let missed = story.missed(&outcome.happened);
+        if story.has_other_orders(outcome.orders) {
+            println!("failed: story {}: it comes to {:?} orders", story.name, outcome.orders);
+            is_whole = false;
+        }
         if !missed.is_empty() {
             println!("failed: story {}: there is no {}", story.name, missed.join(", "));
             is_whole = false;

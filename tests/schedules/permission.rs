@@ -8,7 +8,7 @@ use serde_json::Value;
 use tokio::time::Instant;
 
 use crate::api::{ApiServer, Kind};
-use crate::world::NAMESPACE;
+use crate::world::namespace_of;
 
 /// What a process is told by watches, and what decides whether a request is served.
 const WATCHED: [&str; 4] = ["certificaterequests", "clusterissuers", "issuers", "namespaces"];
@@ -67,11 +67,12 @@ impl Permissions {
 fn is_refused(api: &ApiServer, request: &Value) -> bool {
     let reference = &request["spec"]["issuerRef"];
     let is_cluster = reference["kind"] == "ClusterIssuer";
-    let (kind, at) = if is_cluster { (Kind::ClusterIssuer, "") } else { (Kind::Issuer, NAMESPACE) };
+    let namespace = namespace_of(request["metadata"]["name"].as_str().unwrap_or_default());
+    let (kind, at) = if is_cluster { (Kind::ClusterIssuer, "") } else { (Kind::Issuer, namespace) };
     let name = reference["name"].as_str().unwrap_or_default();
     let Some(issuer) = api.object(kind, at, name) else { return false };
     let (spec, allow) = (&issuer["spec"], &issuer["spec"]["allow"]);
-    let labels = api.object(Kind::Namespace, "", NAMESPACE).map(|it| &it["metadata"]["labels"]);
+    let labels = api.object(Kind::Namespace, "", namespace).map(|it| &it["metadata"]["labels"]);
     let selected = allow["namespaces"]["matchLabels"].as_object();
     let is_selected = selected
         .into_iter()

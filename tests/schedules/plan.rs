@@ -92,6 +92,8 @@ pub enum Happening {
     WrongKey,
     /// Certificates that are issued within this time lack a name.
     NameDropped { seconds: u64 },
+    /// The greedy namespace does what it may.
+    Greedy { how: Greed },
     /// Beyond the promise: the namespace ends.
     NamespaceEnds,
     /// Beyond the promise: the processes are ended, and the store is set back so many seconds.
@@ -130,6 +132,19 @@ pub enum IssuerEdit {
     Widens,
 }
 
+/// What a namespace does that wants more than is its own.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Greed {
+    /// Asks for all of its certificates at once.
+    Asks,
+    /// Writes into its statuses that its certificates end today.
+    EndsToday,
+    /// Writes into its statuses that it has the order of another namespace, and that it is open.
+    NamesAnothers,
+    /// Deletes all of its requests and creates them again.
+    MakesAgain,
+}
+
 /// How an issuer comes to serve nobody for a while.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Refusing {
@@ -141,16 +156,21 @@ pub enum Refusing {
     Selector,
     /// A request goes to a ClusterIssuer, and its namespace loses the label by which it is selected.
     Labels,
+    /// It serves one namespace no more, the greedy one.
+    Greedy,
 }
 
 impl Happening {
-    /// Whether the issuer of a request is another one afterwards, for the same account.
-    pub fn makes_another_issuer(self) -> bool {
-        matches!(
+    /// Whether the issuer of a request is another one afterwards, for the same account. Where two
+    /// namespaces share an issuer, nobody goes to another.
+    pub fn makes_another_issuer(self, setting: &Setting) -> bool {
+        let is_anew = matches!(self, Self::Issuer { how: IssuerEdit::Recreates, .. });
+        let is_moved = matches!(
             self,
-            Self::Issuer { how: IssuerEdit::Recreates | IssuerEdit::Widens, .. }
+            Self::Issuer { how: IssuerEdit::Widens, .. }
                 | Self::Refuses { how: Refusing::Selector | Refusing::Labels, .. }
-        )
+        );
+        is_anew || is_moved && setting.greedy.is_none()
     }
 
     /// For how long it may show, in seconds.
@@ -245,6 +265,7 @@ impl fmt::Display for Happening {
             Self::Endless { seconds } => write!(f, "searches do not end for {seconds} s"),
             Self::WrongKey => write!(f, "the next certificate is for another key"),
             Self::NameDropped { seconds } => write!(f, "certificates lack a name for {seconds} s"),
+            Self::Greedy { how } => write!(f, "the greedy namespace: {how:?}"),
             Self::NamespaceEnds => write!(f, "the namespace ends"),
             Self::SetBack { seconds } => write!(f, "the store is set back by {seconds} s"),
         }
@@ -299,6 +320,28 @@ pub struct Setting {
     pub is_long: bool,
     /// All requests name one Secret.
     pub shares_target: bool,
+    /// A second namespace at the same issuer, which is then a ClusterIssuer.
+    pub greedy: Option<Greedy>,
+}
+
+/// A namespace that asks for more than is its own.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Greedy {
+    /// For so many certificates.
+    pub requests: usize,
+    /// And when.
+    pub asks: Asks,
+}
+
+/// When the greedy namespace asks.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Asks {
+    /// Right before the others.
+    First,
+    /// Right after them.
+    Last,
+    /// When it happens.
+    Later,
 }
 
 impl Setting {
@@ -312,6 +355,7 @@ impl Setting {
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Limits {
     pub orders_per_day: u64,
+    pub orders_per_namespace_per_day: u64,
     pub open_orders: u64,
     pub orders_per_request_per_day: u64,
     pub requests_per_second: u64,
@@ -323,10 +367,32 @@ impl Limits {
             if dice.once_in(2, what) { dice.one_of(choices, &format!("{what} of")) } else { 0 }
         };
         Self {
+            orders_per_namespace_per_day: 0,
             orders_per_day: drawn(&[1, 2, 3, 20], "orders per day"),
             open_orders: drawn(&[1, 2], "open orders"),
             orders_per_request_per_day: drawn(&[1, 2, 3], "orders per request"),
             requests_per_second: drawn(&[1, 5], "requests per second"),
+        }
+    }
+
+    /// So many of a day's orders are reserved at once: a tenth, ten at most, and at most half of what a
+    /// namespace may have.
+    pub fn block(self) -> u64 {
+        let half = match self.orders_per_namespace_per_day {
+            0 => u64::MAX,
+            share => share / 2,
+        };
+        (self.orders_per_day / 10).min(10).min(half).max(1)
+    }
+
+    /// Where two namespaces share an issuer, one of which wants more than there is.
+    fn shared(dice: Dice) -> Self {
+        let is_scarce = dice.once_in(3, "open orders");
+        Self {
+            orders_per_day: dice.one_of(&[4, 6, 10, 20], "orders per day"),
+            orders_per_namespace_per_day: dice.one_of(&[2, 3, 4], "orders per namespace"),
+            open_orders: if is_scarce { dice.one_of(&[1, 2], "open orders of") } else { 0 },
+            ..Self::default()
         }
     }
 }
@@ -349,6 +415,7 @@ impl Default for Setting {
             is_near_midnight: false,
             is_long: false,
             shares_target: false,
+            greedy: None,
         }
     }
 }
@@ -358,6 +425,15 @@ pub const WINDOW: u64 = 80;
 
 impl Setting {
     fn of(dice: Dice) -> Self {
+        let greedy = dice.once_in(4, "greedy").then(|| Greedy {
+            requests: dice.one_of(&[6, 6, 8, 12], "greedy requests"),
+            asks: dice.one_of(&[Asks::First, Asks::Last], "greedy asks"),
+        });
+        let limits = match greedy {
+            Some(_) => Limits::shared(dice),
+            None if dice.once_in(4, "limits") => Limits::of(dice),
+            None => Limits::default(),
+        };
         Self {
             requests: if dice.once_in(3, "requests") { 2 } else { 1 },
             replicas: if dice.once_in(2, "replicas") { 2 } else { 1 },
@@ -370,10 +446,11 @@ impl Setting {
             window: WINDOW,
             lag: dice.one_of(&[0, 0, 0, 5, 20, 35], "lag"),
             is_beyond: dice.once_in(8, "beyond"),
-            limits: if dice.once_in(4, "limits") { Limits::of(dice) } else { Limits::default() },
+            limits,
             is_near_midnight: dice.once_in(8, "midnight"),
             is_long: dice.once_in(4, "long"),
-            shares_target: dice.once_in(20, "shares target"),
+            shares_target: dice.once_in(20, "shares target") && greedy.is_none(),
+            greedy,
         }
     }
 }
@@ -439,7 +516,7 @@ const TO_CALLS: [(&str, Draw); 11] = [
 ];
 
 /// What can happen at any time, and leaves the call alone.
-const BESIDE: [(&str, Draw); 30] = [
+const BESIDE: [(&str, Draw); 33] = [
     ("terminate", |_, _, _| Happening::Terminate),
     ("cut off", |d, n, _| Happening::CutOff { seconds: d.one_of(&[5, 20, 70], n) }),
     ("rights lost", |d, n, _| Happening::RightsLost { seconds: d.one_of(&[5, 30, 120], n) }),
@@ -461,8 +538,8 @@ const BESIDE: [(&str, Draw); 30] = [
         how: issuer_edit(d, n),
         seconds: d.one_of(&[10, 60], &format!("{n} seconds")),
     }),
-    ("refuses", |d, n, _| Happening::Refuses {
-        how: refusing(d, n),
+    ("refuses", |d, n, s| Happening::Refuses {
+        how: refusing(d, n, s),
         seconds: d.one_of(&[10, 60, 120], &format!("{n} seconds")),
     }),
     ("search lag", |d, n, s| Happening::SearchLag { seconds: seconds(d, n, s) }),
@@ -481,6 +558,9 @@ const BESIDE: [(&str, Draw); 30] = [
     ("endless", |d, n, _| Happening::Endless { seconds: d.one_of(&[5, 60], n) }),
     ("wrong key", |_, _, _| Happening::WrongKey),
     ("name dropped", |d, n, _| Happening::NameDropped { seconds: d.one_of(&[10, 60], n) }),
+    ("greedy ends today", |_, _, _| Happening::Greedy { how: Greed::EndsToday }),
+    ("greedy names another's", |_, _, _| Happening::Greedy { how: Greed::NamesAnothers }),
+    ("greedy makes again", |_, _, _| Happening::Greedy { how: Greed::MakesAgain }),
     ("namespace ends", |_, _, _| Happening::NamespaceEnds),
     ("set back", |d, n, _| Happening::SetBack { seconds: d.one_of(&[1, 10, 60], n) }),
 ];
@@ -521,6 +601,9 @@ fn drawn(
             let is_fit = match *kind {
                 "namespace ends" | "set back" => setting.is_beyond,
                 "clock" => setting.lifetime.is_none(),
+                "greedy ends today" | "greedy names another's" | "greedy makes again" => {
+                    setting.greedy.is_some()
+                }
                 "conflict" => peer == Peer::Write,
                 // The watches and the election are no runs.
                 "panic" => peer == Peer::Ca || is_of_a_run(name),
@@ -576,10 +659,16 @@ fn issuer_edit(dice: Dice, name: &str) -> IssuerEdit {
     dice.one_of(&ALL, &format!("{name} issuer edit"))
 }
 
-fn refusing(dice: Dice, name: &str) -> Refusing {
-    const ALL: [Refusing; 4] =
-        [Refusing::Suspends, Refusing::Names, Refusing::Selector, Refusing::Labels];
-    dice.one_of(&ALL, &format!("{name} refusing"))
+fn refusing(dice: Dice, name: &str, setting: &Setting) -> Refusing {
+    const ALL: [Refusing; 5] = [
+        Refusing::Suspends,
+        Refusing::Names,
+        Refusing::Selector,
+        Refusing::Labels,
+        Refusing::Greedy,
+    ];
+    let some = if setting.greedy.is_some() { &ALL[..] } else { &ALL[..4] };
+    dice.one_of(some, &format!("{name} refusing"))
 }
 
 fn half(dice: Dice, name: &str) -> bool {

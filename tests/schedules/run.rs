@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
+use chancery::simulator::swisssign::Record;
 use serde_json::Value;
 
 use crate::api::Kind;
 use crate::check::Finding;
 use crate::plan::{Happening, IssuerEdit, Peer, Plan, Setting};
-use crate::world::{NAMESPACE, Planned, World, condition, name, reason};
+use crate::world::{GREEDY, NAMESPACE, Planned, World, condition, name, namespace_of, reason};
 
 /// What came of a schedule.
 pub struct Outcome {
@@ -29,6 +30,8 @@ pub struct Outcome {
     pub seconds: u64,
     /// What the requests wait for at the end.
     pub ends: Vec<String>,
+    /// How many orders there are, those of the greedy namespace aside, and how many of those.
+    pub orders: [usize; 2],
 }
 
 /// So long after the last thing that went wrong everything has come to rest, in seconds: refused
@@ -100,7 +103,7 @@ async fn schedule(plan: &Plan, is_traced: bool) -> Outcome {
         rounds += 1;
         world.round(rounds);
     }
-    let ends = (0..plan.setting.requests).map(|number| end(&world, number)).collect();
+    let ends = (0..plan.setting.requests).map(|number| end(&world, &name(number))).collect();
     let beyond = world.beyond_promise();
     let seconds = world.second();
     let mut state = world.lock();
@@ -114,6 +117,12 @@ async fn schedule(plan: &Plan, is_traced: bool) -> Outcome {
     }
     let is_excused =
         |finding: &Finding| beyond.iter().any(|(_, excused)| excused.contains(&finding.kind()));
+    let orders = world.site().orders().expect("orders");
+    let of = |namespace| {
+        let name = |order| state.ledger.request_of(order).unwrap_or_default();
+        orders.iter().filter(|order| namespace_of(&name(order)) == namespace).count()
+    };
+    let orders = [NAMESPACE, GREEDY].map(of);
     let (excused, findings) = state.ledger.findings().into_iter().partition(is_excused);
     Outcome {
         happened: std::mem::take(&mut state.happened),
@@ -125,6 +134,7 @@ async fn schedule(plan: &Plan, is_traced: bool) -> Outcome {
         trace: state.trace.take().unwrap_or_default(),
         seconds,
         ends,
+        orders,
     }
 }
 
@@ -146,12 +156,12 @@ async fn come_to_rest(world: &World) -> bool {
         }
         let mut stuck = Vec::new();
         if world.second() > begun.max(world.troubled_until()) + PATIENCE {
-            let restless =
-                (0..world.plan.setting.requests).filter(|number| !request_rests(world, *number));
-            stuck
-                .extend(restless.map(|number| format!("{}: {}", name(number), end(world, number))));
+            let orders = world.site().orders().expect("orders");
+            let all = world.requests().into_iter();
+            let restless = all.filter(|name| !request_rests(world, &orders, name));
+            stuck.extend(restless.map(|name| format!("{name}: {}", end(world, &name))));
         } else if world.lock().calls - calls > MANY {
-            stuck.push(format!("busy for nothing: {}", end(world, 0)));
+            stuck.push(format!("busy for nothing: {}", end(world, &name(0))));
         }
         if !stuck.is_empty() {
             let ledger = &mut world.lock().ledger;
@@ -171,25 +181,27 @@ async fn leave_alone(world: &World) {
     world.end_all();
     tokio::time::sleep(Duration::from_secs(10)).await;
     if come_to_rest(world).await && world.lock().calls - calls > MANY {
-        let text = format!("busy at rest: {}", end(world, 0));
+        let text = format!("busy at rest: {}", end(world, &name(0)));
         world.lock().ledger.add(Finding::Stuck(text));
     }
 }
 
 /// Nothing is under way, and nothing that went wrong is still to show.
 fn rests(world: &World) -> bool {
-    world.second() > world.troubled_until()
-        && (0..world.plan.setting.requests).all(|number| request_rests(world, number))
+    if world.second() <= world.troubled_until() {
+        return false;
+    }
+    let orders = world.site().orders().expect("orders");
+    world.requests().iter().all(|name| request_rests(world, &orders, name))
 }
 
-fn request_rests(world: &World, number: usize) -> bool {
-    let name = name(number);
-    let orders = world.site().orders().expect("orders");
+fn request_rests(world: &World, orders: &[Record], name: &str) -> bool {
+    let namespace = namespace_of(name);
     let mut state = world.lock();
     let state = &mut *state;
-    let Some(request) = state.api.object(Kind::CertificateRequest, NAMESPACE, &name) else {
+    let Some(request) = state.api.object(Kind::CertificateRequest, namespace, name) else {
         // Its namespace has ended.
-        return state.api.object(Kind::Namespace, "", NAMESPACE).is_none();
+        return state.api.object(Kind::Namespace, "", namespace).is_none();
     };
     let is_seen = request["status"]["observedGeneration"] == request["metadata"]["generation"];
     let is_true = |kind| condition(request, kind) == Some("True");
@@ -197,14 +209,14 @@ fn request_rests(world: &World, number: usize) -> bool {
         return false;
     }
     // Another has its Secret.
-    if world.plan.setting.shares_target && number > 0 {
+    if world.plan.setting.shares_target && name != self::name(0) {
         let why = reason(request, "Issuing").unwrap_or_default();
         return matches!(why, "SecretNameTaken" | "SecretNotOurs" | "Suspended");
     }
     if is_true("Stalled") {
-        // For no reason it may be for a while, and is no rest.
+        // For no reason it may be for a while, and is no rest. Who lies about itself may have to wait.
         let why = reason(request, "Issuing").unwrap_or_default();
-        return warrants(&world.plan.setting, &state.happened, why);
+        return state.ledger.has_lied(name) || warrants(&world.plan.setting, &state.happened, why);
     }
     let (setting, limits) = (&world.plan.setting, world.plan.setting.limits);
     match reason(request, "Issuing").unwrap_or_default() {
@@ -216,8 +228,12 @@ fn request_rests(world: &World, number: usize) -> bool {
             return true;
         }
         "OrderBudgetSpent" if limits.orders_per_day == 0 => {}
-        "OrderBudgetSpent" if !setting.is_near_midnight || world.second() > TOMORROW => {
-            return true;
+        "NamespaceBudgetSpent" if limits.orders_per_namespace_per_day == 0 => {}
+        why @ ("OrderBudgetSpent" | "NamespaceBudgetSpent")
+            if !setting.is_near_midnight || world.second() > TOMORROW =>
+        {
+            let of = (why == "NamespaceBudgetSpent").then_some(namespace);
+            return setting.is_near_midnight || state.ledger.is_spent(orders, of, state.lost());
         }
         // It waits for another's order, which waits for a person or for tomorrow.
         "OpenOrdersLimitReached" => {
@@ -232,7 +248,7 @@ fn request_rests(world: &World, number: usize) -> bool {
         }
         _ => {}
     }
-    is_true("Ready") && !is_true("Issuing") && state.ledger.is_served(&state.api, &orders, &name)
+    is_true("Ready") && !is_true("Issuing") && state.ledger.is_served(&state.api, orders, name)
 }
 
 /// Whether something has happened for which a person is asked in this way.
@@ -241,6 +257,7 @@ fn warrants(setting: &Setting, happened: &[(String, Happening)], why: &str) -> b
     let is_set_back =
         has(|one| matches!(one, Happening::SetBack { .. } | Happening::NamespaceEnds));
     let is_forgotten = has(|one| matches!(one, Happening::Forgotten));
+    let is_another_issuer = happened.iter().any(|(_, one)| one.makes_another_issuer(setting));
     let searches_badly = !setting.is_proven
         || setting.drops_tags
         || setting.ignores_tags
@@ -257,9 +274,8 @@ fn warrants(setting: &Setting, happened: &[(String, Happening)], why: &str) -> b
             "OrderOutcomeUnknown" => {
                 let is_endless = has(|one| matches!(one, Happening::Endless { .. }));
                 // Another issuer has not seen its search find anything.
-                let is_new = has(|one| {
-                    one.makes_another_issuer() || matches!(one, Happening::AccountSwitched { .. })
-                });
+                let is_new = is_another_issuer
+                    || has(|one| matches!(one, Happening::AccountSwitched { .. }));
                 searches_badly || is_forgotten || is_searched_in_vain || is_endless || is_new
             }
             // It has expired while something else was in the way.
@@ -295,10 +311,12 @@ fn warrants(setting: &Setting, happened: &[(String, Happening)], why: &str) -> b
                     })
             }
             // Which product it was for nobody knows any more, or it is found at no address.
-            "OrderAccountSwitched" => has(|one| {
-                one.makes_another_issuer()
-                    || matches!(one, Happening::Issuer { how: IssuerEdit::Moves, .. })
-            }),
+            "OrderAccountSwitched" => {
+                let moves = |one: &Happening| {
+                    matches!(one, Happening::Issuer { how: IssuerEdit::Moves, .. })
+                };
+                is_another_issuer || has(moves)
+            }
             "OrderRecordForeign" => {
                 has(|one| matches!(one, Happening::Conflict | Happening::Record { .. }))
             }
@@ -308,9 +326,10 @@ fn warrants(setting: &Setting, happened: &[(String, Happening)], why: &str) -> b
 }
 
 /// What a request waits for, in words.
-fn end(world: &World, number: usize) -> String {
+fn end(world: &World, name: &str) -> String {
     let state = world.lock();
-    let Some(request) = state.api.object(Kind::CertificateRequest, NAMESPACE, &name(number)) else {
+    let found = state.api.object(Kind::CertificateRequest, namespace_of(name), name);
+    let Some(request) = found else {
         return "gone".to_owned();
     };
     let conditions = request["status"]["conditions"].as_array();

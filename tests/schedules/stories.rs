@@ -2,7 +2,7 @@
 //! safeguard stands in them alone.
 
 use crate::plan::Happening::{self, *};
-use crate::plan::{Limits, Plan, Refusing, Setting, Tampering};
+use crate::plan::{Asks, Greed, Greedy as Greediness, Limits, Plan, Refusing, Setting, Tampering};
 
 /// A schedule with a name.
 pub struct Story {
@@ -10,6 +10,8 @@ pub struct Story {
     pub name: &'static str,
     setting: Setting,
     happenings: Vec<(&'static str, Happening)>,
+    /// How many orders it comes to, where that is said: of the greedy namespace, and beside it.
+    orders: Option<[usize; 2]>,
 }
 
 impl Story {
@@ -17,6 +19,11 @@ impl Story {
     pub fn plan(&self) -> Plan {
         let happenings = self.happenings.iter().map(|(name, what)| ((*name).to_owned(), *what));
         crate::explore::given(&self.setting, &happenings.collect())
+    }
+
+    /// Whether it comes to other orders than it says.
+    pub fn has_other_orders(&self, orders: [usize; 2]) -> bool {
+        self.orders.is_some_and(|said| said != orders)
     }
 
     /// What is given and has not happened.
@@ -36,7 +43,14 @@ pub fn all() -> Vec<Story> {
         name,
         setting,
         happenings: happenings.to_vec(),
+        orders: None,
     };
+    let shared = |limits| Setting {
+        greedy: Some(Greediness { requests: 8, asks: Asks::Later }),
+        limits,
+        ..Setting::default()
+    };
+    let with = |orders, story: Story| Story { orders: Some(orders), ..story };
     // What is open is followed, and what is to come after it waits.
     let refused = |name, how| {
         let happenings = [
@@ -220,6 +234,60 @@ pub fn all() -> Vec<Story> {
             "one-a-day-for-each",
             limited(Limits { orders_per_request_per_day: 1, ..Limits::default() }),
             &[("person #1", Renew { request: 0 })],
+        ),
+        // A namespace that asks for eight has its four of the day's ten, and the neighbour what it needs.
+        with(
+            [2, 4],
+            story(
+                "a-greedy-namespace-has-its-share",
+                shared(Limits {
+                    orders_per_day: 10,
+                    orders_per_namespace_per_day: 4,
+                    ..Limits::default()
+                }),
+                &[("person #1", Greedy { how: Greed::Asks }), ("person #2", Renew { request: 0 })],
+            ),
+        ),
+        // The neighbour's certificate ends today. Of six orders it has had one, the greedy namespace has
+        // four of the five that it may have, and the last is kept for the renewal, minutes later.
+        with(
+            [2, 4],
+            story(
+                "a-renewal-that-ends-today-gets-through",
+                Setting {
+                    lifetime: Some(1200),
+                    is_long: true,
+                    ..shared(Limits {
+                        orders_per_day: 6,
+                        orders_per_namespace_per_day: 5,
+                        ..Limits::default()
+                    })
+                },
+                &[
+                    ("person #1", Refuses { how: Refusing::Greedy, seconds: 120 }),
+                    ("person #2", Greedy { how: Greed::Asks }),
+                ],
+            ),
+        ),
+        // Statuses that name the neighbour's order as one's own, and as open, take no place of the one
+        // that there is; and such as say that a certificate ends today no order but one's own.
+        with(
+            [2, 3],
+            story(
+                "lies-take-nothing-of-anothers",
+                shared(Limits {
+                    orders_per_day: 20,
+                    orders_per_namespace_per_day: 3,
+                    open_orders: 1,
+                    ..Limits::default()
+                }),
+                &[
+                    ("person #1", Greedy { how: Greed::Asks }),
+                    ("person #2", Greedy { how: Greed::NamesAnothers }),
+                    ("person #3", Greedy { how: Greed::EndsToday }),
+                    ("person #4", Renew { request: 0 }),
+                ],
+            ),
         ),
         // What is read and written in the cluster.
         story(

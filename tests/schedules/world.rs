@@ -43,10 +43,16 @@ use crate::check::{Finding, Ledger};
 use crate::dice::Dice;
 use crate::doctored;
 use crate::permission::Permissions;
-use crate::plan::{Happening, IssuerEdit, Limits, Peer, Plan, Refusing, Setting, Tampering};
+use crate::plan::{
+    Asks, Greed, Happening, IssuerEdit, Limits, Peer, Plan, Refusing, Setting, Tampering,
+};
 
 /// Where everything is that the schedules order.
 pub const NAMESPACE: &str = "shop";
+/// Who wants more than is its own. The names of its requests begin with it.
+pub const GREEDY: &str = "greedy";
+/// The label by which a ClusterIssuer selects both.
+const SERVED: &str = "served";
 /// Where the operator is, and the credentials of a ClusterIssuer.
 pub const OPERATOR: &str = "chancery-system";
 pub const CLUSTER_ISSUERS: &str = "/apis/chancery.dev/v1alpha1/clusterissuers";
@@ -118,6 +124,10 @@ pub struct State {
     /// For how long searches were blind, weighed as a lag.
     blinded: u64,
     edits: u64,
+    /// The greedy namespace has asked.
+    has_asked: bool,
+    /// Who had the lease last.
+    leader: String,
     /// The product that each request names, where it names one.
     products: BTreeMap<usize, Value>,
     /// The names before the last edit.
@@ -144,6 +154,15 @@ struct Replica {
     stale_until: Option<Instant>,
     /// Watches that began before have ended.
     watches: u64,
+}
+
+impl State {
+    /// So many grants and blocks of the day's orders may be lost, at most: with each thing that went
+    /// wrong one, and one with each process that ended.
+    pub fn lost(&self) -> u64 {
+        let ended = self.replicas.iter().filter(|replica| replica.is_over).count();
+        u64::try_from(self.happened.len() + ended).unwrap_or(u64::MAX)
+    }
 }
 
 fn is_before(until: Option<Instant>) -> bool {
@@ -196,6 +215,8 @@ impl World {
             has_forgotten_unknown: false,
             blinded: 0,
             edits: 0,
+            has_asked: false,
+            leader: String::new(),
             products: BTreeMap::new(),
             names_before: BTreeMap::new(),
             first_targets: BTreeMap::new(),
@@ -277,8 +298,16 @@ impl World {
     /// Has the ledger look at what is there now.
     pub fn examine(&self, state: &mut State) {
         let (stood_still, lagged, blinded) = (state.stood_still, state.lagged, state.blinded);
-        let State { api, ledger, permissions, .. } = state;
+        let State { api, ledger, permissions, leader, .. } = state;
         permissions.look(api);
+        let lease = api.object(Kind::Lease, OPERATOR, "chancery");
+        let holder = lease.and_then(|lease| lease["spec"]["holderIdentity"].as_str());
+        if let Some(holder) = holder.filter(|holder| !holder.is_empty() && holder != leader) {
+            // The first of all takes over from nobody.
+            if !std::mem::replace(leader, holder.to_owned()).is_empty() {
+                ledger.handed_over();
+            }
+        }
         let orders = self.site.orders().expect("orders");
         // A search takes its time, and so does what follows it.
         let unseen = 30 + stood_still + lagged + blinded;
@@ -287,14 +316,46 @@ impl World {
 
     /// Creates the issuer, its credentials and the requests.
     pub fn furnish(&self) {
-        let namespace = json!({
-            "apiVersion": "v1", "kind": "Namespace",
-            "metadata": {"name": NAMESPACE, "labels": {"team": NAMESPACE}},
-        });
-        self.person(http::Method::POST, "/api/v1/namespaces", &namespace);
+        for name in [NAMESPACE, GREEDY] {
+            let namespace = json!({
+                "apiVersion": "v1", "kind": "Namespace",
+                "metadata": {"name": name, "labels": {"team": name, SERVED: "yes"}},
+            });
+            self.person(http::Method::POST, "/api/v1/namespaces", &namespace);
+        }
         self.put_credentials(0);
-        self.person(http::Method::POST, &resources("issuers"), &self.issuer("Issuer"));
+        let (kind, path) = self.issuers();
+        self.person(http::Method::POST, &path, &self.issuer(kind));
         self.put_odd_objects();
+    }
+
+    /// Of which kind the issuer is, and where its like are.
+    fn issuers(&self) -> (&'static str, String) {
+        match self.plan.setting.greedy {
+            Some(_) => ("ClusterIssuer", CLUSTER_ISSUERS.to_owned()),
+            None => ("Issuer", resources("issuers")),
+        }
+    }
+
+    /// Where the issuer is.
+    fn issuer_path(&self) -> String {
+        format!("{}/ca", self.issuers().1)
+    }
+
+    /// The issuer as it is stored.
+    fn stored_issuer<'a>(&self, state: &'a State) -> Option<&'a Value> {
+        match self.plan.setting.greedy {
+            Some(_) => state.api.object(Kind::ClusterIssuer, "", "ca"),
+            None => state.api.object(Kind::Issuer, NAMESPACE, "ca"),
+        }
+    }
+
+    /// The names of all requests that were made.
+    pub fn requests(&self) -> Vec<String> {
+        let greedy = self.plan.setting.greedy.filter(|_| self.lock().has_asked);
+        let mut names: Vec<String> = (0..self.plan.setting.requests).map(name).collect();
+        names.extend((0..greedy.map_or(0, |greedy| greedy.requests)).map(greedy_name));
+        names
     }
 
     /// What [`poisoned`] makes unreadable: one of each kind that is watched and that a person may make.
@@ -350,13 +411,16 @@ impl World {
         if kind == "ClusterIssuer" {
             issuer["metadata"].as_object_mut().expect("an object").remove("namespace");
             issuer["spec"]["allow"] = everything();
+            if self.plan.setting.greedy.is_some() {
+                issuer["spec"]["allow"]["namespaces"] = json!({"matchLabels": {SERVED: "yes"}});
+            }
         }
         issuer
     }
 
     /// Somebody edits the issuer, or has a request name another for the same.
     fn edit_issuer(&self, how: IssuerEdit, time: u64) {
-        let path = format!("{}/ca", resources("issuers"));
+        let path = self.issuer_path();
         let settings = self.site.settings();
         let products = &settings.clients[0].products;
         let swiss_sign = |block: Value| {
@@ -376,14 +440,17 @@ impl World {
                 self.later(time, move |world| {
                     let block = json!({"url": format!("https://ra.example/swisssign/{SITE}")});
                     let patch = json!({"spec": {"swissSign": block}});
-                    let path = format!("{}/ca", resources("issuers"));
+                    let path = world.issuer_path();
                     world.person(http::Method::PATCH, &path, &patch);
                 });
             }
             IssuerEdit::Recreates => {
                 self.person(http::Method::DELETE, &path, &Value::Null);
-                self.person(http::Method::POST, &resources("issuers"), &self.issuer("Issuer"));
+                let (kind, path) = self.issuers();
+                self.person(http::Method::POST, &path, &self.issuer(kind));
             }
+            // It serves everybody already.
+            IssuerEdit::Widens if self.plan.setting.greedy.is_some() => {}
             IssuerEdit::Widens => {
                 let namespace = json!({
                     "apiVersion": "v1", "kind": "Namespace", "metadata": {"name": OPERATOR},
@@ -406,6 +473,7 @@ impl World {
 
     /// Somebody has the issuer serve nobody, and so long later whom it served before.
     fn refuse(&self, how: Refusing, time: u64) {
+        // Where two namespaces share one, there is none.
         let issuer = |spec: &Value| {
             let patch = json!({"spec": spec});
             let path = format!("{}/ca", resources("issuers"));
@@ -432,24 +500,31 @@ impl World {
             Refusing::Labels => {
                 self.edit_issuer(IssuerEdit::Widens, time);
                 cluster_issuer(&selects(json!({"team": NAMESPACE})));
-                self.label_namespace(&Value::Null);
+                self.label_namespace(NAMESPACE, &json!({"team": null}));
             }
+            Refusing::Greedy => self.label_namespace(GREEDY, &json!({SERVED: null})),
         }
         self.later(time, move |world| world.serve_again(how));
     }
 
     /// Takes back what had the issuer serve nobody.
     fn serve_again(&self, how: Refusing) {
+        let selects_any_team = json!({"allow": {"namespaces": {"matchLabels": {"team": null}}}});
         let (of_issuer, of_cluster_issuer) = match how {
             Refusing::Suspends => (json!({"suspend": null}), json!({"suspend": null})),
             Refusing::Names => {
                 let names = &everything()["dnsNames"];
                 (json!({"allow": null}), json!({"allow": {"dnsNames": names}}))
             }
-            Refusing::Selector => {
-                (json!({}), json!({"allow": {"namespaces": {"matchLabels": null}}}))
+            Refusing::Selector => (json!({}), selects_any_team),
+            Refusing::Labels => {
+                self.label_namespace(NAMESPACE, &json!({"team": NAMESPACE}));
+                if self.plan.setting.greedy.is_none() {
+                    return;
+                }
+                (json!({}), selects_any_team)
             }
-            Refusing::Labels => return self.label_namespace(&NAMESPACE.into()),
+            Refusing::Greedy => return self.label_namespace(GREEDY, &json!({SERVED: "yes"})),
         };
         let path = format!("{}/ca", resources("issuers"));
         self.person(http::Method::PATCH, &path, &json!({"spec": of_issuer}));
@@ -457,30 +532,31 @@ impl World {
         self.person(http::Method::PATCH, &path, &json!({"spec": of_cluster_issuer}));
     }
 
-    fn label_namespace(&self, team: &Value) {
-        let patch = json!({"metadata": {"labels": {"team": team}}});
-        self.person(http::Method::PATCH, &format!("/api/v1/namespaces/{NAMESPACE}"), &patch);
+    fn label_namespace(&self, namespace: &str, labels: &Value) {
+        let patch = json!({"metadata": {"labels": labels}});
+        self.person(http::Method::PATCH, &format!("/api/v1/namespaces/{namespace}"), &patch);
     }
 
     /// As if the account's search had found an order in earlier times.
     pub fn prove(&self) {
         let mut state = self.lock();
-        let Some(issuer) = state.api.object(Kind::Issuer, NAMESPACE, "ca").cloned() else { return };
+        let Some(issuer) = self.stored_issuer(&state).cloned() else { return };
         let mut proven = issuer;
         let Some(account) = proven["status"]["account"].as_str().map(str::to_owned) else { return };
         proven["status"]["orderFoundAt"] = account.into();
-        let path = format!("{}/ca/status", resources("issuers"));
+        let path = format!("{}/status", self.issuer_path());
         self.carried_out(&mut state, &request(http::Method::PUT, &path, &proven, User::Operator));
     }
 
     pub fn is_issuer_ready(&self) -> bool {
         let state = self.lock();
-        let issuer = state.api.object(Kind::Issuer, NAMESPACE, "ca");
+        let issuer = self.stored_issuer(&state);
         issuer.is_some_and(|issuer| condition(issuer, "Ready") == Some("True"))
     }
 
     fn put_credentials(&self, account: usize) {
-        self.put_credentials_in(NAMESPACE, account);
+        let is_shared = self.plan.setting.greedy.is_some();
+        self.put_credentials_in(if is_shared { OPERATOR } else { NAMESPACE }, account);
     }
 
     fn put_credentials_in(&self, namespace: &str, account: usize) {
@@ -500,17 +576,31 @@ impl World {
     }
 
     fn create_request(&self, number: usize) {
-        let name = name(number);
+        self.create_named(&name(number), number);
+    }
+
+    /// The greedy namespace asks for all of its certificates.
+    fn ask_greedily(&self) {
+        self.lock().has_asked = true;
+        let count = self.plan.setting.greedy.map_or(0, |greedy| greedy.requests);
+        (0..count).for_each(|number| self.create_named(&greedy_name(number), number));
+    }
+
+    fn create_named(&self, name: &str, number: usize) {
+        let namespace = namespace_of(name);
         let mut state = self.lock();
-        let dns_name = state.ledger.wanted(&name, number);
-        state.ledger.suspended(&name, None);
-        let product = state.products.get(&number).cloned();
+        let dns_name = state.ledger.wanted(name, number);
+        state.ledger.suspended(name, None);
+        let is_greedy = namespace == GREEDY;
+        let product = state.products.get(&number).filter(|_| !is_greedy).cloned();
+        let target =
+            if is_greedy { format!("{name}-tls") } else { self.plan.setting.target(number) };
         let mut object = json!({
             "apiVersion": "chancery.dev/v1alpha1", "kind": "CertificateRequest",
-            "metadata": {"name": name, "namespace": NAMESPACE},
+            "metadata": {"name": name, "namespace": namespace},
             "spec": {
-                "issuerRef": {"name": "ca"},
-                "secretName": self.plan.setting.target(number),
+                "issuerRef": {"name": "ca", "kind": self.issuers().0},
+                "secretName": target,
                 "dnsNames": [dns_name],
                 "privateKey": {"algorithm": "ECDSA"},
             },
@@ -518,7 +608,7 @@ impl World {
         if let Some(product) = product {
             object["spec"]["swissSign"] = json!({"product": product});
         }
-        let path = resources("certificaterequests");
+        let path = resources_in(namespace, "certificaterequests");
         let answer = self
             .carried_out(&mut state, &request(http::Method::POST, &path, &object, User::Person));
         assert!(answer.status < 300 || answer.status == 403, "{answer:?}");
@@ -589,6 +679,10 @@ impl World {
                 return;
             }
             replica.process.end();
+            // Where there are more, the lease tells.
+            if self.plan.setting.replicas == 1 {
+                state.ledger.handed_over();
+            }
             self.note(&mut state, &format!("r{number}"), "has ended");
         }
         let world = self.clone();
@@ -678,8 +772,15 @@ impl World {
     /// From here on things go wrong.
     pub fn begin(&self) {
         self.lock().has_begun = true;
+        let asks = self.plan.setting.greedy.map(|greedy| greedy.asks);
+        if asks == Some(Asks::First) {
+            self.ask_greedily();
+        }
         for number in 0..self.plan.setting.requests {
             self.create_request(number);
+        }
+        if asks == Some(Asks::Last) {
+            self.ask_greedily();
         }
     }
 
@@ -854,6 +955,7 @@ impl World {
                     }
                 }
             }
+            Happening::Greedy { how } => self.be_greedy(how),
             Happening::Issuer { how, seconds } => self.edit_issuer(how, seconds),
             Happening::Refuses { how, seconds } => self.refuse(how, seconds),
             Happening::SearchLag { seconds: time } => {
@@ -959,6 +1061,60 @@ impl World {
             self.lock().ledger.suspended(name, is_suspended.then_some(announced));
         }
         is_done
+    }
+
+    /// The greedy namespace does what its rights allow.
+    fn be_greedy(&self, how: Greed) {
+        let path = |name: &str| format!("{}/{name}", resources_in(GREEDY, "certificaterequests"));
+        let lie = |names: &[String], status: &Value| {
+            for name in names {
+                self.lock().ledger.lies(name);
+                let patch = json!({"status": status});
+                self.person(http::Method::PATCH, &format!("{}/status", path(name)), &patch);
+            }
+        };
+        let names: Vec<String> =
+            self.requests().into_iter().filter(|name| namespace_of(name) == GREEDY).collect();
+        match how {
+            Greed::Asks => self.ask_greedily(),
+            Greed::EndsToday => {
+                let (now, midnight) = (self.now(), self.midnight());
+                let certificate = json!({
+                    "subject": "CN=greedy", "issuer": "CN=greedy", "serialNumber": "1",
+                    "fingerprintSha256": "1", "privateKey": "ECDSA P-256", "notBefore": now,
+                    "notAfter": midnight, "deliveredAt": now, "secretResourceVersion": "1",
+                });
+                lie(&names, &json!({"certificate": certificate}));
+            }
+            Greed::NamesAnothers => {
+                let order = {
+                    let state = self.lock();
+                    let neighbour = state.api.object(Kind::CertificateRequest, NAMESPACE, "a");
+                    let uid = neighbour.and_then(|it| it["metadata"]["uid"].as_str());
+                    let order = neighbour.map(|it| it["status"]["order"].clone());
+                    let mut order = order.filter(Value::is_object).unwrap_or_else(
+                        || json!({"reference": format!("chancery-{}-1", uid.unwrap_or_default())}),
+                    );
+                    order["phase"] = "Pending".into();
+                    order["submittedAt"] = json!(self.now());
+                    order
+                };
+                lie(&names, &json!({"order": order}));
+            }
+            Greed::MakesAgain => {
+                for name in &names {
+                    self.person(http::Method::DELETE, &path(name), &Value::Null);
+                }
+                self.ask_greedily();
+            }
+        }
+    }
+
+    /// The last second of the day.
+    fn midnight(&self) -> Timestamp {
+        const DAY: i64 = 24 * 3600;
+        let now = self.now().as_second();
+        Timestamp::from_second(now - now.rem_euclid(DAY) + DAY - 1).expect("a time")
     }
 
     /// A person gives the order up that the record is of, or else the one that the status knows.
@@ -1113,7 +1269,9 @@ impl World {
             matches!(one, Happening::Record { how: one, .. } if how(*one))
         });
         let is_recreated = has(|one| matches!(one, Happening::Recreate { .. }));
-        let is_another_issuer = has(|one| one.makes_another_issuer());
+        let setting = &self.plan.setting;
+        let is_another_issuer =
+            state.happened.iter().any(|(_, one)| one.makes_another_issuer(setting));
         let all: [(bool, &str, &[&str]); 8] = [
             (
                 4 * (state.stood_still + state.lagged + state.blinded) >= 3 * window,
@@ -1308,7 +1466,7 @@ impl World {
             return state.api.clone().call(request, self.now());
         }
         let named = doctored::name(request);
-        let stored = state.api.object(Kind::Secret, NAMESPACE, &named).cloned();
+        let stored = state.api.object(Kind::Secret, namespace_of(&named), &named).cloned();
         let sent = doctored::sent(request, stored.as_ref());
         let mut answer = self.carried_out(state, &sent);
         if request.method == http::Method::GET {
@@ -1350,7 +1508,7 @@ impl World {
         });
         if self.person(http::Method::POST, path, &foreign).status == 201 {
             let mut state = self.lock();
-            let created = state.api.object(Kind::Secret, NAMESPACE, &name).cloned();
+            let created = state.api.object(Kind::Secret, namespace_of(&name), &name).cloned();
             state.ledger.made_by_another(created.unwrap_or_default());
         }
     }
@@ -1743,8 +1901,22 @@ pub fn name(number: usize) -> String {
     ["a", "b", "c", "d"][number].to_owned()
 }
 
+/// The name of a request of the greedy namespace.
+fn greedy_name(number: usize) -> String {
+    format!("{GREEDY}-{number}")
+}
+
+/// Where a request of this name is, and the Secrets whose names begin with it.
+pub fn namespace_of(name: &str) -> &'static str {
+    if name.starts_with(GREEDY) { GREEDY } else { NAMESPACE }
+}
+
 pub fn resources(plural: &str) -> String {
-    format!("/apis/chancery.dev/v1alpha1/namespaces/{NAMESPACE}/{plural}")
+    resources_in(NAMESPACE, plural)
+}
+
+fn resources_in(namespace: &str, plural: &str) -> String {
+    format!("/apis/chancery.dev/v1alpha1/namespaces/{namespace}/{plural}")
 }
 
 /// The status of a condition.
@@ -1772,6 +1944,10 @@ fn limits(limits: Limits) -> Value {
     let told = |mutant, limit, none| if is_removed(mutant) { none } else { limit };
     let all = [
         ("ordersPerDay", limits.orders_per_day),
+        (
+            "ordersPerNamespacePerDay",
+            told(Mutant::NamespaceShare, limits.orders_per_namespace_per_day, 0),
+        ),
         ("openOrders", told(Mutant::OpenOrders, limits.open_orders, 0)),
         (
             "ordersPerRequestPerDay",
