@@ -124,9 +124,9 @@ pub struct Limits {
     /// elsewhere). Every submit counts, also one
     /// that the CA refuses or that is repeated after a lost answer. The limit holds across restarts
     /// and changes of the leader: orders are reserved in `status.budget` before they are submitted,
-    /// in blocks of a tenth of the limit, at least one and at most ten. A process that dies loses the
-    /// rest of its block, so that a day may have fewer orders, never more. What was submitted before
-    /// the limit was set is not counted.
+    /// in blocks of a tenth of the limit, or of five where these are a quarter of it at most; of one at
+    /// least, and of ten at most. A process that dies loses the rest of its block, so that a day may
+    /// have fewer orders, never more. What was submitted before the limit was set is not counted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 1_000_000))]
     pub orders_per_day: Option<u32>,

@@ -32,6 +32,11 @@ const WINDOW: SignedDuration = SignedDuration::from_hours(24);
 const BLOCKS: u32 = 10;
 /// And a block has at most so many orders: processes that die often must not spend the day.
 const LARGEST: u32 = 10;
+/// A block costs one API request. Of so many orders it costs 0.2 an order: a tenth that is fewer grows
+/// to it,
+const ENOUGH: u32 = 5;
+/// as far as it is this part of the limit at most: a process that dies must not take half a day along.
+const LARGEST_PART: u32 = 4;
 /// Who is not called asks again after this time and a little more.
 const PAUSE: SignedDuration = SignedDuration::from_mins(10);
 /// What waits for a new day goes on within so many seconds after midnight, and not all of it at once.
@@ -228,6 +233,14 @@ impl Reserved {
         }
     }
 
+    /// This process knows of more than the status says: whatever showed that status is behind.
+    #[must_use]
+    pub fn is_beyond(&self, today: Date, status: Option<&DayBudget>) -> bool {
+        let told = Self::known(today, status, None);
+        let known = Self::known(today, status, Some(*self));
+        (known.day, known.reserved) != (told.day, told.reserved)
+    }
+
     /// So many of the limit are neither submitted nor on their way.
     #[must_use]
     pub fn left(&self, limit: u32) -> u32 {
@@ -252,7 +265,8 @@ impl Reserved {
     #[must_use]
     pub fn block(limit: u32, per_namespace: Option<u32>) -> u32 {
         let half = per_namespace.map_or(u32::MAX, |limit| limit / 2);
-        (limit / BLOCKS).min(LARGEST).min(half).max(1)
+        let block = (limit / BLOCKS).max(ENOUGH.min(limit / LARGEST_PART));
+        block.min(LARGEST).min(half).max(1)
     }
 
     /// As it is written into the status.

@@ -110,19 +110,35 @@ async fn a_day_s_orders_are_spent_and_the_next_waits_until_there_are_more() {
 }
 
 #[tokio::test]
-async fn a_large_limit_costs_two_requests_for_a_tenth_of_it() {
-    let paid = Paid::new("limits-block", json!({})).await;
-    let test = &paid.test;
-    test.limit(json!({"ordersPerDay": 100})).await;
-    for number in 0..4 {
-        let name = format!("r{number}");
-        paid.order(&name, &[&format!("{name}.example.ch")]).await;
-        test.until_ready(&name).await;
+async fn a_block_of_the_day_s_orders_costs_one_request() {
+    // By the limit in README, and by the default.
+    for (limit, block) in [(50, 5), (100, 10)] {
+        let paid = Paid::new(&format!("limits-block-{limit}"), json!({})).await;
+        let test = &paid.test;
+        test.limit(json!({"ordersPerDay": limit})).await;
+        paid.order("first", &["first.example.ch"]).await;
+        test.until_ready("first").await;
+        test.a_moment_passes().await;
+        let asked = || -> [usize; 2] {
+            let all = test.audited();
+            ["get issuers", "update issuers/status"]
+                .map(|call| all.iter().filter(|one| *one == call).count())
+        };
+        let [reads, writes] = asked();
+        assert_eq!(reads, 0, "the cache is enough for the first");
+        // They take what is left of the first block, and the first of another.
+        for number in 0..block {
+            let name = format!("r{number}");
+            paid.order(&name, &[&format!("{name}.example.ch")]).await;
+        }
+        for number in 0..block {
+            test.until_ready(&format!("r{number}")).await;
+        }
+        test.a_moment_passes().await;
+        let issuer = test.read("Issuer", "ca").await.expect("the issuer");
+        assert_eq!(issuer["status"]["budget"]["reserved"], 2 * block, "{issuer:#}");
+        assert_eq!(asked(), [0, writes + 1], "{limit}: one request for {block} orders");
     }
-    let issuer = test.read("Issuer", "ca").await.expect("the issuer");
-    assert_eq!(issuer["status"]["budget"]["reserved"], 10);
-    let reads = test.audited().into_iter().filter(|call| call == "get issuers").count();
-    assert_eq!(reads, 1, "one look for one block");
 }
 
 #[tokio::test]

@@ -163,16 +163,15 @@ async fn an_order_waits_is_approved_and_delivered() {
 async fn an_order_costs_seven_requests_and_one_event() {
     let life = json!({"states": [{"state": "NEW", "seconds": 3}, {"state": "ISSUED"}]});
     let paid = Paid::new("paid-budget", life).await;
-    // The day's block costs two requests more, and is shared by the orders of it.
+    // The day's block costs one request more, and is shared by the orders of it.
     paid.order("first", &["first.example.ch"]).await;
     paid.test.until_ready("first").await;
     paid.test.a_moment_passes().await;
     let issuer = paid.test.read("Issuer", "ca").await.expect("the issuer");
     assert_eq!(issuer["status"]["ordersPerDay"], 100, "where nothing is said");
-    assert_eq!(issuer["status"]["budget"]["reserved"], 10, "0.2 requests an order");
-    let reserved = ["get issuers", "update issuers/status"];
+    assert_eq!(issuer["status"]["budget"]["reserved"], 10, "0.1 requests an order");
     let all = paid.test.audited();
-    assert_eq!(all.iter().filter(|call| *call == reserved[0]).count(), 1);
+    assert!(!all.contains(&"get issuers".to_owned()), "{all:?}");
     let before = all.len();
     paid.order("shop", &["shop.example.ch"]).await;
     paid.test.until_ready("shop").await;

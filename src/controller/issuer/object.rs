@@ -3,11 +3,13 @@
 use std::fmt::Debug;
 
 use k8s_openapi::NamespaceResourceScope;
+use kube::runtime::reflector::Store;
 use kube::{Api, Resource};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::api::{ClusterIssuer, Issuer, IssuerKind, IssuerSpec, IssuerStatus};
+use crate::controller::cluster::stores::Stores;
 use crate::decode::Guarded;
 
 /// What `Issuer` and `ClusterIssuer` have in common.
@@ -21,6 +23,7 @@ pub(in crate::controller) trait IssuerObject:
     fn status(&self) -> Option<&IssuerStatus>;
     fn set_status(&mut self, status: IssuerStatus);
     fn api(client: kube::Client, namespace: Option<&str>) -> Api<Guarded<Self>>;
+    fn store(stores: &Stores) -> &Store<Guarded<Self>>;
 }
 
 impl IssuerObject for Issuer {
@@ -46,6 +49,10 @@ impl IssuerObject for Issuer {
     {
         Api::namespaced(client, namespace.unwrap_or_default())
     }
+
+    fn store(stores: &Stores) -> &Store<Guarded<Self>> {
+        &stores.issuers
+    }
 }
 
 impl IssuerObject for ClusterIssuer {
@@ -67,5 +74,9 @@ impl IssuerObject for ClusterIssuer {
 
     fn api(client: kube::Client, _: Option<&str>) -> Api<Guarded<Self>> {
         Api::all(client)
+    }
+
+    fn store(stores: &Stores) -> &Store<Guarded<Self>> {
+        &stores.cluster_issuers
     }
 }

@@ -3,6 +3,7 @@
 use jiff::Timestamp;
 use jiff::civil::Date;
 use kube::ResourceExt as _;
+use kube::runtime::reflector::ObjectRef;
 
 use crate::api::{CertificateRequest, ClusterIssuer, DayBudget, Issuer, IssuerKind};
 use crate::controller::cluster::{Error, ErrorKind};
@@ -19,6 +20,16 @@ use crate::reason::Reason;
 /// So often a reservation may lose to another writer before the run ends.
 const CONFLICTS: usize = 8;
 
+/// Where a reservation begins.
+#[derive(Clone, Copy)]
+enum Look {
+    /// With the issuer in the cache. The resourceVersion of the write is the condition: what succeeds
+    /// was written to that object, and by the limits of that object.
+    Cached,
+    /// With a look at the issuer, where the cache is known to be behind.
+    Live,
+}
+
 /// Takes a grant, and reserves a block of the day's orders where there is none.
 pub(in crate::controller) async fn reserve(
     context: &Context,
@@ -29,6 +40,7 @@ pub(in crate::controller) async fn reserve(
     // One that has lapsed goes back, and is of no use any more.
     allowance.give_back();
     let turn = context.quotas.turn(&context.stores, issuer);
+    let mut look = Look::Cached;
     for _ in 0..CONFLICTS {
         let _turn = turn.turn().await;
         let now = context.clock.now();
@@ -45,13 +57,14 @@ pub(in crate::controller) async fn reserve(
             return Outcome::Granted;
         };
         let reserved = match issuer.key.kind {
-            IssuerKind::Issuer => reserve_block::<Issuer>(context, issuer, limit, now).await,
+            IssuerKind::Issuer => reserve_block::<Issuer>(context, issuer, limit, now, look).await,
             IssuerKind::ClusterIssuer => {
-                reserve_block::<ClusterIssuer>(context, issuer, limit, now).await
+                reserve_block::<ClusterIssuer>(context, issuer, limit, now, look).await
             }
         };
         match reserved {
             Ok(()) => {}
+            Err(Unreserved::Changed) => look = Look::Live,
             Err(Unreserved::Spent(limit, day)) => {
                 return Outcome::Withheld(quota::spent(limit, day, &uid));
             }
@@ -69,6 +82,8 @@ pub(in crate::controller) async fn reserve(
 enum Unreserved {
     /// By the limit and the day of now nothing is left.
     Spent(u32, Date),
+    /// Somebody else has changed the issuer: it has to be looked at.
+    Changed,
     /// The issuer is gone, or another has its name.
     Gone,
     /// It could not be read or written.
@@ -86,24 +101,37 @@ fn not_reserved(why: String) -> Trouble {
     }
 }
 
-/// Writes into the status that one more block is reserved. Where somebody else was faster, or the
-/// status tells of more than the cache, that is noted, and there is no block.
+/// Writes into the status that one more block is reserved: one API request, unless the issuer has to be
+/// looked at before. Where the status tells of more than was known, that is noted, and there is no
+/// block.
 async fn reserve_block<K: IssuerObject>(
     context: &Context,
     issuer: &Limited<'_>,
     limit: u32,
     now: Timestamp,
+    look: Look,
 ) -> Result<(), Unreserved> {
-    let fresh = read::<K>(context, issuer).await?;
-    let limits = fresh.spec().limits.as_ref();
+    let today = quota::day_of(now);
+    let (reserved, shares) = context.quotas.reserved(&context.stores, issuer);
+    let cached = match look {
+        Look::Cached => cached::<K>(context, issuer),
+        Look::Live => None,
+    };
+    let is_behind = |cached: &K| {
+        let told = cached.status().and_then(|status| status.budget.as_ref());
+        reserved.is_some_and(|own| own.is_beyond(today, told))
+    };
+    let found = match cached.filter(|cached| !is_behind(cached)) {
+        Some(found) => found,
+        None => read::<K>(context, issuer).await?,
+    };
+    let limits = found.spec().limits.as_ref();
     let limit = limits.and_then(|limits| limits.orders_per_day).map_or(limit, |one| one.min(limit));
     // The run may not have seen yet that there is one.
     let per_namespace = limits
         .and_then(|limits| limits.orders_per_namespace_per_day)
         .or(issuer.limits.per_namespace);
-    let stored = fresh.status().and_then(|status| status.budget.as_ref());
-    let today = quota::day_of(now);
-    let (reserved, shares) = context.quotas.reserved(&context.stores, issuer);
+    let stored = found.status().and_then(|status| status.budget.as_ref());
     let known = Reserved::known(today, stored, reserved);
     let me = issuer.claimant;
     let is_counted = per_namespace.is_some() || stored.is_some_and(is_counted);
@@ -135,14 +163,16 @@ async fn reserve_block<K: IssuerObject>(
         Some(shares) => shares.stored(&next, me),
         None => next.stored(me),
     };
-    match write(context, &fresh, wanted.clone()).await {
+    match write(context, &found, wanted.clone()).await {
         Ok(()) => note(next, block, Some(&wanted)),
-        Err(error) if matches!(error.kind, ErrorKind::Conflict | ErrorKind::NotFound) => {}
+        Err(error) if matches!(error.kind, ErrorKind::Conflict | ErrorKind::NotFound) => {
+            return Err(Unreserved::Changed);
+        }
         // Whether it was written nobody knows, until it is looked at. Only this process writes its
         // own name, and one reservation at a time.
         Err(error) => {
-            let found = read::<K>(context, issuer).await?;
-            if found.status().and_then(|status| status.budget.as_ref()) != Some(&wanted) {
+            let now = read::<K>(context, issuer).await?;
+            if now.status().and_then(|status| status.budget.as_ref()) != Some(&wanted) {
                 return Err(Unreserved::Failed(error.to_string()));
             }
             note(next, block, Some(&wanted));
@@ -154,6 +184,17 @@ async fn reserve_block<K: IssuerObject>(
 /// Somebody counted namespaces: what they had stays known where the limit is away for a while.
 fn is_counted(budget: &DayBudget) -> bool {
     !budget.namespaces.is_empty() || budget.others > 0
+}
+
+/// The issuer as the cache has it.
+fn cached<K: IssuerObject>(context: &Context, issuer: &Limited<'_>) -> Option<K> {
+    let name = ObjectRef::new(&issuer.key.name);
+    let name = match &issuer.key.namespace {
+        Some(namespace) => name.within(namespace),
+        None => name,
+    };
+    let found = K::store(&context.stores).get(&name)?;
+    found.0.as_ref().ok().filter(|found| found.uid().as_deref() == Some(issuer.uid)).cloned()
 }
 
 async fn read<K: IssuerObject>(context: &Context, issuer: &Limited<'_>) -> Result<K, Unreserved> {
@@ -169,14 +210,14 @@ async fn read<K: IssuerObject>(context: &Context, issuer: &Limited<'_>) -> Resul
 
 async fn write<K: IssuerObject>(
     context: &Context,
-    fresh: &K,
+    found: &K,
     budget: DayBudget,
 ) -> Result<(), Error> {
-    let mut changed = fresh.clone();
-    let mut status = fresh.status().cloned().unwrap_or_default();
+    let mut changed = found.clone();
+    let mut status = found.status().cloned().unwrap_or_default();
     status.budget = Some(budget);
     changed.set_status(status);
-    let api = K::api(context.cluster.client(), fresh.namespace().as_deref());
+    let api = K::api(context.cluster.client(), found.namespace().as_deref());
     failpoint("before-reserve");
     let written = context.cluster.put_status(api, K::STATUS_RESOURCE, &changed).await;
     failpoint("after-reserve");

@@ -70,12 +70,33 @@ fn what_is_reserved_is_the_most_that_anybody_knows_of() {
 }
 
 #[test]
+fn a_cache_is_behind_where_this_process_knows_of_more() {
+    let today = "2026-06-01";
+    let rows = [
+        ("it has heard of the block", known(today, 7, 2), Some(stored(today, 7)), false),
+        ("it has not", known(today, 7, 2), Some(stored(today, 5)), true),
+        ("nor of any", known(today, 7, 2), None, true),
+        ("another has reserved more", known(today, 7, 2), Some(stored(today, 9)), false),
+        ("today has begun", known(today, 1, 1), Some(stored("2026-05-31", 9)), true),
+        ("this process knows of yesterday alone", known("2026-05-31", 9, 2), None, false),
+        ("nothing was reserved", known(today, 0, 0), None, false),
+    ];
+    for (name, own, status, expected) in rows {
+        assert_eq!(own.is_beyond(day(today), status.as_ref()), expected, "{name}");
+    }
+}
+
+#[test]
 fn a_submit_is_drawn_on_a_block() {
     let today = "2026-06-01";
     let reserve = |reserved, block| Draw::Reserve(known(today, reserved, block));
     let rows = [
         ("a tenth of the limit is reserved", 100, known(today, 0, 0), reserve(10, 10)),
-        ("at least one", 5, known(today, 0, 0), reserve(1, 1)),
+        ("ten at most", 1000, known(today, 0, 0), reserve(10, 10)),
+        ("five cost 0.2 requests an order", 50, known(today, 0, 0), reserve(5, 5)),
+        ("also where a tenth is less", 20, known(today, 0, 0), reserve(5, 5)),
+        ("but no more than a quarter", 12, known(today, 0, 0), reserve(3, 3)),
+        ("at least one", 3, known(today, 0, 0), reserve(1, 1)),
         ("at most what is left", 100, known(today, 97, 0), reserve(100, 3)),
         ("a block is spent first", 100, known(today, 10, 2), Draw::FromBlock(known(today, 10, 1))),
         ("to its end", 100, known(today, 10, 1), Draw::FromBlock(known(today, 10, 0))),

@@ -24,7 +24,7 @@ fn reserved(paid: &Paid) -> u64 {
 #[tokio::test]
 async fn killed_while_it_reserves_and_started_again_it_submits_no_more_than_the_day_allows() {
     let (paid, operator) = Paid::new("limits-restart").await;
-    let patch = r#"{"spec":{"limits":{"ordersPerDay":12}}}"#;
+    let patch = r#"{"spec":{"limits":{"ordersPerDay":14}}}"#;
     paid.test.kubectl(&["patch", "issuers.chancery.dev", "ca", "--type=merge", "-p", patch]);
     let observed =
         ["get", "issuers.chancery.dev", "ca", "-o", "jsonpath={.status.observedGeneration}"];
@@ -37,7 +37,7 @@ async fn killed_while_it_reserves_and_started_again_it_submits_no_more_than_the_
     assert_eq!(operator.process.stop(), Some(0));
 
     paid.order("b");
-    for (point, expected) in POINTS.into_iter().zip([10, 11]) {
+    for (point, expected) in POINTS.into_iter().zip([10, 13]) {
         dies(paid.spawn(&[("CHANCERY_KILL_AT", point)]), point);
         assert_eq!(reserved(&paid), expected, "{point}");
         paid.check(2).await;
@@ -45,7 +45,7 @@ async fn killed_while_it_reserves_and_started_again_it_submits_no_more_than_the_
 
     let operator = paid.start();
     paid.test.until_ready(&operator, "b").await;
-    assert_eq!(reserved(&paid), 12, "what the process that died had reserved is lost");
+    assert_eq!(reserved(&paid), 14, "what the process that died had reserved is lost");
     paid.order("c");
     let is_spent = |request: &CertificateRequest| issuing(request).0 == "OrderBudgetSpent";
     paid.test.until(&operator, "c", "held", is_spent).await;
@@ -56,6 +56,6 @@ async fn killed_while_it_reserves_and_started_again_it_submits_no_more_than_the_
     let operator = paid.start();
     paid.test.until_idle(&operator);
     paid.test.until(&operator, "c", "held", is_spent).await;
-    assert_eq!(reserved(&paid), 12);
+    assert_eq!(reserved(&paid), 14);
     paid.check(3).await;
 }
