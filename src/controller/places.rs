@@ -111,28 +111,35 @@ impl<W: Clone + Ord> Table<W> {
         }
     }
 
-    /// The share that the run of `who` counts against, if it has a place now. Otherwise it waits.
+    /// The share that the run of `who` counts against, if it has a place now. Otherwise it waits: as
+    /// what it is by now, which may be at another issuer than before, or due.
     fn enter(&mut self, Entry { who, share, due }: Entry<W>) -> Option<Share> {
-        match self.standing.get(&who) {
-            Some(Standing::Called(share)) => {
-                let share = share.clone();
-                self.standing.remove(&who);
-                return Some(share);
+        let end = due.unwrap_or(Timestamp::MAX);
+        let mut came = None;
+        match self.standing.remove(&who) {
+            Some(Standing::Called(share)) => return Some(share),
+            Some(Standing::Waits(before, rank)) => {
+                self.take(&before.namespace, &before.issuer, rank);
+                // At another issuer it is the last that came.
+                came = (before == share).then_some(rank.1);
             }
-            Some(Standing::Waits(..)) => return None,
             None => {}
         }
         if self.has_room(&share.namespace, &share.issuer) {
             self.count(&share);
             return Some(share);
         }
-        self.came += 1;
-        let rank = (due.unwrap_or(Timestamp::MAX), self.came);
+        let rank = (end, came.unwrap_or_else(|| self.number()));
         let line = self.lines.entry(share.namespace.clone());
         let line = line.or_insert_with(|| Line { by_issuer: BTreeMap::new(), last: None });
         line.by_issuer.entry(share.issuer.clone()).or_default().insert(rank, who.clone());
         self.standing.insert(who, Standing::Waits(share, rank));
         None
+    }
+
+    fn number(&mut self) -> u64 {
+        self.came += 1;
+        self.came
     }
 
     /// A run has ended.

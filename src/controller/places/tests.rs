@@ -112,6 +112,39 @@ fn renewals_that_are_due_go_first_by_the_end_of_their_certificates() {
 }
 
 #[test]
+fn who_waits_waits_as_what_it_is_by_now() {
+    let (x, y) = (share("a", "x"), share("a", "y"));
+    let again = |table: &mut Table<String>, issuer: &Share, due: Option<i64>| {
+        let (who, share) = ("a/x/2".to_owned(), issuer.clone());
+        table.enter(Entry { who, share, due: due.map(self::at) }).is_some()
+    };
+    // Of three that wait at x, and one that waits at y, the second comes again.
+    let cases: [(&str, &Share, Option<i64>, &[&str], &[&str]); 4] = [
+        ("as it was", &x, None, &["a/x/1", "a/x/2", "a/x/3"], &["a/y/1"]),
+        ("its renewal is due by now", &x, Some(100), &["a/x/2", "a/x/1", "a/x/3"], &["a/y/1"]),
+        ("it is at another issuer", &y, None, &["a/x/1", "a/x/3"], &["a/y/1", "a/x/2"]),
+        ("both", &y, Some(100), &["a/x/1", "a/x/3"], &["a/x/2", "a/y/1"]),
+    ];
+    for (name, at, due, at_x, at_y) in cases {
+        let mut table = Table::new(Bounds { all: 9, namespace: 9, issuer: 1, sure: 0 });
+        come(&mut table, &["a/x/0", "a/y/0", "a/x/1", "a/x/2", "a/x/3", "a/y/1"]);
+        assert!(!again(&mut table, at, due), "{name}: there is no room");
+        for (share, expected) in [(&x, at_x), (&y, at_y)] {
+            for who in expected {
+                table.leave(share);
+                assert_eq!(table.call(|_| true), [*who], "{name}");
+            }
+        }
+        assert!(table.lines.is_empty(), "{name}: {table:?}");
+    }
+    let mut table = Table::new(Bounds { all: 9, namespace: 9, issuer: 1, sure: 0 });
+    come(&mut table, &["a/x/0", "a/x/2"]);
+    assert!(again(&mut table, &y, None), "where it is now there is room");
+    table.leave(&x);
+    assert!(table.call(|_| true).is_empty() && table.standing.is_empty(), "it waits nowhere");
+}
+
+#[test]
 fn who_is_gone_holds_no_place() {
     let mut table = Table::new(SMALL);
     come(&mut table, &["a/x/1", "a/x/2", "a/x/3", "a/x/4", "a/x/5", "a/x/6"]);
