@@ -8,7 +8,7 @@
 //! # Guarantees
 //! - A place that is free is never left idle while somebody waits.
 //! - One turn in ten is for the renewal of a certificate that ends on this day, where one waits;
-//!   among those too the turns go by namespace.
+//!   among those too the turns go by namespace, so that nobody has them all by claiming it.
 //! - Who is dropped while it waits, or with its turn, leaves no place behind that nobody has.
 
 pub mod line;
@@ -26,6 +26,8 @@ use self::line::{Line, Rank};
 
 /// One of so many is kept for what cannot wait.
 pub const KEPT: u32 = 10;
+/// And no more than so many of these for one namespace.
+const KEPT_FOR_ONE: u32 = 4;
 
 tokio::task_local! {
     static ASKING: Asking;
@@ -78,18 +80,23 @@ pub fn end_of_day(day: Date) -> Timestamp {
     midnight.map_or(Timestamp::MAX, |midnight| midnight.timestamp())
 }
 
-/// When the UTC day of `now` began.
-#[must_use]
-pub fn midnight_before(now: Timestamp) -> Timestamp {
-    midnight_after(now).checked_sub(SignedDuration::from_hours(24)).unwrap_or(Timestamp::MIN)
-}
-
 /// So many of `limit` are kept for renewals that cannot wait, of which `known` are known: a tenth, at
 /// least one, never all, and nothing that none of them needs.
 #[must_use]
 pub fn kept(limit: u32, known: u32) -> u32 {
-    let share = (limit / KEPT).max(1).min(limit.saturating_sub(1));
-    share.min(known)
+    share(limit).min(known)
+}
+
+fn share(limit: u32) -> u32 {
+    (limit / KEPT).max(1).min(limit.saturating_sub(1))
+}
+
+/// So much of what is kept of `limit` is for one namespace, on one day: half of it at most, and at
+/// least one. When certificates end is read in statuses, and who may write those of one namespace must
+/// not have what is kept for all.
+#[must_use]
+pub fn kept_for_one(limit: u32) -> u32 {
+    (share(limit) / 2).clamp(1, KEPT_FOR_ONE)
 }
 
 /// A number of places that are taken by turns. Clones are the same one.
@@ -313,7 +320,15 @@ mod tests {
         for (name, limit, known, expected) in rows {
             assert_eq!(kept(limit, known), expected, "{name}");
         }
+        let rows = [
+            ("four", 100, 4),
+            ("however much is kept", 1000, 4),
+            ("no more than half", 50, 2),
+            ("at least one", 5, 1),
+        ];
+        for (name, limit, expected) in rows {
+            assert_eq!(kept_for_one(limit), expected, "for one namespace: {name}");
+        }
         assert_eq!(midnight_after(at(NOW)), at("2026-06-02T00:00:00Z"));
-        assert_eq!(midnight_before(at(NOW)), at("2026-06-01T00:00:00Z"));
     }
 }

@@ -4,6 +4,9 @@
 //! controller looks at all runs under way whenever one of them ends: both must not grow with what
 //! tenants create. So a run has a place, or it does not begin.
 //!
+//! A place is not a turn (`crate::turns`), so that there are two rings: a run is what may ask for a
+//! turn, and a place is what it needs before it begins.
+//!
 //! # Who has a place at once
 //! - A namespace that has only few runs under way ([`Bounds::sure`]), whatever the others do.
 //! - Others as long as there is room in all, in their namespace, and at their issuer. A CA that never

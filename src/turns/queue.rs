@@ -4,9 +4,14 @@
 //! there is not, the first in the [`Line`] are called, and what is left is theirs for as long as it
 //! takes them to come: who asks in between does not go before them.
 //!
+//! The ring of `controller::places` is another: it says who may have a run, at what a run costs this
+//! process, and this one what those who have one may draw on, which a run alone finds out.
+//!
 //! # Guarantees
 //! - No more are called than there is room for, and nothing is left while somebody waits who may.
-//! - The share that is kept ([`kept`]) goes to renewals of certificates that end on this day.
+//! - The share that is kept ([`kept`]) goes to renewals of certificates that end on this day. One
+//!   namespace counts there, and draws on it in a day, for no more than its part
+//!   ([`kept_for_one`](super::kept_for_one)): what is true of another still finds room.
 //! - Who was called and does not come loses its turn.
 
 use std::collections::{BTreeMap, VecDeque};
@@ -36,20 +41,22 @@ pub struct Left {
 pub struct Room {
     /// Of each limit that counts.
     pub limits: Vec<Left>,
-    /// So many certificates are known that end on this day and are not being renewed.
-    pub urgent: u32,
+    /// So many certificates of each namespace are known that end on this day and are not being
+    /// renewed.
+    pub urgent: BTreeMap<String, u32>,
+    /// So many of what is kept are for one namespace.
+    pub for_one: u32,
     /// When this day ends.
     pub midnight: Timestamp,
 }
 
 impl Room {
-    /// Whether there is any for one more, beside those that are called.
-    fn is_for(&self, rank: Rank, called: u32, called_urgent: u32) -> bool {
-        let outstanding = self.urgent.saturating_sub(called_urgent);
-        self.limits.iter().all(|one| {
-            let kept = if rank.is_urgent(self.midnight) { 0 } else { kept(one.limit, outstanding) };
-            one.left > called.saturating_add(kept)
-        })
+    /// Whether there is any for one more beside those that are called, where so many are to come that
+    /// cannot wait.
+    fn has_one_beside(&self, called: u32, urgent: u32) -> bool {
+        let is_left =
+            |one: &Left| one.left > called.saturating_add(kept(one.limit, urgent));
+        self.limits.iter().all(is_left)
     }
 }
 
@@ -60,13 +67,19 @@ pub struct Queue {
     called: BTreeMap<Name, Called>,
     /// In the order in which they were called, also such as are gone.
     order: VecDeque<(Timestamp, Name)>,
-    urgent: u32,
+    /// So many of each namespace are called that cannot wait.
+    urgent: BTreeMap<String, u32>,
+    /// So much each namespace has drawn of what is kept, on the day that ends then.
+    drawn: BTreeMap<String, u32>,
+    midnight: Timestamp,
 }
 
 #[derive(Clone, Copy, Debug)]
 struct Called {
     at: Timestamp,
     is_urgent: bool,
+    /// There was room for it in what is kept alone.
+    is_kept: bool,
 }
 
 impl Queue {
@@ -74,6 +87,25 @@ impl Queue {
     pub fn wait(&mut self, name: &Name, rank: Rank) {
         self.uncall(name);
         self.line.enter(name, &name.0, rank);
+    }
+
+    /// Has a request wait no more that has what it was called for; whether that is of what is kept.
+    pub fn serve(&mut self, name: &Name) -> bool {
+        self.line.leave(name);
+        self.forget_call(name).is_some_and(|called| called.is_kept)
+    }
+
+    /// What a namespace had of what is kept was not used.
+    pub fn give_back(&mut self, namespace: &str) {
+        less(&mut self.drawn, namespace);
+    }
+
+    /// So many certificates of a namespace count that end today, at most: those that are called, and
+    /// what it has not drawn yet.
+    #[must_use]
+    pub fn counts(&self, namespace: &str, for_one: u32, midnight: Timestamp) -> u32 {
+        let called = self.urgent.get(namespace).copied().unwrap_or_default();
+        called.saturating_add(self.left_to(namespace, for_one, midnight))
     }
 
     /// Has a request wait no more; whether it did, or was called.
@@ -92,12 +124,18 @@ impl Queue {
         called: &mut Vec<Name>,
     ) -> bool {
         self.forget_late(now);
+        if self.midnight != room.midnight {
+            self.midnight = room.midnight;
+            self.drawn.clear();
+        }
         if !self.called.contains_key(name) {
             self.line.enter(name, &name.0, rank);
         }
-        while let Some((next, is_urgent)) = self.next(room) {
-            self.urgent += u32::from(is_urgent);
-            self.called.insert(next.clone(), Called { at: now, is_urgent });
+        while let Some((next, is_urgent, is_kept)) = self.next(room) {
+            for counts in is_urgent.then_some(&mut self.urgent).into_iter().chain(is_kept.then_some(&mut self.drawn)) {
+                *counts.entry(next.0.clone()).or_default() += 1;
+            }
+            self.called.insert(next.clone(), Called { at: now, is_urgent, is_kept });
             self.order.push_back((now, next.clone()));
             if next != *name {
                 called.push(next);
@@ -112,26 +150,54 @@ impl Queue {
         self.line.first_few(1).pop()
     }
 
-    fn next(&mut self, room: &Room) -> Option<(Name, bool)> {
+    /// Whoever is next, whether it cannot wait, and whether it draws on what is kept.
+    fn next(&mut self, room: &Room) -> Option<(Name, bool, bool)> {
         let called = u32::try_from(self.called.len()).unwrap_or(u32::MAX);
         // The same for all of a kind: asked once, and not for each who waits.
-        let for_urgent = room.is_for(Rank::Ends(Timestamp::MIN), called, self.urgent);
-        let for_others = room.is_for(Rank::New, called, self.urgent);
-        if !for_urgent {
+        if !room.has_one_beside(called, 0) {
             return None;
         }
+        let for_others = room.has_one_beside(called, self.outstanding(room));
         let was_urgent = std::cell::Cell::new(false);
-        let next = self.line.next(|_, rank| {
+        let Self { line, drawn, .. } = self;
+        let may_draw = |of: &str| drawn.get(of).is_none_or(|drawn| *drawn < room.for_one);
+        let next = line.next(|namespace, rank| {
             was_urgent.set(rank.is_urgent(room.midnight));
-            for_others || was_urgent.get()
+            for_others || was_urgent.get() && may_draw(namespace)
         })?;
-        Some((next, was_urgent.get()))
+        Some((next, was_urgent.get(), !for_others))
+    }
+
+    /// So many that cannot wait are still to come, as far as they count.
+    fn outstanding(&self, room: &Room) -> u32 {
+        let of = |(namespace, known): (&String, &u32)| {
+            let called = self.urgent.get(namespace).copied().unwrap_or_default();
+            let left = self.left_to(namespace, room.for_one, room.midnight);
+            known.saturating_sub(called).min(left)
+        };
+        room.urgent.iter().map(of).fold(0, u32::saturating_add)
+    }
+
+    /// What a namespace may still draw of what is kept.
+    fn left_to(&self, namespace: &str, for_one: u32, midnight: Timestamp) -> u32 {
+        let drawn = self.drawn.get(namespace).filter(|_| self.midnight == midnight);
+        for_one.saturating_sub(drawn.copied().unwrap_or_default())
     }
 
     fn uncall(&mut self, name: &Name) -> bool {
-        let Some(called) = self.called.remove(name) else { return false };
-        self.urgent -= u32::from(called.is_urgent);
+        let Some(called) = self.forget_call(name) else { return false };
+        if called.is_kept {
+            self.give_back(&name.0);
+        }
         true
+    }
+
+    fn forget_call(&mut self, name: &Name) -> Option<Called> {
+        let called = self.called.remove(name)?;
+        if called.is_urgent {
+            less(&mut self.urgent, &name.0);
+        }
+        Some(called)
     }
 
     fn forget_late(&mut self, now: Timestamp) {
@@ -146,9 +212,19 @@ impl Queue {
     }
 }
 
+fn less(counts: &mut BTreeMap<String, u32>, namespace: &str) {
+    if let Some(count) = counts.get_mut(namespace) {
+        *count = count.saturating_sub(1);
+        if *count == 0 {
+            counts.remove(namespace);
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::turns::kept_for_one;
 
     fn at(text: &str) -> Timestamp {
         format!("2026-06-01T{text}Z").parse().expect("a time")
@@ -158,9 +234,10 @@ mod tests {
         (namespace.to_owned(), name.to_string())
     }
 
-    fn room(left: u32, limit: u32, urgent: u32) -> Room {
+    fn room(left: u32, limit: u32, urgent: &[(&str, u32)]) -> Room {
         let midnight = "2026-06-02T00:00:00Z".parse().expect("a time");
-        Room { limits: vec![Left { limit, left }], urgent, midnight }
+        let urgent = urgent.iter().map(|(of, known)| ((*of).to_owned(), *known)).collect();
+        Room { limits: vec![Left { limit, left }], urgent, for_one: kept_for_one(limit), midnight }
     }
 
     /// Asks for each in turn; who had its turn, as if the room was used up by each.
@@ -168,7 +245,7 @@ mod tests {
         let (mut served, mut asking) = (Vec::new(), VecDeque::from(names.to_vec()));
         while let Some((name, rank)) = asking.pop_front() {
             let mut called = Vec::new();
-            if queue.ask(&name, rank, &room(left, limit, 0), at("12:00:00"), &mut called) {
+            if queue.ask(&name, rank, &room(left, limit, &[]), at("12:00:00"), &mut called) {
                 queue.leave(&name);
                 left -= 1;
                 served.push(name);
@@ -203,11 +280,15 @@ mod tests {
         let now = at("12:00:00");
         let (new, renewal) = (name("greedy", "new"), name("neighbour", "renewal"));
         let ends = Rank::Ends(at("20:00:00"));
+        let three: &[_] = &[("a", 4), ("b", 4), ("neighbour", 2)];
         let rows = [
-            ("there is room for both", 11, 10, true),
-            ("the rest is kept", 10, 10, false),
-            ("only for as many as are known", 10, 9, true),
-            ("nobody is known to need it", 1, 0, true),
+            ("there is room for both", 11, three, true),
+            ("the rest is kept", 10, three, false),
+            ("only for as many as are known", 10, &three[1..], true),
+            ("no more than a tenth", 11, &[("a", 4), ("b", 4), ("c", 4)], true),
+            ("one namespace does not hold back all of it", 5, &[("greedy", 1000)], true),
+            ("but its part", 4, &[("greedy", 1000)], false),
+            ("nobody is known to need it", 1, &[], true),
         ];
         for (row, left, urgent, is_turn) in rows {
             let room = room(left, 100, urgent);
@@ -218,13 +299,74 @@ mod tests {
         }
     }
 
+    /// One namespace says of a thousand that they end today; it has what it may before another comes.
+    fn drawn_by_greedy(queue: &mut Queue, (limit, left): (u32, u32), neighbours: u32) -> u32 {
+        let ends = Rank::Ends(at("20:00:00"));
+        let urgent = [("greedy", 1000), ("neighbour", neighbours)];
+        (0..left)
+            .take_while(|drawn| {
+                let (one, room) = (name("greedy", drawn), room(left - drawn, limit, &urgent));
+                let is_turn = queue.ask(&one, ends, &room, at("12:00:00"), &mut Vec::new());
+                queue.serve(&one);
+                is_turn
+            })
+            .count()
+            .try_into()
+            .expect("few")
+    }
+
+    #[test]
+    fn a_namespace_that_says_of_all_that_they_end_today_leaves_room_for_another() {
+        let rows = [
+            ("one renewal of a neighbour", (100, 10), 1, 9),
+            ("three", (100, 10), 3, 7),
+            ("as many as count", (100, 10), 4, 6),
+            ("a limit of which little is kept", (20, 2), 1, 1),
+            ("where one alone is kept, who comes first has it", (5, 1), 1, 1),
+            ("nobody else needs it", (100, 10), 0, 10),
+        ];
+        for (row, room_of, neighbours, expected) in rows {
+            let drawn = drawn_by_greedy(&mut Queue::default(), room_of, neighbours);
+            assert_eq!(drawn, expected, "{row}");
+        }
+    }
+
+    #[test]
+    fn what_a_namespace_has_of_what_is_kept_is_counted_for_the_day_where_it_is_used() {
+        let greedy = |number| name("greedy", number);
+        let ends = Rank::Ends(at("20:00:00"));
+        let urgent = [("greedy", 1000), ("neighbour", 4), ("another", 4)];
+        // All that is left is kept, however much is taken from it.
+        let kept = room(8, 100, &urgent);
+        let (mut queue, mut called) = (Queue::default(), Vec::new());
+        let mut ask = |queue: &mut Queue, number, room: &Room, time| {
+            queue.ask(&greedy(number), ends, room, at(time), &mut called)
+        };
+        for number in 0..4 {
+            assert!(ask(&mut queue, number, &kept, "12:00:00"));
+            assert!(queue.serve(&greedy(number)), "it is of what is kept");
+        }
+        assert!(!ask(&mut queue, 4, &kept, "12:00:00"), "it has had its part");
+        queue.leave(&greedy(4));
+        queue.give_back("greedy");
+        assert!(ask(&mut queue, 5, &kept, "12:00:01"), "one was not used");
+        assert!(!ask(&mut queue, 6, &kept, "12:00:02"), "that is called for");
+        queue.leave(&greedy(5));
+        assert!(ask(&mut queue, 6, &kept, "12:00:03"), "and did not come");
+        queue.serve(&greedy(6));
+        assert!(!ask(&mut queue, 7, &kept, "12:00:04"));
+        let tomorrow = "2026-06-03T00:00:00Z".parse().expect("a time");
+        let tomorrow = Room { midnight: tomorrow, ..kept };
+        assert!(ask(&mut queue, 7, &tomorrow, "12:00:05"), "another day has another share");
+    }
+
     #[test]
     fn who_is_called_and_does_not_come_loses_its_turn() {
         let (a, b, c) = (name("a", 0), name("b", 0), name("c", 0));
         let (mut queue, mut called) = (Queue::default(), Vec::new());
         queue.wait(&a, Rank::New);
         queue.wait(&b, Rank::New);
-        let one = room(1, 10, 0);
+        let one = room(1, 10, &[]);
         assert!(!queue.ask(&b, Rank::New, &one, at("12:00:00"), &mut called));
         assert_eq!(called, std::slice::from_ref(&a));
         assert!(!queue.ask(&b, Rank::New, &one, at("12:00:59"), &mut called), "it may still come");

@@ -29,7 +29,7 @@ use crate::issuance::record::{Record, request_of};
 use crate::issuance::{Limits, Withheld, waits_for};
 use crate::turns::line::{Line, Rank};
 use crate::turns::queue::{Left, Name, Queue, Room};
-use crate::turns::{Turns, kept, midnight_after};
+use crate::turns::{Turns, kept, kept_for_one, midnight_after};
 
 /// What this process knows of the limits of each issuer.
 #[derive(Default)]
@@ -86,6 +86,8 @@ struct Drawn {
     namespace: String,
     /// How often the status had been told by then.
     as_of: u32,
+    /// It is of what is kept for what cannot wait.
+    is_kept: bool,
 }
 
 /// A place among the open orders, for the length of a run. What the run wrote tells afterwards.
@@ -112,13 +114,17 @@ impl Grant {
 
 impl Drop for Grant {
     fn drop(&mut self) {
-        let Some(Drawn { quotas, key, uid, day, namespace, as_of }) = self.0.take() else { return };
+        let Some(drawn) = self.0.take() else { return };
+        let Drawn { quotas, key, uid, day, namespace, as_of, is_kept } = drawn;
         let mut books = quotas.books();
         let Books { purses, returned, .. } = &mut *books;
         let purse = purses.get_mut(&key).filter(|purse| purse.uid == uid);
-        let Some(Purse { reserved: Some(reserved), shares, .. }) = purse else { return };
+        let Some(Purse { reserved: Some(reserved), shares, queue, .. }) = purse else { return };
         if reserved.day == day {
             reserved.unspent += 1;
+            if is_kept {
+                queue.give_back(&namespace);
+            }
             for shares in shares.iter_mut().filter(|shares| shares.day() == day) {
                 shares.give_back(&namespace, as_of != shares.tells());
             }
@@ -284,7 +290,7 @@ impl Quotas {
             Some(Draw::Reserve(_) | Draw::Spent(_)) => return Ok(false),
         };
         let name = name_of(request);
-        purse.queue.leave(&name);
+        let is_kept = purse.queue.serve(&name);
         // Who has an open order has its place.
         let needs_place = issuer.limits.open.is_some() && !tally.has_open_order(request);
         if needs_place && allowance.place.is_none() {
@@ -294,7 +300,7 @@ impl Quotas {
         }
         let drawn = day.map(|(day, namespace, as_of)| {
             let (key, uid) = (issuer.key.clone(), issuer.uid.to_owned());
-            Drawn { quotas: Arc::clone(self), key, uid, day, namespace, as_of }
+            Drawn { quotas: Arc::clone(self), key, uid, day, namespace, as_of, is_kept }
         });
         // One from before would want the lock for its end.
         debug_assert!(allowance.grant.is_none());
@@ -485,9 +491,12 @@ impl Books {
         let limits: Vec<Left> = [day, open].into_iter().flatten().collect();
         let most = limits.iter().map(|one| kept(one.limit, u32::MAX)).max().unwrap_or_default();
         let midnight = midnight_after(now);
+        // What a day has cannot come back on that day: it goes by that, where there is such a limit.
+        let for_one = limits.first().map_or(0, |one| kept_for_one(one.limit));
+        let counts = |of: &str| purse.queue.counts(of, for_one, midnight);
         // Those that are called are known as well.
-        let urgent = tally.urgent(issuer.key, now, most.saturating_mul(2));
-        let room = Room { limits, urgent, midnight };
+        let urgent = tally.urgent(issuer.key, now, most.saturating_mul(2), counts);
+        let room = Room { limits, urgent, for_one, midnight };
         if purse.queue.ask(&name, rank, &room, now, called) {
             return Ok(draw);
         }

@@ -5,12 +5,13 @@
 //!
 //! An order is open where the status of the request says so and the record tells of the same order:
 //! whoever may write statuses has nothing counted that was never made. Of when certificates end the
-//! status alone tells, so that a tenant can say that its own end today: what is kept for such is a
-//! tenth of a limit at most, however many they are, and goes round the namespaces as all else.
+//! status alone tells, so that a tenant can say that its own end today: of each namespace only a few
+//! count ([`kept_for_one`](crate::turns::kept_for_one)), however many they are.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use jiff::Timestamp;
+use jiff::civil::Date;
 use kube::ResourceExt as _;
 
 use crate::api::{CertificateRequest, annotation};
@@ -19,7 +20,6 @@ use crate::controller::issuer::key::IssuerKey;
 use crate::controller::memory::expectations::number;
 use crate::issuance::quota;
 use crate::turns::queue::Name;
-use crate::turns::{midnight_after, midnight_before};
 
 /// Whether a request has an open order.
 #[derive(Clone, Copy)]
@@ -60,8 +60,28 @@ struct Cached {
 #[derive(Default)]
 struct Sums {
     open: u32,
-    /// Ends of certificates whose renewal is no open order.
-    ends: BTreeSet<(Timestamp, Name)>,
+    /// Whose certificates end on which day, by namespace.
+    ends: BTreeMap<Date, BTreeMap<String, BTreeSet<Name>>>,
+}
+
+impl Sums {
+    fn ends(&mut self, day: Date, name: &Name) {
+        let of_day = self.ends.entry(day).or_default();
+        of_day.entry(name.0.clone()).or_default().insert(name.clone());
+    }
+
+    fn ends_no_more(&mut self, day: Date, name: &Name) {
+        let Some(of_day) = self.ends.get_mut(&day) else { return };
+        if let Some(all) = of_day.get_mut(&name.0) {
+            all.remove(name);
+            if all.is_empty() {
+                of_day.remove(&name.0);
+            }
+        }
+        if of_day.is_empty() {
+            self.ends.remove(&day);
+        }
+    }
 }
 
 pub(super) fn name_of(request: &CertificateRequest) -> Name {
@@ -99,7 +119,7 @@ impl Tally {
             is_open: false,
         };
         let sums = self.sums.entry(cached.issuer.clone()).or_default();
-        sums.ends.extend(cached.end.map(|end| (end, name.clone())));
+        cached.end.iter().for_each(|end| sums.ends(quota::day_of(*end), &name));
         self.cached.insert(name.clone(), cached);
         self.count(&name);
         let is_open = self.cached.get(&name).is_some_and(|cached| cached.is_open);
@@ -128,7 +148,7 @@ impl Tally {
         self.set_open(&cached, false);
         if let Some(sums) = self.sums.get_mut(&cached.issuer) {
             if let Some(end) = cached.end {
-                sums.ends.remove(&(end, name.clone()));
+                sums.ends_no_more(quota::day_of(end), name);
             }
             if sums.open == 0 && sums.ends.is_empty() {
                 self.sums.remove(&cached.issuer);
@@ -207,15 +227,29 @@ impl Tally {
         open - u32::from(own.is_some_and(|cached| cached.is_open))
     }
 
-    /// Certificates that end on the UTC day of `now` and are not being renewed; `most` at most.
-    pub(super) fn urgent(&self, issuer: &IssuerKey, now: Timestamp, most: u32) -> u32 {
-        let Some(sums) = self.sums.get(issuer) else { return 0 };
-        let none = Name::default();
-        let day = (midnight_before(now), none.clone())..(midnight_after(now), none);
-        let today = sums.ends.range(day);
-        let open = |name: &Name| self.cached.get(name).is_some_and(|cached| cached.is_open);
-        let most = usize::try_from(most).unwrap_or(usize::MAX);
-        u32::try_from(today.filter(|(_, name)| !open(name)).take(most).count()).unwrap_or(u32::MAX)
+    /// Certificates that end on the UTC day of `now` and are not being renewed, by namespace: as many
+    /// of each as count, and `most` at most.
+    pub(super) fn urgent(
+        &self,
+        issuer: &IssuerKey,
+        now: Timestamp,
+        most: u32,
+        counts: impl Fn(&str) -> u32,
+    ) -> BTreeMap<String, u32> {
+        let today = self.sums.get(issuer).and_then(|sums| sums.ends.get(&quota::day_of(now)));
+        let is_open = |name: &Name| self.cached.get(name).is_some_and(|cached| cached.is_open);
+        let (mut urgent, mut left) = (BTreeMap::new(), most);
+        for (namespace, names) in today.into_iter().flatten() {
+            let counted = usize::try_from(counts(namespace).min(left)).unwrap_or(usize::MAX);
+            let known = names.iter().filter(|name| !is_open(name)).take(counted).count();
+            let known = u32::try_from(known).unwrap_or(u32::MAX);
+            left = left.saturating_sub(known);
+            urgent.extend((known > 0).then(|| (namespace.clone(), known)));
+            if left == 0 {
+                break;
+            }
+        }
+        urgent
     }
 
     /// Issuers at which an order has ended since this was asked.
@@ -250,5 +284,64 @@ impl Tally {
             (true, false) => sums.open -= 1,
             (false, false) | (true, true) => {}
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::api::IssuerKind;
+
+    const TODAY: &str = "2026-06-01T12:00:00Z";
+
+    fn ends(namespace: &str, name: &str, end: &str) -> CertificateRequest {
+        serde_json::from_value(json!({
+            "apiVersion": "chancery.dev/v1alpha1", "kind": "CertificateRequest",
+            "metadata": { "name": name, "namespace": namespace, "resourceVersion": "1" },
+            "spec": { "issuerRef": { "kind": "ClusterIssuer", "name": "ca" }, "secretName": name },
+            "status": { "certificate": {
+                "serialNumber": "1", "issuer": "i", "subject": "s", "fingerprintSha256": "f",
+                "privateKey": "k", "notBefore": TODAY, "notAfter": end, "deliveredAt": TODAY,
+                "secretResourceVersion": "1",
+            }},
+        }))
+        .expect("a request")
+    }
+
+    #[test]
+    fn of_each_namespace_a_few_certificates_count_that_end_today() {
+        let mut tally = Tally::default();
+        for number in 0..50 {
+            tally.note(&ends("greedy", &format!("r{number}"), "2026-06-01T23:59:59Z"));
+        }
+        let open = Some(Place { is_open: true, version: None });
+        for (name, end) in [
+            ("today", "2026-06-01T00:00:00Z"),
+            ("ordered", "2026-06-01T20:00:00Z"),
+            ("yesterday", "2026-05-31T23:59:59Z"),
+            ("tomorrow", "2026-06-02T00:00:00Z"),
+        ] {
+            tally.note(&ends("shop", name, end));
+        }
+        tally.set_place(&("shop".to_owned(), "ordered".to_owned()), open);
+        let key = IssuerKey { kind: IssuerKind::ClusterIssuer, namespace: None, name: "ca".into() };
+        let urgent = |tally: &Tally, most, of_greedy| {
+            let counts = |of: &str| if of == "greedy" { of_greedy } else { 4 };
+            let urgent = tally.urgent(&key, TODAY.parse().expect("a time"), most, counts);
+            let of = |of: &str| urgent.get(of).copied();
+            (of("greedy"), of("shop"))
+        };
+        let rows = [
+            ("four of one, and what is true of another", 20, 4, (Some(4), Some(1))),
+            ("one that has had its part", 20, 0, (None, Some(1))),
+            ("no more than anybody asks for", 3, 4, (Some(3), None)),
+        ];
+        for (name, most, of_greedy, expected) in rows {
+            assert_eq!(urgent(&tally, most, of_greedy), expected, "{name}");
+        }
+        tally.gone(&("shop".to_owned(), "today".to_owned()));
+        assert_eq!(urgent(&tally, 20, 4), (Some(4), None), "it is gone");
     }
 }
