@@ -452,7 +452,7 @@ pub struct OrderStatus {
     /// The account it was made at.
     #[serde(default)]
     pub account: String,
-    /// When it was first submitted.
+    /// When it was first submitted. Absent where nothing of it was ever sent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub submitted_at: Option<Time>,
     /// How often it was submitted: more than once only where an earlier submit provably ordered

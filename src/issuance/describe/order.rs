@@ -28,6 +28,11 @@ pub(super) fn of(seen: &Observation, rest: &Rest) -> Option<OrderStatus> {
         order.submitted_at.get_or_insert(Time(seen.now));
     }
     order.phase = phase(rest, order.phase);
+    if matches!(rest, Rest::NotAllowed(_) | Rest::Suspended(_)) && is_unsent(seen, &order) {
+        // It is open no more, and somebody else has its place among those that are. Whoever goes on
+        // with it announces it anew before anything is sent.
+        order.submitted_at = None;
+    }
     // An order of a version that did not note it is told of once more only where something changes.
     let is_noted = order.generation.is_some() || *rest == Rest::Submitting;
     if is_noted && seen.is_for_what_is_asked(&order.reference) == Some(true) {
@@ -37,6 +42,17 @@ pub(super) fn of(seen: &Observation, rest: &Rest) -> Option<OrderStatus> {
         Some(phase) => told(order, phase),
         None => order,
     })
+}
+
+/// Nothing of it was ever sent: this process has had every claim on it, and has the last unused. One
+/// whose process has ended may have been sent, as far as anybody knows.
+fn is_unsent(seen: &Observation, order: &OrderStatus) -> bool {
+    let claim = seen.order.claim.as_ref();
+    claim.is_some_and(|claim| claim.is_untouched && claim.reference == order.reference)
+        && order.claimed_by.as_deref() == Some(&seen.order.incarnation)
+        && order.phase == OrderPhase::Submitting
+        && order.id.is_none()
+        && seen.order.progress.is_none()
 }
 
 /// The order made last, unless it is over.

@@ -18,7 +18,7 @@ use crate::ca::{
     OrderKinds, Previous, Waiting,
 };
 use crate::issuance::Products;
-use crate::issuance::allow::Allowed;
+use crate::issuance::allow::{Allowed, Refusal};
 use crate::issuance::decide::decide;
 use crate::issuance::describe::{Requeue, describe};
 use crate::issuance::fixtures::{
@@ -27,6 +27,7 @@ use crate::issuance::fixtures::{
 };
 use crate::issuance::observation::{Outcome, Read};
 use crate::issuance::quota::gate::leads_to_submit;
+use crate::issuance::quota::{Withheld, is_open};
 use crate::pki::Names;
 
 const ME: &str = "process-1";
@@ -1620,6 +1621,56 @@ fn an_order_is_shown_as_the_ca_tells() {
     let told = describe(&older, &[], &Rest::Held(Hold::RecordLost)).status.order.expect("an order");
     assert_eq!(told.reference, reference_of(2), "the one that is lost");
     assert_eq!(describe(&lost_order(), &[], &Rest::Kept).status.order, None, "nothing is open");
+}
+
+#[test]
+fn an_order_that_was_announced_and_never_sent_is_open_no_more_while_nothing_may_be_sent() {
+    let suspended = || Rest::Suspended(Reissue::NeverIssued);
+    let not_allowed = || {
+        let reason = Reason::NotAllowed;
+        let message = "nothing of the kind".to_owned();
+        Rest::NotAllowed(Refusal { reason, message, needs_person: true, look_again: None })
+    };
+    let limit = || Rest::Withheld(Withheld::Open { limit: 1, open: 1 });
+    // Told of once, by the run that announced it.
+    let base = || {
+        with(claimed(), |seen| {
+            let told = describe(&announced(claimed()), &[], &Rest::Submitting).status;
+            *seen = Observation { previous: previous(&told), ..seen.clone() };
+        })
+    };
+    let another = |seen: &mut Observation| {
+        let mut another = record(1);
+        another.mark.claim = "process-2".to_owned();
+        put(seen, another);
+    };
+    let is_used = |seen: &mut Observation| seen.order.claim = None;
+    let had_another = |seen: &mut Observation| {
+        seen.order.claim.as_mut().expect("a claim").is_untouched = false;
+    };
+    let is_there = |seen: &mut Observation| seen.order.progress = Some(at_ca(waiting()));
+    let is_unread = |seen: &mut Observation| seen.order.record = None;
+    let rows: [(&str, Observation, Rest, bool); 9] = [
+        ("it is suspended", base(), suspended(), false),
+        ("it is not allowed", base(), not_allowed(), false),
+        ("nor was its record read", with(base(), is_unread), not_allowed(), false),
+        ("it goes on by itself", base(), limit(), true),
+        ("its claim is used", with(base(), is_used), suspended(), true),
+        ("an earlier claim may have been", with(base(), had_another), suspended(), true),
+        ("another process claimed it", with(base(), another), suspended(), true),
+        ("the CA has it", with(base(), is_there), suspended(), true),
+        ("nobody holds it up", base(), Rest::Submitting, true),
+    ];
+    for (name, seen, rest, expected) in rows {
+        let order = describe(&seen, &[], &rest).status.order;
+        assert_eq!(is_open(order.as_ref()), expected, "{name}: {order:?}");
+    }
+    // It goes on where that is allowed again.
+    let told = describe(&base(), &[], &suspended()).status;
+    let seen = Observation { previous: previous(&told), ..base() };
+    assert_eq!(step(&seen), "Find", "as any other that was told of");
+    let order = describe(&seen, &[], &Rest::Submitting).status.order;
+    assert!(is_open(order.as_ref()), "it is announced before it is sent");
 }
 
 #[test]
