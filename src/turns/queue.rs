@@ -54,8 +54,7 @@ impl Room {
     /// Whether there is any for one more beside those that are called, where so many are to come that
     /// cannot wait.
     fn has_one_beside(&self, called: u32, urgent: u32) -> bool {
-        let is_left =
-            |one: &Left| one.left > called.saturating_add(kept(one.limit, urgent));
+        let is_left = |one: &Left| one.left > called.saturating_add(kept(one.limit, urgent));
         self.limits.iter().all(is_left)
     }
 }
@@ -132,7 +131,11 @@ impl Queue {
             self.line.enter(name, &name.0, rank);
         }
         while let Some((next, is_urgent, is_kept)) = self.next(room) {
-            for counts in is_urgent.then_some(&mut self.urgent).into_iter().chain(is_kept.then_some(&mut self.drawn)) {
+            for counts in is_urgent
+                .then_some(&mut self.urgent)
+                .into_iter()
+                .chain(is_kept.then_some(&mut self.drawn))
+            {
                 *counts.entry(next.0.clone()).or_default() += 1;
             }
             self.called.insert(next.clone(), Called { at: now, is_urgent, is_kept });

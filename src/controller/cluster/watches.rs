@@ -4,9 +4,9 @@
 //! only after its wake-up would be missed for good, which is why the wake-ups come from here and
 //! not from watches of the controllers' own.
 
-use std::collections::HashSet;
-use std::sync::Arc;
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures::stream::{BoxStream, StreamExt as _};
@@ -21,7 +21,10 @@ use tokio::sync::Notify;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::task::JoinSet;
 
-use crate::api::{CertificateRequest, ClusterIssuer, Issuer, IssuerKind, IssuerSpec, annotation};
+use crate::api::{
+    CertificateRequest, ClusterIssuer, Issuer, IssuerKind, IssuerSpec, IssuerStatus, WaitsFor,
+    annotation,
+};
 use crate::ca::registry;
 use crate::controller::caught::caught_at_once;
 use crate::controller::cluster::by_name;
@@ -38,6 +41,7 @@ use crate::controller::memory::expectations::number;
 use crate::controller::process::Process;
 use crate::issuance::record::{record_name, request_of};
 use crate::issuance::renewal::jitter;
+use crate::issuance::waits_for;
 use crate::metrics::Metrics;
 use crate::namespaces::Namespaces;
 use crate::sight::Sight;
@@ -511,6 +515,41 @@ async fn pass(time: Duration) {
     tokio::time::sleep(time).await;
 }
 
+/// The request waits for what a day's orders leave, to the issuer's requests or to its namespace's.
+fn waits_for_the_day(request: &CertificateRequest) -> bool {
+    let wait = request.status.as_ref().and_then(waits_for);
+    wait.is_some_and(|wait| {
+        matches!(wait.on, WaitsFor::OrdersPerDay | WaitsFor::OrdersPerNamespacePerDay)
+    })
+}
+
+/// What a watch has told of each issuer, as far as requests go by it.
+#[derive(Clone, Default)]
+struct Told(Arc<Mutex<HashMap<(Option<String>, String), Version>>>);
+
+/// uid and generation, which stand for the spec, and the status.
+type Version = (Option<String>, Option<i64>, IssuerStatus);
+
+impl Told {
+    /// Whether what is reserved of the day is all that has changed. Each block is written there, and
+    /// would wake thousands.
+    fn is_block_alone<K: IssuerObject>(&self, issuer: &Guarded<K>, is_gone: bool) -> bool {
+        let mut told = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let at = (issuer.namespace(), issuer.name_any());
+        let before = told.remove(&at);
+        let Some(issuer) = issuer.0.as_ref().ok().filter(|_| !is_gone) else { return false };
+        let status = issuer.status().cloned().unwrap_or_default();
+        let now = (issuer.uid(), issuer.meta().generation, status);
+        let is_block_alone = before.is_some_and(|(uid, generation, status)| {
+            let is_new = status.budget != now.2.budget;
+            let as_now = IssuerStatus { budget: now.2.budget.clone(), ..status };
+            is_new && (uid, generation, as_now) == now
+        });
+        told.insert(at, now);
+        is_block_alone
+    }
+}
+
 #[derive(Clone)]
 struct Routes {
     stores: Stores,
@@ -559,26 +598,36 @@ impl Routes {
         Some(GoneOrder { namespace, record: name, version, id })
     }
 
-    fn issuer(&self, kind: IssuerKind, namespace: Option<&str>, name: &str) {
+    /// Wakes the requests of an issuer that hang on what has changed.
+    fn issuer(
+        &self,
+        (kind, namespace, name): (IssuerKind, Option<&str>, &str),
+        hangs: impl Fn(&CertificateRequest) -> bool,
+    ) {
         self.wake_where(namespace, |request| {
-            request.spec.issuer_ref.kind == kind && request.spec.issuer_ref.name == name
+            let reference = &request.spec.issuer_ref;
+            reference.kind == kind && reference.name == name && hangs(request)
         });
     }
 
-    /// An issuer wakes itself and its requests.
+    /// An issuer wakes itself and its requests: all of them, unless a block of the day's orders is all
+    /// that is new.
     fn of_issuers<K: IssuerObject>(
         &self,
         gone: impl Fn(Gone) + Clone + Send + 'static,
     ) -> impl Fn(&Guarded<K>, bool) + Clone + Send + 'static {
-        let to = self.clone();
+        let (to, told) = (self.clone(), Told::default());
         move |issuer: &Guarded<K>, is_gone| {
             let (namespace, name) = (issuer.namespace(), issuer.name_any());
+            let is_block_alone = told.is_block_alone(issuer, is_gone);
             if is_gone {
                 let (namespace, name) = (namespace.clone(), name.clone());
                 gone(Gone::Issuer(IssuerKey { kind: K::KIND, namespace, name }));
             }
             to.wakers.issuer(K::KIND, namespace.as_deref(), &name);
-            to.issuer(K::KIND, namespace.as_deref(), &name);
+            to.issuer((K::KIND, namespace.as_deref(), &name), |request| {
+                !is_block_alone || waits_for_the_day(request)
+            });
         }
     }
 
@@ -668,6 +717,7 @@ mod tests {
     use std::convert::Infallible;
     use std::sync::atomic::{AtomicU32, Ordering};
 
+    use futures::FutureExt as _;
     use kube::client::Body;
     use serde_json::json;
 
@@ -697,6 +747,60 @@ mod tests {
     async fn a_list_that_fails_each_time_is_asked_for_more_and_more_slowly() {
         let lists = lists_in_a_minute(r#"{"metadata":{"resourceVersion":[]},"items":[]}"#).await;
         assert!((4..=8).contains(&lists), "{lists} in a minute");
+    }
+
+    fn request(name: &str, waits_for: Option<&str>) -> CertificateRequest {
+        let wait = waits_for.map(|on| json!({ "wait": { "for": on, "needsPerson": false } }));
+        serde_json::from_value(json!({
+            "apiVersion": "chancery.dev/v1alpha1", "kind": "CertificateRequest",
+            "metadata": { "name": name, "namespace": "shop" },
+            "spec": { "issuerRef": { "name": "ca" }, "secretName": name },
+            "status": wait,
+        }))
+        .expect("a request")
+    }
+
+    fn issuer((uid, generation, account, reserved): (&str, i64, &str, u32)) -> Guarded<Issuer> {
+        serde_json::from_value(json!({
+            "apiVersion": "chancery.dev/v1alpha1", "kind": "Issuer",
+            "metadata": { "name": "ca", "namespace": "shop", "uid": uid, "generation": generation },
+            "spec": { "onlineCa": {
+                "certificateUrl": "https://ca.example/c/", "trustRootsUrl": "https://ca.example/t/",
+            }},
+            "status": { "account": account, "budget": { "day": "2026-06-01", "reserved": reserved } },
+        }))
+        .expect("an issuer")
+    }
+
+    #[test]
+    fn a_block_of_the_day_s_orders_wakes_those_alone_that_wait_for_the_day() {
+        let stores = Stores::of_requests(vec![
+            request("at-rest", None),
+            request("day", Some("OrdersPerDay")),
+            request("namespace", Some("OrdersPerNamespacePerDay")),
+            request("open", Some("OpenOrders")),
+        ]);
+        let (wakers, mut woken) = wakers();
+        let routes = Routes { stores, wakers, quotas: Arc::default() };
+        let changed = routes.of_issuers::<Issuer>(|_| ());
+        let all: &[_] = &["at-rest", "day", "namespace", "open"];
+        let rows = [
+            ("it is new", ("u", 1, "a", 10), all),
+            ("a block", ("u", 1, "a", 20), &["day", "namespace"]),
+            ("one more", ("u", 1, "a", 30), &["day", "namespace"]),
+            ("nothing that is looked at here", ("u", 1, "a", 30), all),
+            ("a block and an edit", ("u", 2, "a", 40), all),
+            ("a block and another account", ("u", 2, "b", 50), all),
+            ("another of its name", ("v", 2, "b", 60), all),
+        ];
+        for (name, version, expected) in rows {
+            changed(&issuer(version), false);
+            let mut names = Vec::new();
+            while let Some(Some(request)) = woken.requests.next().now_or_never() {
+                names.push(request.name);
+            }
+            assert_eq!(names, expected, "{name}");
+        }
     }
 
     #[test]
