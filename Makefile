@@ -44,7 +44,7 @@ QUICK := architecture contract foreign online_ca pki_openssl simulator simulator
 # no make: it is not told of the flags.
 SUITE = @unset MAKEFLAGS MFLAGS; begun=$$SECONDS; echo "== $(@:suite-%=%)"; $(1); echo "== $(@:suite-%=%): $$((SECONDS - begun)) s"
 
-.PHONY: $(addprefix suite-,lib doc hostile $(QUICK) $(SLOW))
+.PHONY: $(addprefix suite-,lib doc hostile install $(QUICK) $(SLOW))
 suite-lib:
 	$(call SUITE,$(CARGO) test --quiet --all-features --lib --bins)
 suite-doc:
@@ -55,6 +55,8 @@ suite-lifecycle:
 	$(call SUITE,$(CARGO) test --all-features --test lifecycle -- --test-threads=4)
 suite-kubernetes:
 	$(call SUITE,$(CARGO) test --all-features --test kubernetes -- --test-threads=4)
+suite-install:
+	$(call SUITE,$(CARGO) test --all-features --test install -- --test-threads=2)
 # Alone: it holds the operator to five seconds, which a machine that does three other things does not.
 suite-hostile:
 	$(call SUITE,$(CARGO) test --all-features --test hostile -- --test-threads=1)
@@ -150,6 +152,16 @@ target/tools/bin/cargo-deny:
 .PHONY: crds
 crds: tools ## Generate crds/ from the types
 	$(CARGO) run --quiet -- crds --dir crds
+
+.PHONY: manifests
+manifests: crds ## Render deploy/ from the chart, and put the definitions into it
+	deploy/render
+
+.PHONY: test-install
+test-install: tools ## Install, upgrade and uninstall the chart with the real helm on a real API server
+	@tests/controlplane/build > /dev/null
+	@tests/install/helm/build > /dev/null
+	@$(MAKE) --no-print-directory suite-install
 
 .PHONY: controlplane
 controlplane: tools ## Run a real API server with the definitions and RBAC installed, until Ctrl-C

@@ -71,7 +71,8 @@ impl World {
     fn new() -> Self {
         let plane = ControlPlane::start();
         let simulator = Simulator::start(plane.dir());
-        plane.kubectl(["apply", "-f", "deploy/rbac.yaml"]).expect("the shipped RBAC");
+        let rights = ["apply", "-f", "deploy/namespace.yaml", "-f", "deploy/rbac.yaml"];
+        plane.kubectl(rights).expect("the shipped RBAC");
         let mut early = Operator::spawn(&plane, &program("chancery"), &[]);
         let code = early.process.wait(Duration::from_secs(20));
         let without_definitions = (code, early.process.log());

@@ -111,7 +111,7 @@ struct Words {
 static WORDS: LazyLock<Words> = LazyLock::new(|| {
     let yaml = include_str!("../../../deploy/admission.yaml");
     let documents: Vec<&str> = yaml.split("\n---\n").collect();
-    let [policy, _, own, _] = documents[..] else { panic!("two policies with their bindings") };
+    let [policy, own, _, _] = documents[..] else { panic!("two policies with their bindings") };
     let [policy, own]: [Value; 2] =
         [policy, own].map(|policy| serde_yaml::from_str(policy).expect("a policy is YAML"));
     let [create, update, delete] = [0, 1, 2].map(|index| &policy["spec"]["validations"][index]);

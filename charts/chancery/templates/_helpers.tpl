@@ -1,0 +1,52 @@
+{{/* What everything is called: chancery, or the release where it has another name. */}}
+{{- define "chancery.name" -}}
+{{- if contains "chancery" .Release.Name }}{{ .Release.Name | trunc 52 | trimSuffix "-" }}{{ else }}{{ printf "%s-chancery" (.Release.Name | trunc 43 | trimSuffix "-") }}{{ end -}}
+{{- end }}
+
+{{- define "chancery.serviceAccount" -}}
+{{- default (include "chancery.name" .) .Values.serviceAccount.name -}}
+{{- end }}
+
+{{/* The name by which the API server knows the operator. */}}
+{{- define "chancery.user" -}}
+system:serviceaccount:{{ .Release.Namespace }}:{{ include "chancery.serviceAccount" . }}
+{{- end }}
+
+{{- define "chancery.selector" -}}
+app.kubernetes.io/name: chancery
+app.kubernetes.io/instance: {{ .Release.Name }}
+{{- end }}
+
+{{- define "chancery.labels" -}}
+{{ include "chancery.selector" . }}
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+{{- end }}
+
+{{- define "chancery.image" -}}
+{{- with .Values.image -}}
+{{- if not .repository -}}
+{{- fail "image.repository is not set. There is no published image: build one and push it with `make image IMAGE=<repository>:<tag>`, then say --set image.repository=<repository>" -}}
+{{- end -}}
+{{- if .digest }}{{ .repository }}@{{ .digest }}{{ else }}{{ .repository }}:{{ default $.Chart.AppVersion .tag }}{{ end -}}
+{{- end -}}
+{{- end }}
+
+{{/* What cannot work is refused before anything is installed. */}}
+{{- define "chancery.check" -}}
+{{- if and (not .Values.leaderElection.enabled) (gt (int .Values.replicas) 1) -}}
+{{- fail "replicas is more than 1 and leaderElection.enabled is false: replicas would act at once. Set one of the two" -}}
+{{- end -}}
+{{- if and .Values.metrics.serviceMonitor.enabled .Values.metrics.podMonitor.enabled -}}
+{{- fail "metrics.serviceMonitor.enabled and metrics.podMonitor.enabled are both true: every figure would be counted twice. Set one of the two" -}}
+{{- end -}}
+{{- range (lookup "rbac.authorization.k8s.io/v1" "ClusterRoleBinding" "" "").items -}}
+{{- $labels := .metadata.labels | default dict -}}
+{{- if eq (get $labels "app.kubernetes.io/name") "chancery" -}}
+{{- $namespace := (index .subjects 0).namespace -}}
+{{- $all := or (not $.Values.watchNamespaces) (eq (get $labels "chancery.dev/watches") "all") -}}
+{{- if and $all (ne $namespace $.Release.Namespace) -}}
+{{- fail (printf "chancery is installed in namespace %s already, and two would act on the same requests. Upgrade that one, uninstall it, or have each watch namespaces of its own (watchNamespaces)" $namespace) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- end }}

@@ -1,0 +1,196 @@
+//! What the chart takes, what it refuses, and what it promises of the pod.
+
+use serde_json::{Value, json};
+
+use crate::helm::{helm, one, rendered, rendered_without_image};
+use crate::support::control_plane::ControlPlane;
+use crate::support::root;
+
+#[test]
+fn helm_has_nothing_to_complain_of() {
+    let lint = ["lint", "--strict", "charts/chancery", "--set", crate::helm::IMAGE];
+    helm(None, &lint).expect("no complaint");
+}
+
+#[test]
+fn values_that_cannot_work_are_refused_and_the_text_says_why() {
+    let rows: [(&[&str], &[&str]); 13] = [
+        (&["--set", "replica=3"], &["replica"]),
+        (&["--set", "image.repo=x"], &["repo"]),
+        (&["--set", "image.repository=registry.example/chancery:1"], &["image/repository"]),
+        (&["--set", "replicas=-1"], &["replicas"]),
+        (&["--set", "leaderElection.leaseDuration=1500ms"], &["leaseDuration"]),
+        (&["--set", "tenantIssuersMayReach={everything}"], &["tenantIssuersMayReach"]),
+        (&["--set", "watchNamespaces={a,a}"], &["watchNamespaces"]),
+        (&["--set", "watchNamespaces={*}"], &["watchNamespaces"]),
+        (&["--set", "clusterNetworks={10.0.0.1}"], &["clusterNetworks"]),
+        (&["--set", "networkPolicy.egress[0].cidr=192.0.2.0/24"], &["egress", "ports"]),
+        (&["--set", "admissionPolicies.operators={it's}"], &["operators"]),
+        (
+            &["--set", "leaderElection.enabled=false"],
+            &["replicas is more than 1", "leaderElection.enabled", "Set one of the two"],
+        ),
+        (
+            &["--set", "metrics.serviceMonitor.enabled=true,metrics.podMonitor.enabled=true"],
+            &["counted twice"],
+        ),
+    ];
+    for (values, parts) in rows {
+        let refused = rendered(values).expect_err("it is refused");
+        for part in parts {
+            assert!(refused.contains(part), "{values:?}: {refused}");
+        }
+    }
+    let refused = rendered_without_image(&[]).expect_err("there is no default");
+    assert!(refused.contains("There is no published image"), "{refused}");
+    assert!(refused.contains("make image IMAGE="), "{refused}");
+}
+
+fn pod(values: &[&str]) -> Value {
+    let objects = rendered(values).expect("it is rendered");
+    one(&objects, "Deployment")["spec"]["template"].clone()
+}
+
+#[test]
+fn the_image_is_named_as_the_values_say() {
+    let digest = format!("sha256:{}", "a".repeat(64));
+    let set = format!("image.digest={digest}");
+    let rows: [(&[&str], String); 3] = [
+        (&[], format!("registry.example/chancery:{}", env!("CARGO_PKG_VERSION"))),
+        (&["--set", "image.tag=v2"], "registry.example/chancery:v2".to_owned()),
+        (&["--set", &set], format!("registry.example/chancery@{digest}")),
+    ];
+    for (values, expected) in rows {
+        assert_eq!(pod(values)["spec"]["containers"][0]["image"], json!(expected), "{values:?}");
+    }
+}
+
+/// The chart, the operator in it and the image belong together.
+#[test]
+fn the_chart_has_the_version_of_the_operator() {
+    let chart = std::fs::read_to_string(root().join("charts/chancery/Chart.yaml")).expect("it");
+    let chart: Value = serde_yaml::from_str(&chart).expect("YAML");
+    for field in ["version", "appVersion"] {
+        assert_eq!(chart[field], json!(env!("CARGO_PKG_VERSION")), "{field}");
+    }
+}
+
+#[test]
+fn every_value_is_in_the_schema_and_in_the_readme() {
+    let read = |name: &str| {
+        std::fs::read_to_string(root().join("charts/chancery").join(name)).expect("a file")
+    };
+    let (text, schema) = (read("values.yaml"), read("values.schema.json"));
+    let values: Value = serde_yaml::from_str(&text).expect("YAML");
+    let schema: Value = serde_json::from_str(&schema).expect("JSON");
+    let keys = |object: &Value| object.as_object().expect("a map").keys().cloned().collect();
+    let mut known: std::collections::BTreeSet<String> = keys(&schema["properties"]);
+    // What charts above it pass down.
+    known.remove("global");
+    assert_eq!(keys(&values), known);
+    let told = std::fs::read_to_string(root().join("charts/chancery/README.md")).expect("it");
+    assert!(told.contains(&text), "its README is stale: run `make manifests`");
+}
+
+/// The API server itself judges: namespaces with this label take no other pods.
+#[test]
+fn the_pod_may_run_where_pods_are_restricted() {
+    let plane = ControlPlane::start();
+    plane.kubectl(["apply", "-f", "deploy/namespace.yaml"]).expect("the namespace");
+    let rows: [&[&str]; 2] =
+        [&[], &["--set", "watchNamespaces={a,b},tenantIssuersMayReach={private}"]];
+    let of = |template: &Value| {
+        let mut pod = template.clone();
+        pod["apiVersion"] = json!("v1");
+        pod["kind"] = json!("Pod");
+        pod["metadata"]["name"] = json!("judged");
+        pod["metadata"]["namespace"] = json!("chancery");
+        plane.kubectl_stdin(&["create", "--dry-run=server", "-f", "-"], &pod.to_string())
+    };
+    for values in rows {
+        of(&pod(values)).expect("it may run");
+    }
+    // Each promise alone is missed.
+    let security = "/spec/containers/0/securityContext";
+    for (path, value) in [
+        (format!("{security}/allowPrivilegeEscalation"), json!(true)),
+        (format!("{security}/capabilities/drop"), json!([])),
+        ("/spec/securityContext/runAsNonRoot".to_owned(), json!(false)),
+        ("/spec/securityContext/seccompProfile/type".to_owned(), json!("Unconfined")),
+    ] {
+        let mut changed = pod(&[]);
+        *changed.pointer_mut(&path).unwrap_or_else(|| panic!("{path} is not there")) = value;
+        let refused = of(&changed).expect_err("it must not run");
+        assert!(refused.contains("violates PodSecurity"), "{path}: {refused}");
+    }
+}
+
+/// What SECURITY.md says beyond what pod security asks for.
+#[test]
+fn the_pod_writes_nowhere_and_has_no_rights_but_its_token() {
+    let objects = rendered(&[]).expect("it is rendered");
+    let pod = &one(&objects, "Deployment")["spec"]["template"]["spec"];
+    let container = &pod["containers"][0];
+    assert_eq!(container["securityContext"]["readOnlyRootFilesystem"], json!(true));
+    assert_eq!(pod["securityContext"]["runAsUser"], json!(65532));
+    assert_eq!(pod["containers"].as_array().map(Vec::len), Some(1));
+    for absent in ["volumes", "hostNetwork", "hostPID", "hostIPC", "initContainers"] {
+        assert_eq!(pod[absent], Value::Null, "{absent}");
+    }
+    assert_eq!(one(&objects, "ServiceAccount")["automountServiceAccountToken"], json!(false));
+    assert_eq!(container["resources"]["limits"]["memory"], json!("256Mi"));
+    let policy = &one(&objects, "NetworkPolicy")["spec"];
+    assert_eq!(policy["policyTypes"], json!(["Ingress"]));
+    assert_eq!(policy["ingress"].as_array().map(Vec::len), Some(1));
+    let objects = rendered(&[
+        "--set",
+        "networkPolicy.egress[0].cidr=192.0.2.0/24",
+        "--set",
+        "networkPolicy.egress[0].ports={443}",
+    ])
+    .expect("it is rendered");
+    let policy = &one(&objects, "NetworkPolicy")["spec"];
+    assert_eq!(policy["policyTypes"], json!(["Ingress", "Egress"]));
+    assert_eq!(policy["egress"][1]["to"][0]["ipBlock"]["cidr"], json!("192.0.2.0/24"));
+}
+
+#[test]
+fn the_policies_know_the_operator_by_its_real_name() {
+    let objects = rendered(&[
+        "--set",
+        "serviceAccount.name=robot",
+        "--set",
+        "admissionPolicies.operators={restorer}",
+    ])
+    .expect("it is rendered");
+    let text = json!(objects).to_string();
+    let operators = "['system:serviceaccount:chancery:robot', 'restorer']";
+    assert_eq!(text.matches(operators).count(), 2, "one in each policy");
+    let objects = rendered(&["--set", "admissionPolicies.enabled=false"]).expect("it is rendered");
+    assert!(objects.iter().all(|object| object["kind"] != "ValidatingAdmissionPolicy"));
+}
+
+#[test]
+fn with_chosen_namespaces_there_is_no_right_on_secrets_elsewhere() {
+    let objects = rendered(&["--set", "watchNamespaces={shop,blog}"]).expect("it is rendered");
+    let rules = one(&objects, "ClusterRole")["rules"].to_string();
+    for resource in ["secrets", "configmaps", "certificaterequests", "\"issuers", "events"] {
+        assert!(!rules.contains(resource), "{resource} in {rules}");
+    }
+    let namespaces: Vec<_> = objects
+        .iter()
+        .filter(|object| object["kind"] == "Role")
+        .map(|role| (role["metadata"]["namespace"].as_str().expect("one"), role))
+        .collect();
+    assert_eq!(
+        namespaces.iter().map(|(name, _)| *name).collect::<Vec<_>>(),
+        ["chancery", "shop", "blog"]
+    );
+    let all = rendered(&[]).expect("it is rendered");
+    let everywhere = one(&all, "ClusterRole")["rules"].as_array().expect("rules").clone();
+    for (name, role) in &namespaces[1..] {
+        for rule in role["rules"].as_array().expect("rules") {
+            assert!(everywhere.contains(rule), "{name}: {rule} is granted nowhere else");
+        }
+    }
+}

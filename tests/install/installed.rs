@@ -1,0 +1,179 @@
+//! A cluster in which the chart is installed, and the operator as its Deployment says.
+
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use crate::helm::{IMAGE, helm};
+use crate::support::control_plane::ControlPlane;
+use crate::support::operator::Operator;
+use crate::support::program;
+use crate::support::simulator::Simulator;
+
+const PATIENCE: Duration = Duration::from_secs(60);
+
+pub struct Cluster {
+    pub plane: ControlPlane,
+    pub simulator: Simulator,
+}
+
+impl Cluster {
+    /// One that has nothing yet but namespace `shop`.
+    pub fn new() -> Self {
+        let plane = ControlPlane::start();
+        let simulator = Simulator::start(plane.dir());
+        plane.kubectl(["create", "namespace", "shop"]).expect("a namespace");
+        Self { plane, simulator }
+    }
+
+    pub fn helm(&self, args: &[&str]) -> Result<String, String> {
+        let namespace = ["--namespace", "chancery"];
+        helm(Some(&self.plane.kubeconfig()), &[args, &namespace].concat())
+    }
+
+    /// Installs or upgrades the release. The CA of the tests is on this machine.
+    pub fn install(&self, values: &[&str]) -> String {
+        let install = ["upgrade", "--install", "chancery", "charts/chancery", "--create-namespace"];
+        let always = ["--set", IMAGE, "--set", "tenantIssuersMayReach={loopback}"];
+        let told = self.helm(&[&install, &always[..], values].concat()).expect("it is installed");
+        self.plane.wait_until_it_serves();
+        told
+    }
+
+    /// Starts what a pod of the Deployment would be, and waits until it acts.
+    pub fn pod(&self) -> Operator {
+        let operator = Operator::spawn_as(
+            &self.account(),
+            self.plane.dir(),
+            &program("chancery"),
+            &pairs(&self.environment()),
+        );
+        operator.wait_until_ready();
+        operator.wait_until_it_acts();
+        operator
+    }
+
+    /// The kubeconfig of the ServiceAccount that the pod has.
+    fn account(&self) -> PathBuf {
+        let name = &self.deployment()["spec"]["template"]["spec"]["serviceAccountName"];
+        self.plane.kubeconfig_of("chancery", name.as_str().expect("a name"))
+    }
+
+    pub fn deployment(&self) -> Value {
+        let get = ["get", "deployment", "chancery", "--namespace", "chancery", "-o", "json"];
+        serde_json::from_str(&self.plane.kubectl(get).expect("the Deployment")).expect("JSON")
+    }
+
+    /// The environment of the container, without the address: pods have one of their own each.
+    fn environment(&self) -> Vec<(String, String)> {
+        let container = &self.deployment()["spec"]["template"]["spec"]["containers"][0];
+        assert_eq!(container["args"], json!(["operator"]));
+        let variables = container["env"].as_array().expect("an environment").iter();
+        let text = |value: &Value| value.as_str().expect("a text").to_owned();
+        variables
+            .filter(|variable| variable["name"] != "CHANCERY_HTTP_ADDRESS")
+            .map(|variable| {
+                let field = &variable["valueFrom"]["fieldRef"]["fieldPath"];
+                let value = match field.as_str() {
+                    Some("metadata.namespace") => "chancery".to_owned(),
+                    Some(other) => panic!("nobody here knows {other}"),
+                    None => text(&variable["value"]),
+                };
+                (text(&variable["name"]), value)
+            })
+            .collect()
+    }
+
+    pub fn apply(&self, object: &Value) {
+        self.plane.apply(&object.to_string()).expect("it is taken");
+    }
+
+    /// Waits until `kubectl get` prints this.
+    pub fn until(&self, get: &[&str], expected: &str) {
+        let until = Instant::now() + PATIENCE;
+        loop {
+            let printed = self.plane.kubectl([&["get"], get].concat()).unwrap_or_default();
+            if printed.trim() == expected {
+                return;
+            }
+            assert!(Instant::now() < until, "{get:?}: {printed:?}, and not {expected:?}");
+            std::thread::sleep(Duration::from_millis(100));
+        }
+    }
+
+    /// Waits until a request of namespace `shop` is Ready, or is not for this reason.
+    pub fn until_reason(&self, request: &str, reason: &str) {
+        let path = "jsonpath={.status.conditions[?(@.type==\"Ready\")].reason}";
+        self.until(&["chreq", "--namespace", "shop", request, "-o", path], reason);
+    }
+
+    /// The CA that costs money, and a request at it whose order waits for a person there.
+    pub async fn order(&self) {
+        let ra = self.simulator.swisssign("shop");
+        ra.configure(json!({"keyAlgorithm": "ECDSA", "states": waiting()})).await;
+        for object in ra.issuer("shop").await {
+            self.apply(&object);
+        }
+        self.apply(&json!({
+            "apiVersion": "chancery.dev/v1alpha1", "kind": "CertificateRequest",
+            "metadata": {"name": "shop", "namespace": "shop"},
+            "spec": {
+                "issuerRef": {"name": "ca"}, "secretName": "shop-tls",
+                "dnsNames": ["shop.example.ch"], "privateKey": {"algorithm": "ECDSA"},
+            },
+        }));
+        self.until_reason("shop", "AwaitingApproval");
+    }
+
+    /// Has the order of that request approved.
+    pub async fn approve(&self) {
+        let ra = self.simulator.swisssign("shop");
+        ra.act(&self.shop("{.status.order.id}"), json!({"action": "approve"})).await;
+    }
+
+    /// A part of that request.
+    pub fn shop(&self, path: &str) -> String {
+        let path = format!("jsonpath={path}");
+        let get = ["get", "chreq", "--namespace", "shop", "shop", "-o", &path];
+        self.plane.kubectl(get).expect("the request")
+    }
+
+    /// So many orders were made.
+    pub async fn orders(&self) -> u64 {
+        self.simulator.swisssign("shop").total().await
+    }
+
+    /// What the operator wrote into Secrets so far, by the API server's audit log.
+    pub fn secret_writes(&self) -> usize {
+        self.audited().iter().filter(|event| is_secret_write(event)).count()
+    }
+
+    /// What the operator asked of the API server. A watch is told of at its begin and at its end.
+    pub fn audited(&self) -> Vec<Value> {
+        let log = self.plane.audit_log();
+        let events = log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+        let ours = |event: &Value| {
+            let user = event["user"]["username"].as_str().unwrap_or_default();
+            user == "system:serviceaccount:chancery:chancery" && event["stage"] != "ResponseStarted"
+        };
+        events.filter(ours).collect()
+    }
+}
+
+/// The life of an order that waits for a person.
+pub fn waiting() -> Value {
+    json!([{"state": "PENDING_AUTH"}, {"state": "ISSUED"}])
+}
+
+fn is_secret_write(event: &Value) -> bool {
+    let verb = event["verb"].as_str().unwrap_or_default();
+    let is_tried = event["requestURI"].as_str().is_some_and(|uri| uri.contains("dryRun"));
+    event["objectRef"]["resource"] == "secrets"
+        && matches!(verb, "create" | "update" | "patch" | "delete")
+        && !is_tried
+}
+
+fn pairs(environment: &[(String, String)]) -> Vec<(&str, &str)> {
+    environment.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect()
+}
