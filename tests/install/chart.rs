@@ -173,24 +173,27 @@ fn the_policies_know_the_operator_by_its_real_name() {
 #[test]
 fn with_chosen_namespaces_there_is_no_right_on_secrets_elsewhere() {
     let objects = rendered(&["--set", "watchNamespaces={shop,blog}"]).expect("it is rendered");
-    let rules = one(&objects, "ClusterRole")["rules"].to_string();
-    for resource in ["secrets", "configmaps", "certificaterequests", "\"issuers", "events"] {
-        assert!(!rules.contains(resource), "{resource} in {rules}");
-    }
-    let namespaces: Vec<_> = objects
-        .iter()
-        .filter(|object| object["kind"] == "Role")
-        .map(|role| (role["metadata"]["namespace"].as_str().expect("one"), role))
-        .collect();
-    assert_eq!(
-        namespaces.iter().map(|(name, _)| *name).collect::<Vec<_>>(),
-        ["chancery", "shop", "blog"]
-    );
     let all = rendered(&[]).expect("it is rendered");
-    let everywhere = one(&all, "ClusterRole")["rules"].as_array().expect("rules").clone();
-    for (name, role) in &namespaces[1..] {
-        for rule in role["rules"].as_array().expect("rules") {
-            assert!(everywhere.contains(rule), "{name}: {rule} is granted nowhere else");
-        }
+    let named = |objects: &[Value], kind: &str, name: &str| {
+        let is_it = |object: &&Value| object["kind"] == kind && object["metadata"]["name"] == name;
+        objects.iter().find(is_it).cloned().unwrap_or_else(|| panic!("no {kind} {name}"))
+    };
+    let rules = named(&objects, "ClusterRole", "chancery")["rules"].clone();
+    for resource in ["secrets", "configmaps", "certificaterequests", "\"issuers", "events"] {
+        assert!(!rules.to_string().contains(resource), "{resource} in {rules}");
     }
+    // Bound in these namespaces alone, and no more than what is granted everywhere otherwise.
+    let granted = named(&objects, "ClusterRole", "chancery-certificates")["rules"].clone();
+    let everywhere = named(&all, "ClusterRole", "chancery")["rules"].clone();
+    let (granted, everywhere) = (granted.as_array().expect("rules"), everywhere);
+    let everywhere = everywhere.as_array().expect("rules");
+    assert!(granted.iter().all(|rule| everywhere.contains(rule)), "{granted:?}");
+    let bound = |kind: &str| {
+        let bindings = objects.iter().filter(move |object| object["kind"] == kind);
+        let is_it = |binding: &&Value| binding["roleRef"]["name"] == "chancery-certificates";
+        let namespaces = bindings.filter(is_it).map(|one| one["metadata"]["namespace"].clone());
+        namespaces.collect::<Vec<_>>()
+    };
+    assert_eq!(bound("RoleBinding"), ["shop", "blog"]);
+    assert_eq!(bound("ClusterRoleBinding"), Vec::<Value>::new());
 }

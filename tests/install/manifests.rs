@@ -77,7 +77,10 @@ fn components_of_kustomize_go_together() {
     let container = &deployment["spec"]["template"]["spec"]["containers"][0];
     let image = format!("registry.example/team/chancery:{}", env!("CARGO_PKG_VERSION"));
     assert_eq!(container["image"], image.as_str());
-    let cluster = crate::helm::one(&built, "ClusterRole")["rules"].to_string();
+    let is_it = |object: &&serde_json::Value| {
+        object["kind"] == "ClusterRole" && object["metadata"]["name"] == "chancery"
+    };
+    let cluster = built.iter().find(is_it).expect("a role")["rules"].to_string();
     assert!(!cluster.contains("secrets"), "{cluster}");
     let watched = container["env"].as_array().expect("variables").last().expect("one").clone();
     assert_eq!(watched["name"], "CHANCERY_WATCH_NAMESPACES");
