@@ -774,6 +774,13 @@ async fn instead_of_doing_anything_a_fault_may_answer() {
         assert!(huge.text().starts_with("-----BEGIN CERTIFICATE-----\n") && huge.is_whole);
         assert_eq!(huge.body.len() as u64, bytes.max(28));
     }
+    for repeats in [0, 1, 100_000] {
+        let (begin, end) = ("[".to_owned(), "{}]".to_owned());
+        let list = Kind::RepeatedBody { begin, text: "{},".to_owned(), repeats, end };
+        let expected = format!("[{}{{}}]", "{},".repeat(repeats as usize));
+        let list = bench.fault(list).await;
+        assert!(list.text() == expected && list.is_whole, "{repeats}");
+    }
     let dropped = bench.fault(Kind::DropBeforeCommit).await;
     assert!(dropped.is_disconnected);
     assert!(bench.site.issued().is_empty());

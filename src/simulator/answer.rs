@@ -86,6 +86,7 @@ pub(crate) fn instead(kind: Kind, opening: &'static str) -> Response<Body> {
         }
         Kind::HtmlBody => with_body(StatusCode::OK, TEXT_HTML, MAINTENANCE_PAGE),
         Kind::HugeBody { bytes } => huge(bytes, opening),
+        Kind::RepeatedBody { begin, text, repeats, end } => repeated(begin, &text, repeats, end),
         Kind::Redirect { location } => with_header(empty(StatusCode::FOUND), LOCATION, &location),
         Kind::Delay { .. }
         | Kind::DropBeforeCommit
@@ -116,6 +117,24 @@ fn huge(bytes: u64, opening: &'static str) -> Response<Body> {
     let mut response = empty(StatusCode::OK);
     response.headers_mut().insert(CONTENT_TYPE, TEXT_PLAIN);
     *response.body_mut() = Body::from_stream(opening.chain(filler));
+    response
+}
+
+/// The same text so many times between two others; it is made while it is sent.
+fn repeated(begin: String, text: &str, repeats: u64, end: String) -> Response<Body> {
+    let at_once = (CHUNK / text.len().max(1)).max(1);
+    let chunk = Bytes::from(text.repeat(at_once));
+    let length = text.len();
+    let filler = stream::unfold(repeats, move |left| {
+        let now = left.min(at_once as u64);
+        let next = (now > 0)
+            .then(|| (Ok::<_, io::Error>(chunk.slice(..now as usize * length)), left - now));
+        std::future::ready(next)
+    });
+    let ends = |text: String| stream::iter([Ok(Bytes::from(text))]);
+    let mut response = empty(StatusCode::OK);
+    response.headers_mut().insert(CONTENT_TYPE, TEXT_PLAIN);
+    *response.body_mut() = Body::from_stream(ends(begin).chain(filler).chain(ends(end)));
     response
 }
 

@@ -54,6 +54,20 @@ pub enum Kind {
         /// How many.
         bytes: u64,
     },
+    /// 200 with the same text so many times between two others, such as a list of nothing without
+    /// end; nothing was done.
+    RepeatedBody {
+        /// What comes first.
+        #[serde(default)]
+        begin: String,
+        /// What comes again and again.
+        text: String,
+        /// How often.
+        repeats: u64,
+        /// What comes last.
+        #[serde(default)]
+        end: String,
+    },
     /// The request is read and then nothing happens until the client goes away; nothing was done.
     Hang,
     /// 302 to this place instead of doing anything.
@@ -117,6 +131,7 @@ impl Kind {
             | Self::Status { .. }
             | Self::HtmlBody
             | Self::HugeBody { .. }
+            | Self::RepeatedBody { .. }
             | Self::Hang
             | Self::Redirect { .. }
             | Self::ApiError { after_commit: false, .. } => Moment::Instead,
@@ -153,6 +168,7 @@ impl Kind {
             | Self::TruncatedBody
             | Self::EmptyBody
             | Self::HugeBody { .. }
+            | Self::RepeatedBody { .. }
             | Self::Hang
             | Self::WrongKey
             | Self::WrongChainOrder

@@ -8,7 +8,7 @@
 //! A request passes these steps, and every fault belongs to one of them:
 //!
 //! 1. The body is read, up to a limit.
-//! 2. `delay` waits; then `status`, `htmlBody`, `hugeBody`, `redirect`, `hang` and
+//! 2. `delay` waits; then `status`, `htmlBody`, `hugeBody`, `repeatedBody`, `redirect`, `hang` and
 //!    `dropBeforeCommit` end it.
 //! 3. `admit` decides, without touching anything, whether the request deserves a certificate.
 //! 4. A certificate is issued and recorded, perhaps the wrong one. From here on it exists.

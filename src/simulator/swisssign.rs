@@ -9,7 +9,7 @@
 //! passes these steps, and every fault belongs to one of them:
 //!
 //! 1. The body is read, up to a limit.
-//! 2. `delay` waits; then `status`, `htmlBody`, `hugeBody`, `redirect`, `hang`,
+//! 2. `delay` waits; then `status`, `htmlBody`, `hugeBody`, `repeatedBody`, `redirect`, `hang`,
 //!    `dropBeforeCommit` and `apiError` end it.
 //! 3. Verb, token, content type and body are looked at, in this order.
 //! 4. The request is carried out. From here on an order exists, with the fault that will spoil its

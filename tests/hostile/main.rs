@@ -17,9 +17,12 @@ mod tenant;
 mod world;
 
 mod allow;
+mod answers;
 mod burst;
+mod clients;
 mod lengths;
 mod objects;
 mod rights;
+mod statuses;
 mod turns;
 mod where_to;

@@ -107,6 +107,22 @@ async fn two_hundred_slow_keys_hold_up_no_neighbour() {
     for _ in 0..4 {
         tenant.neighbour_is_served().await;
     }
+    // Such keys are made, one after the other, and there are more to make all the while.
+    let is_made = |request: &chancery::api::CertificateRequest| {
+        let certificate = request.status.as_ref().and_then(|status| status.certificate.as_ref());
+        certificate.is_some_and(|one| one.private_key == "RSA 4096")
+    };
+    let until = Instant::now() + Duration::from_secs(30);
+    let made = async || {
+        let page = test.requests().list(&kube::api::ListParams::default()).await.expect("a list");
+        page.items.iter().filter(|request| is_made(request)).count()
+    };
+    while made().await < 4 {
+        assert!(Instant::now() < until, "{} keys are made", made().await);
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+    tenant.neighbour_is_served().await;
+    assert!(made().await < 200, "all keys are made: they were no hindrance");
     let delete = kube::api::DeleteParams::default();
     let gone = test.requests().delete_collection(&delete, &kube::api::ListParams::default()).await;
     gone.expect("they are gone");

@@ -111,6 +111,11 @@ impl Operator {
             .map(|value| value == "1")
     }
 
+    /// Where its own pages are.
+    pub fn address(&self) -> &str {
+        &self.address
+    }
+
     /// One of its own pages: status and body.
     pub fn get(&self, path: &str) -> Option<(u16, String)> {
         use std::io::{Read as _, Write as _};
