@@ -37,6 +37,9 @@ const YEARS: u32 = 45;
 const YEAR_SECONDS: u32 = 365 * 86_400;
 /// Orders for it wait for an approver.
 const APPROVED: &str = "Approved server";
+/// A ClusterIssuer of the version before, which did not have to say whom it serves.
+const PAID_FOR_ALL: &str = "upgrade-swisssign";
+const CLUSTER_ISSUERS: &str = "clusterissuers.chancery.dev";
 
 fn file() -> PathBuf {
     root().join("tests/lifecycle/upgrade/objects.json")
@@ -134,9 +137,13 @@ async fn what_the_version_before_wrote_is_kept_and_nothing_is_bought_or_written(
     for name in &approved {
         check_pair(&test, name, &ra.root_pem().await).await;
     }
-    // And it has looked at those that were issued: each acts on the next change.
-    let renewed = [&issued[0], &issued[ISSUED - 1]];
+    // A ClusterIssuer that does not say whom it serves can be edited in other fields, and stays so.
+    cluster.edit_cluster_issuer();
+    // And it has looked at those that were issued: each acts on the next change, and that issuer goes
+    // on renewing what it delivered.
+    let renewed = ["free-0", "paid-names-0", "paid-cluster-0"];
     for name in renewed {
+        assert!(issued.iter().any(|one| one == name), "{name}");
         let before = crate::world::revision(&test.get(name).await);
         test.kubectl(&["annotate", "--overwrite", "chreq", name, "chancery.dev/renew=upgraded"]);
         test.until(&operator, name, "renewed", |request| {
@@ -145,10 +152,11 @@ async fn what_the_version_before_wrote_is_kept_and_nothing_is_bought_or_written(
         .await;
     }
     let renewals = ra.total().await - bought + test.issued().await as u64;
-    assert_eq!(renewals, 2, "the two that were asked for just now");
+    assert_eq!(renewals, 3, "those that were asked for just now");
+    cluster.is_refused_anew();
     println!("{:.1} s: delivered what was approved", begun.elapsed().as_secs_f64());
     let now = versions(&test).await;
-    for name in issued.iter().filter(|name| !renewed.contains(name)) {
+    for name in issued.iter().filter(|name| !renewed.contains(&name.as_str())) {
         for secret in [format!("{name}-tls"), format!("{name}.order")] {
             assert_eq!(now.get(&secret), secrets.get(&secret), "{secret} was written");
         }
@@ -276,7 +284,7 @@ impl<'a> Cluster<'a> {
         let rules =
             "/spec/versions/0/schema/openAPIV3Schema/properties/spec/x-kubernetes-validations";
         let patch = json!([{"op": "remove", "path": rules}]).to_string();
-        let definition = "clusterissuers.chancery.dev";
+        let definition = CLUSTER_ISSUERS;
         plane.kubectl(["patch", "crd", definition, "--type=json", "-p", &patch]).expect("patched");
         tokio::time::sleep(Duration::from_secs(3)).await;
         // What the API server gives anew, by what it was: uids and resourceVersions.
@@ -391,13 +399,38 @@ impl<'a> Cluster<'a> {
         sent.unwrap_or_else(|error| panic!("{method} {path} {}: {error}", name_of(object)))
     }
 
+    /// Has another field of the ClusterIssuer changed, as an administrator does.
+    fn edit_cluster_issuer(&self) {
+        let plane = &self.test.world.plane;
+        let patch = json!({"spec": {"limits": {"ordersPerDay": 90}}}).to_string();
+        let patched = ["patch", CLUSTER_ISSUERS, PAID_FOR_ALL, "--type=merge", "-p", &patch];
+        plane.kubectl(patched).expect("it can be edited");
+        let stored = plane.kubectl(["get", CLUSTER_ISSUERS, PAID_FOR_ALL, "-o", "json"]);
+        let stored: Value = serde_json::from_str(&stored.expect("it is there")).expect("JSON");
+        assert_eq!(stored["spec"]["limits"]["ordersPerDay"], 90);
+        assert!(stored["spec"]["allow"].is_null(), "{stored}");
+    }
+
+    /// The very same is refused where it is new.
+    fn is_refused_anew(&self) {
+        let is_it = |one: &&Value| one["kind"] == "ClusterIssuer" && name_of(one) == PAID_FOR_ALL;
+        let stored = self.objects.iter().find(is_it).expect("it is stored");
+        let new = json!({
+            "apiVersion": stored["apiVersion"], "kind": "ClusterIssuer",
+            "metadata": {"name": "upgrade-new"}, "spec": stored["spec"],
+        });
+        let refused = self.test.world.plane.apply(&new.to_string()).expect_err("it says nothing");
+        let says = "say whom this ClusterIssuer serves: set allow.namespaces";
+        assert!(refused.contains(says), "{refused}");
+    }
+
     /// Takes away what is outside of the namespace.
     fn clean_up(&self) {
         for object in &self.objects {
             let plane = &self.test.world.plane;
             let name = name_of(object);
             if object["kind"] == "ClusterIssuer" {
-                plane.kubectl(["delete", "clusterissuers.chancery.dev", &name]).expect("it goes");
+                plane.kubectl(["delete", CLUSTER_ISSUERS, &name]).expect("it goes");
             } else if object["metadata"]["namespace"] != HERE {
                 plane.kubectl(["delete", "-n", "chancery", "secret", &name]).expect("it goes");
             }
@@ -560,7 +593,7 @@ async fn write_down_what_a_version_leaves() {
     std::fs::write(file(), text + "\n").expect("writes");
     for object in stored["objects"].as_array().expect("objects") {
         if object["kind"] == "ClusterIssuer" {
-            let delete = ["delete", "clusterissuers.chancery.dev", &name_of(object)];
+            let delete = ["delete", CLUSTER_ISSUERS, &name_of(object)];
             test.world.plane.kubectl(delete).expect("it goes");
         }
     }
@@ -835,7 +868,7 @@ async fn written(test: &Test, ra: &SwissSign<'_>) -> Value {
         ("Secret", vec!["secrets", "-n", HERE]),
         ("Secret", vec!["secrets", "-n", "chancery", "-l", "chancery.dev/credentials=true"]),
         ("Issuer", vec!["issuers.chancery.dev", "-n", HERE]),
-        ("ClusterIssuer", vec!["clusterissuers.chancery.dev"]),
+        ("ClusterIssuer", vec![CLUSTER_ISSUERS]),
         ("CertificateRequest", vec!["chreq", "-n", HERE]),
     ] {
         let get = ["get", "-o", "json"].into_iter().chain(args);
