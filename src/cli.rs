@@ -22,6 +22,7 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 use crate::api;
 use crate::clock::Clock;
 use crate::controller::{self, Apart, Generator, Operator, Process, Threads};
+use crate::issuance::TemplateKeys;
 use crate::metrics::Metrics;
 use crate::namespaces::Namespaces;
 use crate::outside::reach::{Cluster, Inside, Reach};
@@ -98,6 +99,11 @@ struct OperatorArgs {
         value_parser = network,
     )]
     cluster_networks: Vec<IpNet>,
+    /// Keys of labels and annotations that spec.secretTemplate of requests may carry, by commas. One
+    /// that ends in an asterisk is the beginning of keys, such as `example.com/*`. All may be there
+    /// where nothing is said, and none where the list is empty.
+    #[arg(long, env = "CHANCERY_SECRET_TEMPLATE_KEYS")]
+    secret_template_keys: Option<TemplateKeys>,
     /// Whether replicas elect the one that acts, by the Lease `chancery` in the operator's namespace.
     /// Set it to false only for a process that is alone, such as one on a laptop.
     #[arg(long, env = "CHANCERY_LEADER_ELECT", default_value_t = true, action = ArgAction::Set)]
@@ -295,6 +301,7 @@ async fn serve(args: OperatorArgs, apart: &Handle) -> Result<(), Fatal> {
         lease_duration: args.leader_elect.then_some(args.lease_duration),
         connector: Arc::new(Network::for_calls_within(args.ca_timeout)),
         tenants_reach,
+        template_keys: args.secret_template_keys.unwrap_or_default(),
         clock: Clock::system(),
         ca_timeout: args.ca_timeout,
         keys: Arc::new(Generator::default()),

@@ -62,6 +62,7 @@ pub use self::process::{Process, Within};
 use self::stall::{Stallable, panicked};
 use crate::api::{CertificateRequest, ClusterIssuer, Issuer, IssuerKind, annotation};
 use crate::clock::Clock;
+use crate::issuance::TemplateKeys;
 use crate::metrics::Metrics;
 use crate::outside::reach::Reach;
 use crate::outside::transport::Connector;
@@ -98,6 +99,8 @@ pub struct Operator {
     pub connector: Arc<dyn Connector>,
     /// How far the issuers of namespaces reach.
     pub tenants_reach: Reach,
+    /// The keys that `secretTemplate` of requests may carry.
+    pub template_keys: TemplateKeys,
     /// The wall clock.
     pub clock: Clock,
     /// Makes private keys.
@@ -221,6 +224,7 @@ fn assemble(operator: Operator) -> Parts {
         keys: operator.keys,
         beside,
         clock: operator.clock,
+        template_keys: operator.template_keys,
         metrics: operator.metrics,
         checks,
         stopping: Arc::new(AtomicBool::new(false)),

@@ -54,6 +54,7 @@ pub use self::certificate::reissue::Reissue;
 pub use self::certificate::renewal;
 pub use self::certificate::renewal::RenewBefore;
 pub use self::certificate::requested::Requested;
+pub use self::certificate::template_keys::TemplateKeys;
 #[cfg(not(feature = "mutants"))]
 pub use self::decide::decide;
 pub use self::describe::{Description, Notice, Requeue, describe};

@@ -82,6 +82,8 @@ reasons! {
     NamespaceNotAllowed
     /// The issuer does not allow what is asked for.
     NotAllowed
+    /// The operator puts no such key on Secrets.
+    TemplateNotAllowed
     /// The target Secret cannot be read.
     SecretUnreadable
     /// The Secret of that name is somebody else's, or nothing can be put into it.
@@ -389,6 +391,7 @@ mod tests {
         "SeveralOrders",
         "Submitting",
         "Suspended",
+        "TemplateNotAllowed",
         "TooLong",
         "TooManyRequests",
         "UnexpectedAnswer",

@@ -182,7 +182,7 @@ fn the_runbook_knows_every_reason_that_speaks_of_an_order() {
 }
 
 /// Reasons that speak of no order, and keep one from being made.
-const STOPS: [&str; 10] = [
+const STOPS: [&str; 11] = [
     "AccountPaused",
     "AddressRefused",
     "IssuerSuspended",
@@ -192,6 +192,7 @@ const STOPS: [&str; 10] = [
     "ProxyRefused",
     "RunPanicked",
     "Suspended",
+    "TemplateNotAllowed",
     "TooLong",
 ];
 

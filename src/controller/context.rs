@@ -19,6 +19,7 @@ use super::process::Process;
 use super::process::keys::KeySource;
 use super::process::leadership::Leadership;
 use crate::clock::Clock;
+use crate::issuance::TemplateKeys;
 use crate::metrics::Metrics;
 use crate::turns::queue::Name;
 
@@ -35,6 +36,7 @@ pub(super) struct Context {
     pub(super) keys: Arc<dyn KeySource>,
     pub(super) beside: Arc<Beside>,
     pub(super) clock: Clock,
+    pub(super) template_keys: TemplateKeys,
     pub(super) metrics: Arc<Metrics>,
     pub(super) checks: Arc<Checks>,
     pub(super) stopping: Arc<AtomicBool>,

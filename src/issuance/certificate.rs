@@ -11,3 +11,5 @@ pub mod renewal;
 pub(super) mod requested;
 pub(super) mod room;
 pub(super) mod standing;
+mod template;
+pub(super) mod template_keys;

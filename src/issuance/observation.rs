@@ -10,6 +10,7 @@ use super::certificate::key::{BroughtCsr, CsrReference, Key};
 use super::certificate::purchase::{Products, Purchase};
 use super::certificate::renewal::RenewBefore;
 use super::certificate::requested::{Requested, noted_nonce};
+use super::certificate::template_keys::TemplateKeys;
 use super::order::record::{Record, RecordRead};
 use super::order::seen::{OrderSeen, Prepared, Sent, Sought};
 use super::previous::{Previous, credentials_refused};
@@ -74,6 +75,8 @@ pub struct Observation {
     pub quota: QuotaSeen,
     /// What the issuer says of whom it serves.
     pub allowed: Allowed,
+    /// The keys that `secretTemplate` may carry.
+    pub template_keys: TemplateKeys,
 }
 
 /// The answer of a read: unreadable is never absent.
@@ -361,6 +364,7 @@ impl Observation {
             order: OrderSeen::default(),
             quota: QuotaSeen::default(),
             allowed: Allowed::default(),
+            template_keys: TemplateKeys::default(),
         }
     }
 

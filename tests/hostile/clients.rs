@@ -60,9 +60,8 @@ impl Slow {
             }
         }
         if matches!(self, Self::Dripping) {
-            let mut letters =
-                b"GET /livez HTTP/1.1\r\nHost: ".iter().chain(std::iter::repeat(&b'x'));
-            while let Some(letter) = letters.next() {
+            let letters = b"GET /livez HTTP/1.1\r\nHost: ".iter().chain(std::iter::repeat(&b'x'));
+            for letter in letters {
                 if stream.write_all(&[*letter]).await.is_err() {
                     break;
                 }

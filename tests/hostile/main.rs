@@ -24,5 +24,6 @@ mod lengths;
 mod objects;
 mod rights;
 mod statuses;
+mod template;
 mod turns;
 mod where_to;

@@ -29,6 +29,9 @@ const BETWEEN_LOOKS: Duration = Duration::from_millis(100);
 /// How long the operator of these tests waits for a CA.
 pub const CA_TIMEOUT: &str = "4s";
 
+/// What templates of these tests may carry.
+const TEMPLATE_KEYS: &str = "a*,tier,example.org/*";
+
 /// The world, made by whoever needs it first.
 pub fn world() -> &'static World {
     static WORLD: OnceLock<World> = OnceLock::new();
@@ -36,7 +39,9 @@ pub fn world() -> &'static World {
         let plane = ControlPlane::start();
         let simulator = Simulator::start(plane.dir());
         operator::install(&plane);
-        let operator = Operator::start(&plane, &[("CHANCERY_CA_TIMEOUT", CA_TIMEOUT)]);
+        let env =
+            [("CHANCERY_CA_TIMEOUT", CA_TIMEOUT), ("CHANCERY_SECRET_TEMPLATE_KEYS", TEMPLATE_KEYS)];
+        let operator = Operator::start(&plane, &env);
         World { plane, simulator, operator }
     })
 }

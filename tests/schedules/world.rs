@@ -654,6 +654,7 @@ impl World {
             apart: Apart { client, runtime: Handle::current(), pulse: Pulse::steady() },
             connector: Arc::new(Wire { world: self.clone(), replica: number }),
             tenants_reach: chancery::outside::reach::Reach::Anywhere,
+            template_keys: chancery::issuance::TemplateKeys::default(),
             clock,
             keys: Arc::new(Keys),
             executor: Arc::new(Inline),

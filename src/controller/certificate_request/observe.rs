@@ -54,6 +54,7 @@ pub(super) fn observe(
         order,
         quota: quota.unwrap_or_default(),
         allowed,
+        template_keys: context.template_keys.clone(),
         ..Observation::at_start(now, values, issuer, previous, cached)
     }
 }

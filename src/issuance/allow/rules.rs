@@ -74,6 +74,9 @@ pub fn refusal(allowed: &Allowed, seen: &Observation, stage: Stage) -> Option<Re
             look_again: None,
         });
     }
+    if let Some(refusal) = seen.template_refused() {
+        return Some(refusal);
+    }
     let is_strict = allowed.kind == IssuerKind::ClusterIssuer;
     let allow = match &allowed.allow {
         Some(allow) if !is_strict || allow.namespaces.is_some() => allow,

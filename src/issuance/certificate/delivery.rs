@@ -9,6 +9,7 @@ use crate::issuance::certificate::key::Key;
 use crate::issuance::certificate::renewal::jitter;
 use crate::issuance::certificate::requested::Requested;
 use crate::issuance::certificate::standing::requested;
+use crate::issuance::certificate::template::template_keys;
 use crate::issuance::observation::{Account, IssuerState, Observation, Target, Template};
 use crate::issuance::trust::trust;
 use crate::pki::Certificate;
@@ -98,7 +99,7 @@ impl Observation {
             }
         };
         let mut metadata =
-            self.metadata(&requested.to_annotation(), chain.leaf.fingerprint_sha256());
+            self.metadata(old, &requested.to_annotation(), chain.leaf.fingerprint_sha256());
         metadata
             .annotations
             .extend(order.map(|order| (annotation::ORDER_REFERENCE.to_owned(), order)));
@@ -170,13 +171,18 @@ impl Observation {
         }
     }
 
-    /// Template, marker and what was requested, in the target's metadata.
-    pub(in crate::issuance) fn metadata(&self, requested: &str, fingerprint: &str) -> Template {
+    /// Template, marker and what was requested, in the metadata of a target that is `there`.
+    pub(in crate::issuance) fn metadata(
+        &self,
+        there: Option<&Template>,
+        requested: &str,
+        fingerprint: &str,
+    ) -> Template {
         let request = &self.request;
-        let mut metadata = request.template.clone();
+        let mut metadata = self.template_on(there);
         let keys = serde_json::json!({
-            "labels": request.template.labels.keys().collect::<Vec<_>>(),
-            "annotations": request.template.annotations.keys().collect::<Vec<_>>(),
+            "labels": metadata.labels.keys().collect::<Vec<_>>(),
+            "annotations": metadata.annotations.keys().collect::<Vec<_>>(),
         });
         metadata.labels.insert(annotation::MANAGED_LABEL.to_owned(), "true".to_owned());
         metadata.annotations.extend([
@@ -191,7 +197,9 @@ impl Observation {
     /// Whether all of the template is there, and nothing of an older one.
     pub(in crate::issuance) fn has_template(&self, metadata: &Template) -> bool {
         let now = |key: &str| metadata.annotations.get(key).map_or("", String::as_str);
-        let wanted = self.metadata(now(annotation::REQUESTED), now(annotation::FINGERPRINT));
+        let (requested_with, fingerprint) =
+            (now(annotation::REQUESTED), now(annotation::FINGERPRINT));
+        let wanted = self.metadata(Some(metadata), requested_with, fingerprint);
         requested(metadata).is_some()
             && contains(&metadata.labels, &wanted.labels)
             && contains(&metadata.annotations, &wanted.annotations)
@@ -241,15 +249,6 @@ fn within(anchors: Vec<Certificate>, most: usize) -> Vec<Certificate> {
 
 fn contains(all: &BTreeMap<String, String>, some: &BTreeMap<String, String>) -> bool {
     some.iter().all(|(key, value)| all.get(key) == Some(value))
-}
-
-fn template_keys(metadata: &Template, kind: &str) -> Vec<String> {
-    metadata
-        .annotations
-        .get(annotation::TEMPLATE_KEYS)
-        .and_then(|text| serde_json::from_str::<BTreeMap<String, Vec<String>>>(text).ok())
-        .and_then(|mut keys| keys.remove(kind))
-        .unwrap_or_default()
 }
 
 fn same(one: &[Certificate], other: &[Certificate]) -> bool {

@@ -36,7 +36,7 @@ impl Observation {
                 request.name_fields().join(", ")
             ));
         }
-        let wanted = self.metadata(&self.wanted().to_annotation(), "");
+        let wanted = self.metadata(None, &self.wanted().to_annotation(), "");
         let length = bytes_in_annotations(&wanted) + OWN_ANNOTATIONS;
         if length > MOST_OF_ANNOTATIONS {
             return Some(format!(

@@ -45,7 +45,10 @@ pub(super) fn issuing(seen: &Observation, rest: &Rest, next: Option<&NextAttempt
             let issuer = &seen.request.issuer;
             say(true, Reason::IssuerNotReady, format!("{issuer} is not ready: {why}"))
         }
-        Rest::Kept => say(false, Reason::Issued, "the certificate is delivered"),
+        Rest::Kept => match seen.template_refused() {
+            Some(refusal) => not_allowed(seen, &refusal),
+            None => say(false, Reason::Issued, "the certificate is delivered"),
+        },
         Rest::LookedFor { why, .. } => looked_for(seen, why.as_deref()),
         Rest::Ordered => ordered(seen, rest),
         Rest::RecordUnreadable(why) => say(

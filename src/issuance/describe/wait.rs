@@ -38,6 +38,7 @@ pub(super) fn wait(seen: &Observation, rest: &Rest) -> Option<Wait> {
         Rest::NotAllowed(refusal) => {
             Some(Wait { on: WaitsFor::Permission, needs_person: refusal.needs_person })
         }
+        Rest::Kept if seen.template_refused().is_some() => for_person(WaitsFor::Permission),
         Rest::Withheld(withheld) => Some(Wait { on: limit(withheld), needs_person: false }),
         Rest::Abandoned
         | Rest::BackingOff { .. }
