@@ -233,7 +233,9 @@ fn request_rests(world: &World, orders: &[Record], name: &str) -> bool {
             if !setting.is_near_midnight || world.second() > TOMORROW =>
         {
             let of = (why == "NamespaceBudgetSpent").then_some(namespace);
-            return setting.is_near_midnight || state.ledger.is_spent(orders, of, state.lost());
+            let requests = setting.requests + setting.greedy.map_or(0, |greedy| greedy.requests);
+            let lost = state.lost(requests);
+            return setting.is_near_midnight || state.ledger.is_spent(orders, of, lost);
         }
         // It waits for another's order, which waits for a person or for tomorrow.
         "OpenOrdersLimitReached" => {

@@ -158,10 +158,11 @@ struct Replica {
 
 impl State {
     /// So many grants and blocks of the day's orders may be lost, at most: with each thing that went
-    /// wrong one, and one with each process that ended.
-    pub fn lost(&self) -> u64 {
+    /// wrong one, and with each process that ended the rest of a block, and those that the runs of so
+    /// many requests had drawn and not used.
+    pub fn lost(&self, requests: usize) -> u64 {
         let ended = self.replicas.iter().filter(|replica| replica.is_over).count();
-        u64::try_from(self.happened.len() + ended).unwrap_or(u64::MAX)
+        u64::try_from(self.happened.len() + ended * (1 + requests)).unwrap_or(u64::MAX)
     }
 }
 
