@@ -160,6 +160,7 @@ manifests: crds ## Render deploy/ from the chart, and put the definitions into i
 .PHONY: test-install
 test-install: tools ## Install, upgrade and uninstall the chart with the real helm on a real API server
 	@tests/controlplane/build > /dev/null
+	@tests/install/packages promtool=prometheus
 	@tests/install/helm/build > /dev/null
 	@$(MAKE) --no-print-directory suite-install
 

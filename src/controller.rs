@@ -319,7 +319,7 @@ fn observe(metrics: &Metrics, stores: &Stores, clock: &Clock, leadership: &Leade
             stores.has_issuer(kind, Some(&one.namespace), &one.issuer)
         }
     });
-    metrics.observe_limits({
+    metrics.observe_issuer_figures({
         let (stores, clock) = (stores.clone(), clock.clone());
         move || limits::figures(&stores, clock.now())
     });

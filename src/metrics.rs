@@ -21,7 +21,7 @@ use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
 
 use crate::api::CertificateRequest;
-use crate::api::condition::{self, ISSUING, READY};
+use crate::api::condition::{self, ISSUING, READY, STALLED};
 use crate::decode::Guarded;
 use crate::issuance::record::request_of;
 use crate::reason::Reason;
@@ -209,9 +209,12 @@ impl Metrics {
         self.registry().register_collector(Box::new(Requests { requests, records, is_seen }));
     }
 
-    /// Reports with each scrape on the limits of the issuers.
-    pub fn observe_limits(&self, figures: impl Fn() -> Vec<LimitFigures> + Send + Sync + 'static) {
-        self.registry().register_collector(Box::new(Limits(figures)));
+    /// Reports with each scrape on the issuers and their limits.
+    pub fn observe_issuer_figures(
+        &self,
+        figures: impl Fn() -> Vec<IssuerFigures> + Send + Sync + 'static,
+    ) {
+        self.registry().register_collector(Box::new(Issuers(figures)));
     }
 
     /// Reports with each scrape on the objects that cannot be read, by kind and namespace.
@@ -327,15 +330,17 @@ where
     }
 }
 
-/// The limits of one issuer, and what is used of them.
+/// An issuer: whether it takes requests, its limits, and what is used of them.
 #[derive(Clone, Debug)]
-pub struct LimitFigures {
+pub struct IssuerFigures {
     /// `Issuer` or `ClusterIssuer`.
     pub kind: String,
     /// Its namespace; empty for a `ClusterIssuer`.
     pub namespace: String,
     /// Its name.
     pub issuer: String,
+    /// Its condition `Ready` is True.
+    pub is_ready: bool,
     /// Each limit by its field.
     pub limits: Vec<(&'static str, u32)>,
     /// Orders that are reserved today, where the day's orders are limited.
@@ -374,7 +379,7 @@ struct OneLimit {
     limit: &'static str,
 }
 
-impl LimitFigures {
+impl IssuerFigures {
     fn one(&self) -> OneIssuer {
         OneIssuer {
             kind: self.kind.clone(),
@@ -393,15 +398,15 @@ impl LimitFigures {
 }
 
 /// Read off the caches too.
-struct Limits<F>(F);
+struct Issuers<F>(F);
 
-impl<F> std::fmt::Debug for Limits<F> {
+impl<F> std::fmt::Debug for Issuers<F> {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.write_str("Limits")
+        formatter.write_str("Issuers")
     }
 }
 
-impl<F: Fn() -> Vec<LimitFigures> + Send + Sync + 'static> Collector for Limits<F> {
+impl<F: Fn() -> Vec<IssuerFigures> + Send + Sync + 'static> Collector for Issuers<F> {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
         let all = (self.0)();
         gauges(
@@ -410,9 +415,15 @@ impl<F: Fn() -> Vec<LimitFigures> + Send + Sync + 'static> Collector for Limits<
             "Limits of an issuer, by their fields in spec.limits; the default of a field that is not set, where it has one",
             all.iter().flat_map(|one| one.by_limit(&one.limits)),
         )?;
-        let single = |value: fn(&LimitFigures) -> Option<u32>| {
+        let single = |value: fn(&IssuerFigures) -> Option<u32>| {
             all.iter().filter_map(move |one| Some((one.one(), f64::from(value(one)?))))
         };
+        gauges(
+            &mut encoder,
+            "issuer_ready",
+            "Whether an issuer takes requests (1): its condition Ready is True",
+            all.iter().map(|one| (one.one(), f64::from(u8::from(one.is_ready)))),
+        )?;
         gauges(
             &mut encoder,
             "issuer_orders_reserved",
@@ -463,6 +474,13 @@ struct OrderPhase {
 }
 
 #[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, Ord, PartialEq, PartialOrd)]
+struct OfPerson {
+    #[prometheus(flatten)]
+    issuer: OneIssuer,
+    reason: String,
+}
+
+#[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, Ord, PartialEq, PartialOrd)]
 struct OfNamespace {
     namespace: String,
 }
@@ -494,6 +512,7 @@ impl Collector for Requests {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
         let mut phases = BTreeMap::<Phase, u64>::new();
         let mut orders = BTreeMap::<OrderPhase, u64>::new();
+        let mut waiting = BTreeMap::<OfPerson, u64>::new();
         let mut expiry = Vec::new();
         let mut renewal = Vec::new();
         for guarded in self.requests.state() {
@@ -502,6 +521,12 @@ impl Collector for Requests {
             let Some(status) = &request.status else {
                 continue;
             };
+            if let Some(stalled) = condition::find(&status.conditions, STALLED)
+                && stalled.status == "True"
+            {
+                let (issuer, reason) = (OneIssuer::of(request), known(&stalled.reason).to_owned());
+                *waiting.entry(OfPerson { issuer, reason }).or_default() += 1;
+            }
             if let Some(order) = &status.order {
                 let issuer = OneIssuer::of(request);
                 let phase = format!("{:?}", order.phase);
@@ -520,6 +545,12 @@ impl Collector for Requests {
             "orders",
             "Orders that are open or need a person, by issuer and phase",
             orders,
+        )?;
+        gauges(
+            &mut encoder,
+            "requests_waiting_for_person",
+            "Requests in which nothing goes on until a person does something, by issuer and reason",
+            waiting.into_iter().map(|(labels, count)| (labels, count as f64)),
         )?;
         gauges(
             &mut encoder,

@@ -14,6 +14,7 @@ mod support;
 mod helm;
 mod installed;
 
+mod alerts;
 mod chart;
 mod life;
 mod manifests;

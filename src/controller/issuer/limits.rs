@@ -1,9 +1,10 @@
-//! The limits of all issuers and what is used of them, for metrics.
+//! All issuers: whether they are ready, their limits and what is used of them, for metrics.
 
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 
+use crate::api::condition;
 use crate::controller::cluster::stores::Stores;
 use crate::controller::issuer::key::IssuerKey;
 use crate::controller::issuer::object::IssuerObject;
@@ -11,10 +12,10 @@ use crate::controller::issuer::quota::{has_records, limits_of, tally};
 use crate::controller::issuer::tally::Tally;
 use crate::issuance::quota::{self, Reserved};
 use crate::issuance::waits_for;
-use crate::metrics::LimitFigures;
+use crate::metrics::IssuerFigures;
 
 /// The limits of all issuers and what is used of them, as the caches tell.
-pub(in crate::controller) fn figures(stores: &Stores, now: Timestamp) -> Vec<LimitFigures> {
+pub(in crate::controller) fn figures(stores: &Stores, now: Timestamp) -> Vec<IssuerFigures> {
     let (mut all, tally, withheld) = (Vec::new(), tally(stores), withheld(stores));
     let used = (&tally, &withheld);
     for issuer in stores.issuers.state() {
@@ -45,14 +46,15 @@ fn figures_of<K: IssuerObject>(
     (tally, withheld): (&Tally, &Withheld),
     issuer: &K,
     now: Timestamp,
-) -> LimitFigures {
+) -> IssuerFigures {
     let key = IssuerKey::to::<K>(issuer);
     let limits = limits_of(issuer.spec());
     let pace = issuer.spec().limits.as_ref().and_then(|limits| limits.requests_per_second);
     let stored = issuer.status().and_then(|status| status.budget.as_ref());
     let reserved = limits.per_day.map(|_| Reserved::known(quota::day_of(now), stored, None));
     let withheld = withheld.get(&key).cloned().unwrap_or_default();
-    LimitFigures {
+    let conditions = issuer.status().map_or(&[][..], |status| &status.conditions);
+    IssuerFigures {
         limits: [
             ("ordersPerDay", limits.per_day),
             ("ordersPerNamespacePerDay", limits.per_namespace),
@@ -66,6 +68,7 @@ fn figures_of<K: IssuerObject>(
         reserved: reserved.map(|reserved| reserved.reserved),
         open: has_records(issuer.spec()).then(|| tally.open(&key, &(String::new(), String::new()))),
         withheld: withheld.into_iter().collect(),
+        is_ready: condition::is_true(conditions, condition::READY),
         kind: K::KIND.to_string(),
         namespace: key.namespace.unwrap_or_default(),
         issuer: key.name,
