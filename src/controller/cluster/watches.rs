@@ -525,7 +525,10 @@ fn waits_for_the_day(request: &CertificateRequest) -> bool {
 
 /// What a watch has told of each issuer, as far as requests go by it.
 #[derive(Clone, Default)]
-struct Told(Arc<Mutex<HashMap<(Option<String>, String), Version>>>);
+struct Told(Arc<Mutex<Versions>>);
+
+/// By namespace and name.
+type Versions = HashMap<(Option<String>, String), Version>;
 
 /// uid and generation, which stand for the spec, and the status.
 type Version = (Option<String>, Option<i64>, IssuerStatus);
