@@ -91,10 +91,14 @@ impl<K: Watched> Part<K> {
         match event {
             Event::Init if self.namespace.is_some() => self.listed = Vec::new(),
             Event::InitApply(object) if self.namespace.is_some() => {
-                self.listed.push(object.clone())
+                self.listed.push(object.clone());
             }
             Event::InitDone if self.namespace.is_some() => self.replace(),
-            event => lock(&self.writer).apply_watcher_event(event),
+            Event::Init
+            | Event::InitApply(_)
+            | Event::InitDone
+            | Event::Apply(_)
+            | Event::Delete(_) => lock(&self.writer).apply_watcher_event(event),
         }
         if matches!(event, Event::InitDone) {
             self.news.iter().for_each(|news| news.notify_one());
