@@ -767,9 +767,7 @@ mod tests {
         serde_json::from_value(json!({
             "apiVersion": "chancery.dev/v1alpha1", "kind": "Issuer",
             "metadata": { "name": "ca", "namespace": "shop", "uid": uid, "generation": generation },
-            "spec": { "onlineCa": {
-                "certificateUrl": "https://ca.example/c/", "trustRootsUrl": "https://ca.example/t/",
-            }},
+            "spec": {},
             "status": { "account": account, "budget": { "day": "2026-06-01", "reserved": reserved } },
         }))
         .expect("an issuer")

@@ -119,13 +119,13 @@ fn who_waits_waits_as_what_it_is_by_now() {
         table.enter(Entry { who, share, due: due.map(self::at) }).is_some()
     };
     // Of three that wait at x, and one that waits at y, the second comes again.
-    let cases: [(&str, &Share, Option<i64>, &[&str], &[&str]); 4] = [
-        ("as it was", &x, None, &["a/x/1", "a/x/2", "a/x/3"], &["a/y/1"]),
-        ("its renewal is due by now", &x, Some(100), &["a/x/2", "a/x/1", "a/x/3"], &["a/y/1"]),
-        ("it is at another issuer", &y, None, &["a/x/1", "a/x/3"], &["a/y/1", "a/x/2"]),
-        ("both", &y, Some(100), &["a/x/1", "a/x/3"], &["a/x/2", "a/y/1"]),
+    let cases = [
+        ("as it was", (&x, None), [&["a/x/1", "a/x/2", "a/x/3"][..], &["a/y/1"]]),
+        ("its renewal is due by now", (&x, Some(100)), [&["a/x/2", "a/x/1", "a/x/3"], &["a/y/1"]]),
+        ("it is at another issuer", (&y, None), [&["a/x/1", "a/x/3"], &["a/y/1", "a/x/2"]]),
+        ("both", (&y, Some(100)), [&["a/x/1", "a/x/3"], &["a/x/2", "a/y/1"]]),
     ];
-    for (name, at, due, at_x, at_y) in cases {
+    for (name, (at, due), [at_x, at_y]) in cases {
         let mut table = Table::new(Bounds { all: 9, namespace: 9, issuer: 1, sure: 0 });
         come(&mut table, &["a/x/0", "a/y/0", "a/x/1", "a/x/2", "a/x/3", "a/y/1"]);
         assert!(!again(&mut table, at, due), "{name}: there is no room");
