@@ -375,14 +375,16 @@ impl Limits {
         }
     }
 
-    /// So many of a day's orders are reserved at once: a tenth, ten at most, and at most half of what a
-    /// namespace may have.
+    /// So many of a day's orders are reserved at once: a tenth, or five where that is a quarter at most;
+    /// ten at most, and at most half of what a namespace may have.
     pub fn block(self) -> u64 {
         let half = match self.orders_per_namespace_per_day {
             0 => u64::MAX,
             share => share / 2,
         };
-        (self.orders_per_day / 10).min(10).min(half).max(1)
+        // Nothing said is a hundred.
+        let day = if self.orders_per_day == 0 { 100 } else { self.orders_per_day };
+        (day / 10).max((day / 4).min(5)).min(10).min(half).max(1)
     }
 
     /// Where two namespaces share an issuer, one of which wants more than there is.
@@ -425,8 +427,8 @@ pub const WINDOW: u64 = 80;
 
 impl Setting {
     fn of(dice: Dice) -> Self {
-        let greedy = dice.once_in(4, "greedy").then(|| Greedy {
-            requests: dice.one_of(&[6, 6, 8, 12], "greedy requests"),
+        let greedy = dice.once_in(5, "greedy").then(|| Greedy {
+            requests: dice.one_of(&[6, 6, 6, 6, 6, 8, 8, 12], "greedy requests"),
             asks: dice.one_of(&[Asks::First, Asks::Last], "greedy asks"),
         });
         let limits = match greedy {

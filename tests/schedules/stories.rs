@@ -235,14 +235,14 @@ pub fn all() -> Vec<Story> {
             limited(Limits { orders_per_request_per_day: 1, ..Limits::default() }),
             &[("person #1", Renew { request: 0 })],
         ),
-        // A namespace that asks for eight has its four of the day's ten, and the neighbour what it needs.
+        // A namespace that asks for eight has its three of the day's ten, and the neighbour what it needs.
         with(
-            [2, 4],
+            [2, 3],
             story(
                 "a-greedy-namespace-has-its-share",
                 shared(Limits {
                     orders_per_day: 10,
-                    orders_per_namespace_per_day: 4,
+                    orders_per_namespace_per_day: 3,
                     ..Limits::default()
                 }),
                 &[("person #1", Greedy { how: Greed::Asks }), ("person #2", Renew { request: 0 })],
