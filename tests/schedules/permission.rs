@@ -46,6 +46,10 @@ impl Permissions {
 
     /// A watch of a process, of this path, has told all there was up to this version.
     pub fn told(&mut self, process: usize, path: &str, version: u64) {
+        // A watch of another namespace tells nothing of these.
+        if path.contains("/namespaces/") && !path.contains(&format!("/namespaces/{NAMESPACE}/")) {
+            return;
+        }
         let what = path.rsplit('/').next().unwrap_or_default();
         for refused in self.refused.values_mut().filter(|refused| refused.since <= version) {
             refused.told.entry((process, what.to_owned())).or_insert_with(Instant::now);

@@ -320,6 +320,8 @@ pub struct Setting {
     pub is_long: bool,
     /// All requests name one Secret.
     pub shares_target: bool,
+    /// The operator sees the namespaces that there are at its start, each by watches of its own.
+    pub chooses_namespaces: bool,
     /// A second namespace at the same issuer, which is then a ClusterIssuer.
     pub greedy: Option<Greedy>,
 }
@@ -418,6 +420,7 @@ impl Default for Setting {
             is_long: false,
             shares_target: false,
             greedy: None,
+            chooses_namespaces: false,
         }
     }
 }
@@ -453,6 +456,7 @@ impl Setting {
             is_long: dice.once_in(4, "long"),
             shares_target: dice.once_in(20, "shares target") && greedy.is_none(),
             greedy,
+            chooses_namespaces: dice.once_in(5, "chooses namespaces"),
         }
     }
 }

@@ -20,6 +20,7 @@ use chancery::mutant::{Mutant, is_removed};
 use chancery::outside::transport::{Call, Connector, Failure, Route, Transport};
 use chancery::pki::{self, KeyError, KeyKind, Names, PrivateKey, csr};
 use chancery::pulse::Pulse;
+use chancery::sight::Sight;
 use chancery::simulator::online_ca::{Site as FreeSite, SiteSettings as FreeSettings};
 use chancery::simulator::swisssign::{
     Action, Client as RaClient, Operation, Product, Site, SiteSettings, Step,
@@ -646,7 +647,7 @@ impl World {
         };
         let client = self.client(number);
         let operator = Operator {
-            sight: chancery::sight::Sight::default(),
+            sight: self.sight(),
             client: client.clone(),
             namespace: OPERATOR.to_owned(),
             incarnation: format!("{number:032x}"),
@@ -670,6 +671,18 @@ impl World {
             whole.await;
             world.ended(number);
         });
+    }
+
+    /// What a process is to see: all namespaces, or each of those that there are, its own apart.
+    fn sight(&self) -> Sight {
+        if !self.plan.setting.chooses_namespaces {
+            return Sight::default();
+        }
+        let state = self.lock();
+        let names =
+            state.api.objects(Kind::Namespace).filter_map(|it| it["metadata"]["name"].as_str());
+        let names: Vec<&str> = names.filter(|name| *name != OPERATOR).collect();
+        Sight::of(names.join(",").parse().expect("names"))
     }
 
     /// A process has ended: another one takes its place.

@@ -258,23 +258,44 @@ async fn with_rights_in_two_namespaces_it_serves_these_and_asks_for_nothing_else
 
 #[tokio::test]
 async fn a_namespace_without_rights_holds_up_no_other_and_is_served_once_it_has_them() {
-    let mut chosen = Chosen::new("rights", &[]).await;
-    let (good, bad) = ("rights", "rights-later");
+    let mut chosen = Chosen::new("rights", &["half"]).await;
+    let (good, bad, half) = ("rights", "rights-later", "rights-half");
     chosen.others.push(bad.to_owned());
     chosen.bind(good);
-    let operator = chosen.spawn("rights,rights-later");
+    // Here it may do all that it does but list Secrets: what it has made it would not see.
+    let role = "kubectl create role half -n rights-half --verb=get,list,watch,update,create,patch --resource=issuers.chancery.dev,issuers.chancery.dev/status,certificaterequests.chancery.dev,certificaterequests.chancery.dev/status,configmaps,events.events.k8s.io";
+    chosen.run(role);
+    chosen.run(
+        "kubectl create role secrets -n rights-half --verb=create,get,patch --resource=secrets",
+    );
+    for role in ["half", "secrets"] {
+        chosen.run(&format!("kubectl create rolebinding {role} -n rights-half --role={role} --serviceaccount=chancery:chancery"));
+    }
+    chosen.ask(half, "zeroth").await;
+    let operator = chosen.spawn("rights,rights-later,rights-half");
     operator.wait_until_ready();
     operator.wait_until_it_acts();
     let (status, page) = operator.get("/readyz").expect("an answer");
     println!("/readyz says: {page}");
     assert_eq!(status, 200);
-    assert!(page.starts_with("ok\nnamespace rights-later is not served: no list of "), "{page}");
+    assert!(page.starts_with("ok\n"), "{page}");
+    assert!(
+        page.contains("namespace rights-later is not served: no list of bundles, cred"),
+        "{page}"
+    );
+    let lacking = "namespace rights-half is not served: no list of credentials, records, targets\n";
+    assert!(page.contains(lacking), "{page}");
     assert!(!page.contains("namespace rights is"), "{page}");
     assert_eq!(is_watched(&operator, good), Some(true));
     assert_eq!(is_watched(&operator, bad), Some(false));
     assert_eq!(is_watched(&operator, "chancery"), Some(true), "its own");
     chosen.ask(good, "first").await;
     chosen.until_ready(&operator, good, "first").await;
+    let requests: Api<CertificateRequest> = Api::namespaced(chosen.test.client.clone(), half);
+    let untouched = requests.get("zeroth").await.expect("the request").status.unwrap_or_default();
+    assert!(untouched.conditions.is_empty(), "{untouched:#?}");
+    chosen.bind(half);
+    chosen.until_ready(&operator, half, "zeroth").await;
 
     // The log says the line, once.
     until("the log says it", || !refusals(&operator, bad).is_empty());
@@ -324,7 +345,7 @@ async fn a_namespace_without_rights_holds_up_no_other_and_is_served_once_it_has_
     chosen.ask(bad, "fifth").await;
     chosen.until_ready(&operator, bad, "fifth").await;
     chosen.test.until_idle(&operator);
-    assert_eq!(chosen.test.issued().await, 5);
+    assert_eq!(chosen.test.issued().await, 6);
 }
 
 #[tokio::test]
