@@ -46,12 +46,14 @@ impl Permissions {
 
     /// A watch of a process, of this path, has told all there was up to this version.
     pub fn told(&mut self, process: usize, path: &str, version: u64) {
-        // A watch of another namespace tells nothing of these.
-        if path.contains("/namespaces/") && !path.contains(&format!("/namespaces/{NAMESPACE}/")) {
-            return;
-        }
         let what = path.rsplit('/').next().unwrap_or_default();
-        for refused in self.refused.values_mut().filter(|refused| refused.since <= version) {
+        for (request, refused) in &mut self.refused {
+            // The watch of another namespace tells nothing of it.
+            let own = format!("/namespaces/{}/", namespace_of(request));
+            let is_near = !path.contains("/namespaces/") || path.contains(&own);
+            if refused.since > version || !is_near {
+                continue;
+            }
             refused.told.entry((process, what.to_owned())).or_insert_with(Instant::now);
         }
     }

@@ -804,6 +804,53 @@ mod tests {
         }
     }
 
+    #[tokio::test(start_paused = true)]
+    async fn a_watch_that_is_refused_begins_anew_with_a_list() {
+        let asked = Arc::new(AtomicU32::new(0));
+        let counted = Arc::clone(&asked);
+        // A list, a watch that is refused, another list, and a watch that stays open.
+        let server = tower::service_fn(move |request: http::Request<Body>| {
+            let is_watch = request.uri().query().unwrap_or_default().contains("watch=");
+            let number = counted.fetch_add(1, Ordering::Relaxed);
+            async move {
+                let refused =
+                    r#"{"status":"Failure","message":"no","reason":"Forbidden","code":403}"#;
+                let (code, text) = match (is_watch, number) {
+                    (false, _) => (200, r#"{"metadata":{"resourceVersion":"5"},"items":[]}"#),
+                    (true, 1) => (403, refused),
+                    (true, _) => std::future::pending().await,
+                };
+                let answer = http::Response::builder().status(code);
+                let answer = answer.body(Body::from(text.as_bytes().to_vec()));
+                Ok::<_, Infallible>(answer.expect("an answer"))
+            }
+        });
+        let api: Api<Guarded<CertificateRequest>> = Api::all(kube::Client::new(server, "shop"));
+        let sight = Sight::of("shop".parse().expect("a name"));
+        sight.begins("shop", "requests");
+        let (stores, writers) = caches(sight.clone());
+        let (wakers, _woken) = wakers();
+        let chosen = Chosen {
+            namespace: "shop".to_owned(),
+            what: "requests",
+            operator_namespace: "chancery".to_owned(),
+            stores,
+            wakers,
+            was_refused: AtomicBool::new(false),
+        };
+        let part = (Part::of(&shared(writers.requests), "shop"), Some(chosen));
+        let pauses = Pauses::of("me/requests/shop".to_owned());
+        let following = follow((api, watcher::Config::default()), part, pauses, |_, _| ());
+        let mut following = std::pin::pin!(following);
+        let refused = tokio::time::timeout(Duration::from_millis(400), &mut following);
+        assert!(refused.await.is_err(), "it goes on");
+        assert!(!sight.tell_lacking().is_empty(), "it is refused");
+        let again = tokio::time::timeout(Duration::from_secs(60), following);
+        assert!(again.await.is_err(), "it goes on");
+        assert_eq!(sight.tell_lacking(), "", "the right is back");
+        assert_eq!(asked.load(Ordering::Relaxed), 4);
+    }
+
     #[test]
     fn odd_objects_are_counted_by_kind_and_namespace() {
         let (stores, mut writers) = caches(Sight::default());
