@@ -430,7 +430,7 @@ pub const WINDOW: u64 = 80;
 
 impl Setting {
     fn of(dice: Dice) -> Self {
-        let greedy = dice.once_in(5, "greedy").then(|| Greedy {
+        let greedy = dice.once_in(8, "greedy").then(|| Greedy {
             requests: dice.one_of(&[6, 6, 6, 6, 6, 8, 8, 12], "greedy requests"),
             asks: dice.one_of(&[Asks::First, Asks::Last], "greedy asks"),
         });
