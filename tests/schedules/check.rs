@@ -669,8 +669,8 @@ impl Ledger {
         self.findings.extend(over);
     }
 
-    /// Whether the day's orders are spent, or those of a namespace, where so many blocks and grants may
-    /// be lost, and a share is kept for certificates that end today.
+    /// Whether the day's orders are spent, or those of a namespace, where so many may be lost, and a
+    /// share is kept for certificates that end today.
     pub fn is_spent(&self, orders: &[Record], of: Option<&str>, lost: u64) -> bool {
         let is_of = |order: &&Record| {
             let request = self.request_of(order).unwrap_or_default();
@@ -681,7 +681,7 @@ impl Ledger {
             Some(_) => (self.limits.orders_per_namespace_per_day, 0),
             None => (self.limits.orders_per_day, (self.limits.orders_per_day / 10).max(1)),
         };
-        made + lost * self.limits.block() + kept >= limit
+        made + lost + kept >= limit
     }
 
     /// Whether what was delivered is what a request asks for now.

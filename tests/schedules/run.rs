@@ -233,8 +233,13 @@ fn request_rests(world: &World, orders: &[Record], name: &str) -> bool {
             if !setting.is_near_midnight || world.second() > TOMORROW =>
         {
             let of = (why == "NamespaceBudgetSpent").then_some(namespace);
-            let requests = setting.requests + setting.greedy.map_or(0, |greedy| greedy.requests);
-            let lost = state.lost(requests);
+            let greedy = setting.greedy.map_or(0, |greedy| greedy.requests);
+            let requests = match of {
+                Some(GREEDY) => greedy,
+                Some(_) => setting.requests,
+                None => setting.requests + greedy,
+            };
+            let lost = state.lost(requests, limits.block());
             return setting.is_near_midnight || state.ledger.is_spent(orders, of, lost);
         }
         // It waits for another's order, which waits for a person or for tomorrow.

@@ -147,6 +147,8 @@ struct Replica {
     process: Process,
     terminate: Option<oneshot::Sender<()>>,
     is_over: bool,
+    /// It ended while things went wrong, and not at rest.
+    ended_at_work: bool,
     skew: SignedDuration,
     stopped_since: Instant,
     stopped_until: Option<Instant>,
@@ -158,12 +160,16 @@ struct Replica {
 }
 
 impl State {
-    /// So many grants and blocks of the day's orders may be lost, at most: with each thing that went
-    /// wrong one, and with each process that ended the rest of a block, and those that the runs of so
-    /// many requests had drawn and not used.
-    pub fn lost(&self, requests: usize) -> u64 {
-        let ended = self.replicas.iter().filter(|replica| replica.is_over).count();
-        u64::try_from(self.happened.len() + ended * (1 + requests)).unwrap_or(u64::MAX)
+    /// So many of the day's orders may be lost, at most: with each thing that went wrong a block, with
+    /// each process that ended the rest of one, and with each that ended at work those that the runs
+    /// of so many requests had drawn and not used.
+    pub fn lost(&self, requests: usize, block: u64) -> u64 {
+        let number = |count: usize| u64::try_from(count).unwrap_or(u64::MAX);
+        let count = |is_it: fn(&Replica) -> bool| {
+            self.replicas.iter().filter(|replica| is_it(replica)).count()
+        };
+        let (ended, at_work) = (count(|one| one.is_over), count(|one| one.ended_at_work));
+        number(self.happened.len() + ended) * block + number(at_work * requests)
     }
 }
 
@@ -629,6 +635,7 @@ impl World {
                 process: process.clone(),
                 terminate: Some(terminate),
                 is_over: false,
+                ended_at_work: false,
                 skew: SignedDuration::ZERO,
                 stopped_since: Instant::now(),
                 stopped_until: None,
@@ -689,10 +696,12 @@ impl World {
     fn ended(&self, number: usize) {
         {
             let mut state = self.lock();
+            let has_begun = state.has_begun;
             let replica = &mut state.replicas[number];
             if std::mem::replace(&mut replica.is_over, true) {
                 return;
             }
+            replica.ended_at_work = has_begun;
             replica.process.end();
             // Where there are more, the lease tells.
             if self.plan.setting.replicas == 1 {
