@@ -291,9 +291,9 @@ impl Quotas {
         };
         let name = name_of(request);
         let is_kept = purse.queue.serve(&name);
-        // Who has an open order has its place.
-        let needs_place = issuer.limits.open.is_some() && !tally.has_open_order(request);
-        if needs_place && allowance.place.is_none() {
+        // Also who has an open order: the run may put the next in its place, and until that is announced
+        // no status tells of it.
+        if issuer.limits.open.is_some() && allowance.place.is_none() {
             tally.set_place(&name, Some(Place { is_open: true, version: None }));
             let (quotas, version) = (Arc::clone(self), version_of(request));
             allowance.place = Some(Taken { quotas, name, version, has_sent: true });
@@ -708,6 +708,22 @@ mod tests {
         );
         assert_eq!(woken, [("shop".to_owned(), "b".to_owned())], "who waits is told");
         assert!(take(&stores, &b).is_ok());
+    }
+
+    #[test]
+    fn an_order_that_makes_room_for_the_next_leaves_its_place_to_it() {
+        let (quotas, key) = (Arc::new(Quotas::default()), key());
+        let issuer = issuer(&key, Limits { open: Some(1), ..Limits::default() });
+        let (own, b) = (request("a", 1, Some(OrderPhase::Submitting)), request("b", 1, None));
+        let stores = Stores::of_requests(vec![own.clone(), b.clone()]);
+        record(&quotas, "a");
+        let run = place(&quotas, &stores, &issuer, &own).expect("it has its own");
+        // The record tells of the next, and the status does not yet.
+        let name = ("shop".to_owned(), "a".to_owned());
+        quotas.books().tally.note_record(&name, 2, Some("next"));
+        assert_eq!(place(&quotas, &stores, &issuer, &b).map(drop), FULL, "it is being made");
+        quotas.settle(&stores, &issuer, (&own, Some(&own)), false, run);
+        assert!(place(&quotas, &stores, &issuer, &b).is_ok(), "it was not");
     }
 
     #[test]
