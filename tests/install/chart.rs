@@ -65,6 +65,20 @@ fn the_image_is_named_as_the_values_say() {
     }
 }
 
+#[test]
+fn no_key_is_another_thing_than_nothing_said_of_keys() {
+    let keys = |values: &[&str]| {
+        let pod = pod(values);
+        let all = pod["spec"]["containers"][0]["env"].as_array().expect("variables").clone();
+        let is_it = |one: &&Value| one["name"] == "CHANCERY_SECRET_TEMPLATE_KEYS";
+        all.iter().find(is_it).map(|one| one["value"].clone())
+    };
+    assert_eq!(keys(&[]), None);
+    assert_eq!(keys(&["--set-json", "secretTemplateKeys=[]"]), Some(json!("")));
+    let some = ["--set-json", "secretTemplateKeys=[\"team\",\"example.com/*\"]"];
+    assert_eq!(keys(&some), Some(json!("team,example.com/*")));
+}
+
 /// The chart, the operator in it and the image belong together.
 #[test]
 fn the_chart_has_the_version_of_the_operator() {
