@@ -4,6 +4,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 CARGO := cargo
+CARGO_CYCLONEDX_VERSION := 0.5.9
 CARGO_DENY_VERSION := 0.20.2
 CARGO_FUZZ_VERSION := 0.13.2
 
@@ -157,11 +158,31 @@ crds: tools ## Generate crds/ from the types
 manifests: crds ## Render deploy/ from the chart, and put the definitions into it
 	deploy/render
 
+.PHONY: image
+image: tools ## Build the operator's image below target/image (IMAGE=<repository>:<tag>; PUSH=1 pushes it, ARCH=arm64 is another)
+	@deploy/image/build
+
+# Not in Debian, nor anywhere else as a program: it is built, without optimisation, because it runs for a second.
+CYCLONEDX := $(shell command -v cargo-cyclonedx || echo target/tools/bin/cargo-cyclonedx)
+
+.PHONY: sbom
+sbom: tools $(CYCLONEDX) ## Write what the image is made of beside it, as CycloneDX (ARCH=…)
+	@deploy/image/sbom $(CYCLONEDX)
+
+target/tools/bin/cargo-cyclonedx:
+	@mkdir -p target/tools
+	@$(CARGO) install --quiet --debug --locked --root target/tools cargo-cyclonedx@$(CARGO_CYCLONEDX_VERSION)
+
+.PHONY: release
+release: tools $(CYCLONEDX) ## Put together image, binary, chart, SBOM and checksums of a release below target/releases (TAG=v…, ARCH=…)
+	@deploy/release $(CYCLONEDX)
+
 .PHONY: test-install
-test-install: tools ## Install, upgrade and uninstall the chart with the real helm on a real API server
+test-install: tools $(CYCLONEDX) ## Install, upgrade and uninstall the chart with the real helm on a real API server, and run the image
 	@tests/controlplane/build > /dev/null
-	@tests/install/packages promtool=prometheus
+	@tests/install/packages buildah=buildah jq=jq promtool=prometheus runc=runc
 	@tests/install/helm/build > /dev/null
+	@deploy/image/build binary > /dev/null
 	@$(MAKE) --no-print-directory suite-install
 
 .PHONY: controlplane

@@ -55,7 +55,7 @@ impl Cluster {
     }
 
     /// The kubeconfig of the ServiceAccount that the pod has.
-    fn account(&self) -> PathBuf {
+    pub fn account(&self) -> PathBuf {
         let name = &self.deployment()["spec"]["template"]["spec"]["serviceAccountName"];
         self.plane.kubeconfig_of("chancery", name.as_str().expect("a name"))
     }
@@ -66,7 +66,7 @@ impl Cluster {
     }
 
     /// The environment of the container, without the address: pods have one of their own each.
-    fn environment(&self) -> Vec<(String, String)> {
+    pub fn environment(&self) -> Vec<(String, String)> {
         let container = &self.deployment()["spec"]["template"]["spec"]["containers"][0];
         assert_eq!(container["args"], json!(["operator"]));
         let variables = container["env"].as_array().expect("an environment").iter();

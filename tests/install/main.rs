@@ -16,6 +16,7 @@ mod installed;
 
 mod alerts;
 mod chart;
+mod image;
 mod life;
 mod manifests;
 mod rights;

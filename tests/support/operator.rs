@@ -70,6 +70,11 @@ impl Operator {
         Self { process, address }
     }
 
+    /// One that was started in another way, with its own pages at `address`.
+    pub fn at(address: String, process: Process) -> Self {
+        Self { process, address }
+    }
+
     /// Waits until it has seen the cluster.
     pub fn wait_until_ready(&self) {
         let until = Instant::now() + Duration::from_secs(30);

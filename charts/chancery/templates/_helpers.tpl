@@ -25,7 +25,7 @@ app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
 {{- define "chancery.image" -}}
 {{- with .Values.image -}}
 {{- if not .repository -}}
-{{- fail "image.repository is not set. There is no published image: build one and push it with `make image IMAGE=<repository>:<tag>`, then say --set image.repository=<repository>" -}}
+{{- fail "image.repository is not set. There is no published image: build one and push it with `make image IMAGE=<repository>:<tag> PUSH=1`, then say --set image.repository=<repository>" -}}
 {{- end -}}
 {{- if .digest }}{{ .repository }}@{{ .digest }}{{ else }}{{ .repository }}:{{ default $.Chart.AppVersion .tag }}{{ end -}}
 {{- end -}}
