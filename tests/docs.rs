@@ -111,6 +111,26 @@ fn paths_exist() {
     assert!(gone.is_empty(), "named and not there: {gone:#?}");
 }
 
+#[test]
+fn the_public_workflow_and_ours_run_the_same_and_hold_no_secret() {
+    let read = |path: &str| std::fs::read_to_string(root().join(path)).expect("text");
+    let (public, ours) = (read(".github/workflows/ci.yml"), read(".ci/run"));
+    let ours = ours.lines().find_map(|line| line.strip_prefix("make ")).expect("targets");
+    let list = public.split("target: [").nth(1).and_then(|rest| rest.split(']').next());
+    assert_eq!(list.expect("targets").replace(", ", " "), ours);
+    assert!(public.contains("run: make ${{ matrix.target }}"));
+    assert!(read("CONTRIBUTING.md").contains(&format!("`make {ours}`")));
+    assert!(!public.contains("secrets."), "it has a secret");
+    // Built and tested with the same compiler, the oldest that will do.
+    let dockerfile = read("deploy/image/Dockerfile");
+    let image =
+        dockerfile.lines().find_map(|line| line.strip_prefix("FROM ")?.strip_suffix(" AS build"));
+    let image = image.expect("an image to build in");
+    assert!(public.contains(&format!("image: {image}\n")), "{image}");
+    let oldest = env!("CARGO_PKG_RUST_VERSION");
+    assert!(image.starts_with(&format!("rust:{oldest}-")), "{image} for {oldest}");
+}
+
 /// All sources below `place`, as one text.
 fn sources(place: &str) -> String {
     let mut text = String::new();
