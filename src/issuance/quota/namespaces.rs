@@ -14,6 +14,7 @@
 //!   the status is told again, so that a hand-over forgets no more.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use jiff::civil::Date;
 
@@ -29,8 +30,8 @@ pub struct Shares {
     day: Date,
     counted: BTreeMap<String, u32>,
     others: u32,
-    /// What was reserved by all when the status told of this process's block last.
-    reserved: u32,
+    /// What another process told last, as far as it is known here: it is in these counts.
+    heard: Option<Arc<DayBudget>>,
     /// The status tells of all that is left of this process's block.
     is_told: bool,
     /// How often it was told.
@@ -54,9 +55,7 @@ impl Shares {
         let status = status.filter(is_today);
         let memory = memory.filter(|memory| memory.day == known.day);
         match (status, memory) {
-            (Some(status), Some(memory))
-                if status.by == me || status.reserved <= memory.reserved =>
-            {
+            (Some(status), Some(memory)) if status.by == me || memory.has_heard(status) => {
                 memory.clone()
             }
             (Some(status), memory) => Self::of(known.day, status).beside(memory),
@@ -70,11 +69,17 @@ impl Shares {
             day,
             counted: status.namespaces.clone(),
             others: status.others,
-            reserved: status.reserved,
+            heard: Some(Arc::new(status.clone())),
             is_told: false,
             tells: 0,
             untold: 0,
         }
+    }
+
+    /// What another process told is known here. How much is reserved says nothing of that: who draws
+    /// on what went back tells again without a new block.
+    fn has_heard(&self, status: &DayBudget) -> bool {
+        self.heard.as_deref() == Some(status)
     }
 
     /// With what this process counted before another one wrote.
@@ -161,7 +166,7 @@ impl Shares {
     pub fn told(self, written: &DayBudget) -> Self {
         let is_told = self.counted == written.namespaces && self.others == written.others;
         let tells = self.tells.saturating_add(1);
-        Self { reserved: written.reserved, is_told, tells, untold: 0, ..self }
+        Self { is_told, tells, untold: 0, ..self }
     }
 }
 
@@ -255,6 +260,110 @@ mod tests {
         assert!(shares.may("new", 100));
     }
 
+    /// What a look at the limits of a day comes to.
+    enum Looked {
+        /// The day, or the namespace's part of it, is spent.
+        Stopped { is_of_namespace: bool },
+        /// The grant is drawn.
+        Drew(Reserved, Shares),
+        /// The status has to tell this first.
+        Tells(Reserved, Shares),
+    }
+
+    /// A day's limit that stops nobody.
+    const PER_DAY: u32 = 1000;
+
+    /// One look of the process `me` for a namespace.
+    fn look(
+        (me, memory): (&str, Option<(Reserved, Shares)>),
+        status: Option<&DayBudget>,
+        namespace: &str,
+        limit: u32,
+    ) -> Looked {
+        let (own, shares) = memory.unzip();
+        let known = Reserved::known(day(), status, own);
+        let mut shares = Shares::known(&known, status, shares.as_ref(), me);
+        if !shares.may(namespace, limit) {
+            return Looked::Stopped { is_of_namespace: true };
+        }
+        match known.draw(PER_DAY, Some(limit)) {
+            Draw::Spent(_) => Looked::Stopped { is_of_namespace: false },
+            Draw::FromBlock(rest) if shares.is_told(Reserved::block(PER_DAY, Some(limit))) => {
+                shares.count(namespace);
+                Looked::Drew(rest, shares)
+            }
+            Draw::FromBlock(_) => Looked::Tells(known, shares),
+            Draw::Reserve(next) => Looked::Tells(next, shares),
+        }
+    }
+
+    /// Processes that lead one after the other, with what each remembers.
+    #[derive(Default)]
+    struct Processes {
+        status: Option<DayBudget>,
+        memories: BTreeMap<&'static str, (Reserved, Shares)>,
+    }
+
+    impl Processes {
+        /// Draws one for a namespace of 40 at most; as of which word to the status.
+        fn draw(&mut self, me: &'static str, namespace: &str) -> Option<u32> {
+            loop {
+                let memory = self.memories.get(me).cloned();
+                match look((me, memory), self.status.as_ref(), namespace, 40) {
+                    Looked::Stopped { .. } => return None,
+                    Looked::Drew(own, shares) => {
+                        let as_of = shares.tells();
+                        self.memories.insert(me, (own, shares));
+                        return Some(as_of);
+                    }
+                    Looked::Tells(next, shares) => {
+                        let written = shares.stored(&next, me);
+                        self.memories.insert(me, (next, shares.told(&written)));
+                        self.status = Some(written);
+                    }
+                }
+            }
+        }
+
+        fn give_back(&mut self, me: &str, namespace: &str, as_of: u32) {
+            let (own, shares) = self.memories.get_mut(me).expect("it has drawn");
+            own.unspent += 1;
+            shares.give_back(namespace, as_of != shares.tells());
+        }
+
+        fn reserved(&self) -> u32 {
+            self.status.as_ref().map_or(0, |status| status.reserved)
+        }
+    }
+
+    #[test]
+    fn what_another_told_without_a_new_block_is_known_to_who_leads_again() {
+        let mut all = Processes::default();
+        let drawn: Vec<_> = (0..32).filter_map(|_| all.draw("a", "shop")).collect();
+        drawn.into_iter().for_each(|as_of| all.give_back("a", "shop", as_of));
+        assert!(all.draw("a", "web").is_some());
+        assert!(all.draw("b", "shop").is_some());
+        assert_eq!(all.reserved(), 50);
+        let by_a = (0..39).filter(|_| all.draw("a", "shop").is_some()).count();
+        assert_eq!((by_a, all.reserved()), (39, 50), "of what had gone back");
+        let by_b = (0..100).filter(|_| all.draw("b", "shop").is_some()).count();
+        let had = 1 + by_a + by_b;
+        assert!(had <= 40 + 2 * 10, "{had} of 40, where a block of 10 was lost twice at most");
+    }
+
+    #[test]
+    fn what_another_told_is_counted_once() {
+        let theirs = status(2, 18, "another");
+        let known = reserved(20, 5);
+        let mine = Shares::known(&known, Some(&theirs), None, "me");
+        let mut mine = mine.told(&DayBudget { by: "me".to_owned(), ..theirs.clone() });
+        mine.count("shop");
+        mine.give_back("shop", false);
+        mine.give_back("shop", true);
+        let shares = Shares::known(&known, Some(&theirs), Some(&mine), "me");
+        assert_eq!(shares, mine, "the cache is behind, and what went back stays so");
+    }
+
     proptest! {
         /// Leaders that come and go, die with what is left of their blocks, come again with what they
         /// knew, lose answers, and give grants back: a namespace has its limit, and one block more for
@@ -272,7 +381,7 @@ mod tests {
             let mut held: Vec<(&str, u32)> = Vec::new();
             let (mut had, mut unused) = (BTreeMap::new(), BTreeMap::new());
             let (mut leader, mut more) = (0, 0);
-            let block = Reserved::block(1000, Some(limit));
+            let block = Reserved::block(PER_DAY, Some(limit));
             for (what, of) in steps {
                 let namespace = namespaces[of];
                 let memory = memories[leader].clone();
@@ -303,27 +412,23 @@ mod tests {
                     }
                     _ => {}
                 }
-                let (own, shares) = memory.unzip();
-                let known = Reserved::known(day(), status.as_ref(), own);
                 let me = names[leader];
-                let mut shares = Shares::known(&known, status.as_ref(), shares.as_ref(), me);
-                if !shares.may(namespace, limit) {
-                    let under_way = held.iter().filter(|(of, _)| *of == namespace).count();
-                    let of = |sums: &BTreeMap<&str, u32>| sums.get(namespace).copied().unwrap_or(0);
-                    let own = of(&had) + of(&unused) + u32::try_from(under_way).expect("few");
-                    prop_assert!(own >= limit, "{namespace} has {own} of {limit} and is stopped");
-                    continue;
-                }
-                let next = match known.draw(1000, Some(limit)) {
-                    Draw::Spent(_) => continue,
-                    Draw::FromBlock(rest) if shares.is_told(block) => {
-                        shares.count(namespace);
+                let (next, shares) = match look((me, memory), status.as_ref(), namespace, limit) {
+                    Looked::Stopped { is_of_namespace: false } => continue,
+                    Looked::Stopped { is_of_namespace: true } => {
+                        let under_way = held.iter().filter(|(of, _)| *of == namespace).count();
+                        let of =
+                            |sums: &BTreeMap<&str, u32>| sums.get(namespace).copied().unwrap_or(0);
+                        let own = of(&had) + of(&unused) + u32::try_from(under_way).expect("few");
+                        prop_assert!(own >= limit, "{namespace} has {own} of {limit}: stopped");
+                        continue;
+                    }
+                    Looked::Drew(rest, shares) => {
                         held.push((namespace, shares.tells));
                         memories[leader] = Some((rest, shares));
                         continue;
                     }
-                    Draw::FromBlock(_) => known,
-                    Draw::Reserve(next) => next,
+                    Looked::Tells(next, shares) => (next, shares),
                 };
                 let written = shares.stored(&next, me);
                 status = Some(written.clone());
