@@ -405,7 +405,8 @@ async fn reconcile_issuers<K: IssuerObject>(
 
 /// Runs `reconcile` if this process acts and has a place for it. What a standby is woken for is looked
 /// at when it gets the lease, with everything else; what is in a namespace that is not seen yet when
-/// that is; who finds no place is woken when there is one.
+/// that is; who finds no place is woken when there is one, or when
+/// its renewal becomes due.
 ///
 /// In a task of its own: the runs of one kind would otherwise share one core, and be looked at in an
 /// order that no two processes have in common. A run that panics ends alone, and its object is left
@@ -430,7 +431,10 @@ where
         places.forget(&entry.who);
         return Ok(Action::requeue(wait));
     }
-    let Some(place) = places.enter(entry) else { return Ok(Action::await_change()) };
+    let place = match places.enter(entry) {
+        Ok(place) => place,
+        Err(wait) => return Ok(wait.map_or_else(Action::await_change, Action::requeue)),
+    };
     let run = async move {
         let _place = place;
         reconcile.await

@@ -11,6 +11,7 @@ mod take;
 mod tell;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use kube::ResourceExt as _;
@@ -69,17 +70,17 @@ pub(super) fn entry(guarded: &Guarded<CertificateRequest>, now: Timestamp) -> En
     let Ok(request) = &guarded.0 else {
         // Nothing is done for it, at no issuer.
         let issuer = IssuerKey { kind: IssuerKind::Issuer, namespace: None, name: String::new() };
-        return Entry { who, share: Share { namespace, issuer }, due: None };
+        return Entry { who, share: Share { namespace, issuer }, due: None, due_in: None };
     };
-    let issuer = IssuerKey::of(request);
-    Entry { who, share: Share { namespace, issuer }, due: due(request, now) }
-}
-
-/// When its certificate ends, if its renewal is due.
-fn due(request: &CertificateRequest, now: Timestamp) -> Option<Timestamp> {
-    let status = request.status.as_ref()?;
-    let is_due = status.renewal_time.as_ref().is_some_and(|time| time.0 <= now);
-    end_of(request).filter(|_| is_due)
+    let share = Share { namespace, issuer: IssuerKey::of(request) };
+    let status = request.status.as_ref();
+    let renewal = status.and_then(|status| status.renewal_time.as_ref()).map(|time| time.0);
+    let (Some(renewal), Some(end)) = (renewal, end_of(request)) else {
+        return Entry { who, share, due: None, due_in: None };
+    };
+    // Ahead of it there is time to wait, and behind it there is none.
+    let ahead = Duration::try_from(renewal.duration_since(now)).ok().filter(|wait| !wait.is_zero());
+    Entry { who, share, due: ahead.is_none().then_some(end), due_in: ahead }
 }
 
 pub(super) fn error_policy(
@@ -203,4 +204,40 @@ fn is_gone(context: &Context, request: &Request) -> bool {
         .stores
         .request(&request.namespace, &request.name)
         .is_none_or(|cached| cached.uid().as_deref() != Some(&request.uid))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_run_is_placed_by_its_renewal_where_that_is_due_and_comes_again_where_it_is_ahead() {
+        let now = "2026-06-01T12:00:00Z".parse().expect("a time");
+        let end = "2026-06-02T00:00:00Z";
+        let hour = Some(Duration::from_secs(3600));
+        let rows = [
+            ("it is ahead", Some("2026-06-01T13:00:00Z"), (None, hour)),
+            ("it is due", Some("2026-06-01T12:00:00Z"), (Some(end), None)),
+            ("it was due", Some("2026-06-01T11:00:00Z"), (Some(end), None)),
+            ("there is none", None, (None, None)),
+        ];
+        for (name, renewal, (due, due_in)) in rows {
+            let request: Guarded<CertificateRequest> = serde_json::from_value(json!({
+                "apiVersion": "chancery.dev/v1alpha1", "kind": "CertificateRequest",
+                "metadata": { "name": "web", "namespace": "shop" },
+                "spec": { "issuerRef": { "name": "ca" }, "secretName": "web" },
+                "status": { "renewalTime": renewal, "certificate": {
+                    "serialNumber": "1", "issuer": "i", "subject": "s", "fingerprintSha256": "f",
+                    "privateKey": "k", "notBefore": end, "notAfter": end, "deliveredAt": end,
+                    "secretResourceVersion": "1",
+                }},
+            }))
+            .expect("a request");
+            let entry = entry(&request, now);
+            let due = due.map(|due| due.parse::<Timestamp>().expect("a time"));
+            assert_eq!((entry.due, entry.due_in), (due, due_in), "{name}");
+        }
+    }
 }

@@ -55,7 +55,7 @@ pub(super) async fn reconcile<K: IssuerObject>(
 pub(super) fn entry<K: IssuerObject>(guarded: &Guarded<K>) -> Entry<IssuerKey> {
     let who = IssuerKey::to::<K>(guarded);
     let share = Share { namespace: who.namespace.clone().unwrap_or_default(), issuer: who.clone() };
-    Entry { who, share, due: None }
+    Entry { who, share, due: None, due_in: None }
 }
 
 pub(super) fn error_policy<K: IssuerObject>(

@@ -21,12 +21,14 @@
 //! Who finds no place costs nothing but a line in this table: the run ends, and the object is woken when
 //! its place is free. That place is kept for it until it comes, so nobody is overtaken. Namespaces take
 //! turns, in each of them its issuers do, and at one issuer renewals that are due go first, by the end
-//! of their certificates; others in the order in which they came. Nothing depends on chance or on the
+//! of their certificates; others in the order in which they came. Whose renewal becomes due while it
+//! waits comes again then. Nothing depends on chance or on the
 //! order of a hash table.
 
 use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use jiff::Timestamp;
 
@@ -65,6 +67,8 @@ pub(super) struct Entry<W> {
     pub(super) share: Share,
     /// The end of its certificate, where its renewal is due.
     pub(super) due: Option<Timestamp>,
+    /// So long until it is due, where that is known and still ahead.
+    pub(super) due_in: Option<Duration>,
 }
 
 /// Who comes first at an issuer: the end of a certificate whose renewal is due, and when it came.
@@ -115,12 +119,21 @@ impl<W: Clone + Ord> Table<W> {
     }
 
     /// The share that the run of `who` counts against, if it has a place now. Otherwise it waits: as
-    /// what it is by now, which may be at another issuer than before, or due.
-    fn enter(&mut self, Entry { who, share, due }: Entry<W>) -> Option<Share> {
+    /// what it is by now, which may be at another issuer than before, or due. Where it was called to a
+    /// place at another issuer, that is given to whoever is next: they are told as well.
+    fn enter(
+        &mut self,
+        Entry { who, share, due, due_in: _ }: Entry<W>,
+        is_there: impl Fn(&W) -> bool,
+    ) -> (Option<Share>, Vec<W>) {
         let end = due.unwrap_or(Timestamp::MAX);
-        let mut came = None;
+        let (mut came, mut called) = (None, Vec::new());
         match self.standing.remove(&who) {
-            Some(Standing::Called(share)) => return Some(share),
+            Some(Standing::Called(before)) if before == share => return (Some(share), called),
+            Some(Standing::Called(before)) => {
+                self.leave(&before);
+                called = self.call(is_there);
+            }
             Some(Standing::Waits(before, rank)) => {
                 self.take(&before.namespace, &before.issuer, rank);
                 // At another issuer it is the last that came.
@@ -130,14 +143,14 @@ impl<W: Clone + Ord> Table<W> {
         }
         if self.has_room(&share.namespace, &share.issuer) {
             self.count(&share);
-            return Some(share);
+            return (Some(share), called);
         }
         let rank = (end, came.unwrap_or_else(|| self.number()));
         let line = self.lines.entry(share.namespace.clone());
         let line = line.or_insert_with(|| Line { by_issuer: BTreeMap::new(), last: None });
         line.by_issuer.entry(share.issuer.clone()).or_default().insert(rank, who.clone());
         self.standing.insert(who, Standing::Waits(share, rank));
-        None
+        (None, called)
     }
 
     fn number(&mut self) -> u64 {
@@ -279,10 +292,15 @@ impl<W: Clone + Ord> Places<W> {
         Self { table, wake: Box::new(wake), is_there: Box::new(is_there) }
     }
 
-    /// A place for a run, unless the object has to wait: then it is woken when there is one.
-    pub(super) fn enter(self: &Arc<Self>, entry: Entry<W>) -> Option<Place<W>> {
-        let share = self.table().enter(entry)?;
-        Some(Place { places: Arc::clone(self), share })
+    /// A place for a run, unless the object has to wait: then it is woken when there is one. It also
+    /// comes again after the time that is returned, where that is known: it goes before others then.
+    pub(super) fn enter(self: &Arc<Self>, entry: Entry<W>) -> Result<Place<W>, Option<Duration>> {
+        let due_in = entry.due_in;
+        // The lock ends with the line: to wake somebody may take it.
+        let (share, called) = self.table().enter(entry, &self.is_there);
+        called.iter().for_each(&self.wake);
+        let share = share.ok_or(due_in)?;
+        Ok(Place { places: Arc::clone(self), share })
     }
 
     /// `who` is gone from the caches, or this process does not act.

@@ -14,7 +14,7 @@ fn share(namespace: &str, name: &str) -> Share {
 }
 
 fn entry<W>(who: W, namespace: &str, issuer: &str, due: Option<Timestamp>) -> Entry<W> {
-    Entry { who, share: share(namespace, issuer), due }
+    Entry { who, share: share(namespace, issuer), due, due_in: None }
 }
 
 fn at(second: i64) -> Timestamp {
@@ -26,7 +26,8 @@ fn come(table: &mut Table<String>, all: &[&str]) -> Vec<String> {
     let has_place = |who: &&&str| {
         let mut parts = who.split('/');
         let (namespace, name) = (parts.next().unwrap(), parts.next().unwrap());
-        table.enter(entry((**who).to_owned(), namespace, name, None)).is_some()
+        let entry = entry((**who).to_owned(), namespace, name, None);
+        table.enter(entry, |_| true).0.is_some()
     };
     all.iter().filter(has_place).map(|who| (*who).to_owned()).collect()
 }
@@ -101,7 +102,8 @@ fn renewals_that_are_due_go_first_by_the_end_of_their_certificates() {
     let mut table = Table::new(SMALL);
     come(&mut table, &["a/x/1", "a/x/2", "a/x/new"]);
     for (who, end) in [("a/x/late", 200), ("a/x/soon", 100)] {
-        assert!(table.enter(entry(who.to_owned(), "a", "x", Some(at(end)))).is_none());
+        let entry = entry(who.to_owned(), "a", "x", Some(at(end)));
+        assert!(table.enter(entry, |_| true).0.is_none());
     }
     let mut order = Vec::new();
     for _ in 0..3 {
@@ -116,7 +118,9 @@ fn who_waits_waits_as_what_it_is_by_now() {
     let (x, y) = (share("a", "x"), share("a", "y"));
     let again = |table: &mut Table<String>, issuer: &Share, due: Option<i64>| {
         let (who, share) = ("a/x/2".to_owned(), issuer.clone());
-        table.enter(Entry { who, share, due: due.map(self::at) }).is_some()
+        let entry = Entry { who, share, due: due.map(self::at), due_in: None };
+        let (place, called) = table.enter(entry, |_| true);
+        (place.map(|place| place.issuer.name), called)
     };
     // Of three that wait at x, and one that waits at y, the second comes again.
     let cases = [
@@ -128,7 +132,7 @@ fn who_waits_waits_as_what_it_is_by_now() {
     for (name, (at, due), [at_x, at_y]) in cases {
         let mut table = Table::new(Bounds { all: 9, namespace: 9, issuer: 1, sure: 0 });
         come(&mut table, &["a/x/0", "a/y/0", "a/x/1", "a/x/2", "a/x/3", "a/y/1"]);
-        assert!(!again(&mut table, at, due), "{name}: there is no room");
+        assert_eq!(again(&mut table, at, due), (None, vec![]), "{name}: there is no room");
         for (share, expected) in [(&x, at_x), (&y, at_y)] {
             for who in expected {
                 table.leave(share);
@@ -139,9 +143,57 @@ fn who_waits_waits_as_what_it_is_by_now() {
     }
     let mut table = Table::new(Bounds { all: 9, namespace: 9, issuer: 1, sure: 0 });
     come(&mut table, &["a/x/0", "a/x/2"]);
-    assert!(again(&mut table, &y, None), "where it is now there is room");
+    assert_eq!(again(&mut table, &y, None).0.as_deref(), Some("y"), "there is room");
     table.leave(&x);
     assert!(table.call(|_| true).is_empty() && table.standing.is_empty(), "it waits nowhere");
+    // It was called to a place at x before it comes again.
+    let next = || vec!["a/x/3".to_owned()];
+    let cases = [
+        ("it is where it was called", &["a/x/0"][..], &x, (Some("x"), vec![])),
+        ("it is at another issuer, which has room", &["a/x/0"], &y, (Some("y"), next())),
+        ("it is at another, which has none", &["a/x/0", "a/y/0"], &y, (None, next())),
+    ];
+    for (name, before, at, (place, called)) in cases {
+        let mut table = Table::new(Bounds { all: 9, namespace: 9, issuer: 1, sure: 0 });
+        come(&mut table, before);
+        come(&mut table, &["a/x/2", "a/x/3"]);
+        table.leave(&x);
+        assert_eq!(table.call(|_| true), ["a/x/2"], "{name}");
+        assert_eq!(again(&mut table, at, None), (place.map(str::to_owned), called), "{name}");
+        assert_eq!((table.of_issuers[&x.issuer], table.under_way > 2), (1, false), "{name}");
+    }
+}
+
+#[test]
+fn who_comes_from_another_issuer_than_it_was_called_to_has_the_next_woken() {
+    let woken = Arc::new(Mutex::new(Vec::new()));
+    let told = Arc::clone(&woken);
+    let wake = move |who: &u32| told.lock().unwrap().push(*who);
+    let bounds = Bounds { all: 9, namespace: 9, issuer: 1, sure: 0 };
+    let places = Arc::new(Places::new(bounds, wake, |_| true));
+    let first = places.enter(entry(1, "a", "x", None));
+    assert!(places.enter(entry(2, "a", "x", None)).is_err());
+    assert!(places.enter(entry(3, "a", "x", None)).is_err());
+    drop(first);
+    assert!(places.enter(entry(2, "a", "y", None)).is_ok(), "it has a place where it is now");
+    assert_eq!(*woken.lock().unwrap(), [2, 3]);
+}
+
+#[test]
+fn whose_renewal_becomes_due_while_it_waits_comes_again_then_and_goes_first() {
+    let woken = Arc::new(Mutex::new(Vec::new()));
+    let told = Arc::clone(&woken);
+    let wake = move |who: &u32| told.lock().unwrap().push(*who);
+    let bounds = Bounds { all: 1, namespace: 1, issuer: 1, sure: 0 };
+    let places = Arc::new(Places::new(bounds, wake, |_| true));
+    let first = places.enter(entry(1, "a", "x", None)).expect("a place");
+    let no_place = |entry| places.enter(entry).err().expect("no place");
+    assert_eq!(no_place(entry(2, "a", "x", None)), None, "it is woken when there is a place");
+    let wait = Some(Duration::from_secs(3600));
+    assert_eq!(no_place(Entry { due_in: wait, ..entry(3, "a", "x", None) }), wait);
+    assert_eq!(no_place(entry(3, "a", "x", Some(at(100)))), None, "it is due");
+    drop(first);
+    assert_eq!(*woken.lock().unwrap(), [3]);
 }
 
 #[test]
@@ -169,11 +221,11 @@ fn a_place_is_free_when_its_run_has_ended_and_the_next_is_woken() {
     let wake = move |who: &u32| told.lock().unwrap().push(*who);
     let bounds = Bounds { all: 1, namespace: 1, issuer: 1, sure: 0 };
     let places = Arc::new(Places::new(bounds, wake, |_| true));
-    let first = places.enter(entry(1, "a", "x", None)).expect("a place");
-    assert!(places.enter(entry(2, "b", "x", None)).is_none());
+    let first = places.enter(entry(1, "a", "x", None));
+    assert!(places.enter(entry(2, "b", "x", None)).is_err());
     drop(first);
     assert_eq!(*woken.lock().unwrap(), [2]);
-    assert!(places.enter(entry(3, "c", "x", None)).is_none(), "it is kept");
-    assert!(places.enter(entry(2, "b", "x", None)).is_some());
+    assert!(places.enter(entry(3, "c", "x", None)).is_err(), "it is kept");
+    assert!(places.enter(entry(2, "b", "x", None)).is_ok());
     assert_eq!(*woken.lock().unwrap(), [2, 3]);
 }
