@@ -281,6 +281,21 @@ impl Reserved {
     }
 }
 
+/// Whether there may be orders of the day for who had none. What is reserved and counted only grows
+/// with each block, and frees nobody.
+#[must_use]
+pub fn frees(before: Option<&DayBudget>, now: Option<&DayBudget>) -> bool {
+    let Some(before) = before else { return false };
+    let Some(now) = now else { return true };
+    let has_less = |(namespace, count): (&String, &u32)| {
+        now.namespaces.get(namespace).copied().unwrap_or_default() < *count
+    };
+    now.day != before.day
+        || now.reserved < before.reserved
+        || now.others < before.others
+        || before.namespaces.iter().any(has_less)
+}
+
 /// The day's orders are spent, for the request of this uid.
 #[must_use]
 pub fn spent(limit: u32, day: Date, uid: &str) -> Withheld {

@@ -39,6 +39,7 @@ use crate::controller::issuer::object::IssuerObject;
 use crate::controller::issuer::quota::Quotas;
 use crate::controller::memory::expectations::number;
 use crate::controller::process::Process;
+use crate::issuance::quota;
 use crate::issuance::record::{record_name, request_of};
 use crate::issuance::renewal::jitter;
 use crate::issuance::waits_for;
@@ -534,22 +535,40 @@ type Versions = HashMap<(Option<String>, String), Version>;
 type Version = (Option<String>, Option<i64>, IssuerStatus);
 
 impl Told {
-    /// Whether what is reserved of the day is all that has changed. Each block is written there, and
-    /// would wake thousands.
-    fn is_block_alone<K: IssuerObject>(&self, issuer: &Guarded<K>, is_gone: bool) -> bool {
+    /// What has changed. Each block of the day's orders is written there, and would wake thousands.
+    fn change<K: IssuerObject>(&self, issuer: &Guarded<K>, is_gone: bool) -> Change {
         let mut told = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let at = (issuer.namespace(), issuer.name_any());
         let before = told.remove(&at);
-        let Some(issuer) = issuer.0.as_ref().ok().filter(|_| !is_gone) else { return false };
+        let Some(issuer) = issuer.0.as_ref().ok().filter(|_| !is_gone) else { return Change::Any };
         let status = issuer.status().cloned().unwrap_or_default();
         let now = (issuer.uid(), issuer.meta().generation, status);
-        let is_block_alone = before.is_some_and(|(uid, generation, status)| {
-            let is_new = status.budget != now.2.budget;
-            let as_now = IssuerStatus { budget: now.2.budget.clone(), ..status };
-            is_new && (uid, generation, as_now) == now
+        let of_day = before.and_then(|(uid, generation, mut status)| {
+            let budget = std::mem::replace(&mut status.budget, now.2.budget.clone());
+            let is_of_day = budget != now.2.budget && (uid, generation, status) == now;
+            is_of_day.then(|| quota::frees(budget.as_ref(), now.2.budget.as_ref()))
         });
         told.insert(at, now);
-        is_block_alone
+        of_day.map_or(Change::Any, |frees| Change::OfDay { frees })
+    }
+}
+
+/// What of an issuer has changed.
+#[derive(Clone, Copy)]
+enum Change {
+    /// What is reserved of the day alone; whether somebody may have an order who had none left.
+    OfDay { frees: bool },
+    /// Anything.
+    Any,
+}
+
+impl Change {
+    /// Whether it bears on a request of the issuer.
+    fn bears_on(self, request: &CertificateRequest) -> bool {
+        match self {
+            Self::Any => true,
+            Self::OfDay { frees } => frees && waits_for_the_day(request),
+        }
     }
 }
 
@@ -622,15 +641,13 @@ impl Routes {
         let (to, told) = (self.clone(), Told::default());
         move |issuer: &Guarded<K>, is_gone| {
             let (namespace, name) = (issuer.namespace(), issuer.name_any());
-            let is_block_alone = told.is_block_alone(issuer, is_gone);
+            let change = told.change(issuer, is_gone);
             if is_gone {
                 let (namespace, name) = (namespace.clone(), name.clone());
                 gone(Gone::Issuer(IssuerKey { kind: K::KIND, namespace, name }));
             }
             to.wakers.issuer(K::KIND, namespace.as_deref(), &name);
-            to.issuer((K::KIND, namespace.as_deref(), &name), |request| {
-                !is_block_alone || waits_for_the_day(request)
-            });
+            to.issuer((K::KIND, namespace.as_deref(), &name), |request| change.bears_on(request));
         }
     }
 
@@ -774,7 +791,7 @@ mod tests {
     }
 
     #[test]
-    fn a_block_of_the_day_s_orders_wakes_those_alone_that_wait_for_the_day() {
+    fn what_is_reserved_of_the_day_wakes_those_that_wait_for_the_day_where_it_is_less() {
         let stores = Stores::of_requests(vec![
             request("at-rest", None),
             request("day", Some("OrdersPerDay")),
@@ -787,9 +804,10 @@ mod tests {
         let all: &[_] = &["at-rest", "day", "namespace", "open"];
         let rows = [
             ("it is new", ("u", 1, "a", 10), all),
-            ("a block", ("u", 1, "a", 20), &["day", "namespace"]),
-            ("one more", ("u", 1, "a", 30), &["day", "namespace"]),
-            ("nothing that is looked at here", ("u", 1, "a", 30), all),
+            ("a block", ("u", 1, "a", 20), &[]),
+            ("one more", ("u", 1, "a", 30), &[]),
+            ("less", ("u", 1, "a", 15), &["day", "namespace"]),
+            ("nothing that is looked at here", ("u", 1, "a", 15), all),
             ("a block and an edit", ("u", 2, "a", 40), all),
             ("a block and another account", ("u", 2, "b", 50), all),
             ("another of its name", ("v", 2, "b", 60), all),

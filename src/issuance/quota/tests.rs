@@ -506,3 +506,30 @@ fn a_renewal_that_is_held_is_seen_beside_a_valid_certificate() {
     let said = "the renewal time has come, and the renewal is held; the certificate that is delivered is valid until 2026-07-01T12:00:00Z. 10 orders";
     assert!(text.starts_with(said), "{text}");
 }
+
+#[test]
+fn a_block_frees_nobody_and_whatever_takes_from_what_was_counted_may() {
+    let budget = |day: &str, reserved, shop, others| DayBudget {
+        day: day.to_owned(),
+        reserved,
+        namespaces: [("shop".to_owned(), shop)].into(),
+        others,
+        ..DayBudget::default()
+    };
+    let today = "2026-06-01";
+    let before = budget(today, 20, 5, 3);
+    let rows = [
+        ("a block", Some(budget(today, 30, 5, 3)), false),
+        ("more is counted", Some(budget(today, 20, 6, 4)), false),
+        ("another day", Some(budget("2026-06-02", 20, 5, 3)), true),
+        ("less is reserved", Some(budget(today, 19, 5, 3)), true),
+        ("a namespace has less", Some(budget(today, 30, 4, 3)), true),
+        ("a namespace has none", Some(DayBudget { namespaces: [].into(), ..before.clone() }), true),
+        ("the others have less", Some(budget(today, 30, 5, 2)), true),
+        ("it was removed", None, true),
+    ];
+    for (name, now, expected) in rows {
+        assert_eq!(frees(Some(&before), now.as_ref()), expected, "{name}");
+    }
+    assert!(!frees(None, Some(&before)), "the first block");
+}
