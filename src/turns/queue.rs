@@ -9,17 +9,18 @@
 //!
 //! # Guarantees
 //! - No more are called than there is room for, and nothing is left while somebody waits who may.
-//! - The share that is kept ([`kept`]) goes to renewals of certificates that end on this day. One
-//!   namespace counts there, and draws on it in a day, for no more than its part
-//!   ([`kept_for_one`](super::kept_for_one)): what is true of another still finds room.
+//! - The share that is kept of each limit ([`kept`]) goes to renewals of certificates that end on this
+//!   day. One namespace counts there, and has of it, no more than its part of that limit
+//!   ([`kept_for_one`]): what it has drawn on this day, or the places that it holds now. What is true
+//!   of another still finds room.
 //! - Who was called and does not come loses its turn.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::kept;
 use super::line::{Line, Rank};
+use super::{kept, kept_for_one};
 
 /// Namespace and name.
 pub type Name = (String, String);
@@ -27,13 +28,32 @@ pub type Name = (String, String);
 /// Who was called comes within this time: it is woken, and asks before it does anything slow.
 const LAPSES: SignedDuration = SignedDuration::from_secs(60);
 
+/// What is limited.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Kind {
+    /// What is drawn on a day: it does not come back on that day.
+    OfDay,
+    /// Places, which come back.
+    Places,
+}
+
 /// What a limit leaves.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Left {
+    /// What is limited.
+    pub kind: Kind,
     /// The limit.
     pub limit: u32,
     /// So much of it is left.
     pub left: u32,
+}
+
+impl Left {
+    /// Whether there is any for one more beside those that are called, where so many are to come that
+    /// cannot wait.
+    fn has_one_beside(&self, called: u32, urgent: u32) -> bool {
+        self.left > called.saturating_add(kept(self.limit, urgent))
+    }
 }
 
 /// What there is to give.
@@ -44,19 +64,8 @@ pub struct Room {
     /// So many certificates of each namespace are known that end on this day and are not being
     /// renewed.
     pub urgent: BTreeMap<String, u32>,
-    /// So many of what is kept are for one namespace.
-    pub for_one: u32,
     /// When this day ends.
     pub midnight: Timestamp,
-}
-
-impl Room {
-    /// Whether there is any for one more beside those that are called, where so many are to come that
-    /// cannot wait.
-    fn has_one_beside(&self, called: u32, urgent: u32) -> bool {
-        let is_left = |one: &Left| one.left > called.saturating_add(kept(one.limit, urgent));
-        self.limits.iter().all(is_left)
-    }
 }
 
 /// Those who wait, and those who are called.
@@ -68,17 +77,45 @@ pub struct Queue {
     order: VecDeque<(Timestamp, Name)>,
     /// So many of each namespace are called that cannot wait.
     urgent: BTreeMap<String, u32>,
-    /// So much each namespace has drawn of what is kept, on the day that ends then.
-    drawn: BTreeMap<String, u32>,
-    midnight: Timestamp,
+    kept: Kept,
+    /// Who has a kept place.
+    placed: BTreeSet<Name>,
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 struct Called {
     at: Timestamp,
     is_urgent: bool,
-    /// There was room for it in what is kept alone.
-    is_kept: bool,
+    /// There was room for it in what is kept of these alone.
+    kept: Vec<Kind>,
+}
+
+/// What each namespace has of what is kept, those that are called with it.
+#[derive(Debug, Default)]
+struct Kept {
+    /// On the day that ends then.
+    drawn: BTreeMap<String, u32>,
+    midnight: Timestamp,
+    /// Of places, now.
+    places: BTreeMap<String, u32>,
+}
+
+impl Kept {
+    fn of(&mut self, kind: Kind) -> &mut BTreeMap<String, u32> {
+        match kind {
+            Kind::OfDay => &mut self.drawn,
+            Kind::Places => &mut self.places,
+        }
+    }
+
+    /// What a namespace may still have of a limit on a day.
+    fn left_to(&self, namespace: &str, limit: &Left, midnight: Timestamp) -> u32 {
+        let has = match limit.kind {
+            Kind::OfDay => self.drawn.get(namespace).filter(|_| self.midnight == midnight),
+            Kind::Places => self.places.get(namespace),
+        };
+        kept_for_one(limit.limit).saturating_sub(has.copied().unwrap_or_default())
+    }
 }
 
 impl Queue {
@@ -88,23 +125,41 @@ impl Queue {
         self.line.enter(name, &name.0, rank);
     }
 
-    /// Has a request wait no more that has what it was called for; whether that is of what is kept.
+    /// Has a request wait no more that has what it was called for; whether that is of what is kept of
+    /// the day.
     pub fn serve(&mut self, name: &Name) -> bool {
         self.line.leave(name);
-        self.forget_call(name).is_some_and(|called| called.is_kept)
+        let kept = self.forget_call(name).map(|called| called.kept).unwrap_or_default();
+        if kept.contains(&Kind::Places) && !self.placed.insert(name.clone()) {
+            less(&mut self.kept.places, &name.0);
+        }
+        kept.contains(&Kind::OfDay)
     }
 
-    /// What a namespace had of what is kept was not used.
+    /// What a namespace had of what is kept of the day was not used.
     pub fn give_back(&mut self, namespace: &str) {
-        less(&mut self.drawn, namespace);
+        less(&mut self.kept.drawn, namespace);
+    }
+
+    /// Kept places are free again, except those of whom this is true.
+    pub fn free_places(&mut self, has_place: impl Fn(&Name) -> bool) {
+        let Self { placed, kept, .. } = self;
+        placed.retain(|name| {
+            let stays = has_place(name);
+            if !stays {
+                less(&mut kept.places, &name.0);
+            }
+            stays
+        });
     }
 
     /// So many certificates of a namespace count that end today, at most: those that are called, and
-    /// what it has not drawn yet.
+    /// what it does not have yet of the limit that leaves it most.
     #[must_use]
-    pub fn counts(&self, namespace: &str, for_one: u32, midnight: Timestamp) -> u32 {
+    pub fn counts(&self, namespace: &str, limits: &[Left], midnight: Timestamp) -> u32 {
         let called = self.urgent.get(namespace).copied().unwrap_or_default();
-        called.saturating_add(self.left_to(namespace, for_one, midnight))
+        let left = |limit| self.kept.left_to(namespace, limit, midnight);
+        called.saturating_add(limits.iter().map(left).max().unwrap_or_default())
     }
 
     /// Has a request wait no more; whether it did, or was called.
@@ -123,22 +178,21 @@ impl Queue {
         called: &mut Vec<Name>,
     ) -> bool {
         self.forget_late(now);
-        if self.midnight != room.midnight {
-            self.midnight = room.midnight;
-            self.drawn.clear();
+        if self.kept.midnight != room.midnight {
+            self.kept.midnight = room.midnight;
+            self.kept.drawn.clear();
         }
         if !self.called.contains_key(name) {
             self.line.enter(name, &name.0, rank);
         }
-        while let Some((next, is_urgent, is_kept)) = self.next(room) {
-            for counts in is_urgent
-                .then_some(&mut self.urgent)
-                .into_iter()
-                .chain(is_kept.then_some(&mut self.drawn))
-            {
-                *counts.entry(next.0.clone()).or_default() += 1;
+        while let Some((next, is_urgent, kept)) = self.next(room) {
+            if is_urgent {
+                *self.urgent.entry(next.0.clone()).or_default() += 1;
             }
-            self.called.insert(next.clone(), Called { at: now, is_urgent, is_kept });
+            for kind in &kept {
+                *self.kept.of(*kind).entry(next.0.clone()).or_default() += 1;
+            }
+            self.called.insert(next.clone(), Called { at: now, is_urgent, kept });
             self.order.push_back((now, next.clone()));
             if next != *name {
                 called.push(next);
@@ -153,44 +207,40 @@ impl Queue {
         self.line.first_few(1).pop()
     }
 
-    /// Whoever is next, whether it cannot wait, and whether it draws on what is kept.
-    fn next(&mut self, room: &Room) -> Option<(Name, bool, bool)> {
+    /// Whoever is next, whether it cannot wait, and of what it has something that is kept.
+    fn next(&mut self, room: &Room) -> Option<(Name, bool, Vec<Kind>)> {
         let called = u32::try_from(self.called.len()).unwrap_or(u32::MAX);
         // The same for all of a kind: asked once, and not for each who waits.
-        if !room.has_one_beside(called, 0) {
+        if !room.limits.iter().all(|limit| limit.has_one_beside(called, 0)) {
             return None;
         }
-        let for_others = room.has_one_beside(called, self.outstanding(room));
+        let is_kept = |limit: &&Left| !limit.has_one_beside(called, self.outstanding(limit, room));
+        let scarce: Vec<Left> = room.limits.iter().filter(is_kept).copied().collect();
         let was_urgent = std::cell::Cell::new(false);
-        let Self { line, drawn, .. } = self;
-        let may_draw = |of: &str| drawn.get(of).is_none_or(|drawn| *drawn < room.for_one);
+        let Self { line, kept, .. } = self;
+        let may_have =
+            |of: &str| scarce.iter().all(|limit| kept.left_to(of, limit, room.midnight) > 0);
         let next = line.next(|namespace, rank| {
             was_urgent.set(rank.is_urgent(room.midnight));
-            for_others || was_urgent.get() && may_draw(namespace)
+            scarce.is_empty() || was_urgent.get() && may_have(namespace)
         })?;
-        Some((next, was_urgent.get(), !for_others))
+        Some((next, was_urgent.get(), scarce.iter().map(|limit| limit.kind).collect()))
     }
 
-    /// So many that cannot wait are still to come, as far as they count.
-    fn outstanding(&self, room: &Room) -> u32 {
+    /// So many that cannot wait are still to come, as far as they count for a limit.
+    fn outstanding(&self, limit: &Left, room: &Room) -> u32 {
         let of = |(namespace, known): (&String, &u32)| {
             let called = self.urgent.get(namespace).copied().unwrap_or_default();
-            let left = self.left_to(namespace, room.for_one, room.midnight);
+            let left = self.kept.left_to(namespace, limit, room.midnight);
             known.saturating_sub(called).min(left)
         };
         room.urgent.iter().map(of).fold(0, u32::saturating_add)
     }
 
-    /// What a namespace may still draw of what is kept.
-    fn left_to(&self, namespace: &str, for_one: u32, midnight: Timestamp) -> u32 {
-        let drawn = self.drawn.get(namespace).filter(|_| self.midnight == midnight);
-        for_one.saturating_sub(drawn.copied().unwrap_or_default())
-    }
-
     fn uncall(&mut self, name: &Name) -> bool {
         let Some(called) = self.forget_call(name) else { return false };
-        if called.is_kept {
-            self.give_back(&name.0);
+        for kind in called.kept {
+            less(self.kept.of(kind), &name.0);
         }
         true
     }
@@ -227,7 +277,6 @@ fn less(counts: &mut BTreeMap<String, u32>, namespace: &str) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::turns::kept_for_one;
 
     fn at(text: &str) -> Timestamp {
         format!("2026-06-01T{text}Z").parse().expect("a time")
@@ -238,9 +287,13 @@ mod tests {
     }
 
     fn room(left: u32, limit: u32, urgent: &[(&str, u32)]) -> Room {
+        room_of(vec![Left { kind: Kind::OfDay, limit, left }], urgent)
+    }
+
+    fn room_of(limits: Vec<Left>, urgent: &[(&str, u32)]) -> Room {
         let midnight = "2026-06-02T00:00:00Z".parse().expect("a time");
         let urgent = urgent.iter().map(|(of, known)| ((*of).to_owned(), *known)).collect();
-        Room { limits: vec![Left { limit, left }], urgent, for_one: kept_for_one(limit), midnight }
+        Room { limits, urgent, midnight }
     }
 
     /// Asks for each in turn; who had its turn, as if the room was used up by each.
@@ -361,6 +414,79 @@ mod tests {
         let tomorrow = "2026-06-03T00:00:00Z".parse().expect("a time");
         let tomorrow = Room { midnight: tomorrow, ..kept };
         assert!(ask(&mut queue, 7, &tomorrow, "12:00:05"), "another day has another share");
+    }
+
+    /// Of a day and of places; who of `greedy`, then of a neighbour, has its turn while all who had
+    /// theirs keep their places.
+    #[test]
+    fn what_one_namespace_has_of_what_is_kept_is_judged_by_each_limit() {
+        let ends = Rank::Ends(at("20:00:00"));
+        // The limit and what is left of it: of the day, and of places.
+        let rows = [
+            ("places are scarce, of which little is kept", (1000, 900), (20, 2), (1, 1)),
+            ("places are scarce, of which more is kept", (1000, 900), (100, 10), (6, 4)),
+            ("the day is scarce, of which little is kept", (20, 2), (1000, 900), (1, 1)),
+            ("both are, and the less is what counts", (100, 10), (20, 2), (1, 1)),
+            ("neither is", (1000, 900), (1000, 900), (9, 9)),
+        ];
+        for (row, of_day, places, expected) in rows {
+            let mut queue = Queue::default();
+            let mut had = 0;
+            let mut turns = |namespace: &str, count: u32| {
+                let mut is_turn = |number: &u32| {
+                    let left =
+                        |kind, (limit, left): (u32, u32)| Left { kind, limit, left: left - had };
+                    let limits = vec![left(Kind::OfDay, of_day), left(Kind::Places, places)];
+                    let room = room_of(limits, &[("greedy", 1000), ("neighbour", 4)]);
+                    let one = name(namespace, number);
+                    let is_turn = queue.ask(&one, ends, &room, at("12:00:00"), &mut Vec::new());
+                    if is_turn {
+                        queue.serve(&one);
+                        had += 1;
+                    } else {
+                        queue.leave(&one);
+                    }
+                    is_turn
+                };
+                (0..count).filter(|number| is_turn(number)).count()
+            };
+            assert_eq!((turns("greedy", 9), turns("neighbour", 9)), expected, "{row}");
+        }
+    }
+
+    #[test]
+    fn a_kept_place_is_held_until_it_is_free_and_what_is_drawn_of_a_day_for_the_day() {
+        let ends = Rank::Ends(at("20:00:00"));
+        let urgent = [("greedy", 1000), ("neighbour", 1)];
+        let ask = |queue: &mut Queue, number: u32, room: &Room| {
+            let one = name("greedy", number);
+            let is_turn = queue.ask(&one, ends, room, at("12:00:00"), &mut Vec::new());
+            if is_turn {
+                queue.serve(&one);
+            } else {
+                queue.leave(&one);
+            }
+            is_turn
+        };
+        for (kind, again) in [(Kind::Places, true), (Kind::OfDay, false)] {
+            let room = room_of(vec![Left { kind, limit: 20, left: 1 }], &urgent);
+            let mut queue = Queue::default();
+            assert!(ask(&mut queue, 0, &room) && !ask(&mut queue, 1, &room), "{kind:?}");
+            queue.free_places(|one| *one == name("greedy", 0));
+            assert!(!ask(&mut queue, 1, &room), "{kind:?}: it is held");
+            let tomorrow = "2026-06-03T00:00:00Z".parse().expect("a time");
+            let tomorrow = Room { midnight: tomorrow, ..room.clone() };
+            let later = Rank::Ends("2026-06-02T20:00:00Z".parse().expect("a time"));
+            let one = name("greedy", 2);
+            let is_turn = queue.ask(&one, later, &tomorrow, at("12:00:00"), &mut Vec::new());
+            assert_eq!(is_turn, !again, "{kind:?}: on the next day");
+            queue.leave(&one);
+            if kind == Kind::Places {
+                queue.free_places(|_| false);
+                assert!(ask(&mut queue, 1, &room), "it has ended");
+                assert!(!ask(&mut queue, 3, &room), "and another is held");
+            }
+        }
     }
 
     #[test]

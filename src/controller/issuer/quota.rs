@@ -28,8 +28,8 @@ use crate::issuance::quota::{self, Draw, Reserved};
 use crate::issuance::record::{Record, request_of};
 use crate::issuance::{Limits, Withheld, waits_for};
 use crate::turns::line::{Line, Rank};
-use crate::turns::queue::{Left, Name, Queue, Room};
-use crate::turns::{Turns, kept, kept_for_one, midnight_after};
+use crate::turns::queue::{Kind, Left, Name, Queue, Room};
+use crate::turns::{Turns, kept, midnight_after};
 
 /// What this process knows of the limits of each issuer.
 #[derive(Default)]
@@ -86,7 +86,7 @@ struct Drawn {
     namespace: String,
     /// How often the status had been told by then.
     as_of: u32,
-    /// It is of what is kept for what cannot wait.
+    /// It is of what is kept of the day for what cannot wait.
     is_kept: bool,
 }
 
@@ -476,7 +476,8 @@ impl Books {
                 draw = draw.map(|(limit, _)| (limit, Draw::Reserve(known)));
             }
         }
-        let day = draw.map(|(limit, _)| Left { limit, left: known.left(limit) });
+        let of_day = |limit| Left { kind: Kind::OfDay, limit, left: known.left(limit) };
+        let day = draw.map(|(limit, _)| of_day(limit));
         let draw = draw.map(|(_, draw)| draw);
         if tally.has_open_order(request) {
             // It goes on with its own.
@@ -487,16 +488,17 @@ impl Books {
             purse.queue.wait(&name, rank);
             return Err(Withheld::Open { limit, open });
         }
-        let open = open.map(|(limit, open)| Left { limit, left: limit - open });
+        let places = |limit, open| Left { kind: Kind::Places, limit, left: limit - open };
+        let open = open.map(|(limit, open)| places(limit, open));
         let limits: Vec<Left> = [day, open].into_iter().flatten().collect();
         let most = limits.iter().map(|one| kept(one.limit, u32::MAX)).max().unwrap_or_default();
         let midnight = midnight_after(now);
-        // What a day has cannot come back on that day: it goes by that, where there is such a limit.
-        let for_one = limits.first().map_or(0, |one| kept_for_one(one.limit));
-        let counts = |of: &str| purse.queue.counts(of, for_one, midnight);
+        // Its own place, where it still has one, is what it asks for.
+        purse.queue.free_places(|held| *held != name && tally.is_open(issuer.key, held));
+        let counts = |of: &str| purse.queue.counts(of, &limits, midnight);
         // Those that are called are known as well.
         let urgent = tally.urgent(issuer.key, now, most.saturating_mul(2), counts);
-        let room = Room { limits, urgent, for_one, midnight };
+        let room = Room { limits, urgent, midnight };
         if purse.queue.ask(&name, rank, &room, now, called) {
             return Ok(draw);
         }
@@ -765,6 +767,47 @@ mod tests {
         let next = quotas.note(&Guarded(Ok(moved)), false);
         assert_eq!(next, [("shop".to_owned(), "c".to_owned())]);
         drop(held);
+    }
+
+    #[test]
+    fn a_namespace_holds_its_part_of_the_kept_places_however_many_orders_the_day_has() {
+        let quotas = Arc::new(Quotas::default());
+        let key =
+            IssuerKey { kind: IssuerKind::ClusterIssuer, namespace: None, name: "ca".to_owned() };
+        let limits = Limits { per_day: Some(1000), open: Some(20), ..Limits::default() };
+        let issuer = issuer(&key, limits);
+        let of = |namespace: &str, name: &str, ends_today: bool| {
+            let mut request = request(name, 1, None);
+            request.metadata.namespace = Some(namespace.to_owned());
+            request.spec.issuer_ref.kind = IssuerKind::ClusterIssuer;
+            let certificate = serde_json::json!({ "certificate": {
+                "serialNumber": "1", "issuer": "i", "subject": "s", "fingerprintSha256": "f",
+                "privateKey": "k", "notBefore": TODAY, "notAfter": TODAY, "deliveredAt": TODAY,
+                "secretResourceVersion": "1",
+            }});
+            let status = ends_today.then(|| serde_json::from_value(certificate).expect("a status"));
+            request.status = status;
+            request
+        };
+        let new: Vec<_> = (0..18).map(|number| of("web", &number.to_string(), false)).collect();
+        let [a, b, c] = ["a", "b", "c"].map(|name| of("greedy", name, true));
+        let neighbour = of("neighbour", "d", true);
+        for one in new.iter().chain([&a, &b, &c, &neighbour]) {
+            quotas.note(&Guarded(Ok(one.clone())), false);
+        }
+        let stores = Stores::of_requests(vec![]);
+        let day = quota::day_of(at(TODAY));
+        let reserved = Reserved { day, reserved: 100, unspent: 0 };
+        quotas.note_reserved(&stores, &issuer, (reserved, 100), None, None);
+        let take = |request: &CertificateRequest| place(&quotas, &stores, &issuer, request).ok();
+        let held: Vec<_> = new.iter().map(|one| take(one).expect("there is room")).collect();
+        let first = take(&a).expect("it is of what is kept");
+        assert!(take(&b).is_none(), "it has its part");
+        let other = take(&neighbour).expect("the rest is its part");
+        drop(first);
+        let next = take(&b).expect("a place came back");
+        assert!(take(&c).is_none(), "and is held again");
+        drop((held, other, next));
     }
 
     #[test]

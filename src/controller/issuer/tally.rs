@@ -227,6 +227,11 @@ impl Tally {
         open - u32::from(own.is_some_and(|cached| cached.is_open))
     }
 
+    /// A request has an open order at an issuer.
+    pub(super) fn is_open(&self, issuer: &IssuerKey, name: &Name) -> bool {
+        self.cached.get(name).is_some_and(|cached| cached.is_open && cached.issuer == *issuer)
+    }
+
     /// Certificates that end on the UTC day of `now` and are not being renewed, by namespace: as many
     /// of each as count, and `most` at most.
     pub(super) fn urgent(
