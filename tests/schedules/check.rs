@@ -123,6 +123,9 @@ pub struct Ledger {
     liars: BTreeSet<String>,
     /// How often another process began to act.
     hand_overs: u64,
+    /// Who reserved last at each issuer, and how often that was another process than before.
+    reserved_by: BTreeMap<String, String>,
+    other_by: u64,
     /// A request has said that a run for it panicked.
     pub has_told_of_panic: bool,
     findings: BTreeSet<Finding>,
@@ -233,6 +236,12 @@ impl Ledger {
     /// Another process acts now.
     pub fn handed_over(&mut self) {
         self.hand_overs += 1;
+    }
+
+    /// Sees who reserves: without the lease several do, by turns.
+    pub fn reserves(&mut self, issuer: &str, by: &str) {
+        let before = self.reserved_by.insert(issuer.to_owned(), by.to_owned());
+        self.other_by += u64::from(before.is_some_and(|before| before != by));
     }
 
     /// The store was set back: versions mean nothing any more.
@@ -646,7 +655,7 @@ impl Ledger {
         let share = self.limits.orders_per_namespace_per_day * self.days;
         if share > 0 {
             // What a process had not told when another took over is held against nobody.
-            let untold = self.limits.block() * self.hand_overs;
+            let untold = self.limits.block() * self.hand_overs.max(self.other_by);
             let most = by_namespace.into_values().max().unwrap_or_default();
             look("orders of one namespace", share + untold, most);
         }

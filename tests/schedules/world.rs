@@ -316,6 +316,13 @@ impl World {
                 ledger.handed_over();
             }
         }
+        for kind in [Kind::Issuer, Kind::ClusterIssuer] {
+            for issuer in api.objects(kind) {
+                let by = issuer["status"]["budget"]["by"].as_str();
+                let name = issuer["metadata"]["name"].as_str().unwrap_or_default();
+                by.iter().for_each(|by| ledger.reserves(&format!("{kind:?} {name}"), by));
+            }
+        }
         let orders = self.site.orders().expect("orders");
         // A search takes its time, and so does what follows it.
         let unseen = 30 + stood_still + lagged + blinded;
