@@ -6,6 +6,8 @@ mod layout;
 mod names;
 
 use std::collections::BTreeSet;
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::sync::OnceLock;
@@ -73,6 +75,24 @@ fn without_a_place_for_it_no_image_is_built() {
         assert!(told.contains("There is no published image"), "{image:?}: {told}");
         assert!(told.contains("make image IMAGE=<repository>:<tag>"), "{image:?}: {told}");
     }
+}
+
+#[test]
+fn where_the_binary_cannot_be_built_that_of_before_is_not_taken() {
+    image();
+    let fakes = tempfile::tempdir().expect("a directory");
+    let cargo = fakes.path().join("cargo");
+    std::fs::write(&cargo, "#!/bin/sh\necho it does not compile >&2\nexit 101\n").expect("writes");
+    std::fs::set_permissions(&cargo, Permissions::from_mode(0o755)).expect("it is ours");
+    let path = std::env::var("PATH").expect("a path");
+    let mut build = build();
+    build.env("PATH", format!("{}:{path}", fakes.path().display()));
+    let to = fakes.path().join("image");
+    build.env("IMAGE", "registry.example/chancery:test").env("TO", &to);
+    let Output { status, stderr, .. } = build.output().expect("the build starts");
+    let told = String::from_utf8_lossy(&stderr);
+    assert!(!status.success() && !to.exists(), "{told}");
+    assert!(told.contains("it does not compile"), "{told}");
 }
 
 #[test]
