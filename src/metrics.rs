@@ -637,6 +637,52 @@ mod tests {
     }
 
     #[test]
+    fn issuers_are_ready_or_not() {
+        let metrics = Metrics::default();
+        let figures = |namespace: &str, is_ready| {
+            let OneIssuer { kind, namespace, issuer } = issuer(namespace);
+            let (limits, withheld) = (Vec::new(), Vec::new());
+            let (reserved, open) = (None, None);
+            IssuerFigures { kind, namespace, issuer, is_ready, limits, reserved, open, withheld }
+        };
+        metrics.observe_issuer_figures(move || vec![figures("a", true), figures("b", false)]);
+        let page = metrics.encode();
+        for (namespace, value) in [("a", 1), ("b", 0)] {
+            let labels = format!("{{kind=\"Issuer\",namespace=\"{namespace}\",issuer=\"ca\"}}");
+            let line = format!("chancery_issuer_ready{labels} {value}.0\n");
+            assert!(page.contains(&line), "{line}{page}");
+        }
+    }
+
+    #[test]
+    fn only_what_is_stalled_waits_for_a_person() {
+        let (requests, mut writer) = kube::runtime::reflector::store();
+        let rows = [("a", "True"), ("b", "True"), ("c", "False")];
+        for (name, status) in rows {
+            let request = serde_json::from_value(serde_json::json!({
+                "apiVersion": "chancery.dev/v1alpha1", "kind": "CertificateRequest",
+                "metadata": {"name": name, "namespace": "shop"},
+                "spec": {"issuerRef": {"name": "ca"}, "secretName": name},
+                "status": {"conditions": [{
+                    "type": "Stalled", "status": status, "reason": "OrderOutcomeUnknown",
+                    "message": "", "lastTransitionTime": "2026-06-01T12:00:00Z",
+                }]},
+            }));
+            let request = Guarded(Ok(request.expect("a request")));
+            writer.apply_watcher_event(&kube::runtime::watcher::Event::Apply(request));
+        }
+        let (records, _writer) = kube::runtime::reflector::store();
+        let metrics = Metrics::default();
+        metrics.observe_requests(requests, records, |_| true);
+        let page = metrics.encode();
+        let labels = "kind=\"Issuer\",namespace=\"shop\",issuer=\"ca\"";
+        let line = format!(
+            "chancery_requests_waiting_for_person{{{labels},reason=\"OrderOutcomeUnknown\"}} 2.0\n"
+        );
+        assert!(page.contains(&line), "{line}{page}");
+    }
+
+    #[test]
     fn a_word_that_is_none_of_ours_makes_no_series() {
         assert_eq!([known("Issued"), known("made-up-7")], ["Issued", "Other"]);
     }
