@@ -152,7 +152,7 @@ async fn measure(
         plane.kubectl(["create", "namespace", &namespace]).expect("a namespace");
         let leases = about_leases(&plane.audit_log());
         let operator = Operator::start(plane, &[]);
-        set_up_issuer(plane, simulator, &site, &namespace).await;
+        set_up_issuer(plane, &site, &namespace).await;
         let before = site.issued().await.len();
         let api: Api<CertificateRequest> = Api::namespaced(client.clone(), &namespace);
         let requests = (0..CERTIFICATES).map(|number| request(&namespace, number));
@@ -195,37 +195,10 @@ async fn theirs(plane: &ControlPlane, client: &Client, assets: &Path, namespace:
     Side { seconds, counts, memory_kib, cpu_seconds }
 }
 
-async fn set_up_issuer(
-    plane: &ControlPlane,
-    simulator: &Simulator,
-    site: &Site<'_>,
-    namespace: &str,
-) {
-    let credentials = json!({
-        "apiVersion": "v1", "kind": "Secret",
-        "metadata": {
-            "name": "credentials", "namespace": namespace,
-            "labels": {"chancery.dev/credentials": "true"},
-            "annotations": simulator.opt_in(),
-        },
-        "stringData": {"username": "testuser", "password": "changeme"},
-    });
-    let issuer = json!({
-        "apiVersion": "chancery.dev/v1alpha1", "kind": "Issuer",
-        "metadata": {"name": "ca", "namespace": namespace},
-        "spec": {
-            "onlineCa": {
-                "certificateUrl": site.certificate_url(),
-                "trustRootsUrl": site.trust_roots_url(),
-                "credentialsSecretRef": {"name": "credentials"},
-                "keyAlgorithms": ["ECDSA"],
-            },
-            "tls": {"caBundle": {"pem": simulator.tls_root()}},
-            "trust": {"bundle": {"pem": site.root_pem().await}},
-        },
-    });
-    plane.apply(&credentials.to_string()).expect("credentials");
-    plane.apply(&issuer.to_string()).expect("an issuer");
+async fn set_up_issuer(plane: &ControlPlane, site: &Site<'_>, namespace: &str) {
+    for object in site.issuer(namespace).await {
+        plane.apply(&object.to_string()).expect("it is taken");
+    }
     plane
         .kubectl([
             "wait",

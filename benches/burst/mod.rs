@@ -66,7 +66,7 @@ async fn burst(plane: &ControlPlane, simulator: &Simulator, size: usize) -> Valu
     site.configure(json!({"minKeyBits": 256, "keyAlgorithm": "ECDSA"})).await;
     plane.kubectl(["create", "namespace", namespace]).expect("a namespace");
     let first = Operator::start(plane, &[]);
-    set_up_issuer(plane, simulator, &site, namespace).await;
+    set_up_issuer(plane, &site, namespace).await;
     first.process.stop();
     let issued_before = site.issued().await.len();
     let requests: Api<CertificateRequest> = Api::namespaced(client, namespace);
@@ -103,7 +103,7 @@ async fn scrape(plane: &ControlPlane, simulator: &Simulator) -> Value {
     site.configure(json!({"minKeyBits": 256, "keyAlgorithm": "ECDSA"})).await;
     plane.kubectl(["create", "namespace", namespace]).expect("a namespace");
     let operator = Operator::start(plane, &[]);
-    set_up_issuer(plane, simulator, &site, namespace).await;
+    set_up_issuer(plane, &site, namespace).await;
     let issuers: Api<Issuer> = Api::namespaced(client.clone(), namespace);
     let spec = issuers.get("ca").await.expect("it is there").spec;
     let named = |number: usize| Issuer::new(&format!("ca-{number}"), spec.clone());

@@ -281,29 +281,6 @@ fn mebibytes(bytes: u64) -> f64 {
 /// The free CA, with a request at it.
 async fn online_ca(cluster: &Cluster) -> [Value; 3] {
     let site = cluster.simulator.online_ca("shop");
-    let credentials = json!({
-        "apiVersion": "v1", "kind": "Secret",
-        "metadata": {
-            "name": "credentials", "namespace": "shop",
-            "labels": {"chancery.dev/credentials": "true"},
-            "annotations": cluster.simulator.opt_in(),
-        },
-        "stringData": {"username": "testuser", "password": "changeme"},
-    });
-    let issuer = json!({
-        "apiVersion": "chancery.dev/v1alpha1", "kind": "Issuer",
-        "metadata": {"name": "ca", "namespace": "shop"},
-        "spec": {
-            "onlineCa": {
-                "certificateUrl": site.certificate_url(),
-                "trustRootsUrl": site.trust_roots_url(),
-                "credentialsSecretRef": {"name": "credentials"},
-                "keyAlgorithms": ["ECDSA"],
-            },
-            "tls": {"caBundle": {"pem": cluster.simulator.tls_root()}},
-            "trust": {"bundle": {"pem": site.root_pem().await}},
-        },
-    });
     let request = json!({
         "apiVersion": "chancery.dev/v1alpha1", "kind": "CertificateRequest",
         "metadata": {"name": "portal", "namespace": "shop"},
@@ -312,5 +289,6 @@ async fn online_ca(cluster: &Cluster) -> [Value; 3] {
             "privateKey": {"algorithm": "ECDSA"}, "onlineCa": {},
         },
     });
+    let [credentials, issuer] = site.issuer("shop").await;
     [credentials, issuer, request]
 }

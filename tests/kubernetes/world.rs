@@ -236,20 +236,9 @@ impl Test {
 
     /// Issuer `ca`, with everything right.
     pub async fn issuer(&self) -> Value {
-        json!({
-            "apiVersion": "chancery.dev/v1alpha1", "kind": "Issuer",
-            "metadata": {"name": "ca", "namespace": self.namespace},
-            "spec": {
-                "onlineCa": {
-                    "certificateUrl": self.site.certificate_url(),
-                    "trustRootsUrl": self.site.trust_roots_url(),
-                    "credentialsSecretRef": {"name": "credentials"},
-                    "keyAlgorithms": ["RSA"],
-                },
-                "tls": {"caBundle": {"pem": self.world.simulator.tls_root()}},
-                "trust": {"bundle": {"pem": self.site.root_pem().await}},
-            },
-        })
+        let [_, mut issuer] = self.site.issuer(&self.namespace).await;
+        issuer["spec"]["onlineCa"]["keyAlgorithms"] = json!(["RSA"]);
+        issuer
     }
 
     /// A request for the user of the issuer, delivered to `<name>-tls`.

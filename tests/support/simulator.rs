@@ -117,6 +117,34 @@ impl Site<'_> {
         document["rootPem"].as_str().expect("a root").to_owned()
     }
 
+    /// Issuer `ca` at the site, for elliptic curve keys, with its credentials in Secret `credentials`.
+    pub async fn issuer(&self, namespace: &str) -> [Value; 2] {
+        let credentials = json!({
+            "apiVersion": "v1", "kind": "Secret",
+            "metadata": {
+                "name": "credentials", "namespace": namespace,
+                "labels": {"chancery.dev/credentials": "true"},
+                "annotations": self.simulator.opt_in(),
+            },
+            "stringData": {"username": "testuser", "password": "changeme"},
+        });
+        let issuer = json!({
+            "apiVersion": "chancery.dev/v1alpha1", "kind": "Issuer",
+            "metadata": {"name": "ca", "namespace": namespace},
+            "spec": {
+                "onlineCa": {
+                    "certificateUrl": self.certificate_url(),
+                    "trustRootsUrl": self.trust_roots_url(),
+                    "credentialsSecretRef": {"name": "credentials"},
+                    "keyAlgorithms": ["ECDSA"],
+                },
+                "tls": {"caBundle": {"pem": self.simulator.tls_root()}},
+                "trust": {"bundle": {"pem": self.root_pem().await}},
+            },
+        });
+        [credentials, issuer]
+    }
+
     /// Has requests answered in another way.
     pub async fn fault(&self, fault: Value) {
         self.call(reqwest::Method::POST, "/faults", Some(fault)).await;
