@@ -48,16 +48,20 @@ const OURS: [&str; 4] = [
 impl ControlPlane {
     /// Builds what is missing (with a progress line, once), and starts everything.
     pub fn start() -> Self {
-        Self::start_with(true)
+        Self::start_with(assets(&[]), true)
     }
 
     /// The same without the controllers: nothing changes but what is asked for.
     pub fn start_without_controllers() -> Self {
-        Self::start_with(false)
+        Self::start_with(assets(&[]), false)
     }
 
-    fn start_with(has_controllers: bool) -> Self {
-        let assets = assets();
+    /// What the demo needs, and no more: it is built sooner.
+    pub fn start_for_demo() -> Self {
+        Self::start_with(assets(&["demo"]), false)
+    }
+
+    fn start_with(assets: PathBuf, has_controllers: bool) -> Self {
         let dir = tempfile::Builder::new().prefix("chancery-").tempdir().expect("a directory");
         let at = dir.path();
         prepare(at);
@@ -71,14 +75,9 @@ impl ControlPlane {
         let kubeconfig = at.join("admin.kubeconfig");
         std::fs::write(&kubeconfig, kubeconfig_for(at, &url, ADMIN_TOKEN, "admin"))
             .expect("writes");
-        let controllers = has_controllers.then(|| {
-            let program = assets.join("kube-controller-manager");
-            let args = controller_args(at, &kubeconfig);
-            Process::start(at, "kube-controller-manager", &program, args, &[])
-        });
         janitor(at);
-        let plane = Self {
-            _controllers: controllers,
+        let mut plane = Self {
+            _controllers: None,
             api_server,
             etcd,
             assets,
@@ -88,6 +87,12 @@ impl ControlPlane {
             dir,
         };
         plane.wait_until_ready();
+        // They wait ten seconds for an API server and then end, which nobody would notice.
+        plane._controllers = has_controllers.then(|| {
+            let program = plane.assets.join("kube-controller-manager");
+            let args = controller_args(plane.dir(), &kubeconfig);
+            Process::start(plane.dir(), "kube-controller-manager", &program, args, &[])
+        });
         plane
     }
 
@@ -323,8 +328,9 @@ pub async fn client(kubeconfig: &Path) -> kube::Client {
 }
 
 /// Directory with etcd, kube-apiserver, kube-controller-manager and kubectl.
-fn assets() -> PathBuf {
+fn assets(kind: &[&str]) -> PathBuf {
     let output = Command::new(root().join("tests/controlplane/build"))
+        .args(kind)
         .stderr(Stdio::inherit())
         .output()
         .expect("tests/controlplane/build starts");
