@@ -19,10 +19,16 @@ tools:
 	@command -v curl > /dev/null || { echo "curl is missing: apt-get install -y curl" >&2; exit 1; }
 	@command -v openssl > /dev/null || { echo "openssl is missing: apt-get install -y openssl" >&2; exit 1; }
 
+# Where nothing is built yet, both programs are built at once, and without optimisation.
+DEMO := $(if $(wildcard target/debug/.fingerprint),,--profile demo) --all-features
+
 .PHONY: demo
-demo: tools ## Bring up control plane, simulator and operator, and watch certificates being issued and renewed
-	$(CARGO) build --all-features --bins --example demo
-	$(CARGO) run --quiet --all-features --example demo
+demo: tools ## Watch certificates being issued and renewed, on a control plane of its own or in your cluster (CONTEXT=…)
+	@plane=; trap '[[ -z $$plane ]] || kill $$plane' EXIT; \
+	$(if $(CONTEXT),,tests/controlplane/build demo > /dev/null 2> >(cat >&2) & plane=$$!;) \
+	$(CARGO) build $(DEMO) --bins --example demo; \
+	[[ -z $$plane ]] || wait $$plane; plane=
+	CHANCERY_DEMO_CONTEXT=$(CONTEXT) $(CARGO) run --quiet $(DEMO) --example demo
 
 .PHONY: check
 check: tools ## Check format and lints, and run all tests that need no API server
@@ -45,7 +51,7 @@ QUICK := architecture contract foreign online_ca pki_openssl simulator simulator
 # no make: it is not told of the flags.
 SUITE = @unset MAKEFLAGS MFLAGS; begun=$$SECONDS; echo "== $(@:suite-%=%)"; $(1); echo "== $(@:suite-%=%): $$((SECONDS - begun)) s"
 
-.PHONY: $(addprefix suite-,lib doc hostile install $(QUICK) $(SLOW))
+.PHONY: $(addprefix suite-,lib doc hostile install oldest $(QUICK) $(SLOW))
 suite-lib:
 	$(call SUITE,$(CARGO) test --quiet --all-features --lib --bins)
 suite-doc:
@@ -58,6 +64,9 @@ suite-kubernetes:
 	$(call SUITE,$(CARGO) test --all-features --test kubernetes -- --test-threads=4)
 suite-install:
 	$(call SUITE,$(CARGO) test --all-features --test install -- --test-threads=2)
+# Whatever of it talks to an API server.
+suite-oldest:
+	$(call SUITE,$(CARGO) test --all-features --test install -- --test-threads=2 life:: rights:: kubectl_takes)
 # Alone: it holds the operator to five seconds, which a machine that does three other things does not.
 suite-hostile:
 	$(call SUITE,$(CARGO) test --all-features --test hostile -- --test-threads=1)
@@ -183,7 +192,15 @@ test-install: tools $(CYCLONEDX) ## Install, upgrade and uninstall the chart wit
 	@tests/install/packages buildah=buildah jq=jq promtool=prometheus runc=runc
 	@tests/install/helm/build > /dev/null
 	@deploy/image/build binary > /dev/null
+	$(CARGO) build --all-features --bins --example demo
 	@$(MAKE) --no-print-directory suite-install
+	@$(MAKE) --no-print-directory test-oldest
+
+.PHONY: test-oldest
+test-oldest: tools ## Install the chart on the oldest Kubernetes that it takes, and order, upgrade and uninstall there
+	@tests/install/helm/build > /dev/null
+	@oldest=$$(tests/controlplane/build oldest) && \
+		$$oldest/kube-apiserver --version && KUBEBUILDER_ASSETS=$$oldest $(MAKE) --no-print-directory suite-oldest
 
 .PHONY: controlplane
 controlplane: tools ## Run a real API server with the definitions and RBAC installed, until Ctrl-C

@@ -17,7 +17,6 @@ import (
 	kubectl "k8s.io/kubectl/pkg/cmd"
 	kubectlutil "k8s.io/kubectl/pkg/cmd/util"
 	apiserver "k8s.io/kubernetes/cmd/kube-apiserver/app"
-	controllermanager "k8s.io/kubernetes/cmd/kube-controller-manager/app"
 
 	// The programs' own mains import these for their side effects: the
 	// credential plugins of kubectl, the JSON log format, and the metrics of
@@ -29,10 +28,9 @@ import (
 )
 
 var programs = map[string]func(){
-	"etcd":                    func() { etcdmain.Main(os.Args) },
-	"kube-apiserver":          func() { os.Exit(cli.Run(apiserver.NewAPIServerCommand())) },
-	"kube-controller-manager": func() { os.Exit(cli.Run(controllermanager.NewControllerManagerCommand())) },
-	"kubectl":                 runKubectl,
+	"etcd":           func() { etcdmain.Main(os.Args) },
+	"kube-apiserver": func() { os.Exit(cli.Run(apiserver.NewAPIServerCommand())) },
+	"kubectl":        runKubectl,
 }
 
 func main() {
@@ -48,7 +46,7 @@ func main() {
 			return
 		}
 	}
-	fmt.Fprintln(os.Stderr, "usage: controlplane {etcd|kube-apiserver|kube-controller-manager|kubectl} [ARGUMENT...]")
+	fmt.Fprintln(os.Stderr, "usage: controlplane PROGRAM [ARGUMENT...]")
 	os.Exit(2)
 }
 

@@ -1,6 +1,7 @@
 //! The main job, shown: `make demo` brings up a real control plane, the simulator and the
 //! operator, applies `deploy/examples/`, watches until everything is Ready, verifies what was
-//! delivered with openssl, waits for one renewal, and cleans up.
+//! delivered with openssl, waits for one renewal, and cleans up. `make demo CONTEXT=…` does it in a
+//! cluster that is there.
 
 #![allow(
     clippy::disallowed_methods,
@@ -8,6 +9,7 @@
     reason = "it is there to be watched, in real time"
 )]
 
+mod place;
 #[path = "../support/mod.rs"]
 mod support;
 
@@ -16,8 +18,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use support::control_plane::ControlPlane;
-use support::operator::{self, Operator};
+use place::Place;
 use support::simulator::Simulator;
 
 type Failure = Box<dyn std::error::Error>;
@@ -43,22 +44,38 @@ fn main() -> ExitCode {
 }
 
 fn show() -> Result<(), Failure> {
-    step("Starting etcd, kube-apiserver and kube-controller-manager (built once, some minutes)");
-    let plane = ControlPlane::start();
-    step("Installing definitions and RBAC: kubectl apply -k deploy");
-    operator::install(&plane);
+    let mut place = match std::env::var("CHANCERY_DEMO_CONTEXT") {
+        Ok(context) if !context.is_empty() => {
+            step(&format!("Looking at the cluster of context {context}"));
+            Place::of(&context)?
+        }
+        _ => {
+            step("Starting etcd, kube-apiserver and kube-controller-manager");
+            Place::own()
+        }
+    };
+    let shown = show_in(&mut place);
+    step("Cleaning up");
+    place.clean_up()?;
+    shown
+}
+
+fn show_in(place: &mut Place) -> Result<(), Failure> {
+    step("Installing definitions and rights");
+    place.install()?;
+    let place = &*place;
     step("Starting the simulator, which plays an Online CA and SwissSign outside the cluster");
-    let simulator = Simulator::start(plane.dir());
+    let simulator = Simulator::start(place.dir());
     let (root, paid_root) = prepare(&simulator)?;
-    step("Starting the operator, as its own ServiceAccount with the rights of deploy/rbac.yaml");
-    let operator = Operator::start(&plane, &[]);
-    for namespace in ["default", "chancery"] {
+    step("Starting the operator, as its own ServiceAccount with no more rights than it needs");
+    let _operator = place.operator()?;
+    for namespace in place.namespaces() {
         let tls = format!("--from-literal=tls.crt={}", simulator.tls_root());
         let ca = format!("--from-literal=ca.crt={root}");
-        plane.kubectl(["create", "configmap", "-n", namespace, "online-ca-roots", &tls, &ca])?;
+        place.kubectl(["create", "configmap", "-n", namespace, "online-ca-roots", &tls, &ca])?;
     }
     let ca = format!("--from-literal=ca.crt={paid_root}");
-    plane.kubectl(["create", "configmap", "swisssign-roots", &ca])?;
+    place.kubectl(["create", "configmap", "swisssign-roots", &ca])?;
     step("Applying deploy/examples/");
     for file in examples()? {
         let opt_in = simulator.opt_in();
@@ -67,23 +84,20 @@ fn show() -> Result<(), Failure> {
         let yaml = std::fs::read_to_string(&file)?
             .replace("localhost:9443", host)
             .replace("trust-anchors: \"\"", &format!("trust-anchors: {anchors}"));
-        print!("{}", plane.apply(&yaml)?);
+        print!("{}", place.apply(&yaml)?);
     }
-    watch(&plane, |request| is_waited_for(request) || is_ready(request))?;
-    order(&plane, &simulator)?;
-    watch(&plane, is_ready)?;
+    watch(place, |request| is_waited_for(request) || is_ready(request))?;
+    order(place, &simulator)?;
+    watch(place, is_ready)?;
     step("kubectl get chancery");
-    print!("{}", plane.kubectl(["get", "chancery"])?);
-    for name in
-        requests(&plane)?.iter().filter_map(|request| request["spec"]["secretName"].as_str())
+    print!("{}", place.kubectl(["get", "chancery"])?);
+    for name in requests(place)?.iter().filter_map(|request| request["spec"]["secretName"].as_str())
     {
-        verify(&plane, name)?;
+        verify(place, name)?;
     }
-    renewal(&plane)?;
+    renewal(place)?;
     step("kubectl get chreq");
-    print!("{}", plane.kubectl(["get", "chreq"])?);
-    step("Cleaning up");
-    drop(operator);
+    print!("{}", place.kubectl(["get", "chreq"])?);
     Ok(())
 }
 
@@ -120,14 +134,14 @@ fn prepare(simulator: &Simulator) -> Result<(String, String), Failure> {
 }
 
 /// The paid order, looked at as people do, and approved.
-fn order(plane: &ControlPlane, simulator: &Simulator) -> Result<(), Failure> {
+fn order(place: &Place, simulator: &Simulator) -> Result<(), Failure> {
     step("kubectl get chreq: one order waits for a person at the CA");
-    print!("{}", plane.kubectl(["get", "chreq"])?);
+    print!("{}", place.kubectl(["get", "chreq"])?);
     step("chancery orders show shop");
     let chancery = |args: &[&str]| -> Result<String, Failure> {
         let output = Command::new(support::program("chancery"))
             .args(args)
-            .env("KUBECONFIG", plane.kubeconfig())
+            .env("KUBECONFIG", place.kubeconfig())
             .output()?;
         if !output.status.success() {
             return Err(String::from_utf8_lossy(&output.stderr).into());
@@ -135,7 +149,7 @@ fn order(plane: &ControlPlane, simulator: &Simulator) -> Result<(), Failure> {
         Ok(String::from_utf8(output.stdout)?)
     };
     print!("{}", chancery(&["orders", "show", "shop"])?);
-    let requests = requests(plane)?;
+    let requests = requests(place)?;
     let id = requests
         .iter()
         .find_map(|request| request["status"]["order"]["id"].as_str())
@@ -166,8 +180,8 @@ fn examples() -> Result<Vec<std::path::PathBuf>, Failure> {
     Ok(files)
 }
 
-fn requests(plane: &ControlPlane) -> Result<Vec<Value>, Failure> {
-    let list: Value = serde_json::from_str(&plane.kubectl(["get", "chreq", "-o", "json"])?)?;
+fn requests(place: &Place) -> Result<Vec<Value>, Failure> {
+    let list: Value = serde_json::from_str(&place.kubectl(["get", "chreq", "-o", "json"])?)?;
     Ok(list["items"].as_array().cloned().unwrap_or_default())
 }
 
@@ -176,12 +190,12 @@ fn condition<'a>(request: &'a Value, kind: &str) -> Option<&'a Value> {
 }
 
 /// One line per change, until all are as wished.
-fn watch(plane: &ControlPlane, is_so: impl Fn(&Value) -> bool) -> Result<(), Failure> {
+fn watch(place: &Place, is_so: impl Fn(&Value) -> bool) -> Result<(), Failure> {
     step("Waiting for the CertificateRequests");
     let start = Instant::now();
     let mut told = std::collections::BTreeMap::new();
     loop {
-        let requests = requests(plane)?;
+        let requests = requests(place)?;
         let mut ready = 0;
         for request in &requests {
             let name = request["metadata"]["name"].as_str().unwrap_or_default().to_owned();
@@ -210,12 +224,12 @@ fn watch(plane: &ControlPlane, is_so: impl Fn(&Value) -> bool) -> Result<(), Fai
 }
 
 /// Chain and key of a delivered Secret, judged by openssl.
-fn verify(plane: &ControlPlane, secret: &str) -> Result<(), Failure> {
+fn verify(place: &Place, secret: &str) -> Result<(), Failure> {
     step(&format!("openssl on Secret {secret}"));
-    let dir = plane.dir().join(secret);
+    let dir = place.dir().join(secret);
     std::fs::create_dir_all(&dir)?;
     let object: Value =
-        serde_json::from_str(&plane.kubectl(["get", "secret", secret, "-o", "json"])?)?;
+        serde_json::from_str(&place.kubectl(["get", "secret", secret, "-o", "json"])?)?;
     use base64::Engine as _;
     for key in ["tls.key", "tls.crt", "ca.crt"] {
         let text = object["data"][key].as_str().ok_or_else(|| format!("{key} is missing"))?;
@@ -243,9 +257,9 @@ fn verify(plane: &ControlPlane, secret: &str) -> Result<(), Failure> {
 }
 
 /// Waits until a certificate was renewed by itself.
-fn renewal(plane: &ControlPlane) -> Result<(), Failure> {
+fn renewal(place: &Place) -> Result<(), Failure> {
     let find = || -> Result<(i64, String, String), Failure> {
-        let requests = requests(plane)?;
+        let requests = requests(place)?;
         let portal = requests
             .iter()
             .find(|request| request["metadata"]["name"] == "portal")

@@ -89,6 +89,19 @@ fn the_chart_has_the_version_of_the_operator() {
     }
 }
 
+/// `make test-oldest` runs on what that file names.
+#[test]
+fn the_oldest_api_server_that_the_chart_takes_is_the_one_that_is_tried() {
+    let chart = std::fs::read_to_string(root().join("charts/chancery/Chart.yaml")).expect("it");
+    let chart: Value = serde_yaml::from_str(&chart).expect("YAML");
+    let module = root().join("tests/controlplane/oldest.mod");
+    let module = std::fs::read_to_string(module).expect("the module");
+    let mut words = module.split_whitespace().skip_while(|word| *word != "k8s.io/kubernetes");
+    let version = words.nth(1).expect("a version").trim_start_matches('v');
+    let (minor, _patch) = version.rsplit_once('.').expect("a patch");
+    assert_eq!(chart["kubeVersion"], format!(">={minor}.0-0"));
+}
+
 #[test]
 fn every_value_is_in_the_schema_and_in_the_readme() {
     let read = |name: &str| {

@@ -16,6 +16,7 @@ mod installed;
 
 mod alerts;
 mod chart;
+mod demo;
 mod image;
 mod life;
 mod manifests;

@@ -1,0 +1,283 @@
+//! Where the demo takes place: on a control plane of its own, or in a cluster that the user has.
+
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use serde_json::{Value, json};
+
+use crate::Failure;
+use crate::support::control_plane::ControlPlane;
+use crate::support::operator::{self, Operator};
+use crate::support::{program, root};
+
+/// What the demo makes in a cluster of others bears this name, or begins with it.
+const NAME: &str = "chancery-demo";
+
+pub(crate) enum Place {
+    Own(ControlPlane),
+    Theirs(Theirs),
+}
+
+/// A cluster that the user has: one namespace of it, and the little that is not in a namespace.
+pub(crate) struct Theirs {
+    dir: tempfile::TempDir,
+    /// Applied by this run, and taken away at its end.
+    definitions: bool,
+}
+
+impl Place {
+    pub(crate) fn own() -> Self {
+        Self::Own(ControlPlane::start_for_demo())
+    }
+
+    /// The cluster of a context of the user's kubeconfig.
+    ///
+    /// # Errors
+    ///
+    /// There is no such context, it is not answered, the definitions of another version are there, or
+    /// something bears the demo's name and is not the demo's.
+    pub(crate) fn of(context: &str) -> Result<Self, Failure> {
+        let dir = tempfile::Builder::new().prefix("chancery-demo-").tempdir()?;
+        let mut view = Command::new("kubectl");
+        view.args(["config", "view", "--minify", "--flatten", "--raw", "-o", "json"])
+            .arg(format!("--context={context}"));
+        let mut config: Value = serde_json::from_str(&run(&mut view, "")?)?;
+        config["contexts"][0]["context"]["namespace"] = json!(NAME);
+        write(&dir.path().join(ADMIN), &config)?;
+        let mut theirs = Theirs { dir, definitions: false };
+        theirs.take_over()?;
+        Ok(Self::Theirs(theirs))
+    }
+
+    /// Where logs and keys are.
+    pub(crate) fn dir(&self) -> &Path {
+        match self {
+            Self::Own(plane) => plane.dir(),
+            Self::Theirs(theirs) => theirs.dir.path(),
+        }
+    }
+
+    /// Of whoever runs the demo, with the namespace of the demo as its own.
+    pub(crate) fn kubeconfig(&self) -> PathBuf {
+        match self {
+            Self::Own(plane) => plane.kubeconfig(),
+            Self::Theirs(theirs) => theirs.dir.path().join(ADMIN),
+        }
+    }
+
+    /// Runs `kubectl`: what it printed, or what it complained about.
+    pub(crate) fn kubectl<'a>(
+        &self,
+        args: impl IntoIterator<Item = &'a str>,
+    ) -> Result<String, Failure> {
+        match self {
+            Self::Own(plane) => Ok(plane.kubectl(args)?),
+            Self::Theirs(theirs) => theirs.kubectl(args, ""),
+        }
+    }
+
+    /// Applies an example, with all that it says in the demo's namespace.
+    pub(crate) fn apply(&self, yaml: &str) -> Result<String, Failure> {
+        match self {
+            Self::Own(plane) => Ok(plane.apply(yaml)?),
+            Self::Theirs(theirs) => {
+                let yaml = yaml
+                    .replace("namespace: default", &format!("namespace: {NAME}"))
+                    .replace("online-ca-for-all", &format!("{NAME}-online-ca"));
+                theirs.kubectl(["apply", "-f", "-"], &yaml)
+            }
+        }
+    }
+
+    /// Where the trust bundles of the examples are: the namespaces of requests and of the operator.
+    pub(crate) fn namespaces(&self) -> &'static [&'static str] {
+        match self {
+            Self::Own(_) => &["default", "chancery"],
+            Self::Theirs(_) => &[NAME],
+        }
+    }
+
+    /// Puts definitions and rights into the cluster.
+    pub(crate) fn install(&mut self) -> Result<(), Failure> {
+        match self {
+            Self::Own(plane) => operator::install(plane),
+            Self::Theirs(theirs) => theirs.install()?,
+        }
+        Ok(())
+    }
+
+    /// Starts the operator with these rights only.
+    pub(crate) fn operator(&self) -> Result<Operator, Failure> {
+        match self {
+            Self::Own(plane) => Ok(Operator::start(plane, &[])),
+            Self::Theirs(theirs) => theirs.operator(),
+        }
+    }
+
+    /// Takes away what the demo made in a cluster of others.
+    pub(crate) fn clean_up(&self) -> Result<(), Failure> {
+        match self {
+            Self::Own(_) => Ok(()),
+            Self::Theirs(theirs) => theirs.clean_up(),
+        }
+    }
+}
+
+const ADMIN: &str = "kubeconfig";
+const DEFINITIONS: [&str; 6] = [
+    "-f",
+    "crds/certificaterequests.yaml",
+    "-f",
+    "crds/issuers.yaml",
+    "-f",
+    "crds/clusterissuers.yaml",
+];
+
+impl Theirs {
+    fn kubectl<'a>(
+        &self,
+        args: impl IntoIterator<Item = &'a str>,
+        input: &str,
+    ) -> Result<String, Failure> {
+        let mut kubectl = Command::new("kubectl");
+        kubectl.args(args).env("KUBECONFIG", self.dir.path().join(ADMIN)).current_dir(root());
+        run(&mut kubectl, input)
+    }
+
+    /// Makes sure that nobody else's is touched, and takes away what a run before left that was ended.
+    fn take_over(&mut self) -> Result<(), Failure> {
+        let names = ["get", "crd", "-o", "name", "--ignore-not-found"];
+        let kinds = ["certificaterequests", "issuers", "clusterissuers"];
+        let kinds = kinds.map(|kind| format!("{kind}.chancery.dev"));
+        let names = names.into_iter().chain(kinds.iter().map(String::as_str));
+        self.definitions = self.kubectl(names, "")?.is_empty();
+        if !self.definitions && self.kubectl([&["diff"], &DEFINITIONS[..]].concat(), "").is_err() {
+            return Err("the cluster has Chancery's definitions of another version, and the demo \
+                        does not change them: run it in another cluster, or upgrade them first \
+                        (kubectl apply -f crds/)"
+                .into());
+        }
+        let watchers =
+            ["get", "clusterrolebinding", "-l", "chancery.dev/watches=all", "-o", "name"];
+        if let Some(installed) = self.kubectl(watchers, "")?.lines().next() {
+            return Err(format!(
+                "Chancery is installed in this cluster for all namespaces ({installed}), and would \
+                 act on what the demo asks for: apply deploy/examples/ instead, with your own CA"
+            )
+            .into());
+        }
+        let get = ["get", "namespace", NAME, "--ignore-not-found", "-o", "json"];
+        let found = self.kubectl(get, "")?;
+        if found.is_empty() {
+            return Ok(());
+        }
+        let found: Value = serde_json::from_str(&found)?;
+        if found["metadata"]["labels"][MARK] != "true" {
+            return Err(format!("namespace {NAME} is there and is not the demo's").into());
+        }
+        self.clean_up()
+    }
+
+    fn install(&self) -> Result<(), Failure> {
+        if self.definitions {
+            self.kubectl([&["apply"], &DEFINITIONS[..]].concat(), "")?;
+        }
+        let established = ["wait", "--for=condition=Established", "--timeout=30s"];
+        self.kubectl([&established[..], &DEFINITIONS].concat(), "")?;
+        let namespace = json!({
+            "apiVersion": "v1", "kind": "Namespace",
+            "metadata": {"name": NAME, "labels": {MARK: "true"}},
+        });
+        self.kubectl(["apply", "-f", "-"], &namespace.to_string())?;
+        // Kustomize takes no absolute paths.
+        let dir = tempfile::tempdir_in(root().join("target"))?;
+        let kustomization = json!({
+            "resources": ["../../deploy/overlays/chosen-namespaces", "more.yaml"],
+            "namespace": NAME,
+            "namePrefix": format!("{NAME}-"),
+            "labels": [{"pairs": {MARK: "true"}}],
+        });
+        write(&dir.path().join("kustomization.yaml"), &kustomization)?;
+        let account = json!({
+            "apiVersion": "v1", "kind": "ServiceAccount",
+            "metadata": {"name": "chancery", "namespace": "chancery"},
+        });
+        let role = "chancery-certificates";
+        let binding = json!({
+            "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "RoleBinding",
+            "metadata": {"name": role, "namespace": "chancery"},
+            "roleRef": {
+                "apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": role,
+            },
+            "subjects": [account_of("chancery", "chancery")],
+        });
+        let more = format!("{account}\n---\n{binding}\n");
+        std::fs::write(dir.path().join("more.yaml"), more)?;
+        let at = dir.path().display().to_string();
+        self.kubectl(["apply", "-k", at.as_str()], "").map(drop)
+    }
+
+    fn operator(&self) -> Result<Operator, Failure> {
+        let account = format!("{NAME}-chancery");
+        let token = self.kubectl(["create", "token", &account, "--duration=1h"], "")?;
+        let admin = std::fs::read(self.dir.path().join(ADMIN))?;
+        let mut config: Value = serde_json::from_slice(&admin)?;
+        config["users"][0]["user"] = json!({"token": token.trim()});
+        let path = self.dir.path().join("operator.kubeconfig");
+        write(&path, &config)?;
+        let env = [("CHANCERY_NAMESPACE", NAME), ("CHANCERY_WATCH_NAMESPACES", NAME)];
+        let operator = Operator::spawn_as(&path, self.dir.path(), &program("chancery"), &env);
+        operator.wait_until_ready();
+        operator.wait_until_it_acts();
+        Ok(operator)
+    }
+
+    fn clean_up(&self) -> Result<(), Failure> {
+        let marked = format!("{MARK}=true");
+        let rights = "clusterroles,clusterrolebindings";
+        self.kubectl(["delete", rights, "-l", &marked], "")?;
+        if !self.definitions {
+            let issuer = format!("{NAME}-online-ca");
+            let delete = ["delete", "clusterissuers.chancery.dev", "--ignore-not-found", &issuer];
+            self.kubectl(delete, "")?;
+        }
+        let delete = ["delete", "namespace", NAME, "--ignore-not-found", "--timeout=120s"];
+        self.kubectl(delete, "")?;
+        if self.definitions {
+            let delete = ["delete", "--ignore-not-found"];
+            self.kubectl([&delete, &DEFINITIONS[..]].concat(), "")?;
+        }
+        Ok(())
+    }
+}
+
+/// Label of what the demo makes.
+const MARK: &str = "chancery.dev/demo";
+
+fn account_of(namespace: &str, name: &str) -> Value {
+    json!({"kind": "ServiceAccount", "name": name, "namespace": namespace})
+}
+
+/// For nobody else's eyes: there are credentials in it.
+fn write(path: &Path, value: &Value) -> Result<(), Failure> {
+    use std::os::unix::fs::OpenOptionsExt as _;
+    let mut file = std::fs::File::options();
+    let file = file.create(true).write(true).truncate(true).mode(0o600).open(path);
+    Ok(file?.write_all(value.to_string().as_bytes())?)
+}
+
+fn run(command: &mut Command, input: &str) -> Result<String, Failure> {
+    let piped = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = piped
+        .spawn()
+        .map_err(|error| format!("{} cannot be run: {error}", command.get_program().display()))?;
+    if let Some(mut stdin) = child.stdin.take() {
+        stdin.write_all(input.as_bytes())?;
+    }
+    let output = child.wait_with_output()?;
+    if output.status.success() {
+        return Ok(String::from_utf8(output.stdout)?);
+    }
+    Err(String::from_utf8_lossy(&output.stderr).trim().into())
+}
