@@ -4,6 +4,7 @@
 //! `upgrade/objects.json` holds what that version left in a cluster: one issued certificate of each
 //! kind, and twenty open orders. It was written by [`write_down_what_a_version_leaves`], which runs
 //! the operator of that version. Keys, accounts and certificates in it are those of the simulator.
+//! `upgrade/definitions.json` are the definitions under which they were stored, without descriptions.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -43,6 +44,10 @@ const CLUSTER_ISSUERS: &str = "clusterissuers.chancery.dev";
 
 fn file() -> PathBuf {
     root().join("tests/lifecycle/upgrade/objects.json")
+}
+
+fn definitions() -> PathBuf {
+    root().join("tests/lifecycle/upgrade/definitions.json")
 }
 
 #[tokio::test]
@@ -279,14 +284,8 @@ impl<'a> Cluster<'a> {
 
     /// Creates all of them, and those that are issued so often that there are [`ISSUED`].
     async fn create(&self) -> Created {
-        let plane = &self.test.world.plane;
-        // They were stored before a ClusterIssuer had to say whom it serves.
-        let rules =
-            "/spec/versions/0/schema/openAPIV3Schema/properties/spec/x-kubernetes-validations";
-        let patch = json!([{"op": "remove", "path": rules}]).to_string();
-        let definition = CLUSTER_ISSUERS;
-        plane.kubectl(["patch", "crd", definition, "--type=json", "-p", &patch]).expect("patched");
-        tokio::time::sleep(Duration::from_secs(3)).await;
+        // They were stored under the definitions of that version.
+        self.define(&definitions()).await;
         // What the API server gives anew, by what it was: uids and resourceVersions.
         let mut anew = BTreeMap::new();
         let of_requests = self.owned_by_requests();
@@ -299,8 +298,6 @@ impl<'a> Cluster<'a> {
         for object in others.filter(|object| object["kind"] != "Secret") {
             self.create_one(object, &mut anew).await;
         }
-        let crds = concat!(env!("CARGO_MANIFEST_DIR"), "/crds/clusterissuers.yaml");
-        plane.kubectl(["replace", "-f", crds]).expect("as it is now");
         let all = self.objects.iter().filter(|object| object["kind"] == "CertificateRequest");
         let (issued, waiting): (Vec<&Value>, Vec<&Value>) =
             all.partition(|request| reason(request) == "Issued");
@@ -319,7 +316,16 @@ impl<'a> Cluster<'a> {
                 open.push((name, id.to_owned()));
             }
         }
+        self.define(&root().join("crds")).await;
         Created { issued, open, reasons }
+    }
+
+    /// Has the API server serve other definitions.
+    async fn define(&self, path: &Path) {
+        let path = path.display().to_string();
+        self.test.world.plane.kubectl(["replace", "-f", &path]).expect("replaced");
+        tokio::time::sleep(Duration::from_secs(3)).await;
+        self.test.world.plane.wait_until_it_serves();
     }
 
     /// Names of the targets and records of the stored requests.
@@ -554,6 +560,13 @@ fn collection(object: &Value) -> String {
 /// ```text
 /// CHANCERY_VERSION=…/target/debug/chancery cargo test --all-features --test lifecycle -- \
 ///     --ignored write_down_what_a_version_leaves
+/// ```
+///
+/// The definitions of that version go beside it:
+///
+/// ```text
+/// git show REVISION:deploy/definitions.yaml | kubectl create --dry-run=client -o json -f - |
+///     jq -cS 'walk(if type == "object" and (.description | type) == "string" then del(.description) else . end)'
 /// ```
 #[tokio::test]
 #[ignore = "changes the repository: CHANCERY_VERSION is the program whose objects are to be stored"]
