@@ -3,6 +3,9 @@
 
 /// Label on every Secret that Chancery delivered: what its metadata-only watch selects.
 pub const MANAGED_LABEL: &str = "chancery.dev/managed";
+/// Label on every Secret that Chancery makes, as other tools read it. Nobody here does, and Secrets of
+/// before are not given it: that would write them all at an upgrade.
+pub const MADE_BY: (&str, &str) = ("app.kubernetes.io/managed-by", "chancery");
 /// Annotation on a delivered Secret: the name of the `CertificateRequest` it belongs to. It names
 /// the request and not its uid, so that a request that is deleted and created again finds its
 /// certificate.

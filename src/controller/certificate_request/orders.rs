@@ -332,7 +332,9 @@ fn created(namespace: &str, name: &str, draft: &OrderDraft, mark: &Mark) -> Secr
         Secret { type_: Some("Opaque".to_owned()), data: Some(data), ..Secret::default() };
     secret.metadata.namespace = Some(namespace.to_owned());
     secret.metadata.name = Some(name.to_owned());
-    secret.metadata.labels = Some([(annotation::ORDER_LABEL.to_owned(), "true".to_owned())].into());
+    let labels = [(annotation::ORDER_LABEL, "true"), annotation::MADE_BY];
+    secret.metadata.labels =
+        Some(labels.map(|(key, value)| (key.to_owned(), value.to_owned())).into());
     let digest = (annotation::ORDER_DIGEST, Some(draft.digest()));
     let reference = (annotation::ORDER_REFERENCE, Some(draft.next.order.reference.clone()));
     secret.metadata.annotations = Some(

@@ -75,7 +75,10 @@ pub(in crate::controller) fn created(namespace: &str, name: &str, delivery: &Del
     };
     secret.metadata.namespace = Some(namespace.to_owned());
     secret.metadata.name = Some(name.to_owned());
-    secret.metadata.labels = Some(delivery.metadata.labels.clone());
+    let (made, by) = annotation::MADE_BY;
+    let mut labels = delivery.metadata.labels.clone();
+    labels.entry(made.to_owned()).or_insert_with(|| by.to_owned());
+    secret.metadata.labels = Some(labels);
     secret.metadata.annotations = Some(delivery.metadata.annotations.clone());
     secret
 }
