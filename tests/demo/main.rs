@@ -73,9 +73,9 @@ fn show_in(place: &mut Place) -> Result<(), Failure> {
         let tls = format!("--from-literal=tls.crt={}", simulator.tls_root());
         let ca = format!("--from-literal=ca.crt={root}");
         place.kubectl(["create", "configmap", "-n", namespace, "online-ca-roots", &tls, &ca])?;
+        let ca = format!("--from-literal=ca.crt={paid_root}");
+        place.kubectl(["create", "configmap", "-n", namespace, "swisssign-roots", &ca])?;
     }
-    let ca = format!("--from-literal=ca.crt={paid_root}");
-    place.kubectl(["create", "configmap", "swisssign-roots", &ca])?;
     step("Applying deploy/examples/");
     for file in examples()? {
         let opt_in = simulator.opt_in();

@@ -82,9 +82,14 @@ impl Place {
         match self {
             Self::Own(plane) => Ok(plane.apply(yaml)?),
             Self::Theirs(theirs) => {
-                let yaml = yaml
-                    .replace("namespace: default", &format!("namespace: {NAME}"))
-                    .replace("online-ca-for-all", &format!("{NAME}-online-ca"));
+                let mut yaml = yaml.to_owned();
+                for namespace in ["default", "chancery"] {
+                    let from = format!("namespace: {namespace}\n");
+                    yaml = yaml.replace(&from, &format!("namespace: {NAME}\n"));
+                }
+                for issuer in CLUSTER_ISSUERS {
+                    yaml = yaml.replace(issuer, &format!("{NAME}-{issuer}"));
+                }
                 theirs.kubectl(["apply", "-f", "-"], &yaml)
             }
         }
@@ -125,6 +130,8 @@ impl Place {
 }
 
 const ADMIN: &str = "kubeconfig";
+/// Those of the examples: they have no namespace that would keep them from those of others.
+const CLUSTER_ISSUERS: [&str; 2] = ["online-ca-for-all", "swisssign-for-all"];
 const DEFINITIONS: [&str; 6] = [
     "-f",
     "crds/certificaterequests.yaml",
@@ -238,9 +245,9 @@ impl Theirs {
         let rights = "clusterroles,clusterrolebindings";
         self.kubectl(["delete", rights, "-l", &marked], "")?;
         if !self.definitions {
-            let issuer = format!("{NAME}-online-ca");
-            let delete = ["delete", "clusterissuers.chancery.dev", "--ignore-not-found", &issuer];
-            self.kubectl(delete, "")?;
+            let issuers = CLUSTER_ISSUERS.map(|issuer| format!("{NAME}-{issuer}"));
+            let delete = ["delete", "clusterissuers.chancery.dev", "--ignore-not-found"];
+            self.kubectl(delete.into_iter().chain(issuers.iter().map(String::as_str)), "")?;
         }
         let delete = ["delete", "namespace", NAME, "--ignore-not-found", "--timeout=120s"];
         self.kubectl(delete, "")?;
