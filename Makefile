@@ -189,8 +189,9 @@ release: tools $(CYCLONEDX) ## Put together image, binary, chart, SBOM and check
 .PHONY: test-install
 test-install: tools $(CYCLONEDX) ## Install, upgrade and uninstall the chart with the real helm on a real API server, and run the image
 	@tests/controlplane/build > /dev/null
-	@tests/install/packages buildah=buildah jq=jq promtool=prometheus runc=runc
+	@tests/install/packages buildah=buildah jq=jq lua5.1=lua5.1 promtool=prometheus runc=runc
 	@tests/install/helm/build > /dev/null
+	@tests/install/gitops/definitions > /dev/null
 	@deploy/image/build binary > /dev/null
 	$(CARGO) build --all-features --bins --example demo
 	@$(MAKE) --no-print-directory suite-install

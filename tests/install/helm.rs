@@ -12,7 +12,7 @@ use crate::support::root;
 pub const IMAGE: &str = "image.repository=registry.example/chancery";
 
 /// Built by whoever needs it first.
-fn program() -> &'static Path {
+pub fn program() -> &'static Path {
     static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
     PROGRAM.get_or_init(|| {
         let mut build = Command::new(root().join("tests/install/helm/build"));

@@ -43,12 +43,15 @@ impl Cluster {
 
     /// Starts what a pod of the Deployment would be, and waits until it acts.
     pub fn pod(&self) -> Operator {
-        let operator = Operator::spawn_as(
-            &self.account(),
-            self.plane.dir(),
-            &program("chancery"),
-            &pairs(&self.environment()),
-        );
+        self.pod_with(&[])
+    }
+
+    /// The same, with variables beside those of the Deployment.
+    pub fn pod_with(&self, further: &[(&str, &str)]) -> Operator {
+        let environment = self.environment();
+        let all = [&pairs(&environment)[..], further].concat();
+        let program = program("chancery");
+        let operator = Operator::spawn_as(&self.account(), self.plane.dir(), &program, &all);
         operator.wait_until_ready();
         operator.wait_until_it_acts();
         operator

@@ -17,6 +17,8 @@ mod installed;
 mod alerts;
 mod chart;
 mod demo;
+mod documents;
+mod gitops;
 mod image;
 mod life;
 mod manifests;

@@ -111,7 +111,7 @@ async fn a_day_s_orders_are_spent_and_the_next_waits_until_there_are_more() {
 
 #[tokio::test]
 async fn a_block_of_the_day_s_orders_costs_one_request() {
-    // By the limit in README, and by the default.
+    // By the limit in docs/swisssign.md, and by the default.
     for (limit, block) in [(50, 5), (100, 10)] {
         let paid = Paid::new(&format!("limits-block-{limit}"), json!({})).await;
         let test = &paid.test;
