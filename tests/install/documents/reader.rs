@@ -22,7 +22,7 @@ pub const ELSEWHERE: [(&str, Elsewhere); 12] = [
         "make controlplane ",
         Elsewhere::Nobody("it runs until Ctrl-C; all tests have such a control plane"),
     ),
-    ("make demo ", Elsewhere::Make("demo")),
+    ("make demo ", Elsewhere::Test("in_a_cluster_that_is_there_it_shows_all_and_leaves_nothing")),
     ("make soak ", Elsewhere::Make("soak")),
     ("make test ", Elsewhere::Make("test")),
     ("make test-install ", Elsewhere::Make("test-install")),
