@@ -16,6 +16,7 @@ mod installed;
 
 mod alerts;
 mod chart;
+mod dashboard;
 mod demo;
 mod documents;
 mod gitops;
