@@ -1,5 +1,7 @@
 //! The command line: the operator itself, and what else the binary can do.
 
+mod check;
+mod definitions;
 mod orders;
 mod policies;
 mod proxy;
@@ -50,6 +52,9 @@ enum Command {
     /// `kubectl chancery orders`.
     #[command(subcommand)]
     Orders(orders::Orders),
+    /// Say whether an installation is all right, in a line for each thing that can be wrong, with the next
+    /// move. It changes nothing, and orders nothing.
+    Check(check::Check),
     /// Print the CustomResourceDefinitions, or write them into a directory.
     Crds {
         /// Write one file per kind into this directory.
@@ -60,8 +65,9 @@ enum Command {
     Operator(OperatorArgs),
 }
 
+/// What an operator and whoever looks after it have to say alike.
 #[derive(Args, Debug)]
-struct OperatorArgs {
+struct Installation {
     /// Namespace of the operator. The Secrets and ConfigMaps that a ClusterIssuer refers to are here.
     #[arg(long, env = "CHANCERY_NAMESPACE", default_value = "chancery")]
     namespace: String,
@@ -79,6 +85,16 @@ struct OperatorArgs {
         value_name = "NAMESPACES"
     )]
     watch_namespaces: Namespaces,
+    /// Whether replicas elect the one that acts, by the Lease `chancery` in the operator's namespace.
+    /// Set it to false only for a process that is alone, such as one on a laptop.
+    #[arg(long, env = "CHANCERY_LEADER_ELECT", default_value_t = true, action = ArgAction::Set)]
+    leader_elect: bool,
+}
+
+#[derive(Args, Debug)]
+struct OperatorArgs {
+    #[command(flatten)]
+    installation: Installation,
     /// Address of /livez, /readyz and /metrics. `[::]` is for IPv4 as well, and means 0.0.0.0 where
     /// the machine has no IPv6.
     #[arg(long, env = "CHANCERY_HTTP_ADDRESS", default_value = "[::]:8080")]
@@ -104,10 +120,6 @@ struct OperatorArgs {
     /// where nothing is said, and none where the list is empty.
     #[arg(long, env = "CHANCERY_SECRET_TEMPLATE_KEYS")]
     secret_template_keys: Option<TemplateKeys>,
-    /// Whether replicas elect the one that acts, by the Lease `chancery` in the operator's namespace.
-    /// Set it to false only for a process that is alone, such as one on a laptop.
-    #[arg(long, env = "CHANCERY_LEADER_ELECT", default_value_t = true, action = ArgAction::Set)]
-    leader_elect: bool,
     /// How long a standby waits for a leader that has fallen silent, in whole seconds, such as 15s. A
     /// leader renews every 2/15 of it, and stops acting when no renewal has succeeded for 2/3 of it.
     #[arg(
@@ -172,6 +184,7 @@ impl Cli {
         // changes nothing.
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
         let result = match self.command {
+            Command::Check(check) => look_into(check),
             Command::Crds { dir } => crds(dir.as_deref()),
             Command::Operator(args) => operator(args),
             Command::Orders(command) => look_after(command),
@@ -204,6 +217,14 @@ fn look_after(command: orders::Orders) -> Result<(), Fatal> {
     runtime.block_on(async {
         let (client, _) = client().await?;
         orders::run(client, command).await
+    })
+}
+
+fn look_into(check: check::Check) -> Result<(), Fatal> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let (client, url) = client().await?;
+        check::run(client, &url, check).await
     })
 }
 
@@ -260,12 +281,12 @@ async fn serve(args: OperatorArgs, apart: &Handle) -> Result<(), Fatal> {
         cluster: cluster(&config.cluster_url, args.cluster_networks).await,
         and: args.tenant_issuers_may_reach,
     };
-    check_crds(&client, &url).await?;
+    let served = served(&client, &url).await?;
     let metrics = Arc::new(Metrics::default());
-    let sight = Sight::of(args.watch_namespaces);
+    let sight = Sight::of(args.installation.watch_namespaces);
     let readiness = Readiness::of(sight.clone());
     tell(sight.namespaces());
-    let writable = sight.namespaces().writable(&args.namespace);
+    let writable = sight.namespaces().writable(&args.installation.namespace);
     let pulse = Pulse::watched();
     tokio::spawn(pulse.clone().beat());
     let (listener, of_lease) = {
@@ -278,27 +299,46 @@ async fn serve(args: OperatorArgs, apart: &Handle) -> Result<(), Fatal> {
     tracing::info!(address = %listener.local_addr()?, "serving /livez, /readyz and /metrics");
     let (mut terminate, mut interrupt) =
         (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-    let shutdown = async move {
+    let asked = async move {
         tokio::select! {
             biased;
             _ = terminate.recv() => {}
             _ = interrupt.recv() => {}
         }
-        tracing::info!("shutting down: no new work is started, what is under way is finished");
     }
     .boxed()
     .shared();
     let routes = server::router(Arc::clone(&metrics), readiness.clone(), pulse.clone());
     let http = apart.spawn(server::serve(listener, routes, server::Bounds::default()));
+    tokio::select! {
+        biased;
+        () = asked.clone() => return Ok(()),
+        () = definitions::await_ours(&client, served, &readiness) => {}
+    }
+    let ends = {
+        let older = definitions::until_older(client.clone());
+        async move {
+            let why = tokio::select! {
+                biased;
+                () = asked => None,
+                why = older => Some(why),
+            };
+            tracing::info!("shutting down: no new work is started, what is under way is finished");
+            why
+        }
+        .boxed()
+        .shared()
+    };
+    let shutdown = ends.clone().map(drop).boxed().shared();
     let watched = policies::watch(client.clone(), writable, Arc::clone(&metrics));
     let watched = tokio::spawn(watched);
     let operator = Operator {
         client,
-        namespace: args.namespace,
+        namespace: args.installation.namespace,
         sight,
         incarnation: controller::new_incarnation()?,
         apart: Apart { client: of_lease, runtime: apart.clone(), pulse },
-        lease_duration: args.leader_elect.then_some(args.lease_duration),
+        lease_duration: args.installation.leader_elect.then_some(args.lease_duration),
         connector: Arc::new(Network::for_calls_within(args.ca_timeout)),
         tenants_reach,
         template_keys: args.secret_template_keys.unwrap_or_default(),
@@ -330,7 +370,8 @@ async fn serve(args: OperatorArgs, apart: &Handle) -> Result<(), Fatal> {
     }
     watched.abort();
     http.abort();
-    Ok(())
+    // It starts anew then, and waits.
+    ends.await.map_or(Ok(()), |why| Err(why.into()))
 }
 
 fn tell(namespaces: &Namespaces) {
@@ -416,33 +457,25 @@ const USER_AGENT: http::HeaderValue =
 /// The API server answers within milliseconds or is in trouble.
 const START_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Without its definitions the operator would wait for ever, and say nothing.
-async fn check_crds(client: &kube::Client, url: &str) -> Result<(), Fatal> {
-    let version = kube::core::GroupVersion::gv(api::GROUP, api::VERSION);
-    let group = kube::discovery::pinned_group(client, &version);
-    let found = tokio::time::timeout(START_TIMEOUT, group).await.map_err(|_elapsed| {
+/// What definitions the API server has.
+async fn served(client: &kube::Client, url: &str) -> Result<definitions::Served, Fatal> {
+    let found = tokio::time::timeout(START_TIMEOUT, definitions::look(client)).await;
+    let found = found.map_err(|_elapsed| {
         let seconds = START_TIMEOUT.as_secs();
         format!("the API server at {url} does not answer within {seconds} s: is that its address?")
     })?;
-    match found {
-        Ok(_) => Ok(()),
-        Err(kube::Error::Api(status)) if status.code == 404 => Err(format!(
-            "the API server does not know {}/{}: kubectl apply -f crds/",
-            api::GROUP,
-            api::VERSION
-        )
-        .into()),
-        Err(kube::Error::Api(status)) => Err(format!(
+    found.map_err(|error| match error {
+        kube::Error::Api(status) => format!(
             "the API server at {url} refuses to answer: {}; check the credentials in the kubeconfig",
             status.message
         )
-        .into()),
-        Err(error) => Err(format!(
+        .into(),
+        error => format!(
             "the API server at {url} does not answer: {}; is that its address?",
             innermost(&error)
         )
-        .into()),
-    }
+        .into(),
+    })
 }
 
 /// The cause at the bottom says what happened; the layers above only that something did.

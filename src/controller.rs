@@ -57,6 +57,7 @@ pub use self::process::executor::{Executor, Threads, Work};
 pub use self::process::incarnation::{NoRandomness, new_incarnation};
 pub use self::process::keys::{Generator, KeySource};
 use self::process::leadership::Leadership;
+pub(crate) use self::process::lease::NAME as LEASE;
 use self::process::lease::{Candidate, Election};
 pub use self::process::{Process, Within};
 use self::stall::{Stallable, panicked};

@@ -4,8 +4,8 @@
 use std::collections::BTreeMap;
 use std::io::{Error, ErrorKind};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use axum::Router;
@@ -29,6 +29,7 @@ use crate::sight::Sight;
 #[derive(Clone, Default)]
 pub struct Readiness {
     is_reached: Arc<AtomicBool>,
+    waits: Arc<Mutex<Option<String>>>,
     sight: Sight,
 }
 
@@ -37,6 +38,11 @@ impl Readiness {
     #[must_use]
     pub fn of(sight: Sight) -> Self {
         Self { sight, ..Self::default() }
+    }
+
+    /// What it waits for before it looks at anything, where it does.
+    pub fn waits(&self, why: Option<String>) {
+        *self.waits.lock().unwrap_or_else(PoisonError::into_inner) = why;
     }
 
     /// All watches have had their first answer. A namespace that was chosen and cannot be listed is not
@@ -184,6 +190,10 @@ fn live(pulse: &Pulse) -> impl IntoResponse + use<> {
 }
 
 fn ready(readiness: &Readiness) -> impl IntoResponse + use<> {
+    let waits = readiness.waits.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    if let Some(why) = waits {
+        return (StatusCode::SERVICE_UNAVAILABLE, format!("{why}\n"));
+    }
     let lacking = readiness.sight.tell_lacking();
     if readiness.is_reached.load(Ordering::Acquire) {
         (StatusCode::OK, format!("ok\n{lacking}"))

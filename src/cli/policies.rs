@@ -48,31 +48,85 @@ const SOON: Duration = Duration::from_secs(10);
 const LATER: Duration = Duration::from_secs(3600);
 
 /// Looks now and then, for ever. What is missing is told each time that is looked. `namespaces` are those
-/// in which the operator may create Secrets: in the first that tells.
+/// in which the operator may create Secrets.
 #[expect(clippy::disallowed_methods, reason = "policies tell nobody when they change")]
 pub(super) async fn watch(client: Client, namespaces: Vec<String>, metrics: Arc<Metrics>) {
-    let all: Vec<Api<Secret>> =
-        namespaces.iter().map(|one| Api::namespaced(client.clone(), one)).collect();
     let mut soon = SOON;
     loop {
         let mut pause = LATER;
-        for policy in &POLICIES {
-            let Some(is_in_force) = is_in_force_in(&all, policy).await else {
-                pause = soon;
-                continue;
-            };
-            metrics.admission_policy(policy.name, is_in_force);
-            if !is_in_force {
-                pause = soon;
-                tracing::warn!(
-                    policy = policy.name,
-                    "the admission policy is missing, or names another account than this operator's: {}; kubectl apply -f deploy/admission.yaml",
-                    policy.otherwise
-                );
+        for (policy, seen) in look(&client, &namespaces).await {
+            if let Some(is_in_force) = seen.is_in_force() {
+                metrics.admission_policy(policy, is_in_force);
+            }
+            match seen {
+                Seen::InForce => {}
+                Seen::Unknown => pause = soon,
+                Seen::Missing(why) => {
+                    pause = soon;
+                    tracing::warn!(policy, "{why}");
+                }
             }
         }
         soon = if pause == LATER { SOON } else { LATER.min(soon * 3) };
         tokio::time::sleep(pause).await;
+    }
+}
+
+/// What is known of a policy.
+#[derive(Debug, Eq, PartialEq)]
+pub(super) enum Seen {
+    /// It works, and knows whoever asks as the operator.
+    InForce,
+    /// It does not: why that may be, what is at stake, and what is to be done.
+    Missing(String),
+    /// Nobody can tell now.
+    Unknown,
+}
+
+impl Seen {
+    fn is_in_force(&self) -> Option<bool> {
+        match self {
+            Self::InForce => Some(true),
+            Self::Missing(_) => Some(false),
+            Self::Unknown => None,
+        }
+    }
+}
+
+/// Each policy by its name.
+pub(super) async fn look(client: &Client, namespaces: &[String]) -> Vec<(&'static str, Seen)> {
+    let all: Vec<Api<Secret>> =
+        namespaces.iter().map(|one| Api::namespaced(client.clone(), one)).collect();
+    let mut seen = Vec::new();
+    for policy in &POLICIES {
+        let of_policy = match is_in_force_in(&all, policy).await {
+            Some(true) => Seen::InForce,
+            Some(false) => Seen::Missing(missing(policy, is_served(client).await)),
+            None => Seen::Unknown,
+        };
+        seen.push((policy.name, of_policy));
+    }
+    seen
+}
+
+fn missing(policy: &Policy, is_served: Option<bool>) -> String {
+    let at_stake = policy.otherwise;
+    if is_served == Some(false) {
+        return format!(
+            "the API server has no admission policies, so that {at_stake}: start it with admissionregistration.k8s.io/v1 (--runtime-config) and the admission plugin ValidatingAdmissionPolicy, then kubectl apply -f deploy/admission.yaml"
+        );
+    }
+    format!(
+        "the admission policy is missing, or names another account than this operator's, or the API server runs without the admission plugin ValidatingAdmissionPolicy: {at_stake}; kubectl apply -f deploy/admission.yaml"
+    )
+}
+
+/// Whether the API server has the kind at all.
+async fn is_served(client: &Client) -> Option<bool> {
+    match client.list_api_group_resources("admissionregistration.k8s.io/v1").await {
+        Ok(all) => Some(all.resources.iter().any(|one| one.name == "validatingadmissionpolicies")),
+        Err(kube::Error::Api(status)) if status.code == 404 => Some(false),
+        Err(_) => None,
     }
 }
 
@@ -148,6 +202,13 @@ mod tests {
         let says =
             "'own-secrets.chancery.dev' denied request: chancery/chancery.probe is none of them";
         assert_eq!(verdict(own, refused(403, says)), Some(true));
+        let told = missing(own, Some(true));
+        assert!(
+            told.contains("or names another account") && told.contains(own.otherwise),
+            "{told}"
+        );
+        let told = missing(own, Some(false));
+        assert!(told.contains("has no admission policies") && told.contains("--runtime-config"));
         // The words are those of the policies as they are shipped.
         let yaml = include_str!("../../deploy/admission.yaml");
         for policy in &POLICIES {

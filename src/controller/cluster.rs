@@ -324,10 +324,21 @@ fn explain(error: &kube::Error) -> (ErrorKind, String) {
     };
     // A 400 or 422 may repeat the object that was sent, with all that is in it.
     let cause = match status.code {
+        403 if lacks_right(&status.message) => {
+            format!(
+                "{}; `chancery check` names the file that grants it",
+                shortened(&status.message)
+            )
+        }
         403 | 404 | 409 => shortened(&status.message),
         code => format!("{code} {}", status.reason),
     };
     (kind, cause)
+}
+
+/// In the words of RBAC. Policies, quotas and namespaces that end refuse with the same code.
+fn lacks_right(message: &str) -> bool {
+    message.contains("User \"") && message.contains("\" cannot ")
 }
 
 #[cfg(test)]
@@ -338,6 +349,22 @@ mod tests {
 
     fn answer(value: Value) -> Guarded<Lease> {
         serde_json::from_value(value).expect("an object")
+    }
+
+    #[test]
+    fn a_right_that_is_missing_is_told_with_the_next_move_and_another_refusal_without_it() {
+        let told = |message: &str| {
+            let status = json!({
+                "status": "Failure", "code": 403, "reason": "Forbidden", "message": message,
+            });
+            let status: kube::core::Status = serde_json::from_value(status).expect("a status");
+            explain(&kube::Error::Api(Box::new(status))).1
+        };
+        let refused = "secrets is forbidden: User \"system:serviceaccount:chancery:chancery\" cannot create resource \"secrets\" in API group \"\" in the namespace \"shop\"";
+        let next = "; `chancery check` names the file that grants it";
+        assert_eq!(told(refused), format!("{refused}{next}"));
+        let ends = "secrets \"a\" is forbidden: unable to create new content in namespace shop because it is being terminated";
+        assert_eq!(told(ends), ends);
     }
 
     #[test]

@@ -51,6 +51,42 @@ fn pod(values: &[&str]) -> Value {
     one(&objects, "Deployment")["spec"]["template"].clone()
 }
 
+/// The pod of `helm test`.
+fn test_pod(values: &[&str]) -> Value {
+    one(&rendered(values).expect("it is rendered"), "Pod").clone()
+}
+
+/// It has the account of the operator, and is none of its pods.
+#[test]
+fn the_pod_of_helm_test_gets_no_traffic_and_reaches_the_operator() {
+    let values = ["--set", "watchNamespaces={shop,blog},serviceAccount.name=robot"];
+    let (objects, pod) = (rendered(&values).expect("it is rendered"), test_pod(&values));
+    assert_eq!(pod["metadata"]["annotations"]["helm.sh/hook"], json!("test"));
+    assert_eq!(pod["spec"]["serviceAccountName"], json!("robot"));
+    assert_eq!(pod["spec"]["restartPolicy"], json!("Never"));
+    let labels = &pod["metadata"]["labels"];
+    let is_selected = |selector: &Value| {
+        let wished = selector.as_object().expect("labels");
+        assert!(!wished.is_empty());
+        wished.iter().all(|(key, value)| labels[key] == *value)
+    };
+    let service = &one(&objects, "Service")["spec"];
+    assert!(!is_selected(&service["selector"]), "{labels}");
+    assert!(!is_selected(&one(&objects, "Deployment")["spec"]["selector"]["matchLabels"]));
+    let policy = &one(&objects, "NetworkPolicy")["spec"];
+    assert!(!is_selected(&policy["podSelector"]["matchLabels"]));
+    assert!(is_selected(&policy["ingress"][0]["from"][1]["podSelector"]["matchLabels"]));
+    let container = &pod["spec"]["containers"][0];
+    assert_eq!(container["args"], json!(["check"]));
+    let variables = container["env"].as_array().expect("variables");
+    let has = |name: &str, value: &str| {
+        variables.iter().any(|one| one["name"] == name && one["value"] == value)
+    };
+    assert!(has("CHANCERY_URL", "http://chancery.chancery.svc:8080"), "{variables:?}");
+    assert!(has("CHANCERY_WATCH_NAMESPACES", "shop,blog"), "{variables:?}");
+    assert_eq!(service["ports"][0]["port"], json!(8080));
+}
+
 #[test]
 fn the_image_is_named_as_the_values_say() {
     let digest = format!("sha256:{}", "a".repeat(64));
@@ -136,6 +172,7 @@ fn the_pod_may_run_where_pods_are_restricted() {
     };
     for values in rows {
         of(&pod(values)).expect("it may run");
+        of(&test_pod(values)).expect("that of `helm test` may run");
     }
     // Each promise alone is missed.
     let security = "/spec/containers/0/securityContext";

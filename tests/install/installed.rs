@@ -1,11 +1,12 @@
 //! A cluster in which the chart is installed, and the operator as its Deployment says.
 
 use std::path::PathBuf;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::helm::{IMAGE, helm};
+use crate::helm::{IMAGE, documents, helm, one};
 use crate::support::control_plane::ControlPlane;
 use crate::support::operator::Operator;
 use crate::support::program;
@@ -21,7 +22,11 @@ pub struct Cluster {
 impl Cluster {
     /// One that has nothing yet but namespace `shop`.
     pub fn new() -> Self {
-        let plane = ControlPlane::start();
+        Self::of(ControlPlane::start())
+    }
+
+    /// The same of this control plane.
+    pub fn of(plane: ControlPlane) -> Self {
         let simulator = Simulator::start(plane.dir());
         plane.kubectl(["create", "namespace", "shop"]).expect("a namespace");
         Self { plane, simulator }
@@ -48,13 +53,17 @@ impl Cluster {
 
     /// The same, with variables beside those of the Deployment.
     pub fn pod_with(&self, further: &[(&str, &str)]) -> Operator {
-        let environment = self.environment();
-        let all = [&pairs(&environment)[..], further].concat();
-        let program = program("chancery");
-        let operator = Operator::spawn_as(&self.account(), self.plane.dir(), &program, &all);
+        let operator = self.starting_pod(further);
         operator.wait_until_ready();
         operator.wait_until_it_acts();
         operator
+    }
+
+    /// The same, without waiting.
+    pub fn starting_pod(&self, further: &[(&str, &str)]) -> Operator {
+        let environment = self.environment();
+        let all = [&pairs(&environment)[..], further].concat();
+        Operator::spawn_as(&self.account(), self.plane.dir(), &program("chancery"), &all)
     }
 
     /// The kubeconfig of the ServiceAccount that the pod has.
@@ -72,20 +81,29 @@ impl Cluster {
     pub fn environment(&self) -> Vec<(String, String)> {
         let container = &self.deployment()["spec"]["template"]["spec"]["containers"][0];
         assert_eq!(container["args"], json!(["operator"]));
-        let variables = container["env"].as_array().expect("an environment").iter();
-        let text = |value: &Value| value.as_str().expect("a text").to_owned();
-        variables
-            .filter(|variable| variable["name"] != "CHANCERY_HTTP_ADDRESS")
-            .map(|variable| {
-                let field = &variable["valueFrom"]["fieldRef"]["fieldPath"];
-                let value = match field.as_str() {
-                    Some("metadata.namespace") => "chancery".to_owned(),
-                    Some(other) => panic!("nobody here knows {other}"),
-                    None => text(&variable["value"]),
-                };
-                (text(&variable["name"]), value)
-            })
-            .collect()
+        let mut all = environment(container);
+        all.retain(|(name, _)| name != "CHANCERY_HTTP_ADDRESS");
+        all
+    }
+
+    /// Runs what the pod of `helm test` would run, as its account: whether it succeeded, and what it
+    /// printed. `operator` is where the Service would lead.
+    pub fn check(&self, operator: &Operator) -> (bool, String) {
+        let hooks = self.helm(&["get", "hooks", "chancery"]).expect("the hooks");
+        let hooks = documents(&hooks);
+        let pod = &one(&hooks, "Pod")["spec"];
+        let container = &pod["containers"][0];
+        let args = container["args"].as_array().expect("arguments").iter();
+        let account = pod["serviceAccountName"].as_str().expect("an account");
+        let ran = Command::new(program("chancery"))
+            .args(args.map(|arg| arg.as_str().expect("a text")))
+            .envs(environment(container))
+            .env("KUBECONFIG", self.plane.kubeconfig_of("chancery", account))
+            .env("CHANCERY_URL", format!("http://{}", operator.address()))
+            .output()
+            .expect("it starts");
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        (ran.status.success(), text(&ran.stdout) + &text(&ran.stderr))
     }
 
     pub fn apply(&self, object: &Value) {
@@ -113,6 +131,12 @@ impl Cluster {
 
     /// The CA that costs money, and a request at it whose order waits for a person there.
     pub async fn order(&self) {
+        self.ask().await;
+        self.until_reason("shop", "AwaitingApproval");
+    }
+
+    /// The same, without anybody to look after it yet.
+    pub async fn ask(&self) {
         let ra = self.simulator.swisssign("shop");
         ra.configure(json!({"keyAlgorithm": "ECDSA", "states": waiting()})).await;
         for object in ra.issuer("shop").await {
@@ -126,7 +150,6 @@ impl Cluster {
                 "dnsNames": ["shop.example.ch"], "privateKey": {"algorithm": "ECDSA"},
             },
         }));
-        self.until_reason("shop", "AwaitingApproval");
     }
 
     /// Has the order of that request approved.
@@ -175,6 +198,18 @@ fn is_secret_write(event: &Value) -> bool {
     event["objectRef"]["resource"] == "secrets"
         && matches!(verb, "create" | "update" | "patch" | "delete")
         && !is_tried
+}
+
+/// What a container is started with.
+fn environment(container: &Value) -> Vec<(String, String)> {
+    let text = |value: &Value| value.as_str().expect("a text").to_owned();
+    let value = |variable: &Value| match variable["valueFrom"]["fieldRef"]["fieldPath"].as_str() {
+        Some("metadata.namespace") => "chancery".to_owned(),
+        Some(other) => panic!("nobody here knows {other}"),
+        None => text(&variable["value"]),
+    };
+    let variables = container["env"].as_array().expect("an environment").iter();
+    variables.map(|variable| (text(&variable["name"]), value(variable))).collect()
 }
 
 fn pairs(environment: &[(String, String)]) -> Vec<(&str, &str)> {

@@ -16,7 +16,9 @@ mod installed;
 
 mod alerts;
 mod chart;
+mod check;
 mod dashboard;
+mod definitions;
 mod demo;
 mod documents;
 mod gitops;

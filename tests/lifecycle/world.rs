@@ -24,8 +24,8 @@ use crate::support::{program, watch};
 pub struct World {
     pub plane: ControlPlane,
     pub simulator: Simulator,
-    /// Exit code and log of an operator that met the API server before its definitions were there.
-    pub without_definitions: (Option<i32>, String),
+    /// Log and page of an operator that met the API server before its definitions were there.
+    pub without_definitions: (String, String),
 }
 
 /// Longer than the API server, the operator and a CA that answers need, also on a busy machine.
@@ -73,10 +73,13 @@ impl World {
         let simulator = Simulator::start(plane.dir());
         let rights = ["apply", "-f", "deploy/namespace.yaml", "-f", "deploy/rbac.yaml"];
         plane.kubectl(rights).expect("the shipped RBAC");
-        let mut early = Operator::spawn(&plane, &program("chancery"), &[]);
-        let code = early.process.wait(Duration::from_secs(20));
-        let without_definitions = (code, early.process.log());
+        let early = Operator::spawn(&plane, &program("chancery"), &[]);
+        early.wait_until_it_says("nothing is done");
+        let page = early.get("/readyz").map(|(status, text)| format!("{status} {text}"));
         operator::install(&plane);
+        early.wait_until_it_acts();
+        let without_definitions = (early.process.log(), page.unwrap_or_default());
+        assert_eq!(early.process.stop(), Some(0));
         Self { plane, simulator, without_definitions }
     }
 }

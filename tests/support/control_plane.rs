@@ -48,20 +48,25 @@ const OURS: [&str; 4] = [
 impl ControlPlane {
     /// Builds what is missing (with a progress line, once), and starts everything.
     pub fn start() -> Self {
-        Self::start_with(assets(&[]), true)
+        Self::start_with(assets(&[]), true, &[])
+    }
+
+    /// The same, with more arguments for the API server.
+    pub fn start_with_arguments(arguments: &[&str]) -> Self {
+        Self::start_with(assets(&[]), true, arguments)
     }
 
     /// The same without the controllers: nothing changes but what is asked for.
     pub fn start_without_controllers() -> Self {
-        Self::start_with(assets(&[]), false)
+        Self::start_with(assets(&[]), false, &[])
     }
 
     /// What the demo needs, and no more: it is built sooner.
     pub fn start_for_demo() -> Self {
-        Self::start_with(assets(&["demo"]), false)
+        Self::start_with(assets(&["demo"]), false, &[])
     }
 
-    fn start_with(assets: PathBuf, has_controllers: bool) -> Self {
+    fn start_with(assets: PathBuf, has_controllers: bool, arguments: &[&str]) -> Self {
         let dir = tempfile::Builder::new().prefix("chancery-").tempdir().expect("a directory");
         let at = dir.path();
         prepare(at);
@@ -69,7 +74,8 @@ impl ControlPlane {
         let etcd_url = format!("http://127.0.0.1:{etcd_port}");
         let etcd_args = etcd_args(at, &etcd_url);
         let etcd = Mutex::new(Process::start(at, "etcd", &assets.join("etcd"), &etcd_args, &[]));
-        let api_server_args = api_server_args(at, &etcd_url, port);
+        let mut api_server_args = api_server_args(at, &etcd_url, port);
+        api_server_args.extend(arguments.iter().map(|&argument| argument.to_owned()));
         let api_server = Mutex::new(start_api_server(at, &assets, &api_server_args));
         let url = format!("https://127.0.0.1:{port}");
         let kubeconfig = at.join("admin.kubeconfig");

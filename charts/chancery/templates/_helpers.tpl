@@ -31,6 +31,49 @@ app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
 {{- end -}}
 {{- end }}
 
+{{/* What the operator and whoever looks after it are told alike. */}}
+{{- define "chancery.environment" -}}
+- name: CHANCERY_NAMESPACE
+  valueFrom:
+    fieldRef:
+      fieldPath: metadata.namespace
+- name: CHANCERY_LEADER_ELECT
+  value: {{ .Values.leaderElection.enabled | quote }}
+{{- with .Values.watchNamespaces }}
+- name: CHANCERY_WATCH_NAMESPACES
+  value: {{ join "," . | quote }}
+{{- end }}
+{{- with .Values.proxy.url }}
+- name: HTTPS_PROXY
+  value: {{ . | quote }}
+{{- end }}
+{{- with .Values.proxy.noProxy }}
+- name: NO_PROXY
+  value: {{ . | quote }}
+{{- end }}
+{{- end }}
+
+{{- define "chancery.podSecurity" -}}
+runAsNonRoot: true
+runAsUser: 65532
+runAsGroup: 65532
+seccompProfile:
+  type: RuntimeDefault
+{{- end }}
+
+{{- define "chancery.containerSecurity" -}}
+allowPrivilegeEscalation: false
+readOnlyRootFilesystem: true
+capabilities:
+  drop: [ALL]
+{{- end }}
+
+{{/* The pod of `helm test`. The Service must not lead to it. */}}
+{{- define "chancery.test" -}}
+app.kubernetes.io/name: chancery-test
+app.kubernetes.io/instance: {{ .Release.Name }}
+{{- end }}
+
 {{/* What cannot work is refused before anything is installed. */}}
 {{- define "chancery.check" -}}
 {{- if and (not .Values.leaderElection.enabled) (gt (int .Values.replicas) 1) -}}

@@ -46,7 +46,7 @@ use crate::controller::process::leadership::Leadership;
 use crate::pulse::Pulse;
 
 /// Name of the Lease, in the operator's namespace.
-const NAME: &str = "chancery";
+pub(crate) const NAME: &str = "chancery";
 
 /// What the election needs to know.
 pub(in crate::controller) struct Candidate {
