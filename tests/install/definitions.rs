@@ -1,11 +1,12 @@
 //! An API server that does not have what the operator needs: definitions that are missing, older or
-//! newer.
+//! newer, and no admission policies.
 
 use std::time::Duration;
 
 use serde_json::json;
 
 use crate::installed::Cluster;
+use crate::support::control_plane::ControlPlane;
 use crate::support::operator::Operator;
 
 const DEFINITION: &str = "certificaterequests.chancery.dev";
@@ -131,4 +132,30 @@ async fn under_a_newer_definition_it_says_so_and_goes_on_and_buys_once() {
     println!("left of a later version: {:?}", cluster.shop("{.status.novel}{.status.order.novel}"));
     assert_eq!(cluster.orders().await, 1);
     assert_eq!(operator.process.stop(), Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_api_server_without_admission_policies_is_told_of_with_what_to_change() {
+    let off = [
+        "--runtime-config=admissionregistration.k8s.io/v1=false",
+        "--disable-admission-plugins=MutatingAdmissionPolicy,MutatingAdmissionWebhook,ValidatingAdmissionPolicy,ValidatingAdmissionWebhook",
+    ];
+    let cluster = Cluster::of(ControlPlane::start_with_arguments(&off));
+    let refused = cluster.helm(&[
+        "install",
+        "chancery",
+        "charts/chancery",
+        "--create-namespace",
+        "--set",
+        crate::helm::IMAGE,
+    ]);
+    let refused = refused.expect_err("it has no such kind");
+    assert!(refused.contains("ValidatingAdmissionPolicy"), "{refused}");
+    cluster.install(&["--set", "admissionPolicies.enabled=false"]);
+    let operator = cluster.pod();
+    operator.wait_until_it_says("the API server has no admission policies");
+    operator.wait_until_it_says("--runtime-config");
+    let (succeeded, printed) = cluster.check(&operator);
+    let line = "NOT OK own-secrets.chancery.dev: the API server has no admission policies";
+    assert!(!succeeded && printed.contains(line), "{printed}");
 }
