@@ -53,7 +53,8 @@ enum Command {
     #[command(subcommand)]
     Orders(orders::Orders),
     /// Say whether an installation is all right, in a line for each thing that can be wrong, with the next
-    /// move. It changes nothing, and orders nothing.
+    /// move. It changes nothing, and orders nothing. What it says of rights and policies holds for whoever
+    /// runs it: run it with the operator's account, as `helm test` does.
     Check(check::Check),
     /// Print the CustomResourceDefinitions, or write them into a directory.
     Crds {

@@ -3,6 +3,8 @@
 
 use crate::helm::helm;
 use crate::installed::Cluster;
+use crate::support::operator::Operator;
+use crate::support::program;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn with_an_open_order_it_is_upgraded_rolled_back_and_uninstalled_and_buys_once() {
@@ -80,4 +82,39 @@ fn a_second_installation_is_refused_unless_it_is_for_other_namespaces() {
     cluster.helm(&["uninstall", "chancery"]).expect("it goes");
     // The definitions that it left behind are its own still, until they are taken over.
     second(&["--take-ownership"]).expect("they are taken over");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_operator_that_helm_does_not_know_of_is_told_so_and_buys_nothing() {
+    let cluster = Cluster::new();
+    cluster.install(&[]);
+    let kubectl = |line: &str| cluster.plane.kubectl(line.split(' ')).expect(line);
+    kubectl("create namespace second");
+    kubectl("create serviceaccount chancery -n second");
+    let account = "--serviceaccount=second:chancery";
+    kubectl(&format!("create clusterrolebinding second --clusterrole=chancery {account}"));
+    kubectl(
+        "create role chancery -n second --verb=create,get,update --resource=leases.coordination.k8s.io",
+    );
+    kubectl(&format!("create rolebinding chancery -n second --role=chancery {account}"));
+    let second = Operator::spawn_as(
+        &cluster.plane.kubeconfig_of("second", "chancery"),
+        cluster.plane.dir(),
+        &program("chancery"),
+        &[("CHANCERY_NAMESPACE", "second")],
+    );
+    second.wait_until_ready();
+    second.wait_until_it_acts();
+    second.wait_until_it_says("or names another account than this operator's");
+    // Alone it cannot store what has to be stored before an order.
+    cluster.ask().await;
+    second.wait_until_it_says("cannot create secrets shop/shop.order");
+    assert_eq!(cluster.orders().await, 0);
+    let first = cluster.pod();
+    cluster.until_reason("shop", "AwaitingApproval");
+    cluster.approve().await;
+    cluster.until_reason("shop", "Issued");
+    assert_eq!(cluster.orders().await, 1);
+    drop(second);
+    assert_eq!(first.process.stop(), Some(0));
 }
