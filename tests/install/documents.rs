@@ -104,7 +104,7 @@ fn what_is_run_elsewhere_is_in_a_document_and_has_somebody_who_runs_it() {
         .flatten()
         .map(|command| command.text)
         .collect();
-    let tests: String = ["demo", "image"]
+    let tests: String = ["check", "demo", "image"]
         .into_iter()
         .map(|file| read(&format!("tests/install/{file}.rs")))
         .collect();

@@ -12,10 +12,18 @@ pub enum Elsewhere {
 }
 
 /// Beginnings of commands that are not run here.
-pub const ELSEWHERE: [(&str, Elsewhere); 12] = [
+pub const ELSEWHERE: [(&str, Elsewhere); 14] = [
     (
         "make image ",
         Elsewhere::Test("the_same_binary_gives_the_same_digest_wherever_it_is_put_together"),
+    ),
+    (
+        "helm test ",
+        Elsewhere::Test("helm_test_finds_all_right_and_names_what_is_not_with_the_next_move"),
+    ),
+    (
+        "kubectl exec ",
+        Elsewhere::Nobody("it needs a kubelet, and runs what the pod of helm test runs"),
     ),
     ("make check ", Elsewhere::Make("check")),
     (
