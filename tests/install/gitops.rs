@@ -319,6 +319,17 @@ async fn what_the_operator_writes_carries_a_mark_of_argo_cd_or_flux_only_by_its_
     let annotations = get(&cluster, "secret", "shop-tls")["metadata"]["annotations"].clone();
     assert!(has(&annotations, &kept), "{annotations}");
 
+    // A template that says who makes the Secret is right.
+    let label_of_theirs = json!({"app.kubernetes.io/managed-by": "us"});
+    let further = json!({"spec": {"secretTemplate": {"labels": label_of_theirs}}});
+    cluster.apply(&request("own", further));
+    cluster.until_reason("own", "AwaitingApproval");
+    let own = get(&cluster, "chreq", "own")["status"]["order"]["id"].clone();
+    let ra = cluster.simulator.swisssign("shop");
+    ra.act(own.as_str().expect("an id"), json!({"action": "approve"})).await;
+    cluster.until_reason("own", "Issued");
+    assert_eq!(labels(&cluster, "own-tls")["app.kubernetes.io/managed-by"], "us");
+
     // Where the operator does not let it, it neither comes there nor is anything new delivered.
     assert_eq!(operator.process.stop(), Some(0));
     cluster.install(&["--set", "secretTemplateKeys={team}"]);
@@ -326,7 +337,7 @@ async fn what_the_operator_writes_carries_a_mark_of_argo_cd_or_flux_only_by_its_
     cluster.apply(&request("blog", json!({"spec": {"secretTemplate": {"labels": label}}})));
     let issuing = "jsonpath={.status.conditions[?(@.type==\"Issuing\")].reason}";
     cluster.until(&["chreq", "--namespace", "shop", "blog", "-o", issuing], "TemplateNotAllowed");
-    assert_eq!(cluster.orders().await, 1);
+    assert_eq!(cluster.orders().await, 2);
     assert_eq!(operator.process.stop(), Some(0));
 }
 
