@@ -23,7 +23,7 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 
 use crate::api;
 use crate::clock::Clock;
-use crate::controller::{self, Apart, Generator, Operator, Process, Threads};
+use crate::controller::{self, Apart, Generator, Operator, Process, Purchases, Threads};
 use crate::issuance::TemplateKeys;
 use crate::metrics::Metrics;
 use crate::namespaces::Namespaces;
@@ -348,6 +348,7 @@ async fn serve(args: OperatorArgs, apart: &Handle) -> Result<(), Fatal> {
         keys: Arc::new(Generator::default()),
         executor: Arc::new(Threads),
         metrics,
+        purchases: purchases(),
         process: Process::default(),
     };
     // What is under way is at most a request to a CA and a few to the API server; whatever takes
@@ -373,6 +374,16 @@ async fn serve(args: OperatorArgs, apart: &Handle) -> Result<(), Fatal> {
     http.abort();
     // It starts anew then, and waits.
     ends.await.map_or(Ok(()), |why| Err(why.into()))
+}
+
+/// Purchases are told whatever `--log` and `--log-format` say, each in one write, so that no other line
+/// of the log is in the middle of it.
+fn purchases() -> Purchases {
+    use std::io::Write as _;
+    Purchases::new(|line| {
+        // As with every other line of the log: there is nowhere to say that nobody hears it.
+        let _ = std::io::stderr().write_all(format!("{line}\n").as_bytes());
+    })
 }
 
 fn tell(namespaces: &Namespaces) {

@@ -18,6 +18,7 @@ mod issuer;
 mod memory;
 mod places;
 mod process;
+mod purchases;
 mod stall;
 
 use std::sync::Arc;
@@ -60,6 +61,7 @@ use self::process::leadership::Leadership;
 pub(crate) use self::process::lease::NAME as LEASE;
 use self::process::lease::{Candidate, Election};
 pub use self::process::{Process, Within};
+pub use self::purchases::Purchases;
 use self::stall::{Stallable, panicked};
 use crate::api::{CertificateRequest, ClusterIssuer, Issuer, IssuerKind, annotation};
 use crate::clock::Clock;
@@ -112,6 +114,8 @@ pub struct Operator {
     pub ca_timeout: Duration,
     /// Counters and gauges.
     pub metrics: Arc<Metrics>,
+    /// Where the log of purchases goes.
+    pub purchases: Purchases,
     /// The process that all of it runs in.
     pub process: Process,
 }
@@ -227,6 +231,7 @@ fn assemble(operator: Operator) -> Parts {
         clock: operator.clock,
         template_keys: operator.template_keys,
         metrics: operator.metrics,
+        purchases: operator.purchases,
         checks,
         stopping: Arc::new(AtomicBool::new(false)),
         wake: wakers,
@@ -319,6 +324,11 @@ fn observe(metrics: &Metrics, stores: &Stores, clock: &Clock, leadership: &Leade
             let kind = if is_near { IssuerKind::Issuer } else { IssuerKind::ClusterIssuer };
             stores.has_issuer(kind, Some(&one.namespace), &one.issuer)
         }
+    });
+    metrics.observe_request_namespaces({
+        let namespaces = stores.namespaces.clone();
+        // Where they cannot be listed, nobody knows that one is gone.
+        move |name| namespaces.is_empty() || namespaces.get(&ObjectRef::new(name)).is_some()
     });
     metrics.observe_issuer_figures({
         let (stores, clock) = (stores.clone(), clock.clone());

@@ -66,6 +66,7 @@ pub use self::observation::{
 };
 pub use self::order::following::{Following, following};
 pub use self::order::hold::Hold;
+pub use self::order::purchases;
 pub use self::order::record;
 pub use self::order::record::{
     Mark, OrderDraft, OrderState, RawRecord, Record, RecordRead, Slot, record_name,

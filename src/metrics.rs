@@ -32,17 +32,21 @@ pub struct Metrics {
     ca_requests: Family<CaRequest, Counter>,
     ca_latency: Family<CaOperation, Histogram, fn() -> Histogram>,
     time_to_issue: Family<OneIssuer, Histogram, fn() -> Histogram>,
+    order_events: Family<EventOfOrder, Counter>,
     events_dropped: Counter,
     panics: Family<Panicked, Counter>,
     admission_policies: Family<OfPolicy, Gauge>,
     /// Of which issuers something was counted, and which calls.
     counted: Mutex<BTreeMap<OneIssuer, Calls>>,
+    counted_events: Mutex<BTreeSet<EventOfOrder>>,
     is_there: Mutex<Option<IsThere>>,
+    has_namespace: Mutex<Option<HasNamespace>>,
 }
 
 /// Step and outcome.
 type Calls = BTreeSet<(&'static str, &'static str)>;
 type IsThere = Box<dyn Fn(&OneIssuer) -> bool + Send + Sync>;
+type HasNamespace = Box<dyn Fn(&str) -> bool + Send + Sync>;
 
 #[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
 struct Panicked {
@@ -62,6 +66,13 @@ struct CaOperation {
     #[prometheus(flatten)]
     issuer: OneIssuer,
     step: &'static str,
+}
+
+#[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, Ord, PartialEq, PartialOrd)]
+struct EventOfOrder {
+    #[prometheus(flatten)]
+    requests: RequestsOf,
+    event: &'static str,
 }
 
 #[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
@@ -94,6 +105,12 @@ impl Default for Metrics {
             "Time from the creation of a request to its first delivered certificate",
             time_to_issue.clone(),
         );
+        let order_events = Family::default();
+        registry.register(
+            "order_events",
+            "Events of orders that cost money, as the log of purchases has them: submitted and found are purchases",
+            order_events.clone(),
+        );
         let events_dropped = Counter::default();
         registry.register(
             "events_dropped",
@@ -118,11 +135,14 @@ impl Default for Metrics {
             ca_requests,
             ca_latency,
             time_to_issue,
+            order_events,
             events_dropped,
             panics,
             admission_policies,
             counted: Mutex::default(),
+            counted_events: Mutex::default(),
             is_there: Mutex::default(),
+            has_namespace: Mutex::default(),
         }
     }
 }
@@ -160,6 +180,14 @@ impl Metrics {
         self.time_to_issue.get_or_create(issuer).observe(seconds);
     }
 
+    /// Counts an event of an order for a request in this namespace.
+    pub fn order_event(&self, issuer: &OneIssuer, request_namespace: &str, event: &'static str) {
+        let (issuer, request_namespace) = (issuer.clone(), request_namespace.to_owned());
+        let labels = EventOfOrder { requests: RequestsOf { issuer, request_namespace }, event };
+        self.order_events.get_or_create(&labels).inc();
+        lock(&self.counted_events).insert(labels);
+    }
+
     fn note(&self, issuer: &OneIssuer, call: Option<(&'static str, &'static str)>) {
         lock(&self.counted).entry(issuer.clone()).or_default().extend(call);
     }
@@ -170,10 +198,25 @@ impl Metrics {
         *lock(&self.is_there) = Some(Box::new(is_there));
     }
 
-    /// Forgets what was counted of issuers that are gone.
+    /// Says which namespaces there are: what was counted of requests in others is forgotten likewise.
+    pub fn observe_request_namespaces(&self, has: impl Fn(&str) -> bool + Send + Sync + 'static) {
+        *lock(&self.has_namespace) = Some(Box::new(has));
+    }
+
+    /// Forgets what was counted of issuers and namespaces that are gone.
     pub fn forget(&self) {
-        let is_there = lock(&self.is_there);
+        let (is_there, has_namespace) = (lock(&self.is_there), lock(&self.has_namespace));
         let Some(is_there) = &*is_there else { return };
+        lock(&self.counted_events).retain(|labels| {
+            let requests = &labels.requests;
+            let has_namespace = has_namespace.as_ref();
+            let stays = has_namespace.is_none_or(|has| has(&requests.request_namespace))
+                && is_there(&requests.issuer);
+            if !stays {
+                self.order_events.remove(labels);
+            }
+            stays
+        });
         lock(&self.counted).retain(|issuer, calls| {
             let stays = is_there(issuer);
             if !stays {
@@ -458,10 +501,27 @@ impl std::fmt::Debug for Requests {
     }
 }
 
+/// The requests of one namespace at one issuer.
+#[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, Ord, PartialEq, PartialOrd)]
+struct RequestsOf {
+    #[prometheus(flatten)]
+    issuer: OneIssuer,
+    /// That of the issuer says nothing of it where it is a `ClusterIssuer`.
+    request_namespace: String,
+}
+
+impl RequestsOf {
+    /// Those that this one is among.
+    fn like(request: &CertificateRequest) -> Self {
+        let request_namespace = request.namespace().unwrap_or_default();
+        Self { issuer: OneIssuer::of(request), request_namespace }
+    }
+}
+
 #[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, Ord, PartialEq, PartialOrd)]
 struct Phase {
     #[prometheus(flatten)]
-    issuer: OneIssuer,
+    requests: RequestsOf,
     ready: String,
     phase: String,
 }
@@ -469,14 +529,14 @@ struct Phase {
 #[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, Ord, PartialEq, PartialOrd)]
 struct OrderPhase {
     #[prometheus(flatten)]
-    issuer: OneIssuer,
+    requests: RequestsOf,
     phase: String,
 }
 
 #[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, Ord, PartialEq, PartialOrd)]
 struct OfPerson {
     #[prometheus(flatten)]
-    issuer: OneIssuer,
+    requests: RequestsOf,
     reason: String,
 }
 
@@ -524,13 +584,14 @@ impl Collector for Requests {
             if let Some(stalled) = condition::find(&status.conditions, STALLED)
                 && stalled.status == "True"
             {
-                let (issuer, reason) = (OneIssuer::of(request), known(&stalled.reason).to_owned());
-                *waiting.entry(OfPerson { issuer, reason }).or_default() += 1;
+                let requests = RequestsOf::like(request);
+                let reason = known(&stalled.reason).to_owned();
+                *waiting.entry(OfPerson { requests, reason }).or_default() += 1;
             }
             if let Some(order) = &status.order {
-                let issuer = OneIssuer::of(request);
+                let requests = RequestsOf::like(request);
                 let phase = format!("{:?}", order.phase);
-                *orders.entry(OrderPhase { issuer, phase }).or_default() += 1;
+                *orders.entry(OrderPhase { requests, phase }).or_default() += 1;
             }
             if let Some(certificate) = &status.certificate {
                 expiry.push((of(request), certificate.not_after.0));
@@ -543,13 +604,13 @@ impl Collector for Requests {
         gauges(
             &mut encoder,
             "orders",
-            "Orders that are open or need a person, by issuer and phase",
+            "Orders that are open or need a person, by issuer, namespace of the request and phase",
             orders,
         )?;
         gauges(
             &mut encoder,
             "requests_waiting_for_person",
-            "Requests in which nothing goes on until a person does something, by issuer and reason",
+            "Requests in which nothing goes on until a person does something, by issuer, namespace of the request and reason",
             waiting.into_iter().map(|(labels, count)| (labels, count as f64)),
         )?;
         gauges(
@@ -562,7 +623,7 @@ impl Collector for Requests {
         gauges(
             &mut encoder,
             "certificate_requests",
-            "Requests by issuer, readiness and phase",
+            "Requests by issuer, namespace of the request, readiness and phase",
             counted,
         )?;
         gauges(
@@ -621,7 +682,7 @@ fn phase(request: &CertificateRequest) -> Phase {
     let phase =
         condition::find(conditions, ISSUING).map_or("New", |issuing| known(&issuing.reason));
     Phase {
-        issuer: OneIssuer::of(request),
+        requests: RequestsOf::like(request),
         ready: condition::is_true(conditions, READY).to_string(),
         phase: phase.to_owned(),
     }
@@ -675,7 +736,7 @@ mod tests {
         let metrics = Metrics::default();
         metrics.observe_requests(requests, records, |_| true);
         let page = metrics.encode();
-        let labels = "kind=\"Issuer\",namespace=\"shop\",issuer=\"ca\"";
+        let labels = "kind=\"Issuer\",namespace=\"shop\",issuer=\"ca\",request_namespace=\"shop\"";
         let line = format!(
             "chancery_requests_waiting_for_person{{{labels},reason=\"OrderOutcomeUnknown\"}} 2.0\n"
         );
@@ -703,5 +764,27 @@ mod tests {
         assert!(!page.contains("gone"), "{page}");
         let kept = "chancery_ca_requests_total{kind=\"Issuer\",namespace=\"here\",issuer=\"ca\",step=\"submit\",disposition=\"issued\"} 1\n";
         assert!(page.contains(kept), "{page}");
+    }
+
+    #[test]
+    fn events_of_orders_are_counted_by_namespace_and_end_with_it() {
+        let metrics = Metrics::default();
+        let paid = OneIssuer { kind: "ClusterIssuer".to_owned(), ..issuer("") };
+        for namespace in ["here", "here", "gone"] {
+            metrics.order_event(&paid, namespace, "submitted");
+        }
+        metrics.order_event(&issuer("nobody"), "here", "submitted");
+        let of = |namespace: &str, count| {
+            format!(
+                "chancery_order_events_total{{kind=\"ClusterIssuer\",namespace=\"\",issuer=\"ca\",request_namespace=\"{namespace}\",event=\"submitted\"}} {count}\n"
+            )
+        };
+        let page = metrics.encode();
+        assert!(page.contains(&of("here", 2)) && page.contains(&of("gone", 1)), "{page}");
+        metrics.observe_issuers(|issuer| issuer.kind == "ClusterIssuer");
+        metrics.observe_request_namespaces(|namespace| namespace == "here");
+        let page = metrics.encode();
+        assert!(page.contains(&of("here", 2)), "{page}");
+        assert!(!page.contains("gone") && !page.contains("nobody"), "{page}");
     }
 }

@@ -26,7 +26,7 @@ use self::observe::caught_up;
 use self::observe::{cached_target, observe};
 #[cfg(not(feature = "mutants"))]
 use self::take::take;
-use self::tell::finish;
+use self::tell::{finish, purchase};
 use super::cluster::stores::Guarded;
 use super::context::{Context, Never};
 use super::issuer::found::FoundIssuer;
@@ -37,7 +37,9 @@ use super::issuer::{note_verified, poll};
 use super::places::{Entry, Share};
 use crate::api::{CertificateRequest, CertificateRequestStatus, IssuerKind};
 use crate::ca::OpenOrder;
-use crate::issuance::{Following, Notice, Observation, Previous, Request, Rest, Step, following};
+use crate::issuance::{
+    Following, Notice, Observation, Previous, Request, Rest, Step, following, purchases,
+};
 use crate::turns::queue::Name;
 use crate::turns::{Asking, asking};
 
@@ -170,10 +172,12 @@ async fn steps(context: &Context, issuer: &FoundIssuer, mut run: Run) -> (Run, R
             is_repair |= run.seen.is_repair();
         }
         let Run { seen, written, allowance } = &mut run;
+        purchase(context, &key, seen, purchases::before(seen, &step));
         let outcome = match take(context, issuer, seen, written, allowance, step).await {
             Ok(outcome) => outcome,
             Err(rest) => break rest,
         };
+        purchase(context, &key, seen, purchases::after(seen, &outcome));
         // Time passes while a CA thinks: dates are judged by what the clock says then.
         run.seen.now = context.clock.now();
         run.seen = run.seen.after(outcome);

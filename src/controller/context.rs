@@ -18,6 +18,7 @@ use super::places::Places;
 use super::process::Process;
 use super::process::keys::KeySource;
 use super::process::leadership::Leadership;
+use super::purchases::Purchases;
 use crate::clock::Clock;
 use crate::issuance::TemplateKeys;
 use crate::metrics::Metrics;
@@ -38,6 +39,7 @@ pub(super) struct Context {
     pub(super) clock: Clock,
     pub(super) template_keys: TemplateKeys,
     pub(super) metrics: Arc<Metrics>,
+    pub(super) purchases: Purchases,
     pub(super) checks: Arc<Checks>,
     pub(super) stopping: Arc<AtomicBool>,
     pub(super) wake: Wakers,

@@ -5,6 +5,7 @@ pub(in crate::controller) mod expectations;
 pub(in crate::controller) mod panics;
 pub(in crate::controller) mod repairs;
 pub(in crate::controller) mod searches;
+pub(in crate::controller) mod told;
 pub(in crate::controller) mod undelivered;
 pub(in crate::controller) mod unwritten;
 
@@ -13,6 +14,7 @@ use self::expectations::Expectations;
 use self::panics::Panics;
 use self::repairs::Repairs;
 use self::searches::Searches;
+use self::told::Told;
 use self::undelivered::Undelivered;
 use self::unwritten::Unwritten;
 
@@ -25,6 +27,7 @@ pub(super) struct Memory {
     pub(super) panics: Panics,
     pub(super) repairs: Repairs,
     pub(super) searches: Searches,
+    pub(super) told: Told,
     pub(super) undelivered: Undelivered,
     pub(super) unwritten: Unwritten,
 }
@@ -36,6 +39,7 @@ impl Memory {
         self.panics.forget(uid);
         self.repairs.forget(uid);
         self.searches.forget(uid);
+        self.told.forget(uid);
         self.undelivered.forget(uid);
         self.unwritten.forget(uid);
     }

@@ -32,6 +32,7 @@ pub mod following;
 pub mod hold;
 mod in_hand;
 mod kind;
+pub mod purchases;
 pub mod record;
 mod redeliver;
 mod search;

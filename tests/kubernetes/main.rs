@@ -26,4 +26,5 @@ mod issuing;
 mod limits;
 mod orders;
 mod proxies;
+mod purchases;
 mod records_admission;

@@ -72,7 +72,7 @@ impl Paid {
     }
 
     /// Waits until the CA has the order of a request; its id and reference.
-    async fn until_taken(&self, name: &str) -> (String, String) {
+    pub async fn until_taken(&self, name: &str) -> (String, String) {
         let request = self
             .test
             .until(name, "taken by the CA", |request| {
@@ -109,7 +109,7 @@ impl Paid {
         assert_eq!(leaf.spki_der(), key.spki_der());
     }
 
-    async fn release(&self, name: &str, reference: &str) {
+    pub async fn release(&self, name: &str, reference: &str) {
         let patch = json!({"metadata": {"annotations": {"chancery.dev/release": reference}}});
         self.test.patch("CertificateRequest", name, patch).await;
     }

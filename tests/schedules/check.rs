@@ -128,6 +128,8 @@ pub struct Ledger {
     other_by: u64,
     /// A request has said that a run for it panicked.
     pub has_told_of_panic: bool,
+    /// What the logs of purchases have told: event, reference, and id or serial number.
+    told: BTreeSet<(String, String, String)>,
     findings: BTreeSet<Finding>,
 }
 
@@ -255,6 +257,35 @@ impl Ledger {
         self.delivered.contains(spki_sha256)
     }
 
+    /// A process has written a line into the log of purchases.
+    pub fn told(&mut self, line: &str) {
+        let line: Value = serde_json::from_str(line).expect("JSON");
+        let text = |key: &str| line[key].as_str().unwrap_or_default().to_owned();
+        let (event, what) = match line["event"].as_str() {
+            Some("submitted" | "found") => ("bought".to_owned(), text("id")),
+            Some("issued") => ("issued".to_owned(), text("serial")),
+            _ => (text("event"), String::new()),
+        };
+        self.told.insert((event, text("reference"), what));
+    }
+
+    fn has_told(&self, event: &str, reference: &str, what: &str) -> bool {
+        self.told.contains(&(event.to_owned(), reference.to_owned(), what.to_owned()))
+    }
+
+    /// The orders of ours that the logs of purchases do not tell of, and that nobody is asked about.
+    pub fn untold(&self, orders: &[Record]) -> Vec<String> {
+        let is_untold = |order: &&Record| {
+            reference(order).is_some_and(|reference| {
+                !self.clones.contains(&order.spki_sha256)
+                    && !self.has_told("bought", reference, &order.uuid)
+                    && !self.has_told("unknown", reference, "")
+            })
+        };
+        let name = |order: &Record| reference(order).unwrap_or_default().to_owned();
+        orders.iter().filter(is_untold).map(name).collect()
+    }
+
     pub fn findings(&self) -> Vec<Finding> {
         self.findings.iter().cloned().collect()
     }
@@ -290,6 +321,7 @@ impl Ledger {
         }
         self.look_at_products(api, orders);
         self.look_at_targets(api, orders, now);
+        self.look_at_purchases(api);
         if !self.is_tampering {
             self.look_at_keys(api, orders);
         }
@@ -300,6 +332,35 @@ impl Ledger {
         self.look_at_limits(api, &ours);
         self.ordered.extend(orders.iter().map(|order| order.spki_sha256.clone()));
         self.orders_seen = orders.len();
+    }
+
+    /// What is stored of orders was told before.
+    fn look_at_purchases(&mut self, api: &ApiServer) {
+        let mut untold = Vec::new();
+        for request in api.objects(Kind::CertificateRequest) {
+            let name = request["metadata"]["name"].as_str().unwrap_or_default();
+            let order = &request["status"]["order"];
+            if let (Some(reference), Some(id)) = (order["reference"].as_str(), order["id"].as_str())
+                && !self.has_told("bought", reference, id)
+                && !self.liars.contains(name)
+            {
+                untold.push(format!("{name}: nothing tells that {reference} was bought"));
+            }
+        }
+        for name in self.targets.keys().cloned().collect::<Vec<_>>() {
+            let target = api.object(Kind::Secret, namespace_of(&name), &format!("{name}-tls"));
+            let Some(target) = target else { continue };
+            let noted = &target["metadata"]["annotations"][annotation::ORDER_REFERENCE];
+            let Some(reference) = noted.as_str() else { continue };
+            let Some(leaf) = self.certificate(&target["data"]["tls.crt"]) else { continue };
+            let is_whole = self.targets.get(&name).is_some_and(|(version, _)| {
+                target["metadata"]["resourceVersion"] == version.as_str()
+            });
+            if is_whole && !self.has_told("issued", reference, leaf.serial_number()) {
+                untold.push(format!("{name}: nothing tells that {reference} was issued"));
+            }
+        }
+        self.findings.extend(untold.into_iter().map(Finding::Untrue));
     }
 
     fn look_at_anothers(&mut self, api: &ApiServer) {

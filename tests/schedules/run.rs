@@ -118,6 +118,9 @@ async fn schedule(plan: &Plan, is_traced: bool) -> Outcome {
     let is_excused =
         |finding: &Finding| beyond.iter().any(|(_, excused)| excused.contains(&finding.kind()));
     let orders = world.site().orders().expect("orders");
+    for untold in state.ledger.untold(&orders) {
+        state.ledger.add(Finding::Untrue(format!("nothing tells that {untold} was bought")));
+    }
     let of = |namespace| {
         let name = |order| state.ledger.request_of(order).unwrap_or_default();
         orders.iter().filter(|order| namespace_of(&name(order)) == namespace).count()

@@ -14,7 +14,7 @@ use axum::Router;
 use bytes::Bytes;
 use chancery::api::annotation;
 use chancery::clock::Clock;
-use chancery::controller::{self, Apart, Inline, KeySource, Operator, Process};
+use chancery::controller::{self, Apart, Inline, KeySource, Operator, Process, Purchases};
 use chancery::metrics::Metrics;
 use chancery::mutant::{Mutant, is_removed};
 use chancery::outside::transport::{Call, Connector, Failure, Route, Transport};
@@ -676,6 +676,7 @@ impl World {
             executor: Arc::new(Inline),
             ca_timeout: CA_TIMEOUT,
             metrics: Arc::new(Metrics::default()),
+            purchases: self.purchases(),
             process: process.clone(),
         };
         let running = controller::run(operator, terminated.map(drop), || ());
@@ -685,6 +686,12 @@ impl World {
             whole.await;
             world.ended(number);
         });
+    }
+
+    /// Where the log of purchases is written to.
+    fn purchases(&self) -> Purchases {
+        let world = self.clone();
+        Purchases::new(move |line| world.lock().ledger.told(&line))
     }
 
     /// What a process is to see: all namespaces, or each of those that there are, its own apart.

@@ -1,4 +1,5 @@
-//! Tells what a run came to: the status, Events, one line of log, and when to look again.
+//! Tells what a run came to: the status, Events, one line of log, and when to look again; and on its
+//! way, what becomes of orders that cost money.
 
 use kube::runtime::controller::Action;
 use kube::{Api, Resource as _, ResourceExt as _};
@@ -10,6 +11,7 @@ use crate::controller::context::Context;
 use crate::controller::issuer::key::IssuerKey;
 use crate::controller::memory::unwritten::Untold;
 use crate::controller::process::failpoint::failpoint;
+use crate::issuance::purchases::Entry;
 use crate::issuance::{Description, Notice, Observation, Requeue, Rest, describe};
 
 /// Writes the status if it differs, tells of transitions, and says when to look again.
@@ -64,6 +66,21 @@ pub(super) async fn finish(
     }
     context.events.publish(&request.object_ref(&()), owed);
     Ok(action(context, requeue))
+}
+
+/// Tells of an event of an order, where there is one, and counts it: once in a process.
+pub(super) fn purchase(
+    context: &Context,
+    issuer: &IssuerKey,
+    seen: &Observation,
+    entry: Option<Entry>,
+) {
+    let request = &seen.request;
+    let Some(entry) = entry.filter(|one| context.memory.told.is_new(&request.uid, one)) else {
+        return;
+    };
+    context.metrics.order_event(&issuer.labels(), &request.namespace, entry.event.word());
+    context.purchases.write(context.clock.now(), issuer, request, entry);
 }
 
 /// What a run was given up for has mostly woken the next one; time alone wakes nobody.

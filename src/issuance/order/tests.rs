@@ -9,6 +9,7 @@ use proptest::prelude::*;
 use secrecy::ExposeSecret as _;
 
 use super::following::Following;
+use super::purchases::{Entry, OrderEvent};
 use super::record::{NewOrder, OrderDraft, RawRecord, Slot, StoredOrder, reference};
 use super::seen::{ABSENT_ENOUGH, OrderStage, Prepared, Sought, UnusedClaim, adopt};
 use super::*;
@@ -19,6 +20,7 @@ use crate::ca::{
 };
 use crate::issuance::Products;
 use crate::issuance::allow::{Allowed, Refusal};
+use crate::issuance::certificate::delivery::Delivery;
 use crate::issuance::decide::decide;
 use crate::issuance::describe::{Requeue, describe};
 use crate::issuance::fixtures::{
@@ -2125,4 +2127,127 @@ proptest! {
             prop_assert_eq!(buys(&narrow), None);
         }
     }
+}
+
+/// An entry of the log of purchases: event, number of the order, id, and whether it has a serial.
+fn told(entry: Option<Entry>) -> String {
+    let Some(entry) = entry else { return String::new() };
+    let reference = entry.reference.as_deref().map(short).unwrap_or_default();
+    let id = entry.id.unwrap_or_default();
+    let serial = entry.serial.map(|_| " with a serial").unwrap_or_default();
+    format!("{} {reference} {id}{serial}", entry.event.word())
+}
+
+#[test]
+fn each_change_of_an_order_is_told_of_before_it_is_stored_and_not_after() {
+    let narrower = Names { dns_names: vec!["a.example.org".to_owned()], ..names() };
+    let unusable = || progressed(leaf_for(&narrower, now(), now() + days(30)));
+    let unknown = || with(settled(), |seen| seen.order.proven = false);
+    let said = |seen: Observation, reason: Reason| {
+        with(seen, |seen| {
+            seen.previous.said = Some((reason.word().to_owned(), String::new()));
+        })
+    };
+    let released = || {
+        let released = with(ended(OrderState::Rejected), |seen| {
+            seen.request.release = Some(reference_of(1));
+        });
+        released.after(Outcome::Prepared(made_ready()))
+    };
+    let refused = announced(claimed()).after(not_ordered(Sent::Refused));
+    let rows = [
+        ("nothing was ordered", fresh_order(), ""),
+        ("the claim is won", claimed(), ""),
+        ("the CA works on it", progressed(waiting()), ""),
+        ("it fits", progressed(fine()), "issued 1 id-1 with a serial"),
+        ("a name is missing", unusable(), "unusable 1 id-1 with a serial"),
+        ("the status says so already", said(unusable(), Reason::CertificateUnusable), ""),
+        ("it was not found", unknown(), "unknown 1 "),
+        ("the status says so already", said(unknown(), Reason::OrderOutcomeUnknown), ""),
+        ("another key", progressed(Phase::Issued(issued(&key(9), now()))), ""),
+        ("refused", refused, "refused 1 "),
+        ("failed", progressed(failed_as(FailedKind::Failed)), "failed 1 id-1"),
+        ("a person said no", progressed(failed_as(FailedKind::Rejected)), "rejected 1 id-1"),
+        ("the record says so already", ended(OrderState::Rejected), ""),
+        ("revoked", progressed(failed_as(FailedKind::Revoked)), "revoked 1 id-1"),
+        ("a person gave it up", released(), "released 1 "),
+        (
+            "a new nonce, and nobody gave anything up",
+            with(released(), |seen| {
+                seen.request.release = None;
+                new_nonce(seen);
+            }),
+            "",
+        ),
+    ];
+    for (name, seen, expected) in rows {
+        let step = decide(&seen);
+        assert_eq!(told(purchases::before(&seen, &step)), expected, "{name}: {step:?}");
+        let free = with(seen, |seen| {
+            seen.account.as_mut().expect("an account").capabilities.billable = false;
+        });
+        assert_eq!(purchases::before(&free, &step), None, "{name}, and it costs nothing");
+    }
+}
+
+#[test]
+fn an_order_is_told_of_when_the_ca_has_it_and_not_where_that_was_known() {
+    let found = |evidence| {
+        let found = Found { progress: at_ca(waiting()), evidence, created: None };
+        Outcome::Searched(Ok(Lookup::Found(vec![found])), Sought::default())
+    };
+    let sent = || announced(claimed());
+    let absent = Lookup::Absent { complete: true, doubt: None };
+    let nameless = with(lost_order(), |seen| {
+        seen.previous.order = Some(hint(1, OrderPhase::Pending, None));
+    });
+    let rows = [
+        ("taken", sent(), Outcome::Ordered(at_ca(waiting())), "submitted 1 id-1"),
+        (
+            "issued at once",
+            sent(),
+            Outcome::Ordered(at_ca(fine())),
+            "submitted 1 id-1 with a serial",
+        ),
+        ("no answer", sent(), not_ordered(Sent::Unknown), "unknown 1 "),
+        ("refused, which is told when it is stored", sent(), not_ordered(Sent::Refused), ""),
+        ("found", lost_order(), found(KeyEvidence::Ours), "found 1 id-1"),
+        ("found without a key", lost_order(), found(KeyEvidence::None), "found 1 id-1"),
+        ("another's", lost_order(), found(KeyEvidence::Foreign), ""),
+        ("its id was known", progressed(waiting()), found(KeyEvidence::Ours), ""),
+        ("it has no id, and was known", nameless, found(KeyEvidence::Ours), ""),
+        ("absent", lost_order(), Outcome::Searched(Ok(absent), Sought::default()), ""),
+    ];
+    for (name, seen, outcome, expected) in rows {
+        assert_eq!(told(purchases::after(&seen, &outcome)), expected, "{name}");
+        let free = with(seen, |seen| {
+            seen.account.as_mut().expect("an account").capabilities.billable = false;
+        });
+        assert_eq!(purchases::after(&free, &outcome), None, "{name}, and it costs nothing");
+    }
+}
+
+#[test]
+fn what_is_delivered_again_was_told_of_and_what_is_taken_over_has_no_order() {
+    let seen = progressed(fine());
+    let Step::Deliver(delivery) = decide(&seen) else { panic!("a delivery was expected") };
+    let step = |change: fn(&mut Delivery)| {
+        let mut delivery = delivery.clone();
+        change(&mut delivery);
+        Step::Deliver(delivery)
+    };
+    let serial = delivery.chain[0].serial_number();
+    let issued = purchases::before(&seen, &step(|_| {})).expect("it is new");
+    assert_eq!((issued.serial.as_deref(), issued.kind), (Some(serial), Some("new")));
+    assert_eq!(issued.tenant, paid().name);
+    let delivered = with(seen.clone(), |seen| {
+        let mut certificate = kept().previous.certificate.expect("a certificate");
+        certificate.serial_number = serial.to_owned();
+        seen.previous.certificate = Some(certificate);
+    });
+    assert_eq!(purchases::before(&delivered, &step(|_| {})), None);
+    assert_eq!(purchases::before(&seen, &step(|one| one.renewed = false)), None, "put in order");
+    let adopted = purchases::before(&seen, &step(|one| one.adopted = true)).expect("told");
+    assert_eq!((adopted.event, adopted.reference), (OrderEvent::Adopted, None));
+    assert_eq!((adopted.id, adopted.serial.as_deref()), (None, Some(serial)));
 }
