@@ -114,6 +114,40 @@ impl Paid {
         }
     }
 
+    /// The logs of all processes together tell of the one order of a request, in whatever format and
+    /// level they were written: that it was bought, and that it was issued. Repeats are known as such.
+    async fn is_told_of(&self, name: &str) {
+        let orders = self.ra.orders().await;
+        let names = json!([format!("dns:{name}.example.ch")]);
+        let order = orders.iter().find(|order| order["requestedNames"] == names);
+        let order = order.unwrap_or_else(|| panic!("no order for {name}: {orders:#?}"));
+        let status = self.test.get(name).await.status.expect("a status");
+        let serial = status.certificate.expect("a certificate").serial_number;
+        let entries = std::fs::read_dir(self.test.world.plane.dir()).expect("the logs");
+        let logs = entries.map(|entry| entry.expect("an entry").path());
+        let logs = logs.filter(|path| path.extension().is_some_and(|extension| extension == "log"));
+        let (mut bought, mut issued) = (Vec::new(), Vec::new());
+        for log in logs {
+            let text = std::fs::read_to_string(log).expect("a log");
+            for line in text.lines().filter(|line| line.contains("chancery::purchases")) {
+                let line: Value = serde_json::from_str(line).expect("JSON");
+                if line["namespace"] != self.test.namespace.as_str() || line["request"] != name {
+                    continue;
+                }
+                match line["event"].as_str() {
+                    Some("submitted" | "found") => bought.push(line["id"].clone()),
+                    Some("issued") => issued.push(line["serial"].clone()),
+                    _ => {}
+                }
+            }
+        }
+        assert!(bought.len() <= 2 && issued.len() <= 2, "{name}: {bought:?} {issued:?}");
+        bought.dedup();
+        issued.dedup();
+        assert_eq!(bought, [order["uuid"].clone()], "{name}");
+        assert_eq!(issued, [json!(serial)], "{name}");
+    }
+
     /// The pair that is delivered, checked by OpenSSL.
     pub async fn good_pair(&self, name: &str) {
         let pair = self.test.pair(name).await.unwrap_or_else(|| panic!("{name} has no Secret"));
@@ -185,14 +219,18 @@ async fn killed_at_any_effect_of_a_first_order_it_buys_once() {
     for (number, point) in ON_THE_WAY.into_iter().enumerate() {
         let name = format!("r{number}");
         paid.order(&name);
-        dies(paid.spawn(&[("CHANCERY_KILL_AT", point)]), point);
-        let operator = paid.start();
+        let text = ("CHANCERY_LOG_FORMAT", "text");
+        dies(paid.spawn(&[("CHANCERY_KILL_AT", point), text]), point);
+        let operator = paid.spawn(&[("CHANCERY_LOG", "off")]);
+        operator.wait_until_ready();
+        operator.wait_until_it_acts();
         paid.test.until_ready(&operator, &name).await;
         paid.test.until_idle(&operator);
         paid.good_pair(&name).await;
         assert_eq!(revision(&paid.test.get(&name).await), 1, "{point}");
         paid.check(2 + number as u64).await;
         assert_eq!(operator.process.stop(), Some(0));
+        paid.is_told_of(&name).await;
         println!("first order, {point}: 1 order");
     }
 }
