@@ -12,7 +12,7 @@ pub enum Elsewhere {
 }
 
 /// Beginnings of commands that are not run here.
-pub const ELSEWHERE: [(&str, Elsewhere); 14] = [
+pub const ELSEWHERE: [(&str, Elsewhere); 15] = [
     (
         "make image ",
         Elsewhere::Test("the_same_binary_gives_the_same_digest_wherever_it_is_put_together"),
@@ -35,6 +35,7 @@ pub const ELSEWHERE: [(&str, Elsewhere); 14] = [
     ("make test ", Elsewhere::Make("test")),
     ("make test-install ", Elsewhere::Make("test-install")),
     ("cosign ", Elsewhere::Nobody("it needs a key and a registry of the reader's")),
+    ("kubectl logs ", Elsewhere::Nobody("there is no kubelet that could be asked for them")),
     ("apt-get ", Elsewhere::Nobody("it changes the machine")),
     ("rustup ", Elsewhere::Nobody("it changes the machine")),
     ("sha256sum --check SHA256SUMS", Elsewhere::Nobody("it needs a release")),
@@ -77,8 +78,10 @@ impl Beginning {
 /// All other documents begin with Chancery, and all other sections where the one before ended.
 pub const BEGINNINGS: [Beginning; 8] = [
     Beginning::new("README.md", "", There::Nothing),
-    // A pair that is not Chancery's.
+    // A pair that is not Chancery's, and a log, in which an order is told of twice.
     Beginning::new("ORDERS.md", "", There::Chancery).after(&[
+        r#"line='{"target":"chancery::purchases","event":"found","namespace":"shop","id":"ord-1"}'
+           printf '%s\n' 'no JSON' '{"target":"chancery"}' "$line" "$line" > chancery.log"#,
         "openssl req -x509 -newkey rsa:2048 -nodes -subj /CN=shop -keyout shop.key -out shop.crt",
         "kubectl create secret tls -n shop shop-tls --key shop.key --cert shop.crt",
     ]),
