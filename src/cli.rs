@@ -476,17 +476,17 @@ async fn served(client: &kube::Client, url: &str) -> Result<definitions::Served,
         let seconds = START_TIMEOUT.as_secs();
         format!("the API server at {url} does not answer within {seconds} s: is that its address?")
     })?;
-    found.map_err(|error| match error {
-        kube::Error::Api(status) => format!(
+    found.map_err(|error| {
+        let kube::Error::Api(status) = error else {
+            let why = innermost(&error);
+            return format!("the API server at {url} does not answer: {why}; is that its address?")
+                .into();
+        };
+        format!(
             "the API server at {url} refuses to answer: {}; check the credentials in the kubeconfig",
             status.message
         )
-        .into(),
-        error => format!(
-            "the API server at {url} does not answer: {}; is that its address?",
-            innermost(&error)
-        )
-        .into(),
+        .into()
     })
 }
 

@@ -35,8 +35,8 @@ use crate::terminal;
 pub(super) struct Check {
     #[command(flatten)]
     installation: Installation,
-    /// Where the operator's own pages are, such as http://chancery.chancery.svc:8080. Where nothing is
-    /// said they are not asked for.
+    /// Where the operator's own pages are, such as `http://chancery.chancery.svc:8080`. Where nothing
+    /// is said they are not asked for.
     #[arg(long, env = "CHANCERY_URL", value_parser = pages)]
     url: Option<Url>,
 }

@@ -226,13 +226,12 @@ mod tests {
         served(|kind, schema| {
             if kind == "CertificateRequest" {
                 let parent = schema.pointer_mut(parent).expect("a part of the schema");
-                let gone = match parent {
-                    Value::Array(words) => {
-                        let before = words.len();
-                        words.retain(|word| word != name);
-                        before > words.len()
-                    }
-                    other => other.as_object_mut().is_some_and(|all| all.remove(name).is_some()),
+                let gone = if let Value::Array(words) = parent {
+                    let before = words.len();
+                    words.retain(|word| word != name);
+                    before > words.len()
+                } else {
+                    parent.as_object_mut().is_some_and(|all| all.remove(name).is_some())
                 };
                 assert!(gone, "{name} was there");
             }
