@@ -62,7 +62,8 @@ async fn metrics_tell_what_happened() {
     let value = |name: &str, labels: &[(&str, &str)]| value(&metrics, name, labels);
 
     let requests = |issuer, ready, phase| {
-        let labels = of_issuer(issuer, &[("ready", ready), ("phase", phase)]);
+        let of = ("request_namespace", test.namespace.as_str());
+        let labels = of_issuer(issuer, &[of, ("ready", ready), ("phase", phase)]);
         value("chancery_certificate_requests", &labels)
     };
     assert_eq!(requests("ca", "true", "Issued"), Some(2.0), "{text}");
