@@ -23,12 +23,14 @@ tools:
 DEMO := $(if $(wildcard target/debug/.fingerprint),,--profile demo) --all-features
 
 .PHONY: demo
+demo: export CHANCERY_DEMO_CONTEXT = $(CONTEXT)
 demo: tools ## Watch certificates being issued and renewed, on a control plane of its own or in your cluster (CONTEXT=…)
+	@[[ -z $$CHANCERY_DEMO_CONTEXT ]] || command -v kubectl > /dev/null || { echo "kubectl is missing: CONTEXT=… names a context of it" >&2; exit 1; }
 	@plane=; trap '[[ -z $$plane ]] || kill $$plane' EXIT; \
 	$(if $(CONTEXT),,tests/controlplane/build demo > /dev/null 2> >(cat >&2) & plane=$$!;) \
 	$(CARGO) build $(DEMO) --bins --example demo; \
 	[[ -z $$plane ]] || wait $$plane; plane=
-	CHANCERY_DEMO_CONTEXT=$(CONTEXT) $(CARGO) run --quiet $(DEMO) --example demo
+	$(CARGO) run --quiet $(DEMO) --example demo
 
 .PHONY: check
 check: tools ## Check format and lints, and run all tests that need no API server
@@ -195,6 +197,7 @@ test-install: tools $(CYCLONEDX) ## Install, upgrade and uninstall the chart wit
 	@deploy/image/build binary > /dev/null
 	$(CARGO) build --all-features --bins --example demo
 	@$(MAKE) --no-print-directory suite-install
+	@$(MAKE) --no-print-directory demo
 	@$(MAKE) --no-print-directory test-oldest
 
 .PHONY: test-oldest

@@ -13,7 +13,6 @@ import (
 
 	"go.etcd.io/etcd/server/v3/etcdmain"
 	"k8s.io/component-base/cli"
-	"k8s.io/component-base/logs"
 	kubectl "k8s.io/kubectl/pkg/cmd"
 	kubectlutil "k8s.io/kubectl/pkg/cmd/util"
 	apiserver "k8s.io/kubernetes/cmd/kube-apiserver/app"
@@ -50,10 +49,11 @@ func main() {
 	os.Exit(2)
 }
 
+// What kubectl does before it builds its command, where it does anything.
+var setVerbosity = func() {}
+
 func runKubectl() {
-	// kubectl's own main sets the verbosity before it builds the command, since
-	// plugins and the .kuberc file are handled while the command is built.
-	_, _ = logs.GlogSetter(kubectl.GetLogVerbosity(os.Args))
+	setVerbosity()
 	if err := cli.RunNoErrOutput(kubectl.NewDefaultKubectlCommand()); err != nil {
 		// CheckErr prints the error as kubectl does, and exits.
 		kubectlutil.CheckErr(err)

@@ -13,6 +13,7 @@ mod place;
 #[path = "../support/mod.rs"]
 mod support;
 
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::process::{Command, ExitCode};
 use std::time::{Duration, Instant};
 
@@ -54,10 +55,11 @@ fn show() -> Result<(), Failure> {
             Place::own()
         }
     };
-    let shown = show_in(&mut place);
+    // What starts a process and waits for it tells by a panic that it did not come.
+    let shown = catch_unwind(AssertUnwindSafe(|| show_in(&mut place)));
     step("Cleaning up");
     place.clean_up()?;
-    shown
+    shown.unwrap_or_else(|panic| resume_unwind(panic))
 }
 
 fn show_in(place: &mut Place) -> Result<(), Failure> {

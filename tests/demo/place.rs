@@ -3,6 +3,7 @@
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::Arc;
 
 use serde_json::{Value, json};
 
@@ -20,9 +21,10 @@ pub(crate) enum Place {
 }
 
 /// A cluster that the user has: one namespace of it, and the little that is not in a namespace.
+#[derive(Clone)]
 pub(crate) struct Theirs {
-    dir: tempfile::TempDir,
-    /// Applied by this run, and taken away at its end.
+    dir: Arc<tempfile::TempDir>,
+    /// The definitions are the demo's, and are taken away at its end.
     definitions: bool,
 }
 
@@ -45,8 +47,9 @@ impl Place {
         let mut config: Value = serde_json::from_str(&run(&mut view, "")?)?;
         config["contexts"][0]["context"]["namespace"] = json!(NAME);
         write(&dir.path().join(ADMIN), &config)?;
-        let mut theirs = Theirs { dir, definitions: false };
+        let mut theirs = Theirs { dir: Arc::new(dir), definitions: false };
         theirs.take_over()?;
+        theirs.clean_up_when_interrupted()?;
         Ok(Self::Theirs(theirs))
     }
 
@@ -141,6 +144,9 @@ const DEFINITIONS: [&str; 6] = [
     "crds/clusterissuers.yaml",
 ];
 
+const OURS: &str =
+    "certificaterequests.chancery.dev,issuers.chancery.dev,clusterissuers.chancery.dev";
+
 impl Theirs {
     fn kubectl<'a>(
         &self,
@@ -154,25 +160,27 @@ impl Theirs {
 
     /// Makes sure that nobody else's is touched, and takes away what a run before left that was ended.
     fn take_over(&mut self) -> Result<(), Failure> {
-        let names = ["get", "crd", "-o", "name", "--ignore-not-found"];
+        let marked = format!("{MARK}!=true");
+        let watchers = format!("chancery.dev/watches,{marked}");
+        let watchers = ["get", "clusterrolebinding", "-l", &watchers, "-o", "name"];
+        if let Some(installed) = self.kubectl(watchers, "")?.lines().next() {
+            return Err(format!(
+                "Chancery is installed in this cluster ({installed}), and would act on what the demo \
+                 asks for: apply deploy/examples/ instead, with your own CA"
+            )
+            .into());
+        }
         let kinds = ["certificaterequests", "issuers", "clusterissuers"];
         let kinds = kinds.map(|kind| format!("{kind}.chancery.dev"));
-        let names = names.into_iter().chain(kinds.iter().map(String::as_str));
-        self.definitions = self.kubectl(names, "")?.is_empty();
+        let others = ["get", "crd", "-o", "name", "-l", &marked];
+        let others = self.kubectl(others, "")?;
+        let is_one = |line: &str| kinds.iter().any(|kind| line.ends_with(&format!("/{kind}")));
+        self.definitions = !others.lines().any(is_one);
         if !self.definitions && self.kubectl([&["diff"], &DEFINITIONS[..]].concat(), "").is_err() {
             return Err("the cluster has Chancery's definitions of another version, and the demo \
                         does not change them: run it in another cluster, or upgrade them first \
                         (kubectl apply -f crds/)"
                 .into());
-        }
-        let watchers =
-            ["get", "clusterrolebinding", "-l", "chancery.dev/watches=all", "-o", "name"];
-        if let Some(installed) = self.kubectl(watchers, "")?.lines().next() {
-            return Err(format!(
-                "Chancery is installed in this cluster for all namespaces ({installed}), and would \
-                 act on what the demo asks for: apply deploy/examples/ instead, with your own CA"
-            )
-            .into());
         }
         let get = ["get", "namespace", NAME, "--ignore-not-found", "-o", "json"];
         let found = self.kubectl(get, "")?;
@@ -189,6 +197,8 @@ impl Theirs {
     fn install(&self) -> Result<(), Failure> {
         if self.definitions {
             self.kubectl([&["apply"], &DEFINITIONS[..]].concat(), "")?;
+            let marked = format!("{MARK}=true");
+            self.kubectl([&["label", "--overwrite"], &DEFINITIONS[..], &[&marked]].concat(), "")?;
         }
         let established = ["wait", "--for=condition=Established", "--timeout=30s"];
         self.kubectl([&established[..], &DEFINITIONS].concat(), "")?;
@@ -240,20 +250,45 @@ impl Theirs {
         Ok(operator)
     }
 
+    /// Interrupted, it leaves nothing behind either.
+    fn clean_up_when_interrupted(&self) -> Result<(), Failure> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let theirs = self.clone();
+        std::thread::spawn(move || {
+            if runtime.block_on(tokio::signal::ctrl_c()).is_ok() {
+                println!("\n==> Cleaning up");
+                if let Err(failure) = theirs.clean_up() {
+                    println!("{failure}");
+                }
+                std::process::exit(130);
+            }
+        });
+        Ok(())
+    }
+
     fn clean_up(&self) -> Result<(), Failure> {
         let marked = format!("{MARK}=true");
         let rights = "clusterroles,clusterrolebindings";
         self.kubectl(["delete", rights, "-l", &marked], "")?;
-        if !self.definitions {
+        let defined = self.kubectl(["get", "crd", "-o", "name"], "")?;
+        let defined = defined.lines().any(|line| line.ends_with("/clusterissuers.chancery.dev"));
+        if defined {
             let issuers = CLUSTER_ISSUERS.map(|issuer| format!("{NAME}-{issuer}"));
             let delete = ["delete", "clusterissuers.chancery.dev", "--ignore-not-found"];
             self.kubectl(delete.into_iter().chain(issuers.iter().map(String::as_str)), "")?;
         }
         let delete = ["delete", "namespace", NAME, "--ignore-not-found", "--timeout=120s"];
         self.kubectl(delete, "")?;
-        if self.definitions {
-            let delete = ["delete", "--ignore-not-found"];
-            self.kubectl([&delete, &DEFINITIONS[..]].concat(), "")?;
+        if !self.definitions || !defined {
+            return Ok(());
+        }
+        // With a definition goes all that it defines.
+        let others = ["get", OURS, "--all-namespaces", "-o", "name"];
+        let others = self.kubectl(others, "")?;
+        if others.is_empty() {
+            self.kubectl([&["delete"], &DEFINITIONS[..]].concat(), "")?;
+        } else {
+            println!("The definitions stay, because others use them by now:\n{others}");
         }
         Ok(())
     }

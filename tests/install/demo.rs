@@ -52,5 +52,5 @@ fn in_a_cluster_that_is_there_it_shows_all_and_leaves_nothing() {
     helm(Some(&plane.kubeconfig()), &all).expect("it is installed");
     let refused = demo(&plane);
     let text = String::from_utf8_lossy(&refused.stdout);
-    assert!(text.contains("Chancery is installed in this cluster for all namespaces"), "{text}");
+    assert!(text.contains("Chancery is installed in this cluster (clusterrolebinding"), "{text}");
 }

@@ -12,7 +12,7 @@ pub enum Elsewhere {
 }
 
 /// Beginnings of commands that are not run here.
-pub const ELSEWHERE: [(&str, Elsewhere); 15] = [
+pub const ELSEWHERE: [(&str, Elsewhere); 16] = [
     (
         "make image ",
         Elsewhere::Test("the_same_binary_gives_the_same_digest_wherever_it_is_put_together"),
@@ -30,7 +30,11 @@ pub const ELSEWHERE: [(&str, Elsewhere); 15] = [
         "make controlplane ",
         Elsewhere::Nobody("it runs until Ctrl-C; all tests have such a control plane"),
     ),
-    ("make demo ", Elsewhere::Test("in_a_cluster_that_is_there_it_shows_all_and_leaves_nothing")),
+    (
+        "make demo CONTEXT=",
+        Elsewhere::Test("in_a_cluster_that_is_there_it_shows_all_and_leaves_nothing"),
+    ),
+    ("make demo ", Elsewhere::Make("demo")),
     ("make soak ", Elsewhere::Make("soak")),
     ("make test ", Elsewhere::Make("test")),
     ("make test-install ", Elsewhere::Make("test-install")),
