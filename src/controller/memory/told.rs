@@ -14,11 +14,13 @@ pub(in crate::controller) struct Told(Mutex<HashMap<String, VecDeque<String>>>);
 
 impl Told {
     /// Notes that an entry is told of the request with this uid; false where it was before. An order
-    /// whose submit was told of has not to be found.
+    /// whose submit was told of has not to be found; what has no name, as no order was made, goes by the
+    /// certificate.
     pub(in crate::controller) fn is_new(&self, uid: &str, entry: &Entry) -> bool {
         let what = if entry.event.is_purchase() { "bought" } else { entry.event.word() };
         let text = |text: &Option<String>| text.clone().unwrap_or_default();
-        let key = format!("{what} {} {}", text(&entry.reference), text(&entry.id));
+        let named = entry.reference.as_ref().or(entry.serial.as_ref()).cloned();
+        let key = format!("{what} {} {}", text(&named), text(&entry.id));
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let told = all.entry(uid.to_owned()).or_default();
         if told.contains(&key) {
@@ -71,5 +73,25 @@ mod tests {
         assert!(!is_new("other", Issued, "r-1", "a"));
         told.forget("other");
         assert!(is_new("other", Issued, "r-1", "a"));
+    }
+
+    #[test]
+    fn each_certificate_that_is_adopted_is_new_once() {
+        let told = Told::default();
+        let is_new = |serial: &str| {
+            let entry = Entry {
+                event: OrderEvent::Adopted,
+                reference: None,
+                kind: None,
+                tenant: String::new(),
+                product: None,
+                id: None,
+                serial: Some(serial.to_owned()),
+            };
+            told.is_new("u", &entry)
+        };
+        assert!(is_new("0a"));
+        assert!(!is_new("0a"), "again");
+        assert!(is_new("0b"), "another certificate");
     }
 }
