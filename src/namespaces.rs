@@ -69,13 +69,18 @@ impl Namespaces {
         }
     }
 
-    /// What is applied to the cluster for the rights that it needs beside those in each of these.
+    /// What gives the operator the rights that it needs beside those in each of these. The files name
+    /// the account that is shipped, and take the rights of any other.
     #[must_use]
     pub fn rights(&self) -> &'static str {
         match self {
-            Self::All => "kubectl apply -f deploy/rbac.yaml",
+            Self::All => {
+                "helm upgrade, or where the operator is system:serviceaccount:chancery:chancery kubectl apply -f deploy/rbac.yaml"
+            }
             // The other would let it read every Secret.
-            Self::These(_) => "kubectl apply -k deploy/overlays/chosen-namespaces",
+            Self::These(_) => {
+                "helm upgrade, or where the operator is system:serviceaccount:chancery:chancery kubectl apply -k deploy/overlays/chosen-namespaces"
+            }
         }
     }
 
@@ -89,7 +94,7 @@ impl Namespaces {
         operator_namespace: &str,
         refusal: &str,
     ) -> String {
-        if !self.has(namespace) {
+        if !matches!(self, Self::These(names) if names.contains(namespace)) {
             return self.rights().to_owned();
         }
         let user = refusal.split_once("User \"").and_then(|(_, rest)| rest.split_once('"'));
@@ -198,7 +203,12 @@ mod tests {
             (
                 "the operator's own, where it must not list Secrets",
                 all.mend("pki", true, "pki", "no"),
-                "kubectl apply -k deploy/overlays/chosen-namespaces",
+                "helm upgrade, or where the operator is system:serviceaccount:chancery:chancery kubectl apply -k deploy/overlays/chosen-namespaces",
+            ),
+            (
+                "its own, where all are served",
+                Namespaces::All.mend("pki", true, "pki", "no"),
+                "helm upgrade, or where the operator is system:serviceaccount:chancery:chancery kubectl apply -f deploy/rbac.yaml",
             ),
         ];
         for (name, line, expected) in rows {

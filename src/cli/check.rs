@@ -229,7 +229,7 @@ async fn rights(client: &Client, installation: &Installation, account: Option<&s
             ),
             None => (String::new(), installation.watch_namespaces.rights().to_owned()),
         };
-        format!("{}{at}: {mend}, or helm upgrade", rights.join(", "))
+        format!("{}{at}: {mend}", rights.join(", "))
     };
     let lacking: Vec<String> = lacking.into_iter().map(of_place).collect();
     Err(format!("{account} may not {}", lacking.join("; nor ")))

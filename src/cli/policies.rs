@@ -109,15 +109,18 @@ pub(super) async fn look(client: &Client, namespaces: &[String]) -> Vec<(&'stati
     seen
 }
 
+/// The file names the account that is shipped, and would shut out any other.
+const MEND: &str = "helm upgrade, or where the operator is system:serviceaccount:chancery:chancery kubectl apply -f deploy/admission.yaml";
+
 fn missing(policy: &Policy, is_served: Option<bool>) -> String {
     let at_stake = policy.otherwise;
     if is_served == Some(false) {
         return format!(
-            "the API server has no admission policies, so that {at_stake}: start it with admissionregistration.k8s.io/v1 (--runtime-config) and the admission plugin ValidatingAdmissionPolicy, then kubectl apply -f deploy/admission.yaml"
+            "the API server has no admission policies, so that {at_stake}: start it with admissionregistration.k8s.io/v1 (--runtime-config) and the admission plugin ValidatingAdmissionPolicy, then {MEND}"
         );
     }
     format!(
-        "the admission policy is missing, or names another account than this operator's, or the API server runs without the admission plugin ValidatingAdmissionPolicy: {at_stake}; kubectl apply -f deploy/admission.yaml"
+        "the admission policy is missing, or names another account than this operator's, or the API server runs without the admission plugin ValidatingAdmissionPolicy: {at_stake}; {MEND}"
     )
 }
 
@@ -207,7 +210,9 @@ mod tests {
             told.contains("or names another account") && told.contains(own.otherwise),
             "{told}"
         );
+        assert!(told.contains("; helm upgrade, or where the operator is system:"), "{told}");
         let told = missing(own, Some(false));
+        assert!(told.contains("then helm upgrade, or where"), "{told}");
         assert!(told.contains("has no admission policies") && told.contains("--runtime-config"));
         // The words are those of the policies as they are shipped.
         let yaml = include_str!("../../deploy/admission.yaml");

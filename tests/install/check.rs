@@ -45,7 +45,7 @@ async fn helm_test_finds_all_right_and_names_what_is_not_with_the_next_move() {
 
     let policies = ["order-records.chancery.dev", "own-secrets.chancery.dev"];
     kubectl(&[&["delete", "validatingadmissionpolicy"], &policies[..]].concat());
-    let apply = "kubectl apply -f deploy/admission.yaml";
+    let apply = "; helm upgrade, or where the operator is system:serviceaccount:chancery:chancery kubectl apply -f deploy/admission.yaml";
     until_wrong(
         &cluster,
         &operator,
@@ -61,7 +61,7 @@ async fn helm_test_finds_all_right_and_names_what_is_not_with_the_next_move() {
         "system:serviceaccount:chancery:chancery may not",
         "update certificaterequests.chancery.dev/status",
         "create secrets,",
-        "kubectl apply -f deploy/rbac.yaml",
+        ": helm upgrade, or where the operator is system:serviceaccount:chancery:chancery kubectl apply -f deploy/rbac.yaml",
     ];
     let nobody_can_tell: &[&str] = &["nobody can tell"];
     let blind =
