@@ -326,7 +326,7 @@ fn explain(error: &kube::Error) -> (ErrorKind, String) {
     let cause = match status.code {
         403 if lacks_right(&status.message) => {
             format!(
-                "{}; `chancery check` names the file that grants it",
+                "{}; `chancery check` as that user says what grants it",
                 shortened(&status.message)
             )
         }
@@ -361,7 +361,7 @@ mod tests {
             explain(&kube::Error::Api(Box::new(status))).1
         };
         let refused = "secrets is forbidden: User \"system:serviceaccount:chancery:chancery\" cannot create resource \"secrets\" in API group \"\" in the namespace \"shop\"";
-        let next = "; `chancery check` names the file that grants it";
+        let next = "; `chancery check` as that user says what grants it";
         assert_eq!(told(refused), format!("{refused}{next}"));
         let ends = "secrets \"a\" is forbidden: unable to create new content in namespace shop because it is being terminated";
         assert_eq!(told(ends), ends);

@@ -119,7 +119,7 @@ async fn without_any_rights_it_asks_no_ca_and_goes_on_once_they_are_back() {
     until("the log says what it may not do", || {
         let log = operator.process.log();
         log.contains("cannot update certificaterequests/status no-rights/after")
-            && log.contains("in the namespace \\\"no-rights\\\"; `chancery check` names the file")
+            && log.contains("in the namespace \\\"no-rights\\\"; `chancery check` as that user")
     });
     until_refused(&calls, 4);
     assert_eq!(test.ca_calls().await, ca_calls, "the CA is not asked");
