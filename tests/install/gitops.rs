@@ -7,8 +7,9 @@ use std::process::{Command, Stdio};
 
 use serde_json::{Value, json};
 
-use crate::helm::{IMAGE, rendered};
+use crate::helm::{IMAGE, documents, rendered};
 use crate::installed::{Cluster, waiting};
+use crate::support::control_plane::ControlPlane;
 use crate::support::root;
 
 const HEALTH: &str = "deploy/gitops/argo-cd/health.yaml";
@@ -376,4 +377,38 @@ fn what_argo_cd_and_flux_do_not_know_in_an_example_is_noticed() {
         let refused = refused.expect_err("a field of that name is in no definition");
         assert!(refused.contains("unknown field"), "{refused}");
     }
+}
+
+/// The objects with an annotation, by kind.
+fn marked(objects: &[Value], key: &str, value: &str) -> BTreeMap<String, usize> {
+    let mut marked = BTreeMap::new();
+    for object in objects.iter().filter(|one| one["metadata"]["annotations"][key] == value) {
+        *marked.entry(object["kind"].as_str().expect("a kind").to_owned()).or_default() += 1;
+    }
+    marked
+}
+
+#[test]
+fn neither_tool_prunes_the_definitions_or_the_namespace() {
+    let file = root().join("deploy/gitops/flux/chancery.yaml");
+    let objects = documents(&std::fs::read_to_string(file).expect("the file"));
+    let is_it = |object: &&Value| object["spec"]["path"] == "./deploy";
+    let spec = &objects.iter().find(is_it).expect("the Kustomization")["spec"];
+    assert_eq!(spec["prune"], true);
+    // What Flux makes of it. Kustomize takes no absolute paths.
+    let dir = tempfile::tempdir_in(root().join("target")).expect("a directory");
+    let built_of = json!({
+        "apiVersion": "kustomize.config.k8s.io/v1beta1", "kind": "Kustomization",
+        "resources": ["../../deploy"], "patches": spec["patches"], "images": spec["images"],
+    });
+    std::fs::write(dir.path().join("kustomization.yaml"), built_of.to_string()).expect("writes");
+    let at = dir.path().display().to_string();
+    let built = ControlPlane::start().kubectl(["kustomize", at.as_str()]).expect("it is built");
+    let kept = marked(&documents(&built), "kustomize.toolkit.fluxcd.io/prune", "disabled");
+    let definitions = ("CustomResourceDefinition".to_owned(), 3);
+    assert_eq!(kept, [definitions.clone(), ("Namespace".to_owned(), 1)].into());
+
+    let objects = rendered(&[]).expect("it is rendered");
+    let kept = marked(&objects, "argocd.argoproj.io/sync-options", "Prune=false");
+    assert_eq!(kept, [definitions].into());
 }
