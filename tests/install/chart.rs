@@ -88,6 +88,23 @@ fn the_pod_of_helm_test_gets_no_traffic_and_reaches_the_operator() {
 }
 
 #[test]
+fn the_pod_of_helm_test_has_what_the_operator_has_and_outlasts_the_lease() {
+    let values = [
+        "--set",
+        "priorityClassName=high,leaderElection.leaseDuration=1h2m3s,\
+            extraVolumes[0].name=roots,extraVolumes[0].configMap.name=roots,\
+            extraVolumeMounts[0].name=roots,extraVolumeMounts[0].mountPath=/roots",
+    ];
+    let (operator, test) = (pod(&values)["spec"].clone(), test_pod(&values)["spec"].clone());
+    for part in ["/priorityClassName", "/volumes", "/containers/0/volumeMounts"] {
+        assert!(operator.pointer(part).is_some(), "{part}");
+        assert_eq!(test.pointer(part), operator.pointer(part), "{part}");
+    }
+    assert_eq!(test["activeDeadlineSeconds"], json!(3723 + 120));
+    assert_eq!(test_pod(&[])["spec"]["activeDeadlineSeconds"], json!(15 + 120));
+}
+
+#[test]
 fn the_image_is_named_as_the_values_say() {
     let digest = format!("sha256:{}", "a".repeat(64));
     let set = format!("image.digest={digest}");
