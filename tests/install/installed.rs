@@ -170,9 +170,14 @@ impl Cluster {
         self.simulator.swisssign("shop").total().await
     }
 
-    /// What the operator wrote into Secrets so far, by the API server's audit log.
-    pub fn secret_writes(&self) -> usize {
-        self.audited().iter().filter(|event| is_secret_write(event)).count()
+    /// What the operator wrote into Secrets so far, by the API server's audit log: verb and name.
+    pub fn secret_writes(&self) -> Vec<String> {
+        let events = self.audited().into_iter().filter(is_secret_write);
+        let told = |event: Value| {
+            let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+            format!("{} {}", text(&event["verb"]), text(&event["objectRef"]["name"]))
+        };
+        events.map(told).collect()
     }
 
     /// What the operator asked of the API server. A watch is told of at its begin and at its end.
