@@ -16,7 +16,7 @@ use crate::support::{program, root};
 const NAME: &str = "chancery-demo";
 
 pub(crate) enum Place {
-    Own(ControlPlane),
+    Own(Box<ControlPlane>),
     Theirs(Theirs),
 }
 
@@ -30,7 +30,7 @@ pub(crate) struct Theirs {
 
 impl Place {
     pub(crate) fn own() -> Self {
-        Self::Own(ControlPlane::start_for_demo())
+        Self::Own(Box::new(ControlPlane::start_for_demo()))
     }
 
     /// The cluster of a context of the user's kubeconfig.
