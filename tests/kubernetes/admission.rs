@@ -924,31 +924,6 @@ fn the_examples_are_taken_as_they_are() {
 }
 
 #[tokio::test]
-async fn the_examples_of_the_documents_are_taken() {
-    let test = Test::new("admission-examples").await;
-    let root = crate::support::root();
-    let readme = std::fs::read_to_string(root.join("README.md")).expect("the README");
-    let mut examples: Vec<(String, String)> = readme
-        .split("```yaml\n")
-        .skip(1)
-        .filter_map(|rest| rest.split("```").next())
-        .enumerate()
-        .map(|(number, yaml)| (format!("block {} of the README", number + 1), yaml.to_owned()))
-        .collect();
-    assert!(examples.len() >= 2, "the README has examples");
-    for file in std::fs::read_dir(root.join("deploy/examples")).expect("examples") {
-        let path = file.expect("a file").path();
-        let yaml = std::fs::read_to_string(&path).expect("an example");
-        examples.push((path.display().to_string(), yaml));
-    }
-    let apply = ["apply", "--dry-run=server", "--validate=strict", "-f", "-"];
-    for (name, yaml) in examples {
-        let taken = test.world.plane.kubectl_stdin(&apply, &yaml);
-        assert!(taken.is_ok(), "{name}: {taken:?}");
-    }
-}
-
-#[tokio::test]
 async fn whom_an_issuer_serves_is_said_so_that_it_can_be_read_in_one_way() {
     let test = Test::new("admission-allow").await;
     let allow = |field: &str, value: Value| json!({"allow": {field: value}});
