@@ -379,6 +379,20 @@ fn what_argo_cd_and_flux_do_not_know_in_an_example_is_noticed() {
     }
 }
 
+#[test]
+fn definitions_that_cannot_be_fetched_are_told_with_the_reason() {
+    let cache = tempfile::tempdir().expect("a directory");
+    let fetch = Command::new(root().join("tests/install/gitops/definitions"))
+        .env("XDG_CACHE_HOME", cache.path())
+        .env("GOMODCACHE", cache.path().join("modules"))
+        .env("GOPROXY", "off")
+        .output()
+        .expect("it starts");
+    let told = String::from_utf8_lossy(&fetch.stderr);
+    assert_eq!((fetch.status.code(), fetch.stdout.len()), (Some(1), 0), "{told}");
+    assert!(told.contains("cannot be fetched: ") && told.contains("GOPROXY=off"), "{told}");
+}
+
 /// The objects with an annotation, by kind.
 fn marked(objects: &[Value], key: &str, value: &str) -> BTreeMap<String, usize> {
     let mut marked = BTreeMap::new();
