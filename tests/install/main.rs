@@ -26,3 +26,4 @@ mod image;
 mod life;
 mod manifests;
 mod rights;
+mod upgrade;
