@@ -275,12 +275,21 @@ impl Ledger {
 
     /// The orders of ours that the logs of purchases do not tell of, and that nobody is asked about.
     pub fn untold(&self, orders: &[Record]) -> Vec<String> {
-        let is_untold = |order: &&Record| {
-            reference(order).is_some_and(|reference| {
-                !self.clones.contains(&order.spki_sha256)
-                    && !self.has_told("bought", reference, &order.uuid)
-                    && !self.has_told("unknown", reference, "")
+        let has_told_of = |order: &Record| {
+            reference(order).is_none_or(|reference| {
+                self.has_told("bought", reference, &order.uuid)
+                    || self.has_told("unknown", reference, "")
             })
+        };
+        // Of what the CA doubles by itself, one is bought.
+        let is_double = |order: &&Record| {
+            let is_twin = |other: &&Record| {
+                reference(other) == reference(order) && other.created_on == order.created_on
+            };
+            self.doublings > 0 && orders.iter().filter(is_twin).any(has_told_of)
+        };
+        let is_untold = |order: &&Record| {
+            !self.clones.contains(&order.spki_sha256) && !has_told_of(order) && !is_double(order)
         };
         let name = |order: &Record| reference(order).unwrap_or_default().to_owned();
         orders.iter().filter(is_untold).map(name).collect()
