@@ -74,10 +74,10 @@ struct Installation {
     namespace: String,
     /// The namespaces whose requests, issuers, Secrets and trust bundles the operator sees and writes, by
     /// commas; all where the list is empty. It needs no right on any of them elsewhere; in its own it
-    /// reads by name the Secrets that ClusterIssuers refer to. ClusterIssuers and labels of namespaces
-    /// it always sees; Events of ClusterIssuers are in `default`, and written where that is listed. A
-    /// name that is there twice counts once, and the operator's own may be there. One that cannot be
-    /// listed is named by the log and /readyz, and holds up no other.
+    /// reads by name the Secrets that ClusterIssuers refer to. ClusterIssuers (see --cluster-issuers)
+    /// and labels of namespaces it always sees; Events of ClusterIssuers are in `default`, and written
+    /// where that is listed. A name that is there twice counts once, and the operator's own may be
+    /// there. One that cannot be listed is named by the log and /readyz, and holds up no other.
     #[arg(
         long,
         env = "CHANCERY_WATCH_NAMESPACES",
@@ -86,6 +86,12 @@ struct Installation {
         value_name = "NAMESPACES"
     )]
     watch_namespaces: Namespaces,
+    /// Whether ClusterIssuers are watched, checked and asked. Of several installations in a cluster one
+    /// alone may: each would check them with the credentials in its own namespace. Without it the
+    /// operator needs no right on them, nor on what they refer to, and a request that names one is told
+    /// so; an order that is open there stays as it is.
+    #[arg(long, env = "CHANCERY_CLUSTER_ISSUERS", default_value_t = true, action = ArgAction::Set)]
+    cluster_issuers: bool,
     /// Whether replicas elect the one that acts, by the Lease `chancery` in the operator's namespace.
     /// Set it to false only for a process that is alone, such as one on a laptop.
     #[arg(long, env = "CHANCERY_LEADER_ELECT", default_value_t = true, action = ArgAction::Set)]
@@ -284,9 +290,10 @@ async fn serve(args: OperatorArgs, apart: &Handle) -> Result<(), Fatal> {
     };
     let served = served(&client, &url).await?;
     let metrics = Arc::new(Metrics::default());
-    let sight = Sight::of(args.installation.watch_namespaces);
+    let sight = Sight::of(args.installation.watch_namespaces)
+        .with_cluster_issuers(args.installation.cluster_issuers);
     let readiness = Readiness::of(sight.clone());
-    tell(sight.namespaces());
+    tell(&sight);
     let writable = sight.namespaces().writable(&args.installation.namespace);
     let pulse = Pulse::watched();
     tokio::spawn(pulse.clone().beat());
@@ -386,8 +393,8 @@ fn purchases() -> Purchases {
     })
 }
 
-fn tell(namespaces: &Namespaces) {
-    match namespaces {
+fn tell(sight: &Sight) {
+    match sight.namespaces() {
         Namespaces::All => tracing::info!("requests and issuers of all namespaces are served"),
         Namespaces::These(names) => {
             let names: Vec<&str> = names.iter().map(String::as_str).collect();
@@ -396,6 +403,9 @@ fn tell(namespaces: &Namespaces) {
                 "requests and issuers of these namespaces are served, and of no other (--watch-namespaces)"
             );
         }
+    }
+    if !sight.has_cluster_issuers() {
+        tracing::info!("ClusterIssuers are left to another installation (--cluster-issuers=false)");
     }
 }
 

@@ -72,6 +72,8 @@ reasons! {
     Suspended
     /// The issuer does not exist.
     IssuerNotFound
+    /// It is a ClusterIssuer, and this installation serves none.
+    IssuerNotServed
     /// The issuer takes no requests now.
     IssuerNotReady
     /// A run for the object ended by a fault of Chancery itself.
@@ -325,6 +327,7 @@ mod tests {
         "IssuerChanged",
         "IssuerNotFound",
         "IssuerNotReady",
+        "IssuerNotServed",
         "IssuerSuspended",
         "KeyFailed",
         "KeyKindChanged",

@@ -18,6 +18,8 @@ use crate::namespaces::Namespaces;
 #[derive(Clone, Default)]
 pub struct Sight {
     namespaces: Arc<Namespaces>,
+    /// ClusterIssuers are left to another installation.
+    leaves_cluster_issuers: bool,
     watches: Arc<Mutex<BTreeMap<String, Watches>>>,
     changed: Arc<Notify>,
 }
@@ -49,6 +51,18 @@ impl Sight {
     #[must_use]
     pub fn of(namespaces: Namespaces) -> Self {
         Self { namespaces: Arc::new(namespaces), ..Self::default() }
+    }
+
+    /// The same, where ClusterIssuers are left to another installation unless this one `serves` them.
+    #[must_use]
+    pub fn with_cluster_issuers(self, serves: bool) -> Self {
+        Self { leaves_cluster_issuers: !serves, ..self }
+    }
+
+    /// Whether ClusterIssuers are watched, checked and asked.
+    #[must_use]
+    pub fn has_cluster_issuers(&self) -> bool {
+        !self.leaves_cluster_issuers
     }
 
     /// What the operator is to see.

@@ -78,7 +78,7 @@ pub(super) async fn run(client: Client, api_server: &str, check: Check) -> Resul
             tell(path, page(url, path, own).await)?;
         }
     }
-    tell("namespaces", Ok(namespaces(watched)))?;
+    tell("namespaces", Ok(namespaces(watched, installation.cluster_issuers)))?;
     match wrong {
         0 => Ok(()),
         1 => Err("one thing is not all right: its line says what to do".into()),
@@ -143,6 +143,9 @@ fn needed(installation: &Installation) -> Vec<ResourceAttributes> {
         Namespaces::All => (RIGHTS_EVERYWHERE, Vec::new()),
         Namespaces::These(names) => (RIGHTS_IN_CHOSEN, names.iter().cloned().map(Some).collect()),
     };
+    let is_needed = |kind: &str, rule: &PolicyRule| {
+        installation.cluster_issuers || !serves_cluster_issuers(kind, rule)
+    };
     let objects = shipped.split("\n---\n").filter_map(|text| serde_yaml::from_str(text).ok());
     let of_role = |role: Role| {
         let places: &[Option<String>] = match role.kind.as_str() {
@@ -150,7 +153,8 @@ fn needed(installation: &Installation) -> Vec<ResourceAttributes> {
             _ if role.metadata.name.ends_with("-certificates") => &chosen,
             _ => &[None],
         };
-        let rights: Vec<_> = role.rules.iter().flat_map(attributes).collect();
+        let rules = role.rules.iter().filter(|rule| is_needed(&role.kind, rule));
+        let rights: Vec<_> = rules.flat_map(attributes).collect();
         let at = |place: &Option<String>| {
             let place = place.clone();
             rights
@@ -161,6 +165,17 @@ fn needed(installation: &Installation) -> Vec<ResourceAttributes> {
         places.iter().flat_map(at).collect::<Vec<_>>()
     };
     objects.flat_map(of_role).collect()
+}
+
+/// Whether a rule is there for ClusterIssuers alone: it names them, or what they refer to in the
+/// operator's own namespace, where nothing else is read.
+fn serves_cluster_issuers(kind: &str, rule: &PolicyRule) -> bool {
+    let mut resources = rule.resources.iter().flatten();
+    resources.any(|resource| match resource.as_str() {
+        "clusterissuers" | "clusterissuers/status" => true,
+        "secrets" | "configmaps" => kind == "Role",
+        _ => false,
+    })
 }
 
 /// Each thing that a rule allows, by itself.
@@ -337,8 +352,8 @@ async fn get(url: &Url, path: &str) -> Result<(u16, String), String> {
     answer
 }
 
-fn namespaces(watched: &Namespaces) -> String {
-    match watched {
+fn namespaces(watched: &Namespaces, cluster_issuers: bool) -> String {
+    let served = match watched {
         Namespaces::All => "requests and issuers of all are served".to_owned(),
         Namespaces::These(names) => {
             let names: Vec<&str> = names.iter().map(String::as_str).collect();
@@ -347,7 +362,8 @@ fn namespaces(watched: &Namespaces) -> String {
                 names.join(", ")
             )
         }
-    }
+    };
+    if cluster_issuers { served } else { format!("{served}; ClusterIssuers are not") }
 }
 
 /// What the API server answers, or why it does not.
@@ -364,10 +380,11 @@ async fn in_time<T>(answer: impl Future<Output = kube::Result<T>>) -> Result<T, 
 mod tests {
     use super::*;
 
-    fn asked(watch_namespaces: &str) -> BTreeSet<String> {
+    fn asked(watch_namespaces: &str, cluster_issuers: bool) -> BTreeSet<String> {
         let installation = Installation {
             namespace: "own".to_owned(),
             watch_namespaces: watch_namespaces.parse().expect("names"),
+            cluster_issuers,
             leader_elect: true,
         };
         let place = |right: &ResourceAttributes| right.namespace.clone().unwrap_or_default();
@@ -376,7 +393,7 @@ mod tests {
 
     #[test]
     fn the_rights_that_are_shipped_are_those_that_are_checked() {
-        let all = asked("");
+        let all = asked("", true);
         for right in [
             "update certificaterequests.chancery.dev/status @",
             "create secrets @",
@@ -386,7 +403,7 @@ mod tests {
         ] {
             assert!(all.contains(right), "{right}: {all:#?}");
         }
-        let chosen = asked("shop,web");
+        let chosen = asked("shop,web", true);
         for right in [
             "get clusterissuers.chancery.dev @",
             "create secrets @shop",
@@ -397,6 +414,27 @@ mod tests {
         }
         assert!(!chosen.contains("get secrets @") && !chosen.contains("create secrets @own"));
         assert!(all.len() >= 25 && chosen.len() > all.len(), "{all:#?}");
+    }
+
+    #[test]
+    fn where_cluster_issuers_are_left_to_another_installation_no_right_on_them_is_asked_for() {
+        let (with, without) = (asked("shop", true), asked("shop", false));
+        let fewer: Vec<&str> = with.difference(&without).map(String::as_str).collect();
+        let on_them = |right: &&str| right.contains("clusterissuers.");
+        assert_eq!(fewer.iter().filter(|right| on_them(right)).count(), 4, "{fewer:#?}");
+        let others: Vec<&str> = fewer.into_iter().filter(|right| !on_them(right)).collect();
+        // What they refer to.
+        let expected = [
+            "get configmaps @own",
+            "get secrets @own",
+            "list configmaps @own",
+            "watch configmaps @own",
+        ];
+        assert_eq!(others, expected);
+        assert!(without.is_subset(&with) && without.contains("get secrets @shop"), "{without:#?}");
+        let (with, without) = (asked("", true), asked("", false));
+        let fewer: Vec<&String> = with.difference(&without).collect();
+        assert!(fewer.len() == 4 && fewer.iter().all(|one| on_them(&one.as_str())), "{fewer:#?}");
     }
 
     #[test]

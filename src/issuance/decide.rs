@@ -103,7 +103,9 @@ fn issue(seen: &Observation, standing: &Standing, reissue: Reissue) -> Step {
         return Step::Rest(Rest::Suspended(reissue));
     }
     match &seen.issuer {
-        IssuerState::Missing => return Step::Rest(Rest::IssuerMissing),
+        IssuerState::Missing | IssuerState::NotServed => {
+            return Step::Rest(Rest::IssuerMissing);
+        }
         IssuerState::NotReady(why) => return Step::Rest(Rest::IssuerNotReady(why.clone())),
         IssuerState::Ready { .. } => {}
     }
@@ -198,7 +200,9 @@ fn keep(seen: &Observation, standing: &Standing) -> Step {
     let Some(account) = &seen.account else {
         return match &seen.issuer {
             IssuerState::Ready { .. } => Step::OpenAccount,
-            IssuerState::Missing | IssuerState::NotReady(_) => Step::Rest(Rest::Kept),
+            IssuerState::Missing | IssuerState::NotServed | IssuerState::NotReady(_) => {
+                Step::Rest(Rest::Kept)
+            }
         };
     };
     if account.add_served_roots && seen.served.is_none() {

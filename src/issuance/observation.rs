@@ -180,6 +180,8 @@ pub struct Template {
 pub enum IssuerState {
     /// There is none of that name.
     Missing,
+    /// It is a ClusterIssuer, and this installation serves none.
+    NotServed,
     /// It cannot take requests now, for this reason.
     NotReady(String),
     /// It takes requests.
@@ -398,7 +400,9 @@ impl Observation {
             // The account that was opened, which the issuer's status may not know of yet.
             (Some(opened), _) => Some(opened.name.clone()),
             (None, IssuerState::Ready { account, .. }) => account.clone(),
-            (None, IssuerState::Missing | IssuerState::NotReady(_)) => None,
+            (None, IssuerState::Missing | IssuerState::NotServed | IssuerState::NotReady(_)) => {
+                None
+            }
         };
         // With credentials of its own the request has an account of its own, known once it is opened.
         let is_known = request.credentials.is_none() || self.account.is_some();
@@ -413,7 +417,9 @@ impl Observation {
     pub fn attempt(&self) -> AttemptInputs {
         let issuer_version = match &self.issuer {
             IssuerState::Ready { version, .. } => version.clone(),
-            IssuerState::Missing | IssuerState::NotReady(_) => String::new(),
+            IssuerState::Missing | IssuerState::NotServed | IssuerState::NotReady(_) => {
+                String::new()
+            }
         };
         AttemptInputs {
             generation: self.request.generation,

@@ -64,7 +64,9 @@ const CONFLICTS: u8 = 3;
 /// The next step for an order. `due` is what a new certificate would be for, where one is due.
 pub(super) fn step(seen: &Observation, standing: &Standing, due: Option<Reissue>) -> Step {
     match &seen.issuer {
-        IssuerState::Missing => return Step::Rest(Rest::IssuerMissing),
+        IssuerState::Missing | IssuerState::NotServed => {
+            return Step::Rest(Rest::IssuerMissing);
+        }
         IssuerState::NotReady(why) => return Step::Rest(Rest::IssuerNotReady(why.clone())),
         IssuerState::Ready { .. } => {}
     }

@@ -14,7 +14,7 @@ fn helm_has_nothing_to_complain_of() {
 
 #[test]
 fn values_that_cannot_work_are_refused_and_the_text_says_why() {
-    let rows: [(&[&str], &[&str]); 13] = [
+    let rows: [(&[&str], &[&str]); 14] = [
         (&["--set", "replica=3"], &["replica"]),
         (&["--set", "image.repo=x"], &["repo"]),
         (&["--set", "image.repository=registry.example/chancery:1"], &["image/repository"]),
@@ -23,6 +23,7 @@ fn values_that_cannot_work_are_refused_and_the_text_says_why() {
         (&["--set", "tenantIssuersMayReach={everything}"], &["tenantIssuersMayReach"]),
         (&["--set", "watchNamespaces={a,a}"], &["watchNamespaces"]),
         (&["--set", "watchNamespaces={*}"], &["watchNamespaces"]),
+        (&["--set-string", "clusterIssuers=false"], &["clusterIssuers"]),
         (&["--set", "clusterNetworks={10.0.0.1}"], &["clusterNetworks"]),
         (&["--set", "networkPolicy.egress[0].cidr=192.0.2.0/24"], &["egress", "ports"]),
         (&["--set", "admissionPolicies.operators={it's}"], &["operators"]),
@@ -277,4 +278,31 @@ fn with_chosen_namespaces_there_is_no_right_on_secrets_elsewhere() {
     };
     assert_eq!(bound("RoleBinding"), ["shop", "blog"]);
     assert_eq!(bound("ClusterRoleBinding"), Vec::<Value>::new());
+}
+
+#[test]
+fn where_cluster_issuers_are_left_to_another_installation_there_is_no_right_on_them() {
+    let roles = |values: &[&str]| {
+        let objects = rendered(values).expect("it is rendered");
+        let is_role = |kind: &Value| kind == "ClusterRole" || kind == "Role";
+        let roles = objects.into_iter().filter(|object| is_role(&object["kind"]));
+        roles.map(|role| (role["metadata"].to_string(), role["rules"].to_string())).collect()
+    };
+    let without = ["--set", "clusterIssuers=false,watchNamespaces={shop}"];
+    let all: Vec<(String, String)> = roles(&without);
+    assert!(all.iter().all(|(_, rules)| !rules.contains("clusterissuers")), "{all:?}");
+    let own = all.iter().find(|(metadata, _)| metadata.contains("\"namespace\":\"chancery\""));
+    let (_, own) = own.expect("a role in its own namespace");
+    assert!(own.contains("leases") && !own.contains("secrets") && !own.contains("configmaps"));
+    assert!(
+        roles(&["--set", "clusterIssuers=false"])
+            .iter()
+            .all(|(_, rules): &(String, String)| !rules.contains("clusterissuers"))
+    );
+    let has = |values: &[&str]| {
+        let pod = pod(values);
+        let all = pod["spec"]["containers"][0]["env"].as_array().expect("variables").clone();
+        all.contains(&json!({"name": "CHANCERY_CLUSTER_ISSUERS", "value": "false"}))
+    };
+    assert!(has(&without) && !has(&[]));
 }

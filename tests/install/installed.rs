@@ -72,8 +72,27 @@ impl Cluster {
         self.plane.kubeconfig_of("chancery", name.as_str().expect("a name"))
     }
 
+    /// Starts what a pod of another release would be, and waits until it acts.
+    pub fn pod_of(&self, namespace: &str, name: &str) -> Operator {
+        let pod = &self.deployment_of(namespace, name)["spec"]["template"]["spec"];
+        let mut environment = environment(&pod["containers"][0], namespace);
+        environment.retain(|(name, _)| name != "CHANCERY_HTTP_ADDRESS");
+        let account = pod["serviceAccountName"].as_str().expect("a name");
+        let account = self.plane.kubeconfig_of(namespace, account);
+        let dir = self.plane.dir();
+        let operator =
+            Operator::spawn_as(&account, dir, &program("chancery"), &pairs(&environment));
+        operator.wait_until_ready();
+        operator.wait_until_it_acts();
+        operator
+    }
+
     pub fn deployment(&self) -> Value {
-        let get = ["get", "deployment", "chancery", "--namespace", "chancery", "-o", "json"];
+        self.deployment_of("chancery", "chancery")
+    }
+
+    fn deployment_of(&self, namespace: &str, name: &str) -> Value {
+        let get = ["get", "deployment", name, "--namespace", namespace, "-o", "json"];
         serde_json::from_str(&self.plane.kubectl(get).expect("the Deployment")).expect("JSON")
     }
 
@@ -81,7 +100,7 @@ impl Cluster {
     pub fn environment(&self) -> Vec<(String, String)> {
         let container = &self.deployment()["spec"]["template"]["spec"]["containers"][0];
         assert_eq!(container["args"], json!(["operator"]));
-        let mut all = environment(container);
+        let mut all = environment(container, "chancery");
         all.retain(|(name, _)| name != "CHANCERY_HTTP_ADDRESS");
         all
     }
@@ -97,7 +116,7 @@ impl Cluster {
         let account = pod["serviceAccountName"].as_str().expect("an account");
         let ran = Command::new(program("chancery"))
             .args(args.map(|arg| arg.as_str().expect("a text")))
-            .envs(environment(container))
+            .envs(environment(container, "chancery"))
             .env("KUBECONFIG", self.plane.kubeconfig_of("chancery", account))
             .env("CHANCERY_URL", format!("http://{}", operator.address()))
             .output()
@@ -205,11 +224,11 @@ fn is_secret_write(event: &Value) -> bool {
         && !is_tried
 }
 
-/// What a container is started with.
-fn environment(container: &Value) -> Vec<(String, String)> {
+/// What a container in this namespace is started with.
+fn environment(container: &Value, namespace: &str) -> Vec<(String, String)> {
     let text = |value: &Value| value.as_str().expect("a text").to_owned();
     let value = |variable: &Value| match variable["valueFrom"]["fieldRef"]["fieldPath"].as_str() {
-        Some("metadata.namespace") => "chancery".to_owned(),
+        Some("metadata.namespace") => namespace.to_owned(),
         Some(other) => panic!("nobody here knows {other}"),
         None => text(&variable["value"]),
     };

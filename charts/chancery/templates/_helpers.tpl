@@ -31,6 +31,11 @@ app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
 {{- end -}}
 {{- end }}
 
+{{/* Where nothing is said they are served, as by values of before (helm upgrade --reuse-values). */}}
+{{- define "chancery.clusterIssuers" -}}
+{{ ne (toString .Values.clusterIssuers) "false" }}
+{{- end }}
+
 {{/* What the operator and whoever looks after it are told alike. */}}
 {{- define "chancery.environment" -}}
 - name: CHANCERY_NAMESPACE
@@ -42,6 +47,10 @@ app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
 {{- with .Values.watchNamespaces }}
 - name: CHANCERY_WATCH_NAMESPACES
   value: {{ join "," . | quote }}
+{{- end }}
+{{- if eq (include "chancery.clusterIssuers" .) "false" }}
+- name: CHANCERY_CLUSTER_ISSUERS
+  value: "false"
 {{- end }}
 {{- with .Values.proxy.url }}
 - name: HTTPS_PROXY
@@ -84,11 +93,21 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 {{- end -}}
 {{- range (lookup "rbac.authorization.k8s.io/v1" "ClusterRoleBinding" "" "").items -}}
 {{- $labels := .metadata.labels | default dict -}}
-{{- if eq (get $labels "app.kubernetes.io/name") "chancery" -}}
-{{- $namespace := (index .subjects 0).namespace -}}
-{{- $all := or (not $.Values.watchNamespaces) (eq (get $labels "chancery.dev/watches") "all") -}}
-{{- if and $all (ne $namespace $.Release.Namespace) -}}
+{{- $isOurs := eq (get $labels "app.kubernetes.io/name") "chancery" -}}
+{{- $namespace := $isOurs | ternary (first (.subjects | default (list dict))).namespace $.Release.Namespace -}}
+{{- if ne $namespace $.Release.Namespace -}}
+{{- if or (not $.Values.watchNamespaces) (eq (get $labels "chancery.dev/watches") "all") -}}
 {{- fail (printf "chancery is installed in namespace %s already, and two would act on the same requests. Upgrade that one, uninstall it, or have each watch namespaces of its own (watchNamespaces)" $namespace) -}}
+{{- end -}}
+{{- /* One of before does not say which it watches. */ -}}
+{{- range splitList "," (get (.metadata.annotations | default dict) "chancery.dev/namespaces") -}}
+{{- if has . $.Values.watchNamespaces -}}
+{{- fail (printf "chancery in namespace %s watches namespace %s already, and two would act on the same requests. Take %s out of watchNamespaces here, or there first" $namespace . .) -}}
+{{- end -}}
+{{- end -}}
+{{- /* One of before serves them. */ -}}
+{{- if and (eq (include "chancery.clusterIssuers" $) "true") (ne (get $labels "chancery.dev/cluster-issuers") "false") -}}
+{{- fail (printf "chancery in namespace %s serves ClusterIssuers already, and two would check them with different credentials and overwrite each other's answers. Set clusterIssuers=false here, or there first" $namespace) -}}
 {{- end -}}
 {{- end -}}
 {{- end -}}

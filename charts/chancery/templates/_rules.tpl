@@ -25,6 +25,7 @@
 {{- end }}
 
 {{- define "chancery.rulesOfCluster" -}}
+{{- if eq (include "chancery.clusterIssuers" .) "true" -}}
 # The issuers of the platform team.
 - apiGroups: [chancery.dev]
   resources: [clusterissuers]
@@ -32,6 +33,7 @@
 - apiGroups: [chancery.dev]
   resources: [clusterissuers/status]
   verbs: [update]
+{{ end -}}
 # Labels of namespaces, by which ClusterIssuers say whom they serve (spec.allow.namespaces). The
 # watch asks for metadata only.
 - apiGroups: [""]

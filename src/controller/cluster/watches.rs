@@ -4,7 +4,7 @@
 //! only after its wake-up would be missed for good, which is why the wake-ups come from here and
 //! not from watches of the controllers' own.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -158,8 +158,7 @@ fn start(
         changed(issuer, is_gone);
     };
     let part = Part::telling(writers.cluster_issuers, &news);
-    let api = Api::all(watching.client.clone());
-    watching.follow(api, watcher::Config::default(), "cluster_issuers", part, changed);
+    watching.cluster_issuers(part, changed);
     let to = routes.clone();
     let config = labelled(annotation::MANAGED_LABEL);
     watching.each(config, "targets", writers.targets, move |secret, gone| to.target(secret, gone));
@@ -277,9 +276,29 @@ impl Watching<'_> {
         for name in names {
             WITHIN.iter().for_each(|what| sight.begins(name, what));
         }
-        if !names.contains(self.own) {
+        if self.looks_into_its_own(names) {
             WITHIN_OWN.iter().for_each(|what| sight.begins(self.own, what));
         }
+    }
+
+    /// Whether what ClusterIssuers refer to is looked at beside the chosen namespaces.
+    fn looks_into_its_own(&self, names: &BTreeSet<String>) -> bool {
+        self.stores.sight.has_cluster_issuers() && !names.contains(self.own)
+    }
+
+    /// Watches ClusterIssuers. Where they are left to another installation, the cache stays empty.
+    fn cluster_issuers(
+        &mut self,
+        mut part: Part<ClusterIssuer>,
+        changed: impl Fn(&Guarded<ClusterIssuer>, bool) + Send + 'static,
+    ) {
+        if !self.stores.sight.has_cluster_issuers() {
+            part.apply(&Event::Init);
+            part.apply(&Event::InitDone);
+            return;
+        }
+        let api = Api::all(self.client.clone());
+        self.follow(api, watcher::Config::default(), "cluster_issuers", part, changed);
     }
 
     /// Watches all objects of a kind.
@@ -309,7 +328,7 @@ impl Watching<'_> {
             let api = Api::all(self.client.clone());
             return self.follow(api, config, what, Part::whole(writer), changed);
         };
-        let own = (what == "bundles" && !names.contains(self.own)).then_some(self.own);
+        let own = (what == "bundles" && self.looks_into_its_own(names)).then_some(self.own);
         let writer = shared(writer);
         for name in names.iter().map(String::as_str).chain(own) {
             let api = Api::namespaced(self.client.clone(), name);
@@ -336,7 +355,7 @@ impl Watching<'_> {
             let api = Api::namespaced(self.client.clone(), name);
             self.follow(api, config.clone(), WHAT, Part::of(&writer, name), changed.clone());
         }
-        if !names.contains(self.own) {
+        if self.looks_into_its_own(names) {
             let api = Api::namespaced(self.client.clone(), self.own);
             let (part, chosen) = (Part::of(&writer, self.own), self.chosen(self.own, WHAT));
             let changed = self.caught(changed);
@@ -867,6 +886,45 @@ mod tests {
         assert!(again.await.is_err(), "it goes on");
         assert_eq!(sight.tell_lacking(), "", "the right is back");
         assert_eq!(asked.load(Ordering::Relaxed), 4);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn where_cluster_issuers_are_left_to_another_nothing_of_theirs_is_asked_for() {
+        let asked = async |serves: bool| {
+            let paths = Arc::new(Mutex::new(BTreeSet::new()));
+            let noted = Arc::clone(&paths);
+            let server = tower::service_fn(move |request: http::Request<Body>| {
+                let path = request.uri().path().to_owned();
+                noted.lock().expect("no panic").insert(path);
+                let is_watch = request.uri().query().unwrap_or_default().contains("watch=");
+                async move {
+                    if is_watch {
+                        std::future::pending::<()>().await;
+                    }
+                    let list = r#"{"metadata":{"resourceVersion":"5"},"items":[]}"#;
+                    Ok::<_, Infallible>(http::Response::new(Body::from(list.as_bytes().to_vec())))
+                }
+            });
+            let sight = Sight::of("shop".parse().expect("a name")).with_cluster_issuers(serves);
+            let prepared = prepare(sight.clone());
+            let client = kube::Client::new(server, "own");
+            let process = (&Process::default(), "me", &Arc::default());
+            let watches = prepared.start(&client, "own", process, &Arc::default(), |_| ());
+            let ready = watches.stores.wait_until_ready();
+            tokio::time::timeout(Duration::from_secs(60), ready).await.expect("it is ready");
+            assert_eq!(sight.tell_lacking(), "", "nothing is waited for");
+            let paths = paths.lock().expect("no panic");
+            paths.iter().filter(|path| !path.contains("/namespaces/shop/")).cloned().collect()
+        };
+        let all: Vec<String> = asked(true).await;
+        let expected = [
+            "/api/v1/namespaces",
+            "/api/v1/namespaces/own/configmaps",
+            "/apis/chancery.dev/v1alpha1/clusterissuers",
+        ];
+        assert_eq!(all, expected);
+        let without: Vec<String> = asked(false).await;
+        assert_eq!(without, expected[..1]);
     }
 
     #[test]

@@ -20,6 +20,8 @@ use crate::issuance::{IssuerState, Request, StandsFor};
 /// The issuer of a request, from the caches.
 pub(in crate::controller) enum FoundIssuer {
     Missing,
+    /// A ClusterIssuer, where those are another installation's.
+    NotServed,
     Unreadable(String),
     Found {
         key: IssuerKey,
@@ -61,6 +63,9 @@ impl FoundIssuer {
             IssuerKind::Issuer => {
                 Self::from(context.stores.issuers.get(&ObjectRef::new(&key.name).within(at)))
             }
+            IssuerKind::ClusterIssuer if !context.stores.sight.has_cluster_issuers() => {
+                Self::NotServed
+            }
             IssuerKind::ClusterIssuer => {
                 Self::from(context.stores.cluster_issuers.get(&ObjectRef::new(&key.name)))
             }
@@ -84,6 +89,7 @@ impl FoundIssuer {
     pub(in crate::controller) fn state(&self, request: &Request) -> IssuerState {
         match self {
             Self::Missing => IssuerState::Missing,
+            Self::NotServed => IssuerState::NotServed,
             Self::Unreadable(why) => {
                 IssuerState::NotReady(format!("this version of Chancery cannot read it: {why}"))
             }
@@ -115,7 +121,9 @@ impl FoundIssuer {
             Self::Found { status, generation, .. } if status.observed_generation == *generation => {
                 StandsFor { account: status.account.clone(), product: status.product.clone() }
             }
-            Self::Found { .. } | Self::Missing | Self::Unreadable(_) => StandsFor::default(),
+            Self::Found { .. } | Self::Missing | Self::NotServed | Self::Unreadable(_) => {
+                StandsFor::default()
+            }
         }
     }
 

@@ -39,7 +39,9 @@ pub(in crate::issuance) fn step(seen: &Observation) -> Step {
         )))
     };
     match &seen.issuer {
-        IssuerState::Missing => return Step::Rest(Rest::IssuerMissing),
+        IssuerState::Missing | IssuerState::NotServed => {
+            return Step::Rest(Rest::IssuerMissing);
+        }
         IssuerState::NotReady(why) => return Step::Rest(Rest::IssuerNotReady(why.clone())),
         IssuerState::Ready { .. } => {}
     }

@@ -399,6 +399,11 @@ fn nothing_is_submitted_while_something_speaks_against_it() {
         ),
         ("no issuer", with(opened(), |seen| seen.issuer = IssuerState::Missing), "IssuerMissing"),
         (
+            "an issuer that is left to another installation",
+            with(opened(), |seen| seen.issuer = IssuerState::NotServed),
+            "IssuerMissing",
+        ),
+        (
             "an issuer that takes no requests",
             with(opened(), |seen| seen.issuer = IssuerState::NotReady("no answer".to_owned())),
             r#"IssuerNotReady("no answer")"#,
@@ -1309,6 +1314,7 @@ fn what_was_delivered_is_known_without_the_issuer() {
             "Kept",
         ),
         ("there is no issuer", with(died(), |seen| seen.issuer = IssuerState::Missing), "Kept"),
+        ("it is another's", with(died(), |seen| seen.issuer = IssuerState::NotServed), "Kept"),
         (
             "a pair that somebody put there is not ours, however good",
             with(altered(another_of_ours), |seen| seen.issuer = IssuerState::Missing),

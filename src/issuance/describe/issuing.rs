@@ -8,7 +8,7 @@ use super::wait::{is_issued, is_looked_for, is_said_again};
 use crate::api::WaitsFor;
 use crate::issuance::allow::Refusal;
 use crate::issuance::certificate::reissue::{Reissue, reissue};
-use crate::issuance::observation::Observation;
+use crate::issuance::observation::{IssuerState, Observation};
 use crate::issuance::quota::Withheld;
 use crate::issuance::step::Rest;
 use crate::issuance::trouble::Trouble;
@@ -40,6 +40,9 @@ pub(super) fn issuing(seen: &Observation, rest: &Rest, next: Option<&NextAttempt
         Rest::Deleted => say(false, Reason::Deleted, "the request is being deleted"),
         Rest::Failed(trouble) => failed(trouble, next),
         Rest::Held(hold) => say(true, hold.reason(), order::held(seen, hold)),
+        Rest::IssuerMissing if seen.issuer == IssuerState::NotServed => {
+            say(true, Reason::IssuerNotServed, issuer_not_served(seen))
+        }
         Rest::IssuerMissing => say(true, Reason::IssuerNotFound, issuer_missing(seen)),
         Rest::IssuerNotReady(why) => {
             let issuer = &seen.request.issuer;
@@ -140,6 +143,13 @@ fn issuer_missing(seen: &Observation) -> String {
         format!(" in namespace {}", request.namespace)
     };
     format!("{} does not exist{place}: create it, or correct spec.issuerRef", request.issuer)
+}
+
+fn issuer_not_served(seen: &Observation) -> String {
+    format!(
+        "{} is not asked: the Chancery of this namespace serves no ClusterIssuers; name an Issuer of namespace {} in spec.issuerRef, or ask the platform team",
+        seen.request.issuer, seen.request.namespace
+    )
 }
 
 fn name_taken(seen: &Observation, rival: &str) -> Issuing {

@@ -66,7 +66,7 @@ fn every_rest_says_what_holds_and_who_moves_next() {
         seen.previous.wait = Some(Wait { on: WaitsFor::Attempt, needs_person: true });
         seen.previous.said = Some(("ServerError".to_owned(), "500 (failed attempt 1)".to_owned()));
     });
-    let cases: [(Rest, Observation, &[&str], Requeue); 16] = [
+    let cases: [(Rest, Observation, &[&str], Requeue); 17] = [
         (Rest::Kept, kept(), &["Issuing False Issued: the certificate is delivered"], renewal),
         (
             Rest::Suspended(Reissue::NearingExpiry),
@@ -95,6 +95,21 @@ fn every_rest_says_what_holds_and_who_moves_next() {
             }),
             &[
                 "Issuing True IssuerNotFound: ClusterIssuer house does not exist: create it, or correct spec.issuerRef",
+            ],
+            end,
+        ),
+        (
+            Rest::IssuerMissing,
+            with(kept(), |seen| {
+                seen.request.issuer = "ClusterIssuer house".to_owned();
+                seen.issuer = IssuerState::NotServed;
+                let cached = seen.cached.as_mut().expect("a target");
+                let requested = cached.metadata.annotations.get_mut(annotation::REQUESTED);
+                let requested = requested.expect("what was requested");
+                *requested = requested.replace("Issuer house", "ClusterIssuer house");
+            }),
+            &[
+                "Issuing True IssuerNotServed: ClusterIssuer house is not asked: the Chancery of this namespace serves no ClusterIssuers; name an Issuer of namespace shop in spec.issuerRef, or ask the platform team",
             ],
             end,
         ),

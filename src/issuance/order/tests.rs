@@ -1060,6 +1060,11 @@ fn an_order_belongs_to_the_account_it_was_made_at() {
             with(lost_order(), |seen| seen.issuer = IssuerState::NotReady("no answer".to_owned())),
             "IssuerNotReady(\"no answer\")",
         ),
+        (
+            "the issuer is left to another installation: the order stays as it is",
+            with(lost_order(), |seen| seen.issuer = IssuerState::NotServed),
+            "IssuerMissing",
+        ),
     ]);
 }
 
