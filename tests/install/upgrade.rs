@@ -26,7 +26,8 @@ fn copy(from: &Path, to: &Path) {
     }
 }
 
-/// The chart as the version before would have it: with its definitions, and without a dashboard.
+/// The chart as the version before would have it: with its definitions, and without a budget for
+/// evictions.
 fn older_chart() -> TempDir {
     let chart = tempfile::tempdir().expect("a directory");
     let at = |name: &str| chart.path().join(name);
@@ -51,10 +52,10 @@ fn older_chart() -> TempDir {
         about["appVersion"] = json!("0.0.9");
     });
     replace("values.yaml", &|values| {
-        let metrics = values["metrics"].as_object_mut().expect("values");
-        metrics.remove("dashboard").expect("this version has it");
+        let values = values.as_object_mut().expect("values");
+        values.remove("podDisruptionBudget").expect("this version has it");
     });
-    std::fs::remove_file(at("templates/dashboard.yaml")).expect("it goes");
+    std::fs::remove_file(at("templates/poddisruptionbudget.yaml")).expect("it goes");
     chart
 }
 
@@ -138,6 +139,8 @@ async fn between_two_releases_with_other_definitions_it_goes_back_and_forth_and_
 
     // Forward, while the operator waits.
     cluster.upgrade(THIS);
+    let budget = ["get", "poddisruptionbudget", "--namespace", "chancery", "chancery"];
+    cluster.plane.kubectl(budget).expect("what is new in the chart has the new chart's value");
     operator.wait_until_ready();
     cluster.until_reason("shop", "AwaitingApproval");
     cluster.free_certificate().await;
