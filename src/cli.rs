@@ -21,6 +21,7 @@ use tracing_subscriber::filter::{FilterFn, filter_fn};
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
+use self::definitions::{Definitions, Served};
 use crate::api;
 use crate::clock::Clock;
 use crate::controller::{self, Apart, Generator, Operator, Process, Purchases, Threads};
@@ -288,7 +289,8 @@ async fn serve(args: OperatorArgs, apart: &Handle) -> Result<(), Fatal> {
         cluster: cluster(&config.cluster_url, args.cluster_networks).await,
         and: args.tenant_issuers_may_reach,
     };
-    let served = served(&client, &url).await?;
+    let mut definitions = Definitions::of(client.clone());
+    let served = served(&mut definitions, &url).await?;
     let metrics = Arc::new(Metrics::default());
     let sight = Sight::of(args.installation.watch_namespaces)
         .with_cluster_issuers(args.installation.cluster_issuers);
@@ -321,10 +323,10 @@ async fn serve(args: OperatorArgs, apart: &Handle) -> Result<(), Fatal> {
     tokio::select! {
         biased;
         () = asked.clone() => return Ok(()),
-        () = definitions::await_ours(&client, served, &readiness) => {}
+        () = definitions.await_ours(served, &readiness) => {}
     }
     let ends = {
-        let older = definitions::until_older(client.clone());
+        let older = definitions.until_older();
         async move {
             let why = tokio::select! {
                 biased;
@@ -480,8 +482,8 @@ const USER_AGENT: http::HeaderValue =
 const START_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// What definitions the API server has.
-async fn served(client: &kube::Client, url: &str) -> Result<definitions::Served, Fatal> {
-    let found = tokio::time::timeout(START_TIMEOUT, definitions::look(client)).await;
+async fn served(definitions: &mut Definitions, url: &str) -> Result<Served, Fatal> {
+    let found = tokio::time::timeout(START_TIMEOUT, definitions.look()).await;
     let found = found.map_err(|_elapsed| {
         let seconds = START_TIMEOUT.as_secs();
         format!("the API server at {url} does not answer within {seconds} s: is that its address?")

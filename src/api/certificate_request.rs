@@ -332,6 +332,8 @@ pub enum WaitsFor {
     /// The target Secret, which is somebody else's or cannot be written.
     Secret,
     /// A person's word on an order, or on its record.
+    // What it was called when statuses were written that are still there.
+    #[serde(alias = "Person")]
     Order,
     /// Another request, which has the same target Secret.
     SecretName,

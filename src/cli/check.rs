@@ -25,6 +25,7 @@ use tokio::net::TcpStream;
 use tokio::time::Instant;
 use url::Url;
 
+use super::definitions::Definitions;
 use super::policies::{self, Seen};
 use super::{Fatal, Installation, START_TIMEOUT, innermost, served};
 use crate::controller::LEASE;
@@ -88,7 +89,7 @@ pub(super) async fn run(client: Client, api_server: &str, check: Check) -> Resul
 
 /// Without an API server there is nothing to ask.
 async fn definitions(client: &Client, api_server: &str) -> Result<Answer, Fatal> {
-    let served = served(client, api_server).await?;
+    let served = served(&mut Definitions::of(client.clone()), api_server).await?;
     Ok(match served.trouble() {
         Some(why) => Err(why),
         None => Ok(served

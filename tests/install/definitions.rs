@@ -74,6 +74,11 @@ async fn under_an_older_definition_nothing_is_bought_before_it_is_replaced() {
     waits(&operator, "such as status.order: apply those of version");
     cluster.ask().await;
     tokio::time::sleep(Duration::from_secs(5)).await;
+    let log = cluster.plane.audit_log();
+    let is_unchanged = |line: &str| {
+        line.contains("/openapi/v3/apis/chancery.dev/") && line.contains("\"code\":304")
+    };
+    assert!(log.lines().any(is_unchanged), "each look has the document sent again");
     assert_eq!(cluster.orders().await, 0);
     assert_eq!(cluster.shop("{.status.conditions}"), "");
     cluster.make_ours();
@@ -113,20 +118,23 @@ async fn under_a_newer_definition_it_says_so_and_goes_on_and_buys_once() {
         {"op": "add", "path": format!("{STATUS}/order/properties/novel"), "value": novel},
     ]));
     let operator = cluster.starting_pod(&[]);
-    operator.wait_until_it_says(
-        "newer than this program, which does not know status.novel, status.order.novel",
-    );
+    let newer = "newer than this program, which does not know status.novel, status.order.novel";
+    operator.wait_until_it_says(newer);
     operator.wait_until_ready();
     operator.wait_until_it_acts();
+    // While it runs, one that is later still and has taken something out.
+    let taken_out = format!("{STATUS}/failedAttempts");
+    cluster.change_definition(&json!([{"op": "remove", "path": taken_out}]));
+    operator.wait_until_it_says(&format!("{newer}, and lacks status.failedAttempts"));
     cluster.order().await;
     let (succeeded, printed) = cluster.check(&operator);
     assert!(succeeded && printed.contains("newer than this program"), "{printed}");
     // What a later version would write.
     let later = json!({"status": {"novel": "a", "order": {"novel": "b"}}}).to_string();
     let patch = ["patch", "chreq", "--namespace", "shop", "shop", "--subresource=status"];
-    let patch = [&patch[..], &["--type=merge", "-p", later.as_str()]].concat();
-    cluster.plane.kubectl(patch).expect("it is written");
-    assert_eq!(cluster.shop("{.status.order.novel}"), "b", "the definition knows it");
+    let answer = ["--type=merge", "-p", later.as_str(), "-o", "jsonpath={.status.order.novel}"];
+    let written = cluster.plane.kubectl([&patch[..], &answer].concat()).expect("it is written");
+    assert_eq!(written, "b", "the definition knows it");
     cluster.approve().await;
     cluster.until_reason("shop", "Issued");
     // It writes the whole status, as it knows it.
