@@ -670,7 +670,8 @@ mod tests {
 
     /// Why it ends within ten minutes of these answers, of which the last one stays.
     async fn ends(answers: Vec<Answer>, discovery: Answer) -> Option<String> {
-        let answer = move |look| answers.get(look).or(answers.last()).expect("an answer").clone();
+        let answer =
+            move |look| answers.get(look).or_else(|| answers.last()).expect("an answer").clone();
         let server = Server::new(answer, discovery);
         let ends = Definitions::of(server.client()).until_older();
         timeout(Duration::from_secs(600), ends).await.ok()

@@ -274,7 +274,7 @@ impl Ledger {
     }
 
     /// The orders of ours that the logs of purchases do not tell of, and that nobody is asked about.
-    pub fn untold(&self, orders: &[Record]) -> Vec<String> {
+    pub fn untold(&self, api: &ApiServer, orders: &[Record]) -> Vec<String> {
         let has_told_of = |order: &Record| {
             reference(order).is_none_or(|reference| {
                 self.has_told("bought", reference, &order.uuid)
@@ -288,8 +288,18 @@ impl Ledger {
             };
             self.doublings > 0 && orders.iter().filter(is_twin).any(has_told_of)
         };
+        // Somebody edited the record before a process read of the order in it.
+        let is_asked_about = |order: &&Record| {
+            let request = self.request_of(order).unwrap_or_default();
+            let request = api.object(Kind::CertificateRequest, namespace_of(&request), &request);
+            let reason = request.and_then(|request| reason(request, "Stalled"));
+            reason.is_some_and(|reason| reason.starts_with("OrderRecord"))
+        };
         let is_untold = |order: &&Record| {
-            !self.clones.contains(&order.spki_sha256) && !has_told_of(order) && !is_double(order)
+            !self.clones.contains(&order.spki_sha256)
+                && !has_told_of(order)
+                && !is_double(order)
+                && !is_asked_about(order)
         };
         let name = |order: &Record| reference(order).unwrap_or_default().to_owned();
         orders.iter().filter(is_untold).map(name).collect()

@@ -118,7 +118,8 @@ async fn schedule(plan: &Plan, is_traced: bool) -> Outcome {
     let is_excused =
         |finding: &Finding| beyond.iter().any(|(_, excused)| excused.contains(&finding.kind()));
     let orders = world.site().orders().expect("orders");
-    for untold in state.ledger.untold(&orders) {
+    let untold = state.ledger.untold(&state.api, &orders);
+    for untold in untold {
         state.ledger.add(Finding::Untrue(format!("nothing tells that {untold} was bought")));
     }
     let of = |namespace| {
