@@ -51,7 +51,7 @@ fn show() -> Result<(), Failure> {
             Place::of(&context)?
         }
         _ => {
-            step("Starting etcd, kube-apiserver and kube-controller-manager");
+            step("Starting etcd and kube-apiserver");
             Place::own()
         }
     };

@@ -127,7 +127,7 @@ impl Place {
     pub(crate) fn clean_up(&self) -> Result<(), Failure> {
         match self {
             Self::Own(_) => Ok(()),
-            Self::Theirs(theirs) => theirs.clean_up(),
+            Self::Theirs(theirs) => theirs.clean_up().and(theirs.forget()),
         }
     }
 }
@@ -257,13 +257,18 @@ impl Theirs {
         std::thread::spawn(move || {
             if runtime.block_on(tokio::signal::ctrl_c()).is_ok() {
                 println!("\n==> Cleaning up");
-                if let Err(failure) = theirs.clean_up() {
+                if let Err(failure) = theirs.clean_up().and(theirs.forget()) {
                     println!("{failure}");
                 }
                 std::process::exit(130);
             }
         });
         Ok(())
+    }
+
+    /// Removes what is on this machine: there are credentials in it.
+    fn forget(&self) -> Result<(), Failure> {
+        Ok(std::fs::remove_dir_all(self.dir.path())?)
     }
 
     fn clean_up(&self) -> Result<(), Failure> {

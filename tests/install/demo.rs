@@ -6,18 +6,23 @@ use crate::helm::{IMAGE, helm};
 use crate::support::control_plane::ControlPlane;
 use crate::support::{program, root};
 
-/// As `make demo CONTEXT=test`.
+/// As `make demo CONTEXT=test`. Nothing stays on this machine: there are credentials in it.
 fn demo(plane: &ControlPlane) -> Output {
+    let here = tempfile::tempdir().expect("a directory");
     let kubectl = plane.kubectl_command();
     let tools = std::path::Path::new(kubectl.get_program()).parent().expect("a directory");
     let path = std::env::var("PATH").expect("a path");
-    Command::new(program("examples/demo"))
+    let shown = Command::new(program("examples/demo"))
         .current_dir(root())
         .env("CHANCERY_DEMO_CONTEXT", "test")
         .env("KUBECONFIG", plane.kubeconfig())
         .env("PATH", format!("{}:{path}", tools.display()))
+        .env("TMPDIR", here.path())
         .output()
-        .expect("the demo starts")
+        .expect("the demo starts");
+    let left: Vec<_> = std::fs::read_dir(here.path()).expect("a directory").collect();
+    assert!(left.is_empty(), "{left:?}");
+    shown
 }
 
 /// What is there, of what the demo may make.
