@@ -127,7 +127,7 @@ impl Place {
     pub(crate) fn clean_up(&self) -> Result<(), Failure> {
         match self {
             Self::Own(_) => Ok(()),
-            Self::Theirs(theirs) => theirs.clean_up().and(theirs.forget()),
+            Self::Theirs(theirs) => theirs.end(),
         }
     }
 }
@@ -257,7 +257,7 @@ impl Theirs {
         std::thread::spawn(move || {
             if runtime.block_on(tokio::signal::ctrl_c()).is_ok() {
                 println!("\n==> Cleaning up");
-                if let Err(failure) = theirs.clean_up().and(theirs.forget()) {
+                if let Err(failure) = theirs.end() {
                     println!("{failure}");
                 }
                 std::process::exit(130);
@@ -266,9 +266,11 @@ impl Theirs {
         Ok(())
     }
 
-    /// Removes what is on this machine: there are credentials in it.
-    fn forget(&self) -> Result<(), Failure> {
-        Ok(std::fs::remove_dir_all(self.dir.path())?)
+    /// Cleans up, and removes what is on this machine: there are credentials in it.
+    fn end(&self) -> Result<(), Failure> {
+        let cleaned_up = self.clean_up();
+        std::fs::remove_dir_all(self.dir.path())?;
+        cleaned_up
     }
 
     fn clean_up(&self) -> Result<(), Failure> {
