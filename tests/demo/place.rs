@@ -2,14 +2,15 @@
 
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::sync::Arc;
 
 use serde_json::{Value, json};
 
 use crate::Failure;
 use crate::support::control_plane::ControlPlane;
-use crate::support::operator::{self, Operator};
+use crate::support::operator::{self, DEFINITIONS, Operator};
+use crate::support::process::fed;
 use crate::support::{program, root};
 
 /// What the demo makes in a cluster of others bears this name, or begins with it.
@@ -44,7 +45,7 @@ impl Place {
         let mut view = Command::new("kubectl");
         view.args(["config", "view", "--minify", "--flatten", "--raw", "-o", "json"])
             .arg(format!("--context={context}"));
-        let mut config: Value = serde_json::from_str(&run(&mut view, "")?)?;
+        let mut config: Value = serde_json::from_str(&fed(&mut view, "")?)?;
         config["contexts"][0]["context"]["namespace"] = json!(NAME);
         write(&dir.path().join(ADMIN), &config)?;
         let mut theirs = Theirs { dir: Arc::new(dir), definitions: false };
@@ -135,15 +136,6 @@ impl Place {
 const ADMIN: &str = "kubeconfig";
 /// Those of the examples: they have no namespace that would keep them from those of others.
 const CLUSTER_ISSUERS: [&str; 2] = ["online-ca-for-all", "swisssign-for-all"];
-const DEFINITIONS: [&str; 6] = [
-    "-f",
-    "crds/certificaterequests.yaml",
-    "-f",
-    "crds/issuers.yaml",
-    "-f",
-    "crds/clusterissuers.yaml",
-];
-
 const OURS: &str =
     "certificaterequests.chancery.dev,issuers.chancery.dev,clusterissuers.chancery.dev";
 
@@ -155,7 +147,7 @@ impl Theirs {
     ) -> Result<String, Failure> {
         let mut kubectl = Command::new("kubectl");
         kubectl.args(args).env("KUBECONFIG", self.dir.path().join(ADMIN)).current_dir(root());
-        run(&mut kubectl, input)
+        Ok(fed(&mut kubectl, input)?)
     }
 
     /// Makes sure that nobody else's is touched, and takes away what a run before left that was ended.
@@ -170,11 +162,9 @@ impl Theirs {
             )
             .into());
         }
-        let kinds = ["certificaterequests", "issuers", "clusterissuers"];
-        let kinds = kinds.map(|kind| format!("{kind}.chancery.dev"));
         let others = ["get", "crd", "-o", "name", "-l", &marked];
         let others = self.kubectl(others, "")?;
-        let is_one = |line: &str| kinds.iter().any(|kind| line.ends_with(&format!("/{kind}")));
+        let is_one = |line: &str| OURS.split(',').any(|kind| line.ends_with(&format!("/{kind}")));
         self.definitions = !others.lines().any(is_one);
         if !self.definitions && self.kubectl([&["diff"], &DEFINITIONS[..]].concat(), "").is_err() {
             return Err("the cluster has Chancery's definitions of another version, and the demo \
@@ -227,7 +217,7 @@ impl Theirs {
             "roleRef": {
                 "apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": role,
             },
-            "subjects": [account_of("chancery", "chancery")],
+            "subjects": [{"kind": "ServiceAccount", "name": "chancery", "namespace": "chancery"}],
         });
         let more = format!("{account}\n---\n{binding}\n");
         std::fs::write(dir.path().join("more.yaml"), more)?;
@@ -304,29 +294,10 @@ impl Theirs {
 /// Label of what the demo makes.
 const MARK: &str = "chancery.dev/demo";
 
-fn account_of(namespace: &str, name: &str) -> Value {
-    json!({"kind": "ServiceAccount", "name": name, "namespace": namespace})
-}
-
 /// For nobody else's eyes: there are credentials in it.
 fn write(path: &Path, value: &Value) -> Result<(), Failure> {
     use std::os::unix::fs::OpenOptionsExt as _;
     let mut file = std::fs::File::options();
     let file = file.create(true).write(true).truncate(true).mode(0o600).open(path);
     Ok(file?.write_all(value.to_string().as_bytes())?)
-}
-
-fn run(command: &mut Command, input: &str) -> Result<String, Failure> {
-    let piped = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let mut child = piped
-        .spawn()
-        .map_err(|error| format!("{} cannot be run: {error}", command.get_program().display()))?;
-    if let Some(mut stdin) = child.stdin.take() {
-        stdin.write_all(input.as_bytes())?;
-    }
-    let output = child.wait_with_output()?;
-    if output.status.success() {
-        return Ok(String::from_utf8(output.stdout)?);
-    }
-    Err(String::from_utf8_lossy(&output.stderr).trim().into())
 }

@@ -2,7 +2,6 @@
 //! else, and what they could prune.
 
 use std::collections::BTreeMap;
-use std::io::Write as _;
 use std::process::{Command, Stdio};
 
 use serde_json::{Value, json};
@@ -10,6 +9,7 @@ use serde_json::{Value, json};
 use crate::helm::{IMAGE, documents, rendered};
 use crate::installed::{Cluster, waiting};
 use crate::support::control_plane::ControlPlane;
+use crate::support::process::fed;
 use crate::support::root;
 
 const HEALTH: &str = "deploy/gitops/argo-cd/health.yaml";
@@ -45,18 +45,8 @@ fn health(object: &Value) -> (String, String) {
         "obj = {}\nlocal hs = (function()\n{script}\nend)()\nio.write(hs.status, '\\n', hs.message)",
         lua(object)
     );
-    let mut interpreter = Command::new("lua5.1")
-        .arg("-")
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .expect("lua5.1 is missing: apt-get install -y lua5.1");
-    interpreter.stdin.take().expect("piped").write_all(text.as_bytes()).expect("it reads");
-    let output = interpreter.wait_with_output().expect("it ends");
-    let said = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    assert!(output.status.success(), "{}", said(&output.stderr));
-    let printed = said(&output.stdout);
+    let printed = fed(Command::new("lua5.1").arg("-"), &text);
+    let printed = printed.expect("lua5.1 runs it (apt-get install -y lua5.1)");
     let (health, message) = printed.split_once('\n').expect("two lines");
     (health.to_owned(), message.to_owned())
 }

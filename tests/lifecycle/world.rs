@@ -17,6 +17,7 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 use crate::support::control_plane::ControlPlane;
 use crate::support::judges::Delivered;
 use crate::support::operator::{self, Operator};
+use crate::support::process::fed;
 use crate::support::simulator::{Simulator, Site};
 use crate::support::{program, watch};
 
@@ -554,23 +555,8 @@ impl Pair {
 
 /// Runs OpenSSL, which must succeed.
 pub fn openssl(args: &[&str], input: &str) -> String {
-    use std::io::Write as _;
-    use std::process::{Command, Stdio};
-    let mut child = Command::new("openssl")
-        .args(args)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .expect("openssl starts");
-    child.stdin.take().expect("piped").write_all(input.as_bytes()).expect("openssl reads");
-    let output = child.wait_with_output().expect("openssl ends");
-    assert!(
-        output.status.success(),
-        "openssl {args:?}: {}",
-        String::from_utf8_lossy(&output.stderr)
-    );
-    String::from_utf8_lossy(&output.stdout).into_owned()
+    let printed = fed(std::process::Command::new("openssl").args(args), input);
+    printed.unwrap_or_else(|error| panic!("openssl {args:?}: {error}"))
 }
 
 /// Ready, in a status that speaks of the present spec.

@@ -17,7 +17,7 @@ use kube::config::{KubeConfigOptions, Kubeconfig};
 use secrecy::ExposeSecret as _;
 use tempfile::TempDir;
 
-use super::process::Process;
+use super::process::{Process, fed};
 use super::root;
 
 /// A running control plane; it ends when this is dropped.
@@ -159,18 +159,7 @@ impl ControlPlane {
 
     /// Runs `kubectl` with something on its standard input.
     pub fn kubectl_stdin(&self, args: &[&str], input: &str) -> Result<String, String> {
-        let mut child = self
-            .kubectl_command()
-            .args(args)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("kubectl starts");
-        child.stdin.take().expect("piped").write_all(input.as_bytes()).expect("kubectl reads");
-        let output = child.wait_with_output().expect("kubectl ends");
-        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-        if output.status.success() { Ok(text(&output.stdout)) } else { Err(text(&output.stderr)) }
+        fed(self.kubectl_command().args(args), input)
     }
 
     /// A kubeconfig that speaks as a ServiceAccount, with a token of the real token API.

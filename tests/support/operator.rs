@@ -7,22 +7,22 @@ use super::control_plane::ControlPlane;
 use super::process::Process;
 use super::program;
 
+/// All definitions, for `kubectl`.
+pub const DEFINITIONS: [&str; 6] = [
+    "-f",
+    "crds/certificaterequests.yaml",
+    "-f",
+    "crds/issuers.yaml",
+    "-f",
+    "crds/clusterissuers.yaml",
+];
+
 /// Puts definitions and RBAC into the cluster, as the README says.
 pub fn install(plane: &ControlPlane) {
     plane.kubectl(["apply", "-k", "deploy"]).expect("kubectl apply -k deploy");
-    plane
-        .kubectl([
-            "wait",
-            "--for=condition=Established",
-            "--timeout=30s",
-            "-f",
-            "crds/certificaterequests.yaml",
-            "-f",
-            "crds/issuers.yaml",
-            "-f",
-            "crds/clusterissuers.yaml",
-        ])
-        .expect("the definitions are established");
+    let established = ["wait", "--for=condition=Established", "--timeout=30s"];
+    let established = [&established[..], &DEFINITIONS].concat();
+    plane.kubectl(established).expect("the definitions are established");
     // What is established is not served in the same moment.
     plane.wait_until_it_serves();
 }

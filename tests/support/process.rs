@@ -2,6 +2,7 @@
 
 use std::ffi::OsStr;
 use std::fs::File;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -20,6 +21,21 @@ wait $child; code=$?
 kill -KILL $watcher 2>/dev/null
 exit $code
 "#;
+
+/// Runs a program with something on its standard input: what it printed, or what it complained about.
+pub fn fed(command: &mut Command, input: &str) -> Result<String, String> {
+    let name = command.get_program().display().to_string();
+    let piped = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = piped.spawn().map_err(|error| format!("{name} cannot be run: {error}"))?;
+    let written = child.stdin.take().expect("piped").write_all(input.as_bytes());
+    let output = child.wait_with_output().expect("it ends");
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    if !output.status.success() {
+        return Err(text(&output.stderr));
+    }
+    written.map_err(|error| format!("{name} does not read: {error}"))?;
+    Ok(text(&output.stdout))
+}
 
 /// A running program.
 pub struct Process {

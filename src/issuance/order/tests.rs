@@ -2188,11 +2188,15 @@ fn each_change_of_an_order_is_told_of_before_it_is_stored_and_not_after() {
     for (name, seen, expected) in rows {
         let step = decide(&seen);
         assert_eq!(told(purchases::before(&seen, &step)), expected, "{name}: {step:?}");
-        let free = with(seen, |seen| {
-            seen.account.as_mut().expect("an account").capabilities.billable = false;
-        });
+        let free = at_no_cost(seen);
         assert_eq!(purchases::before(&free, &step), None, "{name}, and it costs nothing");
     }
+}
+
+fn at_no_cost(seen: Observation) -> Observation {
+    with(seen, |seen| {
+        seen.account.as_mut().expect("an account").capabilities.billable = false;
+    })
 }
 
 #[test]
@@ -2225,9 +2229,7 @@ fn an_order_is_told_of_when_the_ca_has_it_and_not_where_that_was_known() {
     ];
     for (name, seen, outcome, expected) in rows {
         assert_eq!(told(purchases::after(&seen, &outcome)), expected, "{name}");
-        let free = with(seen, |seen| {
-            seen.account.as_mut().expect("an account").capabilities.billable = false;
-        });
+        let free = at_no_cost(seen);
         assert_eq!(purchases::after(&free, &outcome), None, "{name}, and it costs nothing");
     }
 }
