@@ -23,7 +23,8 @@ pub use self::answer::{
 };
 pub use self::capabilities::{Capabilities, OrderKinds};
 pub use self::order::{
-    Blocks, Claim, OpenOrder, Order, OrderKind, Permit, Previous, RevocationReason, Wanted,
+    Blocks, Claim, OpenOrder, Order, OrderKind, Permit, Preparation, Previous, RevocationReason,
+    Wanted,
 };
 
 /// One account at one CA. Never sleeps, retries or stores; at most one request that makes a
@@ -57,12 +58,11 @@ pub trait CertificateAuthority: Send + Sync {
         None
     }
 
-    /// What the CA has to be told beside the CSR, for an order of what is wanted. It is
-    /// [`Order::parameters`] in every later call, and stored where the order is, so that an order
-    /// that is made again is the same to the byte. Sends nothing that costs.
-    async fn prepare(&self, wanted: &Wanted<'_>) -> Result<serde_json::Value, Error> {
-        let _ = wanted;
-        Ok(serde_json::Value::Null)
+    /// What the CA has to be told beside the CSR, for an order of what is wanted, and which kind of
+    /// order that is. Both are stored where the order is, so that an order that is made again is the
+    /// same to the byte. Sends nothing that costs.
+    async fn prepare(&self, wanted: &Wanted<'_>) -> Result<Preparation, Error> {
+        Ok(Preparation { kind: wanted.kind.clone(), parameters: serde_json::Value::Null })
     }
 
     /// Refuses an order before it is made; may ask the CA for a dry run that is free.

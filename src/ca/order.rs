@@ -97,6 +97,13 @@ impl OrderKind {
         self.previous().is_some()
     }
 
+    /// Whether it follows nothing, or the very certificate that the other does: whoever is asked for
+    /// the one may make the other.
+    #[must_use]
+    pub fn may_replace(&self, other: &Self) -> bool {
+        self.previous().is_none_or(|one| other.previous().is_some_and(|two| Arc::ptr_eq(one, two)))
+    }
+
     /// What it follows.
     #[must_use]
     pub fn previous(&self) -> Option<&Arc<Previous>> {
@@ -141,6 +148,16 @@ pub struct Wanted<'a> {
     pub duration: Option<jiff::SignedDuration>,
     /// What the request says to one kind of CA only.
     pub blocks: &'a Blocks,
+}
+
+/// What [`prepare`](super::CertificateAuthority::prepare) made of what is wanted.
+#[derive(Clone, Debug)]
+pub struct Preparation {
+    /// The kind of order that is made. It may be another than is wanted where the CA knows better, such
+    /// as that the order before can be renewed no more: then another way to follow it, or a first order.
+    pub kind: OrderKind,
+    /// [`Order::parameters`] in every later call.
+    pub parameters: Value,
 }
 
 /// The parts of a request that are each for one kind of CA only, by their field in its spec. Nobody
@@ -277,6 +294,23 @@ mod tests {
                 "{told}"
             );
         }
+    }
+
+    #[test]
+    fn an_order_becomes_another_that_follows_the_same_certificate_or_none() {
+        let params = rcgen::CertificateParams::default();
+        let pair = rcgen::KeyPair::generate().unwrap();
+        let certificate = Certificate::from_der(params.self_signed(&pair).unwrap().der()).unwrap();
+        let previous = || {
+            let certificate = certificate.clone();
+            Arc::new(Previous { id: Some("1".to_owned()), certificate, key: None })
+        };
+        let (one, two) = (previous(), previous());
+        let renew = OrderKind::Renew(Arc::clone(&one));
+        assert!(OrderKind::New.may_replace(&renew));
+        assert!(OrderKind::Reissue(one).may_replace(&renew));
+        assert!(!OrderKind::Reissue(two).may_replace(&renew));
+        assert!(!renew.may_replace(&OrderKind::New));
     }
 
     #[test]

@@ -47,7 +47,7 @@ use super::kind::Opening;
 use super::tenant;
 use super::{
     AccountReport, Blocks, Capabilities, CertificateAuthority, Found, KeyEvidence, Lookup,
-    OpenOrder, Order, Permit, Phase, Progress, Submitted, Wanted,
+    OpenOrder, Order, Permit, Phase, Preparation, Progress, Submitted, Wanted,
 };
 use crate::api::{SwissSign as Settings, SwissSignOrder, SwissSignProduct, SwissSignSubmission};
 use crate::outside::capped::Capped;
@@ -459,7 +459,7 @@ impl CertificateAuthority for SwissSign {
         Prepared::deserialize(parameters).ok().map(|prepared| prepared.product)
     }
 
-    async fn prepare(&self, wanted: &Wanted<'_>) -> Result<serde_json::Value, Error> {
+    async fn prepare(&self, wanted: &Wanted<'_>) -> Result<Preparation, Error> {
         let (product, chosen_by) = self.wanted_product(wanted.blocks)?;
         // The CSR carries the names: the API has overrides for them, and they are not needed.
         if *wanted.names == Names::default() {
@@ -477,7 +477,9 @@ impl CertificateAuthority for SwissSign {
         let product = product.uuid.unwrap_or_default();
         let submission = self.settings.submission;
         let prepared = Prepared { client, product, chosen_by, validity, submission };
-        serde_json::to_value(prepared).map_err(|_| ours("the order could not be serialised"))
+        let parameters = serde_json::to_value(prepared);
+        let parameters = parameters.map_err(|_| ours("the order could not be serialised"))?;
+        Ok(Preparation { kind: wanted.kind.clone(), parameters })
     }
 
     async fn preflight(&self, order: &Order<'_>) -> Result<(), Error> {

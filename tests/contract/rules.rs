@@ -284,7 +284,9 @@ async fn prepared<R: Row>(row: &R, word: Word, previous: Option<Kept>) -> Stored
         duration: None,
         blocks: Blocks::none(),
     };
-    stored.parameters = ca.prepare(&wanted).await.unwrap().to_string();
+    let preparation = ca.prepare(&wanted).await.unwrap();
+    assert_eq!(preparation.kind.word(), kind.word());
+    stored.parameters = preparation.parameters.to_string();
     ca.preflight(&stored.revive(row).order(&stored)).await.unwrap();
     hides(row, &stored.parameters);
     stored

@@ -285,7 +285,7 @@ impl Stored {
         key: &PrivateKey,
     ) -> Self {
         let names = names();
-        let prepared = ca.prepare(&wanted(&names)).await.unwrap();
+        let prepared = ca.prepare(&wanted(&names)).await.unwrap().parameters;
         Self {
             reference: reference.to_owned(),
             csr_der: csr::build(key, &names).unwrap(),

@@ -183,7 +183,7 @@ async fn an_order_is_prepared_with_ids_a_lifetime_and_who_chose() {
     let ca = bench.open();
     let site = bench.site.settings();
     let names = names();
-    let prepared = ca.prepare(&wanted(&names)).await.unwrap();
+    let prepared = ca.prepare(&wanted(&names)).await.unwrap().parameters;
     let expected = serde_json::json!({
         "client": site.clients[0].id,
         "product": site.clients[0].products[0].id,
@@ -197,9 +197,9 @@ async fn an_order_is_prepared_with_ids_a_lifetime_and_who_chose() {
         .with("swissSign", serde_json::to_value(SwissSignOrder { product }).unwrap());
     let days = |days: i64| Some(SignedDuration::from_hours(24 * days));
     let other = Wanted { blocks: &blocks, duration: days(30), ..wanted(&names) };
-    let prepared = ca.prepare(&other).await.unwrap();
+    let prepared = ca.prepare(&other).await.unwrap().parameters;
     assert_eq!((&prepared["chosenBy"], &prepared["validity"]), (&"Request".into(), &30.into()));
-    let unasked = ca.prepare(&Wanted { duration: days(198), ..other }).await.unwrap();
+    let unasked = ca.prepare(&Wanted { duration: days(198), ..other }).await.unwrap().parameters;
     assert_eq!(unasked.get("validity"), None, "it is what comes unasked");
 
     let nameless = Names::default();

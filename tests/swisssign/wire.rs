@@ -74,7 +74,7 @@ async fn a_lifetime_is_asked_for_in_the_unit_of_the_product() {
     let ca = bench.open();
     let names = names();
     let duration = Some(SignedDuration::from_hours(90 * 24));
-    let prepared = ca.prepare(&Wanted { duration, ..wanted(&names) }).await.unwrap();
+    let prepared = ca.prepare(&Wanted { duration, ..wanted(&names) }).await.unwrap().parameters;
     assert_eq!(prepared["validity"], 90);
     let mut stored = Stored::new(&*ca, REFERENCE).await;
     stored.parameters = prepared;

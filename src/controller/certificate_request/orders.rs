@@ -12,7 +12,7 @@ use serde_json::json;
 
 use crate::api::{CertificateRequest, annotation};
 use crate::ca::tenant::{self, Relation};
-use crate::ca::{Found, Lookup, Order, OrderKind, Permit, Submitted};
+use crate::ca::{Found, Lookup, Order, OrderKind, Permit, Preparation, Submitted};
 use crate::controller::certificate_request::perform::{
     csr, disclosed, examine, is_still_allowed, key_trouble, opened_for, purchase, refused,
     uncounted,
@@ -98,7 +98,7 @@ pub(in crate::controller) async fn prepare(
     context.metrics.ca_request(&issuer.key.labels(), "prepare", disposition, start.elapsed());
     failpoint("after-prepare");
     match examined {
-        Ok(parameters) => {
+        Ok(Preparation { kind, parameters }) => {
             let purchase = purchase(seen, &account, &parameters);
             Outcome::Prepared(Prepared { kind, key, names, csr_der, parameters, purchase })
         }

@@ -9,7 +9,7 @@ use kube::ResourceExt as _;
 use crate::api::{CertificateRequest, Trust};
 use crate::ca::registry;
 use crate::ca::{
-    Blocks, Capabilities, Order, OrderKind, Permit, Phase, Progress, Submitted, Wanted,
+    Blocks, Capabilities, Order, OrderKind, Permit, Phase, Preparation, Progress, Submitted, Wanted,
 };
 use crate::controller::cluster::ErrorKind;
 use crate::controller::cluster::secret;
@@ -171,10 +171,11 @@ pub(in crate::controller) async fn submit(
     let Some(key_kind) = KeyKind::of_spki(key.spki_der()) else {
         return Outcome::Failed(key_trouble(&"its kind is not known"));
     };
-    let parameters = match examine(&account, seen, (names, key_kind), &order).await {
-        Ok(parameters) => parameters,
-        Err(error) => return Outcome::Failed(refused(context, seen, issuer, error)),
-    };
+    let Preparation { kind, parameters } =
+        match examine(&account, seen, (names, key_kind), &order).await {
+            Ok(preparation) => preparation,
+            Err(error) => return Outcome::Failed(refused(context, seen, issuer, error)),
+        };
     if let Err(error) = account.turn().await {
         return Outcome::Failed(error.into());
     }
@@ -191,7 +192,7 @@ pub(in crate::controller) async fn submit(
     let Some(grant) = allowance.take(seen.quota.limits, context.clock.now()) else {
         return Outcome::Lapsed;
     };
-    let order = Order { parameters: &parameters, ..order };
+    let order = Order { kind: &kind, parameters: &parameters, ..order };
     match issued(context, &account, issuer, &order, grant.spend()).await {
         Ok(candidates) => {
             trial.iter().for_each(|trial| trial.passed());
@@ -270,7 +271,7 @@ pub(in crate::controller) async fn examine(
     seen: &Observation,
     (names, key_kind): (&Names, KeyKind),
     order: &Order<'_>,
-) -> Result<serde_json::Value, Error> {
+) -> Result<Preparation, Error> {
     let wanted = Wanted {
         kind: order.kind,
         names,
@@ -281,9 +282,19 @@ pub(in crate::controller) async fn examine(
     if account.ca.capabilities().billable {
         account.can_be_trusted().await?;
     }
-    let parameters = account.ca.prepare(&wanted).await?;
-    account.ca.preflight(&Order { parameters: &parameters, ..*order }).await?;
-    Ok(parameters)
+    let preparation = account.ca.prepare(&wanted).await?;
+    let Preparation { kind, parameters } = &preparation;
+    // An old key, and the id of an old order, go where they were seen to belong, and nowhere else.
+    if !kind.may_replace(order.kind) {
+        return Err(Error {
+            disposition: Disposition::Internal,
+            reason: Reason::UnexpectedAnswer,
+            message: "the order was made ready to follow a certificate that nobody named"
+                .to_owned(),
+        });
+    }
+    account.ca.preflight(&Order { kind, parameters, ..*order }).await?;
+    Ok(preparation)
 }
 
 /// What an order with these parameters is for, in ids.
