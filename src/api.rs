@@ -9,6 +9,8 @@ mod allow;
 pub mod annotation;
 #[expect(unreachable_pub, reason = "KubeSchema repeats each struct where nobody can reach it")]
 mod certificate_request;
+#[expect(unreachable_pub, reason = "KubeSchema repeats each struct where nobody can reach it")]
+mod challenge;
 pub mod condition;
 mod crd;
 #[expect(unreachable_pub, reason = "KubeSchema repeats each struct where nobody can reach it")]
@@ -31,6 +33,7 @@ pub use self::certificate_request::{
     CsrSecretReference, DeliveredCertificate, IssuerReference, OrderActor, OrderPhase, OrderStatus,
     PrivateKeySpec, RotationPolicy, SecretTemplate, Wait, WaitsFor,
 };
+pub use self::challenge::{ChallengeKind, OrderChallenge};
 pub use self::crd::all as crds;
 pub use self::issuer::{
     CertificateBundle, ClusterIssuer, ClusterIssuerSpec, DayBudget, Issuer, IssuerKind, IssuerSpec,

@@ -8,6 +8,7 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::challenge::OrderChallenge;
 use super::issuer::IssuerKind;
 use super::key::KeyAlgorithm;
 use super::names::{KeyUsage, Subject};
@@ -451,6 +452,11 @@ pub struct OrderStatus {
     /// What the CA says of it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,
+    /// What has to be shown to the CA for each domain, where it says so: what is left to do first, a
+    /// hundred at most.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 100))]
+    pub challenges: Vec<OrderChallenge>,
     /// The account it was made at.
     #[serde(default)]
     pub account: String,

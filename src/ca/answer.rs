@@ -131,6 +131,8 @@ pub struct Challenge {
     pub domain: String,
     /// Where the CA looks for what.
     pub proof: Proof,
+    /// The CA has seen it.
+    pub is_met: bool,
 }
 
 /// How control of a domain is shown.

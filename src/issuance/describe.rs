@@ -1,6 +1,7 @@
 //! From the end of a run to the whole status, the notices worth an Event, and the next look.
 
 mod attempt;
+mod challenges;
 mod edit;
 mod issuing;
 pub(super) mod notices;

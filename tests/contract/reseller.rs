@@ -61,7 +61,11 @@ fn progress(order: &Value) -> Progress {
             message: "show that the domain is yours".to_owned(),
             retry_after: None,
             challenges: challenges
-                .map(|one| Challenge { domain: text(one, "domain").to_owned(), proof: proof(one) })
+                .map(|one| Challenge {
+                    domain: text(one, "domain").to_owned(),
+                    proof: proof(one),
+                    is_met: false,
+                })
                 .collect(),
         }),
     };

@@ -2,6 +2,7 @@
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
+use super::challenges;
 use crate::api::condition::{TEXT_LIMIT, shortened};
 use crate::api::{OrderActor, OrderPhase, OrderStatus, annotation};
 use crate::ca::{Actor, Phase};
@@ -107,8 +108,14 @@ fn phase(rest: &Rest, before: OrderPhase) -> OrderPhase {
 
 /// The order with the CA's latest word on it.
 fn told(order: OrderStatus, phase: &Phase) -> OrderStatus {
-    let silent =
-        OrderStatus { state: None, waiting_for: None, actor: None, message: None, ..order };
+    let silent = OrderStatus {
+        state: None,
+        waiting_for: None,
+        actor: None,
+        message: None,
+        challenges: Vec::new(),
+        ..order
+    };
     match phase {
         Phase::Pending(waiting) => OrderStatus {
             phase: OrderPhase::Pending,
@@ -116,6 +123,7 @@ fn told(order: OrderStatus, phase: &Phase) -> OrderStatus {
             waiting_for: Some(waiting.actor.words().to_owned()),
             actor: actor(waiting.actor),
             message: Some(text(&waiting.message)).filter(|text| !text.is_empty()),
+            challenges: challenges::told(&waiting.challenges),
             ..silent
         },
         Phase::Issued(_) => OrderStatus { phase: OrderPhase::Issued, ..silent },
@@ -168,6 +176,9 @@ pub(super) fn waiting(seen: &Observation, order: Option<&OrderStatus>) -> (Reaso
     }
     if let Some(words) = &order.message {
         message.push_str(&format!(": {words}"));
+    }
+    if let Some(next) = challenges::next(&order.challenges) {
+        message.push_str(&format!("; {next}"));
     }
     if seen.is_for_what_is_asked(&order.reference) == Some(false) {
         message.push_str(

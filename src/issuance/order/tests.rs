@@ -15,8 +15,8 @@ use super::seen::{ABSENT_ENOUGH, OrderStage, Prepared, Sought, UnusedClaim, adop
 use super::*;
 use crate::api::{CertificateRequestStatus, IssuerKind, OrderStatus, Wait, WaitsFor, annotation};
 use crate::ca::{
-    Actor, Blocks, Failed, FailedKind, Found, KeyEvidence, Lookup, OpenOrder, OrderKind,
-    OrderKinds, Previous, Waiting,
+    Actor, Blocks, Challenge, Failed, FailedKind, Found, KeyEvidence, Lookup, OpenOrder, OrderKind,
+    OrderKinds, Previous, Proof, Waiting,
 };
 use crate::issuance::Products;
 use crate::issuance::allow::{Allowed, Refusal};
@@ -1715,6 +1715,39 @@ fn an_open_order_for_an_earlier_spec_says_so() {
     assert_eq!(step(&pending(None)), "Ordered", "nobody noted it");
     assert_eq!(step(&pending(Some(2))), "ReadRecord");
     assert_eq!(told(&pending(Some(2))), (false, Some(2)));
+}
+
+#[test]
+fn what_has_to_be_shown_for_a_domain_is_told_until_the_order_moves_on() {
+    let proof = Proof::Dns {
+        kind: "CNAME".to_owned(),
+        name: "_x.shop.example.org".to_owned(),
+        value: "y.ca.example".to_owned(),
+    };
+    let domain = "shop.example.org".to_owned();
+    let Phase::Pending(waiting) = waiting() else { panic!("it waits") };
+    let challenges = vec![Challenge { domain, proof, is_met: false }];
+    let asked = Phase::Pending(Waiting { actor: Actor::Owner, challenges, ..waiting });
+    let first = describe(&progressed(asked), &[], &Rest::Ordered).status;
+    let order = first.order.as_ref().expect("an order");
+    assert_eq!(order.challenges.len(), 1);
+    let message = |status: &CertificateRequestStatus| {
+        let issuing = status.conditions.iter().find(|one| one.type_ == "Issuing");
+        issuing.expect("it is told").message.clone()
+    };
+    let set = "for shop.example.org, set the CNAME record _x.shop.example.org to y.ca.example";
+    assert!(message(&first).contains(set), "{}", message(&first));
+    // A process that begins, and has not asked yet, says it again.
+    let again = with(lost_order(), |seen| {
+        seen.order.record = None;
+        seen.previous = previous(&first);
+    });
+    let told = describe(&again, &first.conditions, &Rest::Ordered);
+    assert_eq!((told.status, told.notices), (first.clone(), vec![]));
+    let later = with(progressed(self::waiting()), |seen| seen.previous = previous(&first));
+    let later = describe(&later, &first.conditions, &Rest::Ordered).status;
+    assert_eq!(later.order.as_ref().expect("an order").challenges, []);
+    assert!(!message(&later).contains("CNAME"), "{}", message(&later));
 }
 
 #[test]
