@@ -23,6 +23,7 @@ pub mod key;
 mod name;
 pub mod names;
 mod pem;
+pub mod pkcs7;
 
 use data_encoding::HEXLOWER;
 

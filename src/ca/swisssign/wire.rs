@@ -9,9 +9,6 @@ use base64::Engine as _;
 use base64::alphabet;
 use base64::engine::DecodePaddingMode;
 use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig};
-use cms::cert::CertificateChoices;
-use cms::content_info::ContentInfo;
-use cms::signed_data::SignedData;
 use der::{Decode as _, Encode as _};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -336,18 +333,8 @@ fn certificates_of_der(der: &[u8]) -> Result<Vec<Certificate>, &'static str> {
         return Ok(vec![certificate]);
     }
     const FAULT: &str = "is neither a certificate nor a PKCS #7 with certificates";
-    let signed = || -> der::Result<Vec<Vec<u8>>> {
-        let info = ContentInfo::from_ber(der)?;
-        let signed: SignedData = info.content.decode_as()?;
-        let set = signed.certificates.map(|set| set.0).unwrap_or_default();
-        let choices = set.iter().filter_map(|choice| match choice {
-            CertificateChoices::Certificate(certificate) => Some(certificate.to_der()),
-            CertificateChoices::Other(_) => None,
-        });
-        choices.collect()
-    };
-    let ders = signed().map_err(|_| FAULT)?;
-    ders.iter().map(|der| Certificate::from_der(der).map_err(|_| FAULT)).collect()
+    let ders = pki::pkcs7::certificates(der).ok_or(FAULT)?;
+    ders.into_iter().map(|der| Certificate::from_der(der).map_err(|_| FAULT)).collect()
 }
 
 /// The key of a certification request (RFC 2986), as DER of its SubjectPublicKeyInfo.
@@ -439,9 +426,10 @@ mod tests {
     }
 
     fn pkcs7(der: &[u8]) -> Vec<u8> {
+        use cms::cert::CertificateChoices;
         use cms::cert::x509::Certificate as X509;
-        use cms::content_info::CmsVersion;
-        use cms::signed_data::{CertificateSet, EncapsulatedContentInfo, SignerInfos};
+        use cms::content_info::{CmsVersion, ContentInfo};
+        use cms::signed_data::{CertificateSet, EncapsulatedContentInfo, SignedData, SignerInfos};
         let one = CertificateChoices::Certificate(X509::from_der(der).unwrap());
         let signed = SignedData {
             version: CmsVersion::V1,
