@@ -123,7 +123,7 @@ fuzz: tools $(FUZZ) ## Search for inputs that break what reads bytes of others, 
 	@for name in $(or $(ONLY),$(FUZZED)); do \
 		mkdir -p target/fuzz-corpus/$$name; \
 		echo "== $$name"; \
-		case $$name in online_ca|pem|pkcs7|swisssign) longest=1048576;; *) longest=16384;; esac; \
+		case $$name in download|online_ca|pem|pkcs7|swisssign) longest=1048576;; *) longest=16384;; esac; \
 		RUSTC_BOOTSTRAP=1 $(FUZZ) fuzz run --sanitizer none --target-dir target/fuzz $$name \
 			target/fuzz-corpus/$$name fuzz/corpus/$$name -- \
 			-max_total_time=$(SECONDS) -max_len=$$longest -rss_limit_mb=1024 -verbosity=0 -print_final_stats=1; \

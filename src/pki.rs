@@ -19,6 +19,7 @@ mod bundle;
 pub mod certificate;
 pub mod chain;
 pub mod csr;
+mod download;
 pub mod key;
 mod name;
 pub mod names;
@@ -29,6 +30,7 @@ use data_encoding::HEXLOWER;
 
 pub use bundle::Bundle;
 pub use certificate::{Certificate, contains_private_key, parse_pem};
+pub use download::{Download, Error as DownloadError};
 pub use key::{Error as KeyError, KeyKind, PrivateKey};
 pub use names::Names;
 

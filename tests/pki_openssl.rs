@@ -8,6 +8,8 @@
 
 #[path = "pki_openssl/chains.rs"]
 mod chains;
+#[path = "pki_openssl/downloads.rs"]
+mod downloads;
 #[path = "support/judges.rs"]
 mod judges;
 

@@ -52,10 +52,15 @@ impl Block<'_> {
 
     /// Decodes the contents, or returns `None` if they are not base64.
     pub(super) fn decode(&self) -> Option<Zeroizing<Vec<u8>>> {
-        let mut digits = Zeroizing::new(Vec::with_capacity(self.body.len()));
-        digits.extend(without_headers(self.body).iter().filter(|byte| !byte.is_ascii_whitespace()));
-        LENIENT.decode(digits.as_slice()).ok().map(Zeroizing::new)
+        from_base64(without_headers(self.body))
     }
+}
+
+/// Decodes base64 with white space anywhere, or returns `None` if it is none.
+pub(super) fn from_base64(text: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
+    let mut digits = Zeroizing::new(Vec::with_capacity(text.len()));
+    digits.extend(text.iter().filter(|byte| !byte.is_ascii_whitespace()));
+    LENIENT.decode(digits.as_slice()).ok().map(Zeroizing::new)
 }
 
 /// Finds the blocks of `input` in order. After one that is truncated, the next that begins within it is

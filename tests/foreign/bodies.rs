@@ -24,7 +24,7 @@ use chancery::outside::transport::{Call, Failure, Transport};
 use chancery::pki::chain::{self, Expected};
 use chancery::pki::csr::{self, Csr};
 use chancery::pki::{
-    Bundle, Certificate, KeyKind, Names, PrivateKey, contains_private_key, parse_pem,
+    Bundle, Certificate, Download, KeyKind, Names, PrivateKey, contains_private_key, parse_pem,
 };
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Secret;
@@ -35,11 +35,12 @@ use serde_json::{Value, json};
 pub type Body = fn(&[u8]);
 
 /// All of them, by the names of their corpora.
-pub const ALL: [(&str, Body); 10] = [
+pub const ALL: [(&str, Body); 11] = [
     ("allow", allow),
     ("certificate", certificate),
     ("chain", path),
     ("csr", request),
+    ("download", download),
     ("key", key),
     ("object", object),
     ("online_ca", online_ca),
@@ -123,6 +124,20 @@ pub fn request(data: &[u8]) {
             assert!(names.ip_addresses.iter().all(|ip| all.ip_addresses.contains(ip)));
             assert!(names.email_addresses.iter().all(|one| all.email_addresses.contains(one)));
         }
+    }
+}
+
+/// Certificates to download, in PEM, DER, PKCS #7 or a ZIP archive.
+pub fn download(data: &[u8]) {
+    match Download::read(data) {
+        Ok(Download { certificates, remarks }) => {
+            assert!((1..=300).contains(&certificates.len()), "{}", certificates.len());
+            assert!(remarks.len() <= 7, "{remarks:?}");
+            assert!(remarks.iter().all(|remark| remark.len() < 200), "{remarks:?}");
+            let again: String = certificates.iter().map(Certificate::to_pem).collect();
+            assert_eq!(parse_pem(again.as_bytes()), Ok(certificates));
+        }
+        Err(error) => assert!(error.to_string().len() < 200, "{error}"),
     }
 }
 
