@@ -7,9 +7,11 @@
 //! ```text
 //!   server ── TLS, client certificates, closed connections
 //!     └─ router ─┬─ /online-ca/<site>/…   online_ca    the Contrail online CA service 0.4.0
+//!                ├─ /ssl-purchase/<site>/… ssl_purchase the SSL purchase API of a reseller platform
 //!                ├─ /swisssign/<site>/…   swisssign    the SwissSign RA REST API 3.5.0
 //!                └─ /management/…         management   settings, faults, records
-//!   shared by the systems: authority and name (certificates by hand), faults, requests, answer
+//!   shared by the systems: authority, name and csr (certificates and requests by hand), id, faults,
+//!   requests, answer
 //! ```
 //!
 //! *Guarantees.* It reproduces what the real systems do, their mistakes included, and is unkind
@@ -29,13 +31,16 @@
 
 mod answer;
 mod authority;
+mod csr;
 mod der;
 mod faults;
+mod id;
 mod management;
 mod name;
 pub mod online_ca;
 mod requests;
 pub mod server;
+pub mod ssl_purchase;
 pub mod swisssign;
 
 use std::collections::BTreeMap;
@@ -117,6 +122,7 @@ pub struct Simulator(Arc<Inner>);
 struct Inner {
     shared: Arc<Shared>,
     online_ca: Mutex<BTreeMap<String, online_ca::Site>>,
+    ssl_purchase: Mutex<BTreeMap<String, ssl_purchase::Site>>,
     swisssign: Mutex<BTreeMap<String, swisssign::Site>>,
 }
 
@@ -128,7 +134,12 @@ impl Simulator {
             clock: settings.clock,
             tls_root: Mutex::default(),
         });
-        Self(Arc::new(Inner { shared, online_ca: Mutex::default(), swisssign: Mutex::default() }))
+        Self(Arc::new(Inner {
+            shared,
+            online_ca: Mutex::default(),
+            ssl_purchase: Mutex::default(),
+            swisssign: Mutex::default(),
+        }))
     }
 
     /// The routes of all systems and of the management API. It can be called without sockets, by
@@ -136,6 +147,7 @@ impl Simulator {
     /// then.
     pub fn router(&self) -> Router {
         online_ca::router(self.clone())
+            .merge(ssl_purchase::router(self.clone()))
             .merge(swisssign::router(self.clone()))
             .merge(management::router(self.clone()))
     }
@@ -152,6 +164,21 @@ impl Simulator {
         let found = sites
             .entry(site.to_owned())
             .or_insert_with(|| online_ca::Site::new(site, Arc::clone(&self.0.shared)));
+        Ok(found.clone())
+    }
+
+    /// The site of this name of the SSL purchase API, with default settings if it was not there.
+    ///
+    /// # Errors
+    /// If no site can have this name.
+    pub fn ssl_purchase(&self, site: &str) -> Result<ssl_purchase::Site, BadSiteName> {
+        if !is_site_name(site) {
+            return Err(BadSiteName(site.chars().take(80).collect()));
+        }
+        let mut sites = lock(&self.0.ssl_purchase);
+        let found = sites
+            .entry(site.to_owned())
+            .or_insert_with(|| ssl_purchase::Site::new(site, Arc::clone(&self.0.shared)));
         Ok(found.clone())
     }
 
@@ -178,6 +205,7 @@ impl Simulator {
         };
         let mut sites: Vec<SiteName> =
             lock(&self.0.online_ca).keys().map(|name| named("online-ca", name)).collect();
+        sites.extend(lock(&self.0.ssl_purchase).keys().map(|name| named("ssl-purchase", name)));
         sites.extend(lock(&self.0.swisssign).keys().map(|name| named("swisssign", name)));
         sites
     }

@@ -173,6 +173,16 @@ fn certificate_authorities_know_nothing_of_kubernetes_clients_and_of_the_core() 
 }
 
 #[test]
+fn the_simulator_shares_no_code_with_the_operator() {
+    let mut simulator = sources("src/simulator");
+    simulator.extend(sources("src/simulator.rs"));
+    for source in &mut simulator {
+        source.lines.retain(|(_, line)| !line.contains("crate::simulator"));
+    }
+    assert_none(&mentions(&simulator, &["crate::", "chancery::"]));
+}
+
+#[test]
 fn only_the_transport_knows_reqwest() {
     let all = sources("src");
     let transport = sources("src/outside/transport.rs");

@@ -21,8 +21,8 @@ use tracing_subscriber::EnvFilter;
 /// faults.
 ///
 /// Every site answers under https://ADDRESS/SYSTEM/SITE/ and comes into being when it is first used;
-/// the systems are online-ca and swisssign. Settings, faults and records are at https://ADDRESS/management/. Passwords and keys are in
-/// the open: use it for tests and demos only.
+/// the systems are online-ca, ssl-purchase and swisssign. Settings, faults and records are at
+/// https://ADDRESS/management/. Passwords and keys are in the open: use it for tests and demos only.
 #[derive(Debug, Parser)]
 #[command(version)]
 struct Flags {
@@ -112,6 +112,9 @@ fn set_up(simulator: &Simulator, site: &str) -> Result<(), Box<dyn Error>> {
     };
     match name.split_once('/').unwrap_or(("online-ca", name)) {
         ("online-ca", name) => simulator.online_ca(name)?.configure(serde_json::from_str(&json)?),
+        ("ssl-purchase", name) => {
+            simulator.ssl_purchase(name)?.configure(serde_json::from_str(&json)?)?
+        }
         ("swisssign", name) => {
             simulator.swisssign(name)?.configure(serde_json::from_str(&json)?)?
         }

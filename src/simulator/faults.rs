@@ -91,7 +91,7 @@ pub enum Kind {
         /// How many.
         seconds: u32,
     },
-    /// An error as the API of the system spells it. SwissSign RA only.
+    /// An error as the API of the system spells it. Not for the online CA.
     ApiError {
         /// The error code as it is sent, such as `<011.350.0239>`.
         code: String,

@@ -3,6 +3,7 @@
 //! It translates between HTTP and the methods of the sites and decides nothing. No real system has
 //! such an API; it stands on a path that no real system uses.
 
+mod ssl_purchase;
 mod swisssign;
 
 use axum::Router;
@@ -33,6 +34,7 @@ pub(crate) fn router(simulator: Simulator) -> Router {
         .route("/management/online-ca/{site}/issued", get(read_issued))
         .route("/management/online-ca/{site}/requests", get(read_requests))
         .route("/management/online-ca/{site}/restart", post(restart))
+        .merge(ssl_purchase::router())
         .merge(swisssign::router())
         .with_state(simulator)
 }
@@ -127,6 +129,13 @@ async fn document(site: Site) -> Answer {
         .map_err(broken)?
         .map_err(broken)?;
     Ok(json_body(StatusCode::OK, &Document { settings, issuers }))
+}
+
+/// What may make keys or sign, on a thread that may block.
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, Failure> {
+    tokio::task::spawn_blocking(work).await.map_err(broken)
 }
 
 /// Reads JSON whatever its content type says, so that plain curl lines work.

@@ -278,8 +278,8 @@ pub(crate) fn hex(octets: &[u8]) -> String {
     data_encoding::HEXLOWER.encode(octets)
 }
 
-/// MD5 (RFC 1321), for the old style file names alone: aws-lc-rs rightly offers none.
-fn md5(message: &[u8]) -> [u8; 16] {
+/// MD5 (RFC 1321), for names that others derive with it: aws-lc-rs rightly offers none.
+pub(crate) fn md5(message: &[u8]) -> [u8; 16] {
     const SHIFTS: [[u32; 4]; 4] =
         [[7, 12, 17, 22], [5, 9, 14, 20], [4, 11, 16, 23], [6, 10, 15, 21]];
     let mut state: [u32; 4] = [0x6745_2301, 0xefcd_ab89, 0x98ba_dcfe, 0x1032_5476];

@@ -30,8 +30,6 @@
 
 mod admit;
 mod call;
-mod csr;
-mod id;
 mod issue;
 mod operation;
 mod operations;
@@ -70,7 +68,7 @@ use crate::simulator::answer;
 use crate::simulator::authority::{Error, KeyAlgorithm};
 use crate::simulator::faults::{Fault, Impossible, Kind, Moment, Queue};
 use crate::simulator::requests::{Counter, Requests};
-use crate::simulator::{Disconnect, Shared, Simulator, lock};
+use crate::simulator::{Disconnect, Shared, Simulator, id, lock};
 
 /// The certificates of the authorities behind a site, as PEM.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

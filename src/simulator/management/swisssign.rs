@@ -9,7 +9,7 @@ use http::StatusCode;
 use serde::Serialize;
 use serde_json::json;
 
-use super::{Answer, Failure, broken, json_body, parse, refused};
+use super::{Answer, Failure, blocking, broken, json_body, parse, refused};
 use crate::simulator::swisssign::{Action, Issuers, NotDone, Site, SiteSettings};
 use crate::simulator::{Simulator, answer};
 
@@ -116,11 +116,4 @@ async fn document(site: Site) -> Answer {
     let settings = site.settings();
     let issuers = blocking(move || site.issuers()).await?.map_err(broken)?;
     Ok(json_body(StatusCode::OK, &Document { settings, issuers }))
-}
-
-/// What may make keys or sign, on a thread that may block.
-async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> T + Send + 'static,
-) -> Result<T, Failure> {
-    tokio::task::spawn_blocking(work).await.map_err(broken)
 }

@@ -3,13 +3,14 @@
 //! Pure: nothing is recorded here.
 
 use super::call::Call;
-use super::csr::{self, AltName, Csr, Unusable};
 use super::operations::Context;
 use super::order::Ordered;
 use super::refusal::{Code, Refusal};
 use super::settings::{Product, ProductValidity, Step, ValidityType};
 use super::wire::{IssueRequest, Overrides, Values};
-use super::{Operation, id, issue};
+use super::{Operation, issue};
+use crate::simulator::csr::{self, AltName, Csr, Unusable};
+use crate::simulator::id;
 
 /// An order that will be made.
 pub(super) struct Admitted {

@@ -8,10 +8,10 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 use url::form_urlencoded;
 
-use super::id;
 use super::refusal::{Code, Refusal};
 use crate::simulator::BODY_LIMIT;
 use crate::simulator::answer::{self, TEXT_PLAIN};
+use crate::simulator::id;
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 

@@ -7,13 +7,13 @@ use base64::engine::general_purpose::STANDARD;
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Span, Timestamp};
 
-use super::csr::AltName;
 use super::order::{Certificate, Ordered};
 use super::settings::{SiteSettings, ValidityType};
 use crate::simulator::Shared;
 use crate::simulator::authority::{
     self, CertificateAuthority, DAY, Error, Key, KeyAlgorithm, Template, shifted,
 };
+use crate::simulator::csr::AltName;
 use crate::simulator::der::{self, Reader};
 use crate::simulator::faults::Kind;
 use crate::simulator::name::{Name, hex};

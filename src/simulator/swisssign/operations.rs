@@ -17,10 +17,10 @@ use super::order::{Order, Revocation, duration};
 use super::refusal::{Code, Refusal};
 use super::settings::{Offer, Product, SiteSettings};
 use super::wire::{RevocationRequest, Search};
-use super::{Operation, Site, csr, id, search, settle, token};
+use super::{Operation, Site, search, settle, token};
 use crate::simulator::authority::shifted;
 use crate::simulator::faults::{Kind, Moment};
-use crate::simulator::lock;
+use crate::simulator::{csr, id, lock};
 
 /// How long `synchrone` holds a connection at most.
 const SYNCHRONE_LIMIT: Duration = Duration::from_secs(60);

@@ -9,13 +9,13 @@ use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::csr::Csr;
-use super::id;
 use super::operation::Operation;
 use super::settings::{Step, ValidityType};
 use super::wire::RevocationReason;
 use crate::simulator::authority::shifted;
+use crate::simulator::csr::Csr;
 use crate::simulator::faults::Kind;
+use crate::simulator::id;
 
 /// Whether the answer to a submission reached its client as far as the simulator can tell.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -5,10 +5,10 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::csr::AltName;
 use super::issue;
 use super::order::{Delivery, Order, Past};
 use crate::simulator::authority::{self, Error};
+use crate::simulator::csr::AltName;
 
 /// An order as the management API shows it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

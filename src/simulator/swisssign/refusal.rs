@@ -8,8 +8,8 @@ use http::header::ALLOW;
 use http::{HeaderValue, Response, StatusCode};
 use serde_json::json;
 
-use super::id;
 use crate::simulator::answer;
+use crate::simulator::id;
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 

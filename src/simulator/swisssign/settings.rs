@@ -8,8 +8,8 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::id;
 use crate::simulator::authority::KeyAlgorithm;
+use crate::simulator::id;
 
 /// One step in the life of an order.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -1,7 +1,7 @@
 //! Reads a PKCS#10 request (RFC 2986) the way a public authority does: subject, key, requested
 //! names of every kind, and proof that the key signed it.
 //!
-//! Pure. It knows nothing of products and orders.
+//! Pure. It knows nothing of products and orders: systems share it, and it is not the operator's.
 
 use std::net::IpAddr;
 
@@ -15,6 +15,8 @@ use crate::simulator::name::{Name, hex};
 /// pkcs-9-at-extensionRequest.
 const EXTENSION_REQUEST: &[u8] = &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 1, 9, 14];
 const SUBJECT_ALTERNATIVE_NAME: &[u8] = &[0x55, 0x1d, 0x11];
+/// rsaEncryption.
+const RSA: &[u8] = &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 1, 1, 1];
 /// Context tags of GeneralName (RFC 5280, section 4.2.1.6).
 const EMAIL: u8 = 0x81;
 const DNS: u8 = 0x82;
@@ -25,11 +27,11 @@ const UPN: &[u8] = &[0x2b, 6, 1, 4, 1, 0x82, 0x37, 0x14, 2, 3];
 
 /// One element of subjectAltName, encoded.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct AltName(Vec<u8>);
+pub(crate) struct AltName(Vec<u8>);
 
 impl AltName {
     /// A host name; an international one becomes its A-label, as the server promises.
-    pub(super) fn dns(name: &str) -> Option<Self> {
+    pub(crate) fn dns(name: &str) -> Option<Self> {
         let (star, rest) = match name.strip_prefix("*.") {
             Some(rest) => ("*.", rest),
             None => ("", name),
@@ -43,13 +45,13 @@ impl AltName {
     }
 
     /// A mailbox.
-    pub(super) fn email(mailbox: &str) -> Option<Self> {
+    pub(crate) fn email(mailbox: &str) -> Option<Self> {
         (mailbox.is_ascii() && mailbox.contains('@'))
             .then(|| Self(der::element(EMAIL, mailbox.as_bytes())))
     }
 
     /// An address of either family.
-    pub(super) fn ip(address: &str) -> Option<Self> {
+    pub(crate) fn ip(address: &str) -> Option<Self> {
         Some(Self(match address.parse().ok()? {
             IpAddr::V4(address) => der::element(IP, &address.octets()),
             IpAddr::V6(address) => der::element(IP, &address.octets()),
@@ -57,25 +59,25 @@ impl AltName {
     }
 
     /// A Microsoft user.
-    pub(super) fn upn(user: &str) -> Self {
+    pub(crate) fn upn(user: &str) -> Self {
         let value = der::element(der::CONTEXT_0, &der::element(der::UTF8_STRING, user.as_bytes()));
         let oid = der::element(der::OBJECT_IDENTIFIER, UPN);
         Self(der::element(der::CONTEXT_0, &[oid, value].concat()))
     }
 
     /// The element as it stands in the extension.
-    pub(super) fn der(&self) -> &[u8] {
+    pub(crate) fn der(&self) -> &[u8] {
         &self.0
     }
 
     /// The host name, if it is one.
-    pub(super) fn as_dns(&self) -> Option<String> {
+    pub(crate) fn as_dns(&self) -> Option<String> {
         let element = Reader(&self.0).expect(DNS)?;
         Some(String::from_utf8_lossy(element.content).into_owned())
     }
 
     /// Kind and value for people, such as `dns:example.org`.
-    pub(super) fn label(&self) -> String {
+    pub(crate) fn label(&self) -> String {
         let Some(Element { tag, content, .. }) = Reader(&self.0).element() else {
             return String::new();
         };
@@ -98,16 +100,27 @@ impl AltName {
 
 /// What a request asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Csr {
-    pub(super) subject: Name,
+pub(crate) struct Csr {
+    pub(crate) subject: Name,
     /// The SubjectPublicKeyInfo, copied as it is.
-    pub(super) spki_der: Vec<u8>,
-    pub(super) names: Vec<AltName>,
+    pub(crate) spki_der: Vec<u8>,
+    pub(crate) names: Vec<AltName>,
+}
+
+impl Csr {
+    /// Whether its key is one of RSA.
+    pub(crate) fn is_rsa(&self) -> bool {
+        let kind = || {
+            let mut spki = Reader(&self.spki_der).expect(der::SEQUENCE)?.reader();
+            spki.expect(der::SEQUENCE)?.reader().expect(der::OBJECT_IDENTIFIER)
+        };
+        kind().is_some_and(|kind| kind.content == RSA)
+    }
 }
 
 /// Why a request is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Unusable {
+pub(crate) enum Unusable {
     /// It cannot be read.
     Unreadable,
     /// Its signature is not that of its key, or of a kind that is not known here.
@@ -115,16 +128,21 @@ pub(super) enum Unusable {
 }
 
 /// Reads a request. Without `needs_armour`, base64 alone will do.
-pub(super) fn read(text: &str, needs_armour: bool) -> Result<Csr, Unusable> {
+pub(crate) fn read(text: &str, needs_armour: bool) -> Result<Csr, Unusable> {
+    let der = decode(text, needs_armour).ok_or(Unusable::Unreadable)?;
+    let request = parse(&der).ok_or(Unusable::Unreadable)?;
+    if is_signed(&request) { Ok(request.csr) } else { Err(Unusable::NotSigned) }
+}
+
+/// The DER of a request, whatever it holds.
+pub(crate) fn decode(text: &str, needs_armour: bool) -> Option<Vec<u8>> {
     let base64 = match armoured(text) {
         Some(inside) => inside,
-        None if needs_armour => return Err(Unusable::Unreadable),
+        None if needs_armour => return None,
         None => text,
     };
     let compact: String = base64.split_ascii_whitespace().collect();
-    let der = STANDARD.decode(compact).map_err(|_| Unusable::Unreadable)?;
-    let request = parse(&der).ok_or(Unusable::Unreadable)?;
-    if is_signed(&request) { Ok(request.csr) } else { Err(Unusable::NotSigned) }
+    STANDARD.decode(compact).ok()
 }
 
 fn armoured(text: &str) -> Option<&str> {
@@ -213,7 +231,6 @@ fn algorithm(
     curve: Option<&[u8]>,
     signed_with: &[u8],
 ) -> Option<&'static dyn VerificationAlgorithm> {
-    const RSA: &[u8] = &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 1, 1, 1];
     const EC: &[u8] = &[0x2a, 0x86, 0x48, 0xce, 0x3d, 2, 1];
     const ED25519: &[u8] = &[0x2b, 0x65, 0x70];
     const RSA_SIGNATURES: &[u8] = &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 1, 1];

@@ -6,7 +6,7 @@ use crate::simulator::authority::Error;
 use crate::simulator::name::hex;
 
 /// Whether the text is this prefix and a lower-case UUID.
-pub(super) fn is(prefix: &str, text: &str) -> bool {
+pub(crate) fn is(prefix: &str, text: &str) -> bool {
     text.strip_prefix(prefix).is_some_and(|uuid| {
         uuid.len() == 36
             && uuid.bytes().enumerate().all(|(at, octet)| match at {
@@ -17,12 +17,12 @@ pub(super) fn is(prefix: &str, text: &str) -> bool {
 }
 
 /// The same id for the same seed, for ever.
-pub(super) fn derived(prefix: &str, seed: &str) -> String {
+pub(crate) fn derived(prefix: &str, seed: &str) -> String {
     format!("{prefix}{}", uuid(digest::digest(&digest::SHA256, seed.as_bytes()).as_ref()))
 }
 
 /// An id that nobody can guess.
-pub(super) fn random(prefix: &str) -> Result<String, Error> {
+pub(crate) fn random(prefix: &str) -> Result<String, Error> {
     let mut octets = [0; 16];
     rand::fill(&mut octets).map_err(|_| Error::GenerateKey)?;
     Ok(format!("{prefix}{}", uuid(&octets)))
