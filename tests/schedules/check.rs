@@ -6,11 +6,11 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use base64::Engine as _;
 use chancery::api::annotation;
 use chancery::pki::{self, Certificate, PrivateKey};
-use chancery::simulator::swisssign::Record;
 use jiff::Timestamp;
 use serde_json::Value;
 
 use crate::api::{ApiServer, Kind};
+use crate::ca::Bought;
 use crate::plan::{Limits, Setting};
 use crate::world::{GREEDY, NAMESPACE, condition, message, name as name_of, namespace_of, reason};
 
@@ -274,34 +274,33 @@ impl Ledger {
     }
 
     /// The orders of ours that the logs of purchases do not tell of, and that nobody is asked about.
-    pub fn untold(&self, api: &ApiServer, orders: &[Record]) -> Vec<String> {
-        let has_told_of = |order: &Record| {
+    pub fn untold(&self, api: &ApiServer, orders: &[Bought]) -> Vec<String> {
+        let has_told_of = |order: &Bought| {
             reference(order).is_none_or(|reference| {
-                self.has_told("bought", reference, &order.uuid)
+                self.has_told("bought", reference, &order.id)
                     || self.has_told("unknown", reference, "")
             })
         };
         // Of what the CA doubles by itself, one is bought.
-        let is_double = |order: &&Record| {
-            let is_twin = |other: &&Record| {
-                reference(other) == reference(order) && other.created_on == order.created_on
-            };
+        let is_double = |order: &&Bought| {
+            let is_twin =
+                |other: &&Bought| reference(other) == reference(order) && other.on == order.on;
             self.doublings > 0 && orders.iter().filter(is_twin).any(has_told_of)
         };
         // Somebody edited the record before a process read of the order in it.
-        let is_asked_about = |order: &&Record| {
+        let is_asked_about = |order: &&Bought| {
             let request = self.request_of(order).unwrap_or_default();
             let request = api.object(Kind::CertificateRequest, namespace_of(&request), &request);
             let reason = request.and_then(|request| reason(request, "Stalled"));
             reason.is_some_and(|reason| reason.starts_with("OrderRecord"))
         };
-        let is_untold = |order: &&Record| {
+        let is_untold = |order: &&Bought| {
             !self.clones.contains(&order.spki_sha256)
                 && !has_told_of(order)
                 && !is_double(order)
                 && !is_asked_about(order)
         };
-        let name = |order: &Record| reference(order).unwrap_or_default().to_owned();
+        let name = |order: &Bought| reference(order).unwrap_or_default().to_owned();
         orders.iter().filter(is_untold).map(name).collect()
     }
 
@@ -315,7 +314,7 @@ impl Ledger {
 
     /// Looks at everything. `unseen` is for how many seconds an order may be unknown to whoever looks
     /// for it.
-    pub fn look(&mut self, api: &ApiServer, orders: &[Record], now: Timestamp, unseen: u64) {
+    pub fn look(&mut self, api: &ApiServer, orders: &[Bought], now: Timestamp, unseen: u64) {
         for request in api.objects(Kind::CertificateRequest) {
             let metadata = &request["metadata"];
             if let (Some(uid), Some(name)) = (metadata["uid"].as_str(), metadata["name"].as_str())
@@ -345,8 +344,8 @@ impl Ledger {
             self.look_at_keys(api, orders);
         }
         self.look_at_clones(orders, unseen);
-        let ours = |order: &&Record| !self.clones.contains(&order.spki_sha256);
-        let ours: Vec<&Record> = orders.iter().filter(ours).collect();
+        let ours = |order: &&Bought| !self.clones.contains(&order.spki_sha256);
+        let ours: Vec<&Bought> = orders.iter().filter(ours).collect();
         self.look_at_orders(&ours, now);
         self.look_at_limits(api, &ours);
         self.ordered.extend(orders.iter().map(|order| order.spki_sha256.clone()));
@@ -409,9 +408,9 @@ impl Ledger {
     }
 
     /// What a person is told has to be true.
-    fn look_at_words(&mut self, api: &ApiServer, orders: &[Record]) {
+    fn look_at_words(&mut self, api: &ApiServer, orders: &[Bought]) {
         for request in api.objects(Kind::CertificateRequest) {
-            let followed = orders.iter().find(|it| request["status"]["order"]["id"] == *it.uuid);
+            let followed = orders.iter().find(|it| request["status"]["order"]["id"] == *it.id);
             if followed.is_some_and(|order| self.clones.contains(&order.spki_sha256)) {
                 let text = format!("{}: another's order is followed", request["metadata"]["name"]);
                 self.findings.insert(Finding::Untrue(text));
@@ -470,7 +469,7 @@ impl Ledger {
     }
 
     /// A new order is for the product that its record names.
-    fn look_at_products(&mut self, api: &ApiServer, orders: &[Record]) {
+    fn look_at_products(&mut self, api: &ApiServer, orders: &[Bought]) {
         for order in &orders[self.orders_seen.min(orders.len())..] {
             let Some(request) = self.request_of(order) else { continue };
             let record =
@@ -490,7 +489,7 @@ impl Ledger {
     }
 
     /// An order that is noted to have come to nothing has.
-    fn look_at_records(&mut self, api: &ApiServer, orders: &[Record]) {
+    fn look_at_records(&mut self, api: &ApiServer, orders: &[Bought]) {
         for record in api.objects(Kind::Secret) {
             let noted = &record["metadata"]["annotations"];
             let Some(stored) = noted[annotation::ORDER_REFERENCE].as_str() else { continue };
@@ -504,13 +503,13 @@ impl Ledger {
             {
                 continue;
             }
-            let is_it = |order: &&Record| {
+            let is_it = |order: &&Bought| {
                 reference(order) == Some(stored) && !self.clones.contains(&order.spki_sha256)
             };
             let mut found = orders.iter().filter(is_it);
             // Where the CA has made two, one may have come to nothing.
             if let (Some(order), None) = (found.next(), found.next())
-                && !is_over(order)
+                && !order.is_over
             {
                 let text = format!("{stored} is noted to have come to nothing, and has not");
                 self.findings.insert(Finding::Untrue(text));
@@ -519,14 +518,14 @@ impl Ledger {
     }
 
     /// Nothing is ordered that another cluster has ordered before.
-    fn look_at_clones(&mut self, orders: &[Record], unseen: u64) {
+    fn look_at_clones(&mut self, orders: &[Bought], unseen: u64) {
         let unseen = jiff::SignedDuration::from_secs(i64::try_from(unseen).unwrap_or(i64::MAX));
         for clone in orders.iter().filter(|order| self.clones.contains(&order.spki_sha256)) {
             let first = orders
                 .iter()
                 .filter(|order| reference(order) == reference(clone))
                 .find(|order| !self.clones.contains(&order.spki_sha256));
-            if first.is_some_and(|order| order.created_on > clone.created_on + unseen) {
+            if first.is_some_and(|order| order.on > clone.on + unseen) {
                 let name = reference(clone).unwrap_or_default();
                 let text = format!("{name} was ordered, and another cluster had ordered it");
                 self.findings.insert(Finding::Duplicate(text));
@@ -534,7 +533,7 @@ impl Ledger {
         }
     }
 
-    fn look_at_targets(&mut self, api: &ApiServer, orders: &[Record], now: Timestamp) {
+    fn look_at_targets(&mut self, api: &ApiServer, orders: &[Bought], now: Timestamp) {
         let is_served = |name: &&String| !self.shares_target || **name == name_of(0);
         let names: Vec<String> = self.wanted.keys().filter(is_served).cloned().collect();
         for name in names {
@@ -587,11 +586,11 @@ impl Ledger {
 
     /// What fits and is valid gives way to what does not fit, though for long nobody has asked for
     /// anything else.
-    fn is_worse(&self, name: &str, before: &Record, after: &Record, now: Timestamp) -> bool {
+    fn is_worse(&self, name: &str, before: &Bought, after: &Bought, now: Timestamp) -> bool {
         const LONG: jiff::SignedDuration = jiff::SignedDuration::from_secs(200);
         let wanted =
             self.wanted.get(name).map(|wanted| format!("dns:{wanted}")).unwrap_or_default();
-        let is_valid = before.certificate.as_ref().is_some_and(|one| one.not_after > now);
+        let is_valid = before.certificate.as_ref().is_some_and(|one| one.ends > now);
         let edited_at = self.edited_at.get(name);
         is_valid
             && before.requested_names.contains(&wanted)
@@ -604,7 +603,7 @@ impl Ledger {
         data.filter_map(|(_, value)| self.key(value)).collect()
     }
 
-    fn look_at_keys(&mut self, api: &ApiServer, orders: &[Record]) {
+    fn look_at_keys(&mut self, api: &ApiServer, orders: &[Bought]) {
         let mut held = BTreeSet::new();
         for secret in api.objects(Kind::Secret) {
             let namespace = secret["metadata"]["namespace"].as_str().unwrap_or_default();
@@ -629,10 +628,10 @@ impl Ledger {
             let is_given_up = reference(order).is_some_and(|one| self.given_up.contains(one));
             let is_anothers = self.clones.contains(key);
             let is_excused = self.unknowingly.contains(key) || self.superseded.contains(key);
-            if is_kept || is_over(order) || is_given_up || is_anothers || is_excused {
+            if is_kept || order.is_over || is_given_up || is_anothers || is_excused {
                 continue;
             }
-            let later: Vec<&Record> =
+            let later: Vec<&Bought> =
                 orders[place + 1..].iter().filter(|one| self.request_of(one) == request).collect();
             let wanted = request.as_ref().and_then(|request| self.wanted.get(request));
             let is_wanted = wanted
@@ -652,7 +651,7 @@ impl Ledger {
         }
     }
 
-    fn look_at_orders(&mut self, orders: &[&Record], now: Timestamp) {
+    fn look_at_orders(&mut self, orders: &[&Bought], now: Timestamp) {
         if orders.len() == self.ours_seen {
             return;
         }
@@ -669,7 +668,7 @@ impl Ledger {
                 self.findings.insert(Finding::Duplicate(text));
             }
         }
-        let mut by_request: BTreeMap<String, BTreeMap<&str, Vec<&Record>>> = BTreeMap::new();
+        let mut by_request: BTreeMap<String, BTreeMap<&str, Vec<&Bought>>> = BTreeMap::new();
         let mut doublings = self.doublings;
         for order in orders.iter().copied() {
             let request = self.request_of(order).unwrap_or_default();
@@ -680,7 +679,7 @@ impl Ledger {
             for (reference, same) in &references {
                 for pair in same.windows(2) {
                     // Made of one submit by the CA itself.
-                    if doublings > 0 && pair[0].created_on == pair[1].created_on {
+                    if doublings > 0 && pair[0].on == pair[1].on {
                         doublings -= 1;
                     } else {
                         let text = format!("{request}: {reference} was ordered more than once");
@@ -705,13 +704,13 @@ impl Ledger {
     }
 
     /// What the CA makes two of is ordered once.
-    fn look_at_limits(&mut self, api: &ApiServer, orders: &[&Record]) {
+    fn look_at_limits(&mut self, api: &ApiServer, orders: &[&Bought]) {
         let count = |count: usize| u64::try_from(count).unwrap_or(u64::MAX);
         // Two of one submit are one.
         let mut submits = BTreeSet::new();
-        let orders: Vec<&Record> = orders
+        let orders: Vec<&Bought> = orders
             .iter()
-            .filter(|order| submits.insert((reference(order), order.created_on)))
+            .filter(|order| submits.insert((reference(order), order.on)))
             .copied()
             .collect();
         let mut over = Vec::new();
@@ -746,8 +745,8 @@ impl Ledger {
             .objects(Kind::CertificateRequest)
             .filter_map(|request| Some(request["metadata"]["uid"].as_str()?.to_owned()))
             .collect();
-        let is_open = |order: &&&Record| {
-            !is_over(order)
+        let is_open = |order: &&&Bought| {
+            !order.is_over
                 && order.certificate.is_none()
                 && !reference(order).is_some_and(|one| self.given_up.contains(one))
                 && reference(order).and_then(uid_in).is_some_and(|uid| uids.contains(uid))
@@ -760,8 +759,8 @@ impl Ledger {
 
     /// Whether the day's orders are spent, or those of a namespace, where so many may be lost, and a
     /// share is kept for certificates that end today.
-    pub fn is_spent(&self, orders: &[Record], of: Option<&str>, lost: u64) -> bool {
-        let is_of = |order: &&Record| {
+    pub fn is_spent(&self, orders: &[Bought], of: Option<&str>, lost: u64) -> bool {
+        let is_of = |order: &&Bought| {
             let request = self.request_of(order).unwrap_or_default();
             of.is_none_or(|namespace| namespace_of(&request) == namespace)
         };
@@ -774,7 +773,7 @@ impl Ledger {
     }
 
     /// Whether what was delivered is what a request asks for now.
-    pub fn is_served(&mut self, api: &ApiServer, orders: &[Record], name: &str) -> bool {
+    pub fn is_served(&mut self, api: &ApiServer, orders: &[Bought], name: &str) -> bool {
         let Some(target) = api.object(Kind::Secret, namespace_of(name), &format!("{name}-tls"))
         else {
             return false;
@@ -789,7 +788,7 @@ impl Ledger {
     }
 
     /// The request that an order is for.
-    pub fn request_of(&self, order: &Record) -> Option<String> {
+    pub fn request_of(&self, order: &Bought) -> Option<String> {
         self.request_named(reference(order)?)
     }
 
@@ -830,8 +829,8 @@ impl Ledger {
     }
 }
 
-fn reference(order: &Record) -> Option<&str> {
-    order.submitted_tags.iter().map(String::as_str).find(|tag| tag.starts_with("chancery-"))
+fn reference(order: &Bought) -> Option<&str> {
+    order.reference.as_deref()
 }
 
 /// uid of the request that an order of this reference is for.
@@ -839,15 +838,10 @@ fn uid_in(reference: &str) -> Option<&str> {
     Some(reference.strip_prefix("chancery-")?.rsplit_once('-')?.0)
 }
 
-/// It ended without a certificate.
-fn is_over(order: &Record) -> bool {
-    order.is_forgotten || matches!(order.state.as_str(), "FAILED" | "REJECTED" | "REVOKED")
-}
-
 /// Half of its life is over: it may be renewed.
-fn is_ending(order: &Record, now: Timestamp) -> bool {
+fn is_ending(order: &Bought, now: Timestamp) -> bool {
     order.certificate.as_ref().is_some_and(|certificate| {
-        let life = certificate.not_after.duration_since(certificate.not_before);
-        now.duration_since(certificate.not_before) * 2 > life
+        let life = certificate.ends.duration_since(certificate.begins);
+        now.duration_since(certificate.begins) * 2 > life
     })
 }

@@ -12,6 +12,7 @@ use secrecy::ExposeSecret as _;
 use serde_json::{Value, json};
 
 use crate::api;
+use crate::ca;
 use crate::plan::{Plan, Setting, Source};
 use crate::world::{self, CLUSTER_ISSUERS, NAMESPACE, OPERATOR, World, resources};
 
@@ -100,7 +101,7 @@ fn anchors_follow() -> bool {
 fn anchors_follow_within(labels: Option<&str>, seconds: u64) -> bool {
     in_a_world(async |world| {
         furnish_paid(&world).await;
-        let ours = world.site().issuers().expect("authorities").root_pem;
+        let ours = world.ca().root();
         let other = world.free().issuers().expect("authorities").root_pem;
         let both = format!("{ours}{other}");
         let config_map = |pem: &str| {
@@ -227,7 +228,7 @@ async fn settle(_: &World) {
 
 fn count(world: &World, from: From) -> usize {
     match from {
-        From::Paid => world.site().orders().expect("orders").len(),
+        From::Paid => world.ca().bought().len(),
         From::Free => world.free().issued().len(),
     }
 }
@@ -393,7 +394,7 @@ fn rename(world: &World) -> bool {
 fn widen(world: &World) -> bool {
     let namespace =
         json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": OPERATOR}});
-    let secret = credentials(OPERATOR, "api-key", world::ACCOUNTS[1]);
+    let secret = credentials(OPERATOR, "api-key", ca::ACCOUNTS[1]);
     let issuer = issuer(world, "ClusterIssuer", "ca", |_| ());
     // The operator's lease has made it be there.
     is_done(world, Method::POST, "/api/v1/namespaces", &namespace);
@@ -451,10 +452,8 @@ fn bring_a_csr(world: &World) -> bool {
 
 /// The issuer goes by the id, and is checked after the product has its new name.
 fn rename_product(world: &World) -> bool {
-    world.change_ca(|settings| {
-        "Renamed".clone_into(&mut settings.clients[0].products[0].name);
-    });
-    let block = json!({"product": {"name": null, "id": world::PRODUCTS[0]}});
+    world.ca().renames_product();
+    let block = json!({"product": {"name": null, "id": ca::PRODUCTS[0]}});
     patch_issuer(world, "ca", json!({"spec": {"swissSign": block}}))
 }
 
@@ -555,7 +554,7 @@ fn rows_of_issuers() -> Vec<Row> {
             &["Issuer.swissSign.client"],
             "swissSign.client: by id instead of by name",
             Nothing,
-            swiss(json!({"client": {"name": null, "id": world::CLIENT}})),
+            swiss(json!({"client": {"name": null, "id": ca::CLIENT}})),
         ),
         of_issuer(
             &["Issuer.swissSign.client"],
@@ -567,7 +566,7 @@ fn rows_of_issuers() -> Vec<Row> {
             &["Issuer.swissSign.product"],
             "swissSign.product: by id instead of by name",
             Nothing,
-            swiss(json!({"product": {"name": null, "id": world::PRODUCTS[0]}})),
+            swiss(json!({"product": {"name": null, "id": ca::PRODUCTS[0]}})),
         ),
         of_issuer(
             &["Issuer.swissSign.product"],
@@ -605,14 +604,14 @@ fn rows_of_issuers() -> Vec<Row> {
             "swissSign.credentialsSecretRef: another Secret with another user",
             Nothing,
             |world| {
-                let secret = credentials(NAMESPACE, "other-key", world::ACCOUNTS[1]);
+                let secret = credentials(NAMESPACE, "other-key", ca::ACCOUNTS[1]);
                 let block = json!({"credentialsSecretRef": {"name": "other-key"}});
                 is_done(world, Method::POST, &secrets(NAMESPACE), &secret)
                     && patch_issuer(world, "ca", json!({"spec": {"swissSign": block}}))
             },
         ),
         paid(&["Issuer.tls"], "tls.caBundle", Nothing, |world| {
-            let root = world.site().issuers().expect("authorities").root_pem;
+            let root = world.ca().root();
             patch_issuer(world, "ca", json!({"spec": {"tls": {"caBundle": {"pem": root}}}}))
         }),
         paid(&["Issuer.proxy"], "proxy, with credentials of its own", Nothing, |world| {
@@ -627,7 +626,7 @@ fn rows_of_issuers() -> Vec<Row> {
                 && patch_issuer(world, "ca", json!({"spec": {"proxy": proxy}}))
         }),
         paid(&["Issuer.trust.bundle"], "trust.bundle: one root more", Nothing, |world| {
-            let root = world.site().issuers().expect("authorities").root_pem;
+            let root = world.ca().root();
             let more = world.free().issuers().expect("authorities").root_pem;
             let pem = format!("{root}{more}");
             patch_issuer(world, "ca", json!({"spec": {"trust": {"bundle": {"pem": pem}}}}))
@@ -674,7 +673,7 @@ fn rows_of_credentials() -> Vec<Row> {
         })
     };
     vec![
-        edit("credentials: username", json!({"stringData": {"username": world::ACCOUNTS[1]}})),
+        edit("credentials: username", json!({"stringData": {"username": ca::ACCOUNTS[1]}})),
         edit("credentials: apiKey, refused by the CA", json!({"stringData": {"apiKey": "wrong"}})),
         edit(
             "credentials: chancery.dev/hosts without the host",
@@ -699,13 +698,13 @@ fn rows_of_requests() -> Vec<Row> {
             &["CertificateRequest.swissSign"],
             "swissSign.product: the one it has, by name",
             Nothing,
-            json!({"swissSign": {"product": {"name": world::PRODUCT_NAME}}}),
+            json!({"swissSign": {"product": {"name": ca::PRODUCT_NAME}}}),
         ),
         request(
             &[],
             "swissSign.product: the one it has, by id",
             Nothing,
-            json!({"swissSign": {"product": {"id": world::PRODUCTS[0]}}}),
+            json!({"swissSign": {"product": {"id": ca::PRODUCTS[0]}}}),
         ),
         request(
             &[],

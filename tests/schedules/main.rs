@@ -24,6 +24,7 @@
 )]
 
 mod api;
+mod ca;
 mod check;
 mod dice;
 mod doctored;

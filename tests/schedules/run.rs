@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use chancery::simulator::swisssign::Record;
 use serde_json::Value;
 
 use crate::api::Kind;
+use crate::ca::Bought;
 use crate::check::Finding;
 use crate::plan::{Happening, IssuerEdit, Peer, Plan, Setting};
 use crate::world::{GREEDY, NAMESPACE, Planned, World, condition, name, namespace_of, reason};
@@ -117,7 +117,7 @@ async fn schedule(plan: &Plan, is_traced: bool) -> Outcome {
     }
     let is_excused =
         |finding: &Finding| beyond.iter().any(|(_, excused)| excused.contains(&finding.kind()));
-    let orders = world.site().orders().expect("orders");
+    let orders = world.ca().bought();
     let untold = state.ledger.untold(&state.api, &orders);
     for untold in untold {
         state.ledger.add(Finding::Untrue(format!("nothing tells that {untold} was bought")));
@@ -160,7 +160,7 @@ async fn come_to_rest(world: &World) -> bool {
         }
         let mut stuck = Vec::new();
         if world.second() > begun.max(world.troubled_until()) + PATIENCE {
-            let orders = world.site().orders().expect("orders");
+            let orders = world.ca().bought();
             let all = world.requests().into_iter();
             let restless = all.filter(|name| !request_rests(world, &orders, name));
             stuck.extend(restless.map(|name| format!("{name}: {}", end(world, &name))));
@@ -195,11 +195,11 @@ fn rests(world: &World) -> bool {
     if world.second() <= world.troubled_until() {
         return false;
     }
-    let orders = world.site().orders().expect("orders");
+    let orders = world.ca().bought();
     world.requests().iter().all(|name| request_rests(world, &orders, name))
 }
 
-fn request_rests(world: &World, orders: &[Record], name: &str) -> bool {
+fn request_rests(world: &World, orders: &[Bought], name: &str) -> bool {
     let namespace = namespace_of(name);
     let mut state = world.lock();
     let state = &mut *state;

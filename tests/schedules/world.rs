@@ -22,12 +22,7 @@ use chancery::pki::{self, KeyError, KeyKind, Names, PrivateKey, csr};
 use chancery::pulse::Pulse;
 use chancery::sight::Sight;
 use chancery::simulator::online_ca::{Site as FreeSite, SiteSettings as FreeSettings};
-use chancery::simulator::swisssign::{
-    Action, Client as RaClient, Operation, Product, Site, SiteSettings, Step,
-};
-use chancery::simulator::{
-    Disconnect, Fault, KeyAlgorithm, Kind as FaultKind, Settings, Simulator,
-};
+use chancery::simulator::{Disconnect, KeyAlgorithm, Settings, Simulator};
 use futures::future::BoxFuture;
 use futures::{FutureExt as _, StreamExt as _};
 use http::{Request, Response, StatusCode};
@@ -40,13 +35,12 @@ use tokio::time::Instant;
 use tower::ServiceExt as _;
 
 use crate::api::{self, ApiServer, Kind, User};
+use crate::ca::{self, Ca, Fate, Fickle};
 use crate::check::{Finding, Ledger};
 use crate::dice::Dice;
 use crate::doctored;
 use crate::permission::Permissions;
-use crate::plan::{
-    Asks, Greed, Happening, IssuerEdit, Limits, Peer, Plan, Refusing, Setting, Tampering,
-};
+use crate::plan::{Asks, Greed, Happening, IssuerEdit, Limits, Peer, Plan, Refusing, Tampering};
 
 /// Where everything is that the schedules order.
 pub const NAMESPACE: &str = "shop";
@@ -64,14 +58,6 @@ const NEAR_MIDNIGHT: i64 = 1_780_012_680;
 const CA_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long the lease lasts where there are two replicas.
 const LEASE: Duration = Duration::from_secs(30);
-/// The accounts at the CA.
-pub const ACCOUNTS: [&str; 2] = ["MPKI0000001.AutoRAO", "MPKI0000002.AutoRAO"];
-const SITE: &str = "ra";
-/// Its first client, and that client's products.
-pub const CLIENT: &str = "cli-00000000-0000-4000-8000-000000000001";
-pub const PRODUCTS: [&str; 2] =
-    ["pma-00000000-0000-4000-8000-000000000001", "pma-00000000-0000-4000-8000-000000000002"];
-pub const PRODUCT_NAME: &str = "The Product";
 /// Findings of orders that should not be.
 const ORDERS: [&str; 2] = ["duplicate_orders", "unasked_orders"];
 
@@ -86,7 +72,7 @@ pub struct World {
     /// Told of each change at the API server.
     changed: watch::Sender<u64>,
     router: Router,
-    site: Site,
+    ca: Ca,
     free: FreeSite,
     pub plan: Arc<Plan>,
     begun: Instant,
@@ -198,10 +184,7 @@ impl World {
         let start = if plan.setting.is_near_midnight { NEAR_MIDNIGHT } else { EVENING };
         let clock: chancery::simulator::Clock = Arc::new(move || wall(start, begun));
         let simulator = Simulator::new(Settings { clock, key_pool: Some(3) });
-        let site = simulator.swisssign(SITE).expect("a name");
-        site.configure(settings(&plan.setting)).expect("settings that make sense");
-        // Made here, because later it would be left to a thread that may block.
-        site.issuers().expect("authorities");
+        let ca = Ca::new(&simulator, &plan.setting);
         let free = simulator.online_ca("free").expect("a name");
         free.configure(free_settings());
         let state = State {
@@ -237,7 +220,7 @@ impl World {
             state: Arc::new(Mutex::new(state)),
             changed: watch::channel(0).0,
             router: simulator.router(),
-            site,
+            ca,
             free,
             plan: Arc::new(plan.clone()),
             begun,
@@ -258,8 +241,9 @@ impl World {
         self.begun.elapsed().as_secs()
     }
 
-    pub fn site(&self) -> &Site {
-        &self.site
+    /// The CA where orders cost money.
+    pub fn ca(&self) -> &Ca {
+        &self.ca
     }
 
     /// The CA that is free.
@@ -323,7 +307,7 @@ impl World {
                 by.iter().for_each(|by| ledger.reserves(&format!("{kind:?} {name}"), by));
             }
         }
-        let orders = self.site.orders().expect("orders");
+        let orders = self.ca.bought();
         // A search takes its time, and so does what follows it.
         let unseen = 30 + stood_still + lagged + blinded;
         ledger.look(api, &orders, self.now(), unseen);
@@ -404,22 +388,12 @@ impl World {
 
     /// An issuer for the account, of this kind.
     pub fn issuer(&self, kind: &str) -> Value {
-        let root = self.site.issuers().expect("authorities").root_pem;
-        let settings = self.site.settings();
-        let client = &settings.clients[0];
         let mut issuer = json!({
             "apiVersion": "chancery.dev/v1alpha1", "kind": kind,
             "metadata": {"name": "ca", "namespace": NAMESPACE},
             "spec": {
-                "swissSign": {
-                    "url": format!("https://ra.example/swisssign/{SITE}"),
-                    "credentialsSecretRef": {"name": "api-key"},
-                    "client": {"name": client.name},
-                    "product": {"name": client.products[0].name},
-                    "acceptTermsAndConditions": true,
-                    "settleWindow": format!("{}s", self.plan.setting.window),
-                },
-                "trust": {"bundle": {"pem": root}},
+                self.ca.field(): self.ca.block(self.plan.setting.window),
+                "trust": {"bundle": {"pem": self.ca.root()}},
                 "limits": limits(self.plan.setting.limits),
             },
         });
@@ -436,25 +410,20 @@ impl World {
     /// Somebody edits the issuer, or has a request name another for the same.
     fn edit_issuer(&self, how: IssuerEdit, time: u64) {
         let path = self.issuer_path();
-        let settings = self.site.settings();
-        let products = &settings.clients[0].products;
-        let swiss_sign = |block: Value| {
-            self.person(http::Method::PATCH, &path, &json!({"spec": {"swissSign": block}}));
+        let field = self.ca.field();
+        let edit = |block: Value| {
+            self.person(http::Method::PATCH, &path, &json!({"spec": {field: block}}));
         };
-        let at = |host: &str| json!({"url": format!("https://{host}/swisssign/{SITE}")});
+        let at = |host: &str| json!({"url": self.ca.url(host)});
         match how {
-            IssuerEdit::Product => {
-                swiss_sign(json!({"product": {"id": products[1].id, "name": null}}));
-            }
-            IssuerEdit::ById => {
-                swiss_sign(json!({"product": {"id": products[0].id, "name": null}}));
-            }
-            IssuerEdit::Spelling => swiss_sign(at("RA.example:443")),
+            IssuerEdit::Product => edit(self.ca.product(1)),
+            IssuerEdit::ById => edit(self.ca.product(0)),
+            IssuerEdit::Spelling => edit(at("RA.example:443")),
             IssuerEdit::Moves => {
-                swiss_sign(at("ra2.example"));
+                edit(at("ra2.example"));
                 self.later(time, move |world| {
-                    let block = json!({"url": format!("https://ra.example/swisssign/{SITE}")});
-                    let patch = json!({"spec": {"swissSign": block}});
+                    let block = json!({"url": world.ca.url("ra.example")});
+                    let patch = json!({"spec": {field: block}});
                     let path = world.issuer_path();
                     world.person(http::Method::PATCH, &path, &patch);
                 });
@@ -475,8 +444,7 @@ impl World {
                 // For the same product, which may have been edited.
                 let mut wider = self.issuer("ClusterIssuer");
                 if let Some(narrow) = self.lock().api.object(Kind::Issuer, NAMESPACE, "ca") {
-                    wider["spec"]["swissSign"]["product"] =
-                        narrow["spec"]["swissSign"]["product"].clone();
+                    wider["spec"][field] = narrow["spec"][field].clone();
                 }
                 self.person(http::Method::POST, CLUSTER_ISSUERS, &wider);
                 let request = format!("{}/{}", resources("certificaterequests"), name(0));
@@ -582,7 +550,7 @@ impl World {
                 "labels": {"chancery.dev/credentials": "true"},
                 "annotations": {"chancery.dev/hosts": "ra.example,ra2.example"},
             },
-            "stringData": {"username": ACCOUNTS[account], "apiKey": "changeme"},
+            "stringData": self.ca.credentials(account),
         });
         let secrets = format!("/api/v1/namespaces/{namespace}/secrets");
         if self.person(http::Method::POST, &secrets, &secret).status == 409 {
@@ -621,7 +589,7 @@ impl World {
             },
         });
         if let Some(product) = product {
-            object["spec"]["swissSign"] = json!({"product": product});
+            object["spec"][self.ca.field()] = ca::created(&product);
         }
         let path = resources_in(namespace, "certificaterequests");
         let answer = self
@@ -760,9 +728,8 @@ impl World {
     /// A process sends an order: it must not if it had to know that the issuer does not serve it.
     fn submits(&self, replica: usize, order: &Bytes) {
         let mut state = self.lock();
-        let order: Value = serde_json::from_slice(order).unwrap_or_default();
-        let reference = order["tags"][0].as_str().unwrap_or_default();
-        let Some(request) = state.ledger.request_named(reference) else { return };
+        let reference = self.ca.submitted(order).unwrap_or_default();
+        let Some(request) = state.ledger.request_named(&reference) else { return };
         let awake = state.replicas[replica].stopped_until;
         if state.permissions.had_to_know(&request, replica, awake) {
             let text = format!("{request}: {reference} was submitted though it is not allowed");
@@ -922,22 +889,14 @@ impl World {
             Happening::Cloned { request } => self.clone_order(&name(request)),
             Happening::Blind { seconds: time } => {
                 self.lock().blinded += self.plan.setting.window / 3;
-                self.change_ca(|settings| settings.index_forgets = true);
-                self.later(time, |world| {
-                    world.change_ca(|settings| settings.index_forgets = false);
-                });
+                self.ca.becomes(Fickle::Blind(true));
+                self.later(time, |world| world.ca.becomes(Fickle::Blind(false)));
             }
             Happening::Endless { seconds } => self.lock().endless_until = in_seconds(seconds),
-            Happening::WrongKey => {
-                let fault =
-                    Fault { operation: Operation::Issue, times: 1, kind: FaultKind::WrongKey };
-                self.site.inject(fault).expect("a fault of certificates");
-            }
+            Happening::WrongKey => self.ca.takes_another_key(),
             Happening::NameDropped { seconds: time } => {
-                self.change_ca(|settings| settings.drop_sans = vec![0]);
-                self.later(time, |world| {
-                    world.change_ca(|settings| settings.drop_sans.clear());
-                });
+                self.ca.becomes(Fickle::DropsName(true));
+                self.later(time, |world| world.ca.becomes(Fickle::DropsName(false)));
             }
             Happening::Renew { request } => {
                 let name = name(request);
@@ -969,22 +928,24 @@ impl World {
             Happening::Product { request, exists, seconds: time } => {
                 let name = name(request);
                 let path = format!("{}/{name}", resources("certificaterequests"));
-                let product = |named: Value| json!({"spec": {"swissSign": {"product": named}}});
+                let field = self.ca.field();
                 if exists {
                     // Each other time the one that the issuer names.
                     let number = self.lock().happened.len() % 2;
-                    let named = product(json!({"name": null, "id": PRODUCTS[number]}));
+                    let block = self.ca.product(number);
+                    let named = json!({"spec": {field: block}});
                     if self.person(http::Method::PATCH, &path, &named).status < 300 {
                         let mut state = self.lock();
                         state.ledger.wished(&name);
-                        state.products.insert(request, json!({"id": PRODUCTS[number]}));
+                        state.products.insert(request, block);
                     }
                 } else {
-                    let named = product(json!({"id": null, "name": "None"}));
+                    let block = self.ca.no_product();
+                    let named = json!({"spec": {field: block}});
                     if self.person(http::Method::PATCH, &path, &named).status < 300 {
-                        self.lock().products.insert(request, json!({"name": "None"}));
+                        self.lock().products.insert(request, block);
                         self.later(time, move |world| {
-                            let none = json!({"spec": {"swissSign": null}});
+                            let none = json!({"spec": {field: null}});
                             world.person(http::Method::PATCH, &path, &none);
                             let mut state = world.lock();
                             state.ledger.wished(&name);
@@ -998,24 +959,21 @@ impl World {
             Happening::Refuses { how, seconds } => self.refuse(how, seconds),
             Happening::SearchLag { seconds: time } => {
                 let time = time.max(self.plan.setting.lag);
-                self.change_ca(|settings| {
-                    settings.search_lag_seconds =
-                        f64::from(u32::try_from(time).unwrap_or(u32::MAX));
-                });
+                self.ca.becomes(Fickle::Lag(time));
                 let mut state = self.lock();
                 state.lagged = state.lagged.max(time);
             }
             Happening::Doubled => {
-                self.change_ca(|settings| settings.duplicate_next = true);
+                self.ca.doubles();
                 self.lock().ledger.doubled();
             }
             Happening::Forgotten | Happening::Rejected => {
-                let orders = self.site.orders().expect("orders");
+                let orders = self.ca.bought();
                 if let Some(newest) = orders.last() {
                     let mut state = self.lock();
                     if happening == Happening::Forgotten {
                         let knows =
-                            |request: &Value| request["status"]["order"]["id"] == *newest.uuid;
+                            |request: &Value| request["status"]["order"]["id"] == *newest.id;
                         let is_known = state.api.objects(Kind::CertificateRequest).any(knows)
                             || state.ledger.has_delivered(&newest.spki_sha256);
                         state.has_forgotten_unknown |= !is_known;
@@ -1024,13 +982,12 @@ impl World {
                         state.lagged = state.lagged.max(self.plan.setting.window);
                     }
                     drop(state);
-                    let action = match happening {
-                        Happening::Forgotten => Action::Forget,
-                        _ => Action::Reject { error: None },
+                    let fate = match happening {
+                        Happening::Forgotten => Fate::Forgotten,
+                        _ => Fate::Rejected,
                     };
-                    let has_certificate = newest.certificate.is_some();
-                    if happening == Happening::Forgotten || !has_certificate {
-                        let _ = self.site.act(&newest.uuid, &action);
+                    if fate == Fate::Forgotten || newest.certificate.is_none() {
+                        self.ca.befall(&newest.id, fate);
                     }
                 }
             }
@@ -1070,12 +1027,6 @@ impl World {
             pass(seconds(time)).await;
             what(&world);
         });
-    }
-
-    pub fn change_ca(&self, change: impl FnOnce(&mut SiteSettings)) {
-        let mut settings = self.site.settings();
-        change(&mut settings);
-        self.site.configure(settings).expect("settings that make sense");
     }
 
     /// A person has a request ask for this name.
@@ -1231,9 +1182,8 @@ impl World {
         let names = Names { dns_names: vec!["clone.example.ch".to_owned()], ..Names::default() };
         let der = csr::build(&key, &names).expect("a CSR");
         let (parts, body) = submit.into_parts();
-        let mut body: Value = serde_json::from_slice(&body).expect("an order is JSON");
-        body["csr"] = pem::encode(&pem::Pem::new("CERTIFICATE REQUEST", der)).into();
-        body["tags"] = json!([reference, format!("spki-{}", &spki[..16])]);
+        let csr = pem::encode(&pem::Pem::new("CERTIFICATE REQUEST", der));
+        let body = self.ca.cloned(&body, &reference, &csr, &spki);
         self.lock().ledger.cloned(spki);
         let body = body.to_string();
         let mut submit = Request::from_parts(parts, axum::body::Body::from(body.clone()));
@@ -1755,7 +1705,7 @@ impl Connector for Wire {
 impl Transport for Wire {
     async fn send(&self, call: Call) -> Result<Response<Bytes>, Failure> {
         let deadline = call.deadline;
-        let what = self.what(&call.request);
+        let what = self.world.ca.what(&call.request);
         let asked = call.request.body().clone();
         let (answer, answered) = oneshot::channel();
         let wire = self.clone();
@@ -1788,11 +1738,6 @@ impl Transport for Wire {
 }
 
 impl Wire {
-    fn what(&self, request: &Request<Bytes>) -> String {
-        let path = request.uri().path().rsplit_once("/v2/").map_or("", |(_, path)| path);
-        format!("ca {}", path.split('/').map(short).collect::<Vec<_>>().join("/"))
-    }
-
     async fn exchanged(
         &self,
         what: &str,
@@ -1903,14 +1848,6 @@ impl Wire {
     }
 }
 
-/// Ids are not the same in every run.
-fn short(segment: &str) -> &str {
-    match segment.split_once('-') {
-        Some((prefix, rest)) if rest.len() == 36 => prefix,
-        Some(_) | None => segment,
-    }
-}
-
 /// Keys of the operator: of the kind that costs least.
 struct Keys;
 
@@ -2008,53 +1945,6 @@ fn free_settings() -> FreeSettings {
         lifetime_seconds: 30 * 24 * 3600,
         key_algorithm: KeyAlgorithm::Ecdsa,
         ..FreeSettings::default()
-    }
-}
-
-fn settings(setting: &Setting) -> SiteSettings {
-    let lifetime =
-        setting.lifetime.map(|seconds| chancery::simulator::swisssign::ProductValidity {
-            validity_type: chancery::simulator::swisssign::ValidityType::Seconds,
-            validity: u32::try_from(seconds).ok(),
-            validity_options: Vec::new(),
-        });
-    let pending = f64::from(u32::try_from(setting.pending).unwrap_or(u32::MAX));
-    let product = Product {
-        states: Some(vec![
-            Step::passing("NEW", 0.3),
-            Step::passing("PENDING_AUTH", pending),
-            Step::waiting("ISSUED"),
-        ]),
-        ..Product::default()
-    };
-    let product = Product {
-        name: PRODUCT_NAME.to_owned(),
-        id: Some(PRODUCTS[0].to_owned()),
-        product_validity: lifetime.or_else(|| product.product_validity.clone()),
-        ..product
-    };
-    let another =
-        Product { name: "Another".to_owned(), id: Some(PRODUCTS[1].to_owned()), ..product.clone() };
-    SiteSettings {
-        accounts: ACCOUNTS.map(|account| (account.to_owned(), "changeme".to_owned())).into(),
-        clients: vec![
-            RaClient {
-                id: Some(CLIENT.to_owned()),
-                products: vec![product.clone(), another],
-                ..RaClient::default()
-            },
-            RaClient {
-                name: "Another Client".to_owned(),
-                products: vec![Product { id: None, ..product }],
-                ..RaClient::default()
-            },
-        ],
-        key_algorithm: KeyAlgorithm::Ecdsa,
-        drop_tags: setting.drops_tags,
-        search_ignores_tags: setting.ignores_tags,
-        search_lag_seconds: f64::from(u32::try_from(setting.lag).unwrap_or(u32::MAX)),
-        search_omits_open_orders: setting.omits_open_orders,
-        ..SiteSettings::default()
     }
 }
 
