@@ -1,5 +1,5 @@
 //! The simulator of the SSL purchase API against what is known of it: in process, with every
-//! setting that plays something unknown.
+//! setting that plays something unknown, and as a program with curl and openssl.
 
 #![cfg(feature = "simulator")]
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
@@ -14,5 +14,8 @@ mod later;
 mod lists;
 #[path = "simulator_ssl_purchase/orders.rs"]
 mod orders;
+#[path = "simulator_ssl_purchase/served.rs"]
+mod served;
+mod support;
 #[path = "simulator_ssl_purchase/wire.rs"]
 mod wire;

@@ -292,9 +292,9 @@ pub(crate) fn names(certificate: &Certificate) -> Vec<String> {
     let extensions = certificate.tbs_certificate().extensions().unwrap();
     let found = extensions.iter().find(|one| one.extn_id.to_string() == "2.5.29.17").unwrap();
     let names = SubjectAltName::from_der(found.extn_value.as_bytes()).unwrap();
-    let name = |name: &GeneralName| match name {
-        GeneralName::DnsName(name) => name.to_string(),
-        other => format!("{other:?}"),
+    let name = |name: &GeneralName| {
+        let GeneralName::DnsName(name) = name else { unreachable!("{name:?} is no name of DNS") };
+        name.to_string()
     };
     names.0.iter().map(name).collect()
 }

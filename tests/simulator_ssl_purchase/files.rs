@@ -25,11 +25,11 @@ fn set(bench: &Bench, change: impl FnOnce(&mut Files)) {
 fn bag(content: ContentInfo) -> Vec<Certificate> {
     let signed: SignedData = content.content.decode_as().unwrap();
     let found = signed.certificates.unwrap().0;
-    let certificate = |choice: &CertificateChoices| match choice {
-        CertificateChoices::Certificate(certificate) => {
-            Certificate::from_der(&certificate.to_der().unwrap()).unwrap()
-        }
-        CertificateChoices::Other(_) => panic!("a certificate of another kind"),
+    let certificate = |choice: &CertificateChoices| {
+        let CertificateChoices::Certificate(certificate) = choice else {
+            unreachable!("a certificate of another kind")
+        };
+        Certificate::from_der(&certificate.to_der().unwrap()).unwrap()
     };
     sorted(found.iter().map(certificate).collect())
 }
@@ -67,15 +67,9 @@ async fn ssl_purchase_files_are_attachments_in_the_forms_that_are_set() {
     set(&bench, |_| {});
     let reply = bench.file(&id, "pkcs7").await;
     assert!(reply.text().starts_with("-----BEGIN PKCS7-----\n"));
-    let (label, der) = pem_rfc7468_like(reply.text());
-    assert_eq!(label, "PKCS7");
-    assert_eq!(bag(ContentInfo::from_der(&der).unwrap()), all);
-}
-
-/// The label and the content of PEM.
-fn pem_rfc7468_like(text: &str) -> (String, Vec<u8>) {
-    let parsed = pem::parse(text).unwrap();
-    (parsed.tag().to_owned(), parsed.into_contents())
+    let parsed = pem::parse(reply.text()).unwrap();
+    assert_eq!(parsed.tag(), "PKCS7");
+    assert_eq!(bag(ContentInfo::from_der(parsed.contents()).unwrap()), all);
 }
 
 #[tokio::test]
@@ -114,6 +108,14 @@ async fn ssl_purchase_archives_hold_the_usual_files() {
     assert_eq!(content("example_org.crt"), bench.file(&id, "crt").await.body);
     assert_eq!(content("example_org.ca-bundle"), bench.file(&id, "ca").await.body);
     assert_eq!(content("example_org.p7b"), bench.file(&id, "pkcs7").await.body);
+    set(&bench, |files| files.zip_apart = true);
+    let body = bench.file(&id, "zip").await.body;
+    let archive = zip::ZipArchive::new(Cursor::new(body)).unwrap();
+    let mut names: Vec<String> =
+        archive.file_names().map(|name| name.unwrap().into_owned()).collect();
+    names.sort();
+    let wanted = ["authority_0.crt", "authority_1.crt", "example_org.pem", "readme.txt"];
+    assert_eq!(names, wanted.map(|name| format!("example_org/{name}")));
 }
 
 #[tokio::test]

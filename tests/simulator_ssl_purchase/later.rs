@@ -101,6 +101,25 @@ async fn ssl_purchase_renewals_may_be_unseen_and_files_old() {
 }
 
 #[tokio::test]
+async fn ssl_purchase_who_repeats_a_renewal_may_pay_twice() {
+    let bench = Bench::with(with(|settings| {
+        settings.renews_while_pending = true;
+        settings.renewal_unseen_seconds = 10.0;
+    }));
+    let id = bench.active("a").await;
+    bench.pass_days(340);
+    let (first, second) = (key(), key());
+    assert_eq!(renew(&bench, &id, &first, json!({})).await.result()["status"], "active");
+    assert_eq!(renew(&bench, &id, &second, json!({})).await.result()["status"], "active");
+    bench.pass(11.0);
+    assert!(is_for(&bench.leaf(&id).await, &second), "the first came to nothing");
+    let order = bench.order(&id).await;
+    assert_eq!(order["subscription_expires"], "2028-11-24T20:00:00Z", "for the price of two");
+    assert_eq!((bench.site.references().of("a").renews, bench.site.references().paid), (2, 3));
+    assert_eq!(bench.record(0).certificates.len(), 2);
+}
+
+#[tokio::test]
 async fn ssl_purchase_the_csr_of_a_pending_order_may_be_new_old_or_missing() {
     let bench = Bench::new();
     let id = bench.ordered("a").await;

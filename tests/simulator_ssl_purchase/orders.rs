@@ -74,13 +74,14 @@ async fn ssl_purchase_issues_for_rsa_keys_from_rsa_authorities() {
 async fn ssl_purchase_takes_basic_credentials_and_no_others_by_default() {
     let bench = Bench::new();
     let good = basic("demo-reseller", "changeme");
+    let (wrong_key, wrong_reseller) = (basic("demo-reseller", "x"), basic("x", "changeme"));
     let lower = good.replacen("Basic", "basic", 1);
     let rows = [
         ("good", vec![("authorization", good.as_str())], 200),
         ("scheme in lower case", vec![("authorization", lower.as_str())], 200),
         ("none", vec![], 401),
-        ("wrong key", vec![("authorization", &*basic("demo-reseller", "x").leak())], 401),
-        ("wrong reseller", vec![("authorization", &*basic("x", "changeme").leak())], 401),
+        ("wrong key", vec![("authorization", wrong_key.as_str())], 401),
+        ("wrong reseller", vec![("authorization", wrong_reseller.as_str())], 401),
         ("no base64", vec![("authorization", "Basic §")], 401),
         ("header", vec![("x-apikey", "changeme")], 401),
     ];
@@ -432,6 +433,17 @@ async fn ssl_purchase_references_are_no_keys_unless_that_is_set() {
     assert_eq!(bench.site.references().of("").creates, 2);
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn ssl_purchase_orders_of_the_same_moment_are_one_after_the_other() {
+    let bench = Bench::with(with(|settings| settings.refuses_known_references = true));
+    let body = bench.body(&key(), &["example.org"], json!({"client_reference": "a"}));
+    let replies = (0..16).map(|_| bench.post("ssl-certificate", &body));
+    let replies = futures::future::join_all(replies).await;
+    assert_eq!(replies.iter().filter(|reply| reply.status == 200).count(), 1);
+    assert_eq!(bench.site.references().of("a").creates, 1);
+    assert_eq!(bench.site.requests().total("create"), 16);
+}
+
 #[tokio::test(start_paused = true)]
 async fn ssl_purchase_answers_get_lost_before_and_after_an_order_is_made() {
     let bench = Bench::new();
@@ -481,8 +493,14 @@ async fn ssl_purchase_every_operation_can_lose_its_answer() {
     let bench = Bench::new();
     let id = bench.active("a").await;
     let change = json!({"csr": csr_for(&key(), &["example.org"]), "dcv_type": "DNS"});
+    let again = bench.body(&key(), &["example.org"], json!({}));
+    let retry = json!({"dcv_type": "DNS"});
+    bench.pass_days(340);
+    bench.change(|settings| settings.validation = Validation::Manual);
     let of = |rest: &str| format!("ssl-certificate/{id}{rest}");
+    let token = "token".to_owned();
     let rows = [
+        (Operation::Token, Method::POST, token, None),
         (Operation::List, Method::GET, "ssl-certificate".to_owned(), None),
         (Operation::Read, Method::GET, of(""), None),
         (Operation::Reissue, Method::POST, of("/reissue"), Some(&change)),
@@ -494,6 +512,8 @@ async fn ssl_purchase_every_operation_can_lose_its_answer() {
         (Operation::DownloadCa, Method::GET, of("/download-ca"), None),
         (Operation::Plans, Method::GET, "ssl-certificate-plan".to_owned(), None),
         (Operation::Plan, Method::GET, format!("ssl-certificate-plan/{}", bench.plan), None),
+        (Operation::Renew, Method::POST, of("/renew"), Some(&again)),
+        (Operation::Validate, Method::POST, of("/validate"), Some(&retry)),
         (Operation::Delete, Method::DELETE, of(""), None),
     ];
     for (operation, method, path, body) in rows {
@@ -503,7 +523,8 @@ async fn ssl_purchase_every_operation_can_lose_its_answer() {
         assert_eq!(bench.site.requests().count(operation.label(), "disconnected"), 1);
     }
     let tally = bench.site.references().of("a");
-    assert_eq!((tally.creates, tally.reissues, tally.deletes), (1, 1, 1), "all was done");
+    let done = (tally.creates, tally.renews, tally.reissues, tally.validates, tally.deletes);
+    assert_eq!(done, (1, 1, 1, 1, 1), "all was done");
 }
 
 #[tokio::test]

@@ -69,6 +69,11 @@ impl Simulator {
         SwissSign { simulator: self, name: name.to_owned() }
     }
 
+    /// A site of the SSL purchase API.
+    pub fn ssl_purchase(&self, name: &str) -> SslPurchase<'_> {
+        SslPurchase { simulator: self, name: name.to_owned() }
+    }
+
     /// One call of the management API.
     async fn manage(&self, method: reqwest::Method, path: &str, body: Option<Value>) -> Value {
         let url = format!("{}/management/{path}", self.url);
@@ -315,6 +320,96 @@ impl SwissSign<'_> {
 
     async fn call(&self, method: reqwest::Method, path: &str, body: Option<Value>) -> Value {
         self.simulator.manage(method, &format!("swisssign/{}{path}", self.name), body).await
+    }
+}
+
+/// One site of the SSL purchase API in the simulator.
+pub struct SslPurchase<'a> {
+    simulator: &'a Simulator,
+    pub name: String,
+}
+
+impl SslPurchase<'_> {
+    /// What stands before `/ssl-certificate`, and before `/token`.
+    pub fn url(&self) -> String {
+        format!("{}/ssl-purchase/{}", self.simulator.url, self.name)
+    }
+
+    /// Sets the site up; what is not given gets its default. The answer has the ids of plans under
+    /// `settings.plans`.
+    pub async fn configure(&self, settings: Value) -> Value {
+        self.call(reqwest::Method::PUT, "", Some(settings)).await
+    }
+
+    /// The settings in force, with the ids of plans.
+    pub async fn settings(&self) -> Value {
+        self.call(reqwest::Method::GET, "", None).await["settings"].clone()
+    }
+
+    /// Changes these settings and leaves the others.
+    pub async fn change(&self, further: Value) {
+        let mut settings = self.settings().await;
+        for (name, value) in further.as_object().expect("settings by name") {
+            settings[name] = value.clone();
+        }
+        self.configure(settings).await;
+    }
+
+    /// Root of the certificates it issues, PEM.
+    pub async fn root_pem(&self) -> String {
+        let document = self.call(reqwest::Method::GET, "", None).await;
+        document["rootPem"].as_str().expect("a root").to_owned()
+    }
+
+    /// Has requests answered in another way.
+    pub async fn fault(&self, fault: Value) {
+        self.call(reqwest::Method::POST, "/faults", Some(fault)).await;
+    }
+
+    /// Has requests answered as usual again.
+    pub async fn clear_faults(&self) {
+        self.call(reqwest::Method::DELETE, "/faults", None).await;
+    }
+
+    /// Every order that was ever made, oldest first.
+    pub async fn orders(&self) -> Vec<Value> {
+        let answer = self.call(reqwest::Method::GET, "/orders", None).await;
+        answer["orders"].as_array().expect("a list").clone()
+    }
+
+    /// What a person does with an order: `{"action": "meet"}`, with a `domain` or for all checks,
+    /// `advance`, `forget`, `fail` or `cancel` with a `message`, `set` with a `state`. The answer is
+    /// the order.
+    pub async fn act(&self, order: &str, action: Value) -> Value {
+        self.call(reqwest::Method::POST, &format!("/orders/{order}"), Some(action)).await
+    }
+
+    /// How many orders were made under this reference.
+    pub async fn bought(&self, reference: &str) -> u64 {
+        let answer = self.call(reqwest::Method::GET, "/references", None).await;
+        answer["references"][reference]["creates"].as_u64().unwrap_or(0)
+    }
+
+    /// How many orders and renewals were made at all.
+    pub async fn paid(&self) -> u64 {
+        let answer = self.call(reqwest::Method::GET, "/references", None).await;
+        answer["paid"].as_u64().expect("a number")
+    }
+
+    /// How often this operation was called, however it ended.
+    pub async fn calls(&self, operation: &str) -> u64 {
+        let requests = self.call(reqwest::Method::GET, "/requests", None).await;
+        let outcomes = requests["operations"][operation].as_object().cloned().unwrap_or_default();
+        outcomes.values().filter_map(Value::as_u64).sum()
+    }
+
+    /// Makes the tokens it has handed out void.
+    pub async fn restart(&self) {
+        self.call(reqwest::Method::POST, "/restart", None).await;
+    }
+
+    async fn call(&self, method: reqwest::Method, path: &str, body: Option<Value>) -> Value {
+        self.simulator.manage(method, &format!("ssl-purchase/{}{path}", self.name), body).await
     }
 }
 

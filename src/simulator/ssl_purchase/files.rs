@@ -124,12 +124,26 @@ fn pkcs7(files: &Files, certificate: &Certificate) -> Vec<u8> {
 /// The usual files and something to read; `None` if the library fails.
 fn archive(files: &Files, bought: &Bought, certificate: &Certificate) -> Option<Vec<u8>> {
     let stem = stem(bought);
-    let content = [
+    let readme = b"Your certificate and those of its authorities.\r\n".to_vec();
+    let mut content = vec![
         (format!("{stem}.crt"), crt(files, certificate)),
         (format!("{stem}.ca-bundle"), ca(files, certificate)),
         (format!("{stem}.p7b"), pkcs7(files, certificate)),
-        ("readme.txt".to_owned(), b"Your certificate and those of its authorities.\r\n".to_vec()),
+        ("readme.txt".to_owned(), readme.clone()),
     ];
+    if files.zip_apart {
+        let mut apart: Vec<File> = above(files, certificate)
+            .into_iter()
+            .enumerate()
+            .map(|(index, der)| {
+                let text = written(files, pem("CERTIFICATE", der));
+                (format!("{stem}/authority_{index}.crt"), text)
+            })
+            .collect();
+        apart.push((format!("{stem}/{stem}.pem"), crt(files, certificate)));
+        apart.push((format!("{stem}/readme.txt"), readme));
+        content = apart;
+    }
     let options = SimpleFileOptions::default().compression_method(CompressionMethod::Deflated);
     let mut archive = ZipWriter::new(Cursor::new(Vec::new()));
     for (name, content) in content {

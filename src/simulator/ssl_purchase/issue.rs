@@ -113,8 +113,8 @@ pub(super) fn certificate(
 fn subject(bought: &Bought) -> Result<Name, Error> {
     let asked = &bought.asked;
     let of_csr = || {
-        let components = asked.csr.subject.components().into_iter();
-        components.filter(|(kind, _)| kind == "O").map(|(_, value)| value).next()
+        let mut components = asked.csr.subject.components().into_iter();
+        components.find(|(kind, _)| kind == "O").map(|(_, value)| value)
     };
     let organisation = match bought.plan.validation_level {
         ValidationLevel::Dv => None,

@@ -146,7 +146,7 @@ impl Site {
         self.known(context, call, |order| {
             let (plan_id, plan, asked) =
                 request::for_plan(settings, &context.offers, &call.body, true)?;
-            let ends = is_open_to_change(order)?;
+            let ends = is_open_to_change(order, settings.renews_while_pending)?;
             let certificate_ends = order.certificates.last().map(|found| found.not_after);
             let ends = match settings.renewal_window {
                 RenewalWindow::Subscription => ends,
@@ -168,7 +168,7 @@ impl Site {
             let last = order.bought.last().ok_or_else(Refusal::uncaught)?;
             let offer = (last.plan_id.clone(), last.plan.clone());
             let asked = request::for_reissue(&context.settings, &offer.1, &call.body)?;
-            is_open_to_change(order)?;
+            is_open_to_change(order, false)?;
             self.change(context, order, Deed::Reissue, offer, asked)
         })
     }
@@ -233,7 +233,8 @@ impl Site {
             let domains: Vec<String> =
                 order.checks.iter().map(|check| check.domain.clone()).collect();
             let retry = request::retry(&context.settings, &domains, &call.body)?;
-            if order.checks.iter().all(|check| check.counts_since().is_some()) {
+            let is_open = order.checks.iter().any(|check| check.counts_since().is_none());
+            if !order.is_busy() || !is_open {
                 return Err(Refusal::state("There is nothing to validate."));
             }
             order.ask_again(&retry, context.now);
@@ -287,11 +288,10 @@ impl Site {
         let settings = &context.settings;
         self.known(context, call, |order| {
             let before = order.certificates.last().and_then(|last| order.bought.get(last.of));
-            let bought = match settings.pending_csr {
-                _ if !order.is_busy() => order.shown(),
-                PendingCsr::New => order.shown(),
-                PendingCsr::Old => before,
-                PendingCsr::Missing => None,
+            let bought = match (order.is_busy(), settings.pending_csr) {
+                (false, _) | (true, PendingCsr::New) => order.shown(),
+                (true, PendingCsr::Old) => before,
+                (true, PendingCsr::Missing) => None,
             };
             let bought =
                 bought.filter(|_| order.deleted_on.is_none()).ok_or_else(|| missing(settings))?;
@@ -400,9 +400,9 @@ fn is_meant(settings: &SiteSettings, order: &Order, wanted: &str) -> bool {
 }
 
 /// Whether the order can be renewed or reissued, and when its subscription ends.
-fn is_open_to_change(order: &Order) -> Result<Timestamp, Refusal> {
+fn is_open_to_change(order: &Order, while_pending: bool) -> Result<Timestamp, Refusal> {
     let state = order.state();
-    if order.is_busy() {
+    if order.is_busy() && !while_pending {
         return Err(Refusal::state(format!("The certificate is {state}.")));
     }
     order

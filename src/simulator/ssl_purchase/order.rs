@@ -139,6 +139,8 @@ pub(super) struct Order {
     pub(super) reference: Option<String>,
     /// The first is the order itself.
     pub(super) bought: Vec<Bought>,
+    /// The place of the purchase that the status is about.
+    begun: usize,
     step: Step,
     entered: Timestamp,
     remaining: VecDeque<Step>,
@@ -178,6 +180,7 @@ impl Order {
             reference: bought.asked.field("client_reference").map(str::to_owned),
             checks: checks(settings, &bought, entered),
             bought: vec![bought],
+            begun: 0,
             step,
             entered,
             remaining,
@@ -215,8 +218,7 @@ impl Order {
 
     /// The purchase that the status is about.
     pub(super) fn shown(&self) -> Option<&Bought> {
-        let unseen = usize::from(self.unseen.is_some());
-        self.bought.iter().rev().nth(unseen).or(self.bought.first())
+        self.bought.get(self.begun)
     }
 
     /// Brings the order to where it is at this time. `make` makes the certificate of a purchase.
@@ -233,10 +235,10 @@ impl Order {
             self.begin(settings, start, steps);
         }
         loop {
-            for check in &mut self.checks {
-                check.met = check.met.or(check.due.filter(|due| *due <= now));
+            for check in self.checks.iter_mut().filter(|check| check.met.is_none()) {
+                check.met = check.due.filter(|due| *due <= now);
             }
-            if self.is_issued() && self.unseen.is_none() {
+            if self.is_issued() {
                 self.issue(&mut make)?;
             }
             match self.due() {
@@ -263,12 +265,12 @@ impl Order {
         Some(shifted(begin, duration(seconds)))
     }
 
-    /// Makes the certificate of the last purchase, unless it has one.
+    /// Makes the certificate of the purchase that the status is about, unless it has one.
     fn issue<E>(
         &mut self,
         make: &mut impl FnMut(&Bought, usize, Timestamp, Timestamp) -> Result<Certificate, E>,
     ) -> Result<(), E> {
-        let of = self.bought.len().saturating_sub(1);
+        let of = self.begun;
         if self.certificates.iter().any(|certificate| certificate.of == of) {
             return Ok(());
         }
@@ -289,6 +291,7 @@ impl Order {
 
     fn begin(&mut self, settings: &SiteSettings, start: Timestamp, steps: Vec<Step>) {
         self.remaining = VecDeque::from(steps);
+        self.begun = self.bought.len().saturating_sub(1);
         if let Some(bought) = self.bought.last() {
             self.checks = checks(settings, bought, start);
         }

@@ -287,6 +287,8 @@ pub struct Files {
     pub root: bool,
     /// Whether the root comes first in `download-ca` rather than last.
     pub root_first: bool,
+    /// Whether the archive has a folder, and in it a file for each certificate of the authority.
+    pub zip_apart: bool,
     /// Whether lines end with CR and LF.
     pub crlf: bool,
     /// Whether text begins with a byte order mark.
@@ -303,6 +305,7 @@ impl Default for Files {
             pkcs7_der: false,
             root: true,
             root_first: false,
+            zip_apart: false,
             crlf: false,
             byte_order_mark: false,
             no_final_newline: false,
@@ -416,6 +419,9 @@ pub struct SiteSettings {
 
     /// The end that a renewal counts from.
     pub renewal_window: RenewalWindow,
+    /// A renewal is taken while a purchase is worked on, which then comes to nothing: who repeats one
+    /// pays twice.
+    pub renews_while_pending: bool,
     /// How long after it was ordered a renewal is not to be seen in the order's status.
     pub renewal_unseen_seconds: f64,
     /// How long after a renewal or a reissue the files are still those of the certificate before.
@@ -490,6 +496,7 @@ impl Default for SiteSettings {
             no_twin: false,
             extra_names: ExtraNames::default(),
             renewal_window: RenewalWindow::default(),
+            renews_while_pending: false,
             renewal_unseen_seconds: 0.0,
             old_files_seconds: 0.0,
             reissue_seconds: 0.0,
