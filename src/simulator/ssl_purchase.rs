@@ -61,9 +61,9 @@ pub use self::operation::Operation;
 pub use self::order::{Deed, Delivery, Past, Subject};
 pub use self::record::{Action, CheckRecord, Issued, NotDone, Purchase, Record, References, Tally};
 pub use self::settings::{
-    Authentication, DateForm, DetailsShape, Envelope, ExtraNames, Files, LaterReference, Messages,
-    PendingCsr, Plan, ReferenceFilter, RenewalWindow, Reseller, SiteSettings, StatusForm, Step,
-    Validation, ValidationLevel,
+    Authentication, DateForm, DetailsShape, DetailsStatus, Envelope, ExtraNames, Files,
+    LaterReference, Messages, PendingCsr, Plan, ReferenceFilter, RenewalWindow, Reseller,
+    SiteSettings, StatusForm, Step, Validation, ValidationLevel,
 };
 
 use self::access::Token;

@@ -263,3 +263,69 @@ async fn ssl_purchase_a_deletion_disables_and_gives_money_back_for_a_while() {
     assert_eq!(bench.delete(&pending).await.failure(), (404, "not_found".to_owned()));
     assert_eq!(bench.get("ssl-certificate").await.result(), json!([]));
 }
+
+/// Numbers that are the same in every run.
+struct Dice(u64);
+
+impl Dice {
+    fn below(&mut self, sides: u64) -> u64 {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        (self.0 >> 33) % sides
+    }
+}
+
+#[tokio::test]
+async fn ssl_purchase_books_are_right_after_any_calls() {
+    for seed in 0..12 {
+        let bench = Bench::with(with(|settings| {
+            settings.renewal_window = RenewalWindow::Certificate;
+            settings.renews_while_pending = seed % 2 == 1;
+            settings.old_files_seconds = (seed % 4) as f64 * 20.0;
+            settings.renewal_unseen_seconds = (seed % 3) as f64 * 30.0;
+            settings.reissue_seconds = (seed % 2) as f64 * 10.0;
+        }));
+        let mut dice = Dice(seed);
+        let own = key();
+        let mut ids = vec![bench.ordered_with(&own, "a").await];
+        let (mut creates, mut renews, mut reissues) = (1, 0, 0);
+        for _ in 0..60 {
+            let id = ids[dice.below(ids.len() as u64) as usize].clone();
+            match dice.below(8) {
+                0 => {
+                    ids.push(bench.ordered_with(&own, "a").await);
+                    creates += 1;
+                }
+                1 | 2 => {
+                    renews += u64::from(renew(&bench, &id, &own, json!({})).await.status == 200)
+                }
+                3 => {
+                    reissues += u64::from(reissue(&bench, &id, &own, json!({})).await.status == 200)
+                }
+                4 => drop(bench.delete(&id).await),
+                5 => bench.pass_days(100),
+                _ => bench.pass(7.0),
+            }
+            let order = bench.get(&format!("ssl-certificate/{id}")).await.result();
+            let reply = bench.file(&id, "crt").await;
+            assert!([200, 404].contains(&reply.status), "{seed}: {}", reply.text());
+            if order["status"] == "active" {
+                let leaf = bench.leaf(&id).await;
+                assert!(is_for(&leaf, &own));
+            }
+        }
+        let tally = bench.site.references().of("a");
+        assert_eq!((tally.creates, tally.renews, tally.reissues), (creates, renews, reissues));
+        assert_eq!(bench.site.references().paid, creates + renews);
+        for record in bench.site.orders().unwrap() {
+            let bought: Vec<usize> = record.certificates.iter().map(|one| one.purchase).collect();
+            assert!(bought.is_sorted_by(|left, right| left < right), "{seed}: {bought:?}");
+            assert!(bought.iter().all(|of| *of < record.purchases.len()), "{seed}");
+            let entered: Vec<_> = record.history.iter().map(|past| past.entered).collect();
+            assert!(entered.is_sorted(), "{seed}: {:?}", record.history);
+            for issued in &record.certificates {
+                assert!(issued.not_before < issued.not_after, "{seed}: {issued:?}");
+                assert!(Some(issued.not_after) <= record.subscription_ends, "{seed}");
+            }
+        }
+    }
+}

@@ -1,7 +1,8 @@
 //! How answers are spelled, and the settings that spell them in another way.
 
 use chancery::simulator::ssl_purchase::{
-    DateForm, DetailsShape, Envelope, Messages, Record, References, StatusForm, Validation,
+    DateForm, DetailsShape, DetailsStatus, Envelope, Messages, Record, References, StatusForm,
+    Validation,
 };
 use http::{Method, Request};
 use serde_json::{Value, json};
@@ -138,16 +139,23 @@ async fn ssl_purchase_validation_details_have_three_shapes() {
     });
     let id = bench.ordered("b").await;
     assert_eq!(bench.details(&id).await["dcv"]["domains"], json!([]));
-    let body = bench.body(
-        &key(),
-        &["a.org"],
-        json!({"dcv_type": "EMAIL",
-        "approver_email_address": "admin@a.org"}),
-    );
+    let multi = bench.plan(1);
+    let email = json!({"plan": multi, "dcv_type": "EMAIL",
+        "approver_email_address": "admin@a.org"});
     bench.change(|settings| settings.validation = Validation::Manual);
-    let order = bench.post("ssl-certificate", &body).await.result();
-    let details = bench.details(order["id"].as_str().unwrap()).await;
-    assert_eq!(details["dcv"]["domains"][0]["dcv_email"], "admin@a.org");
+    let order = bench.create(&["b.org", "www.a.org", "c.org"], email).await.result();
+    let id = order["id"].as_str().unwrap();
+    let details = bench.details(id).await;
+    let addresses = [0, 1, 2].map(|index| details["dcv"]["domains"][index]["dcv_email"].clone());
+    assert_eq!(addresses, ["admin@a.org", "admin@a.org", "Not Yet Set"]);
+    for (form, said) in [
+        (DetailsStatus::Bool, json!(false)),
+        (DetailsStatus::Number, json!(0)),
+        (DetailsStatus::Word, json!("pending")),
+    ] {
+        bench.change(|settings| settings.details_status = form);
+        assert_eq!(bench.details(id).await["dcv"]["domains"][0]["status"], said);
+    }
 }
 
 #[tokio::test]

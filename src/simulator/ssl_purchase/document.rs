@@ -9,7 +9,9 @@ use serde_json::{Map, Value, json};
 
 use super::order::{Bought, Check, Order, Subject};
 use super::request::{COMMON, DcvType};
-use super::settings::{DateForm, DetailsShape, Plan, SiteSettings, StatusForm, ValidationLevel};
+use super::settings::{
+    DateForm, DetailsShape, DetailsStatus, Plan, SiteSettings, StatusForm, ValidationLevel,
+};
 use crate::simulator::authority::sha256_hex;
 use crate::simulator::id;
 use crate::simulator::name::{hex, md5};
@@ -122,8 +124,11 @@ pub(super) fn details(settings: &SiteSettings, order: &Order) -> Value {
     let domains: Vec<&Check> =
         order.checks.iter().filter(|check| check.subject == Subject::Domain).collect();
     let is_met = domains.iter().all(|check| check.counts_since().is_some());
-    let mut dcv = state(is_met);
-    dcv.insert("domains".to_owned(), domains.into_iter().map(|check| domain(check, csr)).collect());
+    let mut dcv = state(settings, is_met);
+    dcv.insert(
+        "domains".to_owned(),
+        domains.into_iter().map(|check| domain(settings, check, csr)).collect(),
+    );
     details.insert("dcv".to_owned(), Value::Object(dcv));
     for check in &order.checks {
         let kind = match check.subject {
@@ -132,7 +137,10 @@ pub(super) fn details(settings: &SiteSettings, order: &Order) -> Value {
             Subject::Phone => "phone",
             Subject::Docs => "docs",
         };
-        details.insert(kind.to_owned(), Value::Object(state(check.counts_since().is_some())));
+        details.insert(
+            kind.to_owned(),
+            Value::Object(state(settings, check.counts_since().is_some())),
+        );
     }
     let needs_action = order.checks.iter().any(|check| check.counts_since().is_none());
     details.insert("brandValidation".to_owned(), json!(is_extended(order)));
@@ -147,10 +155,15 @@ fn is_extended(order: &Order) -> bool {
     order.shown().is_some_and(|bought| bought.plan.validation_level == ValidationLevel::Ev)
 }
 
-fn state(is_met: bool) -> Map<String, Value> {
+fn state(settings: &SiteSettings, is_met: bool) -> Map<String, Value> {
+    let status = match settings.details_status {
+        DetailsStatus::Bool => json!(is_met),
+        DetailsStatus::Number => json!(u8::from(is_met)),
+        DetailsStatus::Word => json!(if is_met { "validated" } else { "pending" }),
+    };
     let (detail, message) = if is_met { (1, "Validated") } else { (-1, "Waiting for customer") };
     Map::from_iter([
-        ("status".to_owned(), json!(is_met)),
+        ("status".to_owned(), status),
         ("statusDetail".to_owned(), json!(detail)),
         ("statusMessage".to_owned(), json!(message)),
     ])
@@ -158,8 +171,8 @@ fn state(is_met: bool) -> Map<String, Value> {
 
 /// A domain with what its owner must do. The values are those that a large authority derives from
 /// the request.
-fn domain(check: &Check, csr: &[u8]) -> Value {
-    let mut fields = state(check.counts_since().is_some());
+fn domain(settings: &SiteSettings, check: &Check, csr: &[u8]) -> Value {
+    let mut fields = state(settings, check.counts_since().is_some());
     fields.insert("domain".to_owned(), json!(check.domain));
     fields.insert("dcvType".to_owned(), json!(check.dcv_type.text()));
     for (name, value) in task(check, csr) {

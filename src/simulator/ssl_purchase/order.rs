@@ -434,17 +434,26 @@ fn checks(settings: &SiteSettings, bought: &Bought, start: Timestamp) -> Vec<Che
         Validation::After { seconds } => Some(shifted(start, duration(seconds))),
         Validation::Manual => None,
     };
+    let names = &bought.asked.names;
+    let approver = bought.asked.field("approver_email_address");
+    // An address is that of the first domain, and of others that it can speak for.
+    let speaks_for = |email: &str, domain: &str| {
+        let host = email.rsplit('@').next().unwrap_or_default();
+        names.checked.first().is_some_and(|first| first == domain)
+            || domain == host
+            || domain.ends_with(&format!(".{host}"))
+    };
     let check = |subject: Subject, domain: &str| Check {
         subject,
         domain: domain.to_owned(),
         dcv_type: bought.asked.dcv_type,
-        email: bought.asked.field("approver_email_address").map(str::to_owned),
+        email: approver.filter(|email| speaks_for(email, domain)).map(str::to_owned),
         due,
         met: None,
         needs_asking: settings.counts_when_asked,
         asked: None,
     };
-    let domains = bought.asked.names.checked.iter();
+    let domains = names.checked.iter();
     let mut checks: Vec<Check> = domains.map(|domain| check(Subject::Domain, domain)).collect();
     let further: &[Subject] = match bought.plan.validation_level {
         ValidationLevel::Dv => &[],

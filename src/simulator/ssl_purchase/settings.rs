@@ -227,6 +227,19 @@ pub enum DetailsShape {
     Steps,
 }
 
+/// How `validation-details` says that something is done.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum DetailsStatus {
+    /// `true` or `false`.
+    #[default]
+    Bool,
+    /// `1` or `0`.
+    Number,
+    /// `validated` or `pending`.
+    Word,
+}
+
 /// What `download-csr` answers while an order is pending.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -399,6 +412,8 @@ pub struct SiteSettings {
     pub counts_when_asked: bool,
     /// The shape of `validation-details`.
     pub details_shape: DetailsShape,
+    /// How they say that something is done.
+    pub details_status: DetailsStatus,
     /// The next order is made twice and answered with the first; then this is false again.
     pub duplicate_next: bool,
     /// A reference that an order has is refused with 409.
@@ -487,6 +502,7 @@ impl Default for SiteSettings {
             validation: Validation::After { seconds: 0.3 },
             counts_when_asked: false,
             details_shape: DetailsShape::default(),
+            details_status: DetailsStatus::default(),
             duplicate_next: false,
             refuses_known_references: false,
             certificate_days: 200,
