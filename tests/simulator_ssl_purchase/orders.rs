@@ -1,8 +1,8 @@
 //! Orders: what may be ordered, by whom, and how an order becomes active.
 
 use chancery::simulator::ssl_purchase::{
-    Action, Authentication, Delivery, ExtraNames, NotDone, Operation, Reseller, Step, Subject,
-    Validation,
+    Action, Authentication, Delivery, ExtraNames, NotDone, Operation, Plan, Reseller, Step,
+    Subject, Validation, ValidationLevel,
 };
 use chancery::simulator::{Fault, KeyAlgorithm, Kind};
 use http::Method;
@@ -348,6 +348,54 @@ async fn ssl_purchase_organisations_are_checked_too() {
     bench.pass(0.5);
     let leaf = bench.leaf(&id).await;
     assert_eq!(leaf.tbs_certificate().subject().to_string(), "CN=a.org,O=Example BV");
+}
+
+#[tokio::test]
+async fn ssl_purchase_plans_and_lifetimes_are_settings() {
+    let bench = Bench::with(with(|settings| {
+        let ev = Plan {
+            name: "EV".to_owned(),
+            interval: 1,
+            renew_days_before_expiration: 40,
+            validation_level: ValidationLevel::Ev,
+            multi_domain: true,
+            grace_days: 0,
+            ..Plan::default()
+        };
+        settings.plans = vec![ev.clone(), ev];
+        settings.certificate_days = 47;
+        settings.token_lifetime_seconds = 1;
+        let reseller = settings.resellers.get_mut("demo-reseller").unwrap();
+        reseller.api_key = "another".to_owned();
+    }));
+    assert_ne!(bench.plan(0), bench.plan(1), "equal names get different ids");
+    assert_eq!(bench.get("ssl-certificate").await.status, 401);
+    bench.change(|settings| {
+        settings.resellers.get_mut("demo-reseller").unwrap().api_key = "changeme".to_owned();
+    });
+    let further = json!({"chamber_of_commerce": "1", "department": "IT",
+        "approver_first_name": "A", "approver_last_name": "B"});
+    let reply = bench.create(&["a.org", "b.org"], further.clone()).await;
+    let id = reply.result()["id"].as_str().unwrap().to_owned();
+    assert_eq!(bench.details(&id).await["brand_validation"], true);
+    assert_eq!(bench.details(&id).await["docs"]["status_detail"], -1);
+    bench.pass(1.0);
+    let leaf = bench.leaf(&id).await;
+    assert_eq!(days(&leaf), 30, "the subscription of a month cuts it short");
+    let subject = leaf.tbs_certificate().subject().to_string();
+    assert_eq!(subject, "CN=a.org,O=Internet Widgits Pty Ltd", "the organisation of the CSR");
+    bench.delete(&id).await.result();
+    assert!(!bench.record(0).is_refunded, "there is no grace");
+
+    bench.change(|settings| settings.plans[0].interval = 12);
+    let reply = bench.create(&["a.org"], further).await;
+    bench.pass(1.0);
+    let id = reply.result()["id"].as_str().unwrap().to_owned();
+    assert_eq!(days(&bench.leaf(&id).await), 47);
+    let form = [("content-type", "application/x-www-form-urlencoded")];
+    let body = "client_id=demo-client&client_secret=changeme-too&grant_type=client_credentials";
+    let token = bench.bare(Method::POST, "token", &form, body.to_owned()).await.json();
+    assert_eq!(token["expires_in"], 1);
 }
 
 #[tokio::test]

@@ -208,6 +208,10 @@ async fn ssl_purchase_management_sets_shows_and_acts() {
     let requests = manage(Method::GET, "/requests", "").await.json();
     assert_eq!(requests["operations"]["create"]["200"], 1);
     assert_eq!(manage(Method::POST, "/restart", "").await.status, 204);
+    for path in ["/ssl-purchase/-x/ssl-certificate", "/ssl-purchase/demo", "/ssl-purchase/"] {
+        let request = Request::get(path).body(String::new().into()).unwrap();
+        assert_eq!(bench.send(request).await.status, 404, "{path}");
+    }
     let sites = bench.simulator.sites();
     assert_eq!((sites[0].system.as_str(), sites[0].name.as_str()), ("ssl-purchase", "demo"));
 }
