@@ -8,68 +8,73 @@
 use const_oid::ObjectIdentifier;
 use const_oid::db::rfc5911::ID_SIGNED_DATA;
 use der::asn1::AnyRef;
-use der::{Decode as _, EncodingRules, Reader as _, SliceReader, Tag, TagNumber, Tagged as _};
+use der::{Decode as _, EncodingRules, Reader as _, SliceReader, Tag, Tagged as _};
+
+const SEQUENCE: u8 = 0x30;
+/// `[0]`, which is the content of a ContentInfo, and the certificates of a SignedData.
+const NUMBERED_ZERO: u8 = 0xa0;
+/// The length of what ends with two zero octets.
+const INDEFINITE: u8 = 0x80;
+/// A version, digest algorithms and the content that is signed come before the certificates.
+const PARTS_BEFORE: usize = 3;
 
 /// Returns the DER of each certificate in a SignedData, in order; there may be none.
 ///
 /// The frame may be BER with indefinite lengths, as streaming writers make it. What else a SignedData
 /// may have in the place of a certificate, such as an attribute certificate, is passed over, and so is
-/// what follows the whole. `None` where it is no SignedData.
+/// what follows. `None` where it is no SignedData.
 #[must_use]
 pub fn certificates(ber: &[u8]) -> Option<Vec<&[u8]>> {
-    let mut info = contents(element(&mut reader(ber)?)?, Tag::Sequence)?;
-    let content_type = element(&mut info)?;
+    let (content_type, content) = split(contents(ber, SEQUENCE)?)?;
     let is_signed_data = content_type.tag() == Tag::ObjectIdentifier
         && ObjectIdentifier::from_bytes(content_type.value()) == Ok(ID_SIGNED_DATA);
     if !is_signed_data {
         return None;
     }
-    let mut content = contents(element(&mut info)?, numbered_zero())?;
-    let mut signed_data = contents(element(&mut content)?, Tag::Sequence)?;
-    while has_more(&signed_data) {
-        let part = element(&mut signed_data)?;
-        if part.tag() == numbered_zero() {
-            return each(part.value());
-        }
+    let mut parts = contents(contents(content, NUMBERED_ZERO)?, SEQUENCE)?;
+    for _ in 0..PARTS_BEFORE {
+        parts = split(parts)?.1;
     }
-    Some(Vec::new())
+    if parts.first() != Some(&NUMBERED_ZERO) {
+        return Some(Vec::new());
+    }
+    each(contents(parts, NUMBERED_ZERO)?)
 }
 
 /// The certificates among the elements of a CertificateSet.
 fn each(set: &[u8]) -> Option<Vec<&[u8]>> {
-    const SEQUENCE: u8 = 0x30;
     let mut elements = reader(set)?;
     let mut certificates = Vec::new();
-    while has_more(&elements) {
+    // Zero is where a set of indefinite length ends.
+    while let Some(tag) = elements.peek_byte().filter(|tag| *tag != 0) {
         let element = elements.tlv_bytes().ok()?;
-        if element.first() == Some(&SEQUENCE) {
+        if tag == SEQUENCE {
             certificates.push(element);
         }
     }
     Some(certificates)
 }
 
-/// `[0]`, which is the content of a ContentInfo, and the certificates of a SignedData.
-fn numbered_zero() -> Tag {
-    Tag::ContextSpecific { constructed: true, number: TagNumber(0) }
+/// What is in the element that `bytes` begin with. Where its length is indefinite that is all that
+/// follows: looking for the end of each of those that lie in each other would read them as often.
+fn contents(bytes: &[u8], tag: u8) -> Option<&[u8]> {
+    match bytes {
+        [found, INDEFINITE, rest @ ..] if *found == tag => Some(rest),
+        [found, ..] if *found == tag => Some(split(bytes)?.0.value()),
+        _ => None,
+    }
 }
 
-fn reader(contents: &[u8]) -> Option<SliceReader<'_>> {
-    SliceReader::new_with_encoding_rules(contents, EncodingRules::Ber).ok()
+/// The first element, and what follows it.
+fn split(bytes: &[u8]) -> Option<(AnyRef<'_>, &[u8])> {
+    let mut reader = reader(bytes)?;
+    let element = AnyRef::decode(&mut reader).ok()?;
+    let end = usize::try_from(reader.position()).ok()?;
+    Some((element, bytes.get(end..)?))
 }
 
-fn element<'a>(reader: &mut SliceReader<'a>) -> Option<AnyRef<'a>> {
-    AnyRef::decode(reader).ok()
-}
-
-fn contents(element: AnyRef<'_>, tag: Tag) -> Option<SliceReader<'_>> {
-    (element.tag() == tag).then(|| reader(element.value())).flatten()
-}
-
-/// Whether there is another element: the end of the contents is one of its own where their length is
-/// indefinite, two zero octets.
-fn has_more(elements: &SliceReader<'_>) -> bool {
-    elements.peek_byte().is_some_and(|tag| tag != 0)
+fn reader(bytes: &[u8]) -> Option<SliceReader<'_>> {
+    SliceReader::new_with_encoding_rules(bytes, EncodingRules::Ber).ok()
 }
 
 #[cfg(test)]

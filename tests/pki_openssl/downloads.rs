@@ -7,7 +7,7 @@ use chancery::pki::{Certificate, Download};
 use crate::Bench;
 
 fn found(bytes: &[u8]) -> Vec<Certificate> {
-    let read = Download::read(bytes).unwrap_or_else(|error| panic!("{error}"));
+    let read = Download::read(bytes).map_err(|error| error.to_string()).unwrap();
     assert_eq!(read.remarks, Vec::<String>::new());
     read.certificates
 }
