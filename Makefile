@@ -47,7 +47,7 @@ test: tools ## Run all tests, those on a real API server included
 
 # The slowest first: four run at once, and most of the time of the first two is spent waiting.
 SLOW := lifecycle kubernetes exhaustion random mutants edits
-QUICK := architecture contract foreign online_ca pki_openssl simulator simulator_ssl_purchase simulator_swisssign swisssign
+QUICK := architecture contract foreign online_ca pki_openssl simulator simulator_ssl_purchase simulator_swisssign ssl_purchase swisssign
 
 # What a suite prints comes in one piece, when it has ended, and with the time that it took. Cargo is
 # no make: it is not told of the flags.

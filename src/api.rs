@@ -25,6 +25,8 @@ mod proxy;
 #[expect(unreachable_pub, reason = "KubeSchema repeats each struct where nobody can reach it")]
 mod reference;
 #[expect(unreachable_pub, reason = "KubeSchema repeats each struct where nobody can reach it")]
+mod ssl_purchase;
+#[expect(unreachable_pub, reason = "KubeSchema repeats each struct where nobody can reach it")]
 mod swiss_sign;
 
 pub use self::allow::{Allow, KeyType, LabelOperator, LabelRequirement, NamespaceSelector};
@@ -44,6 +46,12 @@ pub use self::names::{KeyUsage, Subject};
 pub use self::online_ca::{BasicSplit, OnlineCa, OnlineCaIdentity};
 pub use self::proxy::Proxy;
 pub use self::reference::SecretReference;
+pub use self::ssl_purchase::{
+    SslPurchase, SslPurchaseAuthentication, SslPurchaseBasic, SslPurchaseCompany,
+    SslPurchaseContact, SslPurchaseDcv, SslPurchaseHeader, SslPurchaseOidc, SslPurchaseOrder,
+    SslPurchasePaths, SslPurchasePlan, SslPurchaseReissue, SslPurchaseStatusWords,
+    SslPurchaseValidation,
+};
 pub use self::swiss_sign::{
     SwissSign, SwissSignAuthentication, SwissSignClient, SwissSignOrder, SwissSignProduct,
     SwissSignSubmission,

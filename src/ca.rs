@@ -14,6 +14,7 @@ pub mod kind;
 pub mod online_ca;
 mod order;
 pub mod registry;
+pub mod ssl_purchase;
 pub mod swisssign;
 pub mod tenant;
 

@@ -238,6 +238,12 @@ reasons! {
     OrderUnusable
     /// The issuer names no kind of CA, or several.
     KindUnknown
+    /// Nobody names a contact or a company that the CA asks for.
+    ContactMissing
+    /// The account has not the credit for an order.
+    CreditInsufficient
+    /// The order is paid for longer than it can be renewed from now.
+    RenewalTooEarly
     /// Settings of the issuer contradict each other.
     SettingsInvalid
     /// The client is not one of the account's.
@@ -313,10 +319,12 @@ mod tests {
         "ChurnLimitReached",
         "ClientInvalid",
         "ClientNotFound",
+        "ContactMissing",
         "CredentialsMissing",
         "CredentialsRefused",
         "CredentialsUnreadable",
         "CredentialsUnusable",
+        "CreditInsufficient",
         "CsrUnreadable",
         "CsrUnusable",
         "Deleted",
@@ -375,6 +383,7 @@ mod tests {
         "Redirected",
         "Refused",
         "RenewalRequested",
+        "RenewalTooEarly",
         "Repaired",
         "RequestNotMade",
         "RunPanicked",

@@ -83,6 +83,10 @@ pub struct Allow {
     /// Whether a request may bring credentials of its own, and so be another user at the CA.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub own_credentials: Option<bool>,
+    /// Whether a request may name a person or a company of its own for the CA to ask, in place of
+    /// those of the issuer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub own_contact: Option<bool>,
 }
 
 /// Selects namespaces by their labels, as label selectors do everywhere.

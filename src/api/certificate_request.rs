@@ -13,6 +13,7 @@ use super::issuer::IssuerKind;
 use super::key::KeyAlgorithm;
 use super::names::{KeyUsage, Subject};
 use super::online_ca::OnlineCaIdentity;
+use super::ssl_purchase::SslPurchaseOrder;
 use super::swiss_sign::SwissSignOrder;
 
 /// The certificate a workload wants: from whom, for whom, with which key, into which Secret.
@@ -140,6 +141,9 @@ pub struct CertificateRequestSpec {
     /// the credentials of the Issuer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub online_ca: Option<OnlineCaIdentity>,
+    /// For the SSL purchase API: what an order says beside the names.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ssl_purchase: Option<SslPurchaseOrder>,
     /// For SwissSign: what an order says beside the names.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub swiss_sign: Option<SwissSignOrder>,

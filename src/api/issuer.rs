@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::allow::Allow;
 use super::online_ca::OnlineCa;
 use super::proxy::Proxy;
+use super::ssl_purchase::SslPurchase;
 use super::swiss_sign::SwissSign;
 
 /// An account at one certificate authority outside the cluster.
@@ -60,7 +61,7 @@ use super::swiss_sign::SwissSign;
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
 )]
 #[x_kube(
-    validation = Rule::new("[has(self.onlineCa), has(self.swissSign)].filter(given, given).size() == 1").message("name the kind of CA with exactly one block: onlineCa or swissSign"),
+    validation = Rule::new("[has(self.onlineCa), has(self.sslPurchase), has(self.swissSign)].filter(given, given).size() == 1").message("name the kind of CA with exactly one block: onlineCa, sslPurchase or swissSign"),
     validation = Rule::new("!has(self.onlineCa) || !has(self.limits) || !has(self.limits.openOrders)").message("an Online CA issues at once and has no open orders: remove limits.openOrders; limits.ordersPerDay and limits.requestsPerSecond hold for it"),
     validation = Rule::new("!has(self.onlineCa) || !has(self.limits) || !has(self.limits.ordersPerNamespacePerDay) || has(self.limits.ordersPerDay)").message("limits.ordersPerNamespacePerDay is reserved together with limits.ordersPerDay, which an Online CA has only where it is set: set it too"),
     validation = Rule::new("!has(self.onlineCa) || !has(self.limits) || !has(self.limits.ordersPerRequestPerDay)").message("an Online CA issues at once and keeps no record of orders to count in: remove limits.ordersPerRequestPerDay; limits.ordersPerDay and limits.requestsPerSecond hold for it"),
@@ -71,6 +72,10 @@ pub struct IssuerSpec {
     /// a user at once.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub online_ca: Option<OnlineCa>,
+    /// The SSL purchase API of a reseller of Resello: certificates of several CAs, which cost money
+    /// and are renewed by the id of their order.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ssl_purchase: Option<SslPurchase>,
     /// SwissSign's registration authority (RA) API: a commercial CA whose orders cost money and may
     /// wait for an approval.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -22,6 +22,11 @@ pub trait Kind: Sync {
     /// What it is called in messages, such as `House CA`.
     fn name(&self) -> &'static str;
 
+    /// The field in which a request names a product, in its block for this kind of CA.
+    fn product_field(&self) -> &'static str {
+        "product"
+    }
+
     /// The account that an Issuer of this kind describes; `None` for Issuers of other kinds.
     fn account<'a>(&self, spec: &'a IssuerSpec) -> Option<&'a dyn AccountSettings>;
 
@@ -36,13 +41,17 @@ pub trait Kind: Sync {
 #[derive(Debug, Default)]
 pub struct Asked<'a> {
     /// What goes into the order, as the CA's [`prepare`](CertificateAuthority::prepare) reads it. The
-    /// certificate is issued anew where it changes.
+    /// certificate is issued anew where it changes, `contact` and `how` in it aside: what they say
+    /// counts from the next order on.
     pub block: Option<Value>,
     /// Secret with the request's own credentials, in place of those of the Issuer.
     pub credentials: Option<&'a str>,
     /// The product, by id or name, in place of the one of the Issuer. What else makes a request
     /// somebody else at the CA has a field of its own here, and one in `spec.allow` of issuers.
     pub product: Option<String>,
+    /// The field of the block that names a person or a company for the CA to ask, in place of those of
+    /// the Issuer. The block has them in `contact`.
+    pub contact: Option<&'static str>,
 }
 
 /// The block of an Issuer for its kind of CA: one account.

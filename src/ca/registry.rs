@@ -10,6 +10,7 @@ use crate::reason::Reason;
 #[rustfmt::skip] // One line each.
 pub const KINDS: &[&dyn Kind] = &[
     super::online_ca::KIND,
+    super::ssl_purchase::KIND,
     super::swisssign::KIND,
 ];
 
@@ -70,10 +71,22 @@ pub fn own_credentials<'a>(
     kinds.find_map(|kind| kind.asked(spec).credentials)
 }
 
-/// The product that a request names, in whatever block, with the field of the block.
+/// The product that a request names, in whatever block, with the field in which it does.
 #[must_use]
-pub fn own_product(spec: &CertificateRequestSpec) -> Option<(&'static str, String)> {
-    KINDS.iter().find_map(|kind| Some((kind.field(), kind.asked(spec).product?)))
+pub fn own_product(spec: &CertificateRequestSpec) -> Option<(String, String)> {
+    KINDS.iter().find_map(|kind| {
+        let words = kind.asked(spec).product?;
+        Some((format!("spec.{}.{}", kind.field(), kind.product_field()), words))
+    })
+}
+
+/// The field in which a request names a person or a company for the CA to ask, in whatever block.
+#[must_use]
+pub fn own_contact(spec: &CertificateRequestSpec) -> Option<String> {
+    KINDS.iter().find_map(|kind| {
+        let field = kind.asked(spec).contact?;
+        Some(format!("spec.{}.{field}", kind.field()))
+    })
 }
 
 /// The field of the block in which a request names credentials of its own.

@@ -33,6 +33,8 @@ pub struct Overrides {
     pub product: Option<(String, String)>,
     /// The field in which it names credentials of its own.
     pub credentials: Option<String>,
+    /// The field in which it names a person or a company of its own for the CA to ask.
+    pub contact: Option<String>,
 }
 
 /// Why nothing is asked of the CA for a request.

@@ -1,6 +1,6 @@
 //! What every outside system keeps, certificate authority or not, whatever it speaks.
 //!
-//! [`rules`] are put to every row of the table below: two CAs that exist, against the simulator, and a
+//! [`rules`] are put to every row of the table below: those that exist, against the simulator, and a
 //! thin one of each kind that the trait has to hold. [`hub`] is no CA and shares the transport.
 //! [`client_certificates`] is about that transport, against real TLS servers.
 
@@ -23,6 +23,7 @@ mod online_ca;
 mod paid_at_once;
 mod reseller;
 mod rules;
+mod ssl_purchase;
 mod swisssign;
 mod thin;
 mod wire;
@@ -50,6 +51,8 @@ rows! {
     contrail: online_ca::OnlineCa<false, false>;
     contrail_with_credentials_of_the_request: online_ca::OnlineCa<false, true>;
     django: online_ca::OnlineCa<true, false>;
+    ssl_purchase: ssl_purchase::SslPurchase<false>;
+    ssl_purchase_with_tokens: ssl_purchase::SslPurchase<true>;
     swisssign: swisssign::SwissSign;
     reseller_that_renews_by_id: reseller::Reseller;
     cert_service_with_keys_and_client_certificate: cert_service::CertService;

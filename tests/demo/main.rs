@@ -66,17 +66,22 @@ fn show_in(place: &mut Place) -> Result<(), Failure> {
     step("Installing definitions and rights");
     place.install()?;
     let place = &*place;
-    step("Starting the simulator, which plays an Online CA and SwissSign outside the cluster");
+    step(
+        "Starting the simulator, which plays an Online CA, a reseller and SwissSign outside the cluster",
+    );
     let simulator = Simulator::start(place.dir());
-    let (root, paid_root) = prepare(&simulator)?;
+    let [root, resold_root, paid_root] = prepare(&simulator)?;
     step("Starting the operator, as its own ServiceAccount with no more rights than it needs");
     let _operator = place.operator()?;
     for namespace in place.namespaces() {
         let tls = format!("--from-literal=tls.crt={}", simulator.tls_root());
         let ca = format!("--from-literal=ca.crt={root}");
         place.kubectl(["create", "configmap", "-n", namespace, "online-ca-roots", &tls, &ca])?;
-        let ca = format!("--from-literal=ca.crt={paid_root}");
-        place.kubectl(["create", "configmap", "-n", namespace, "swisssign-roots", &ca])?;
+        let paid = [("ssl-purchase-roots", &resold_root), ("swisssign-roots", &paid_root)];
+        for (name, root) in paid {
+            let ca = format!("--from-literal=ca.crt={root}");
+            place.kubectl(["create", "configmap", "-n", namespace, name, &ca])?;
+        }
     }
     step("Applying deploy/examples/");
     for file in examples()? {
@@ -112,9 +117,11 @@ fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
 }
 
 /// The CAs of the examples: users and lifetimes short enough to watch a renewal at the free one, and
-/// an order that a person has to approve at the paid one. Returns the roots of both.
-fn prepare(simulator: &Simulator) -> Result<(String, String), Failure> {
+/// an order that a person has to approve at one of the paid ones. Returns the roots of all, the free
+/// one's first and that one's last.
+fn prepare(simulator: &Simulator) -> Result<[String; 3], Failure> {
     let (site, paid) = (simulator.online_ca("demo"), simulator.swisssign("demo"));
+    let resold = simulator.ssl_purchase("demo");
     Ok(runtime()?.block_on(async {
         site.configure(serde_json::json!({
             "users": {"testuser": "changeme", "ada": "lovelace"},
@@ -131,7 +138,7 @@ fn prepare(simulator: &Simulator) -> Result<(String, String), Failure> {
             ],
         }))
         .await;
-        (site.root_pem().await, paid.root_pem().await)
+        [site.root_pem().await, resold.root_pem().await, paid.root_pem().await]
     }))
 }
 
@@ -154,6 +161,7 @@ fn order(place: &Place, simulator: &Simulator) -> Result<(), Failure> {
     let requests = requests(place)?;
     let id = requests
         .iter()
+        .filter(|request| is_waited_for(request))
         .find_map(|request| request["status"]["order"]["id"].as_str())
         .ok_or("no order has an id")?;
     step(&format!("The person at the CA approves {id}"));

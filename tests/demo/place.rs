@@ -135,7 +135,7 @@ impl Place {
 
 const ADMIN: &str = "kubeconfig";
 /// Those of the examples: they have no namespace that would keep them from those of others.
-const CLUSTER_ISSUERS: [&str; 2] = ["online-ca-for-all", "swisssign-for-all"];
+const CLUSTER_ISSUERS: [&str; 3] = ["online-ca-for-all", "reseller-for-all", "swisssign-for-all"];
 const OURS: &str =
     "certificaterequests.chancery.dev,issuers.chancery.dev,clusterissuers.chancery.dev";
 

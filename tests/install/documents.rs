@@ -46,6 +46,7 @@ followed! {
     what_is_said_of_installing_can_be_followed: "docs/install.md"
     what_is_said_of_an_online_ca_can_be_followed: "docs/online-ca.md"
     what_is_said_of_proxies_can_be_followed: "docs/proxy.md"
+    what_is_said_of_ssl_purchase_can_be_followed: "docs/ssl-purchase.md"
     what_is_said_of_swisssign_can_be_followed: "docs/swisssign.md"
     what_is_said_of_tenants_can_be_followed: "docs/tenants.md"
 }
@@ -198,9 +199,11 @@ impl Reader {
     fn replaced(&self, text: &str) -> String {
         let simulator = self.cluster.simulator.url.strip_prefix("https://").expect("an address");
         let rows = [
-            // The CAs: an Online CA of somebody's, and SwissSign.
+            // The CAs: an Online CA of somebody's, a reseller, and SwissSign.
             ("slcs.example.org/onlineca/", format!("{simulator}/online-ca/demo/")),
             ("slcs.example.org", simulator.to_owned()),
+            ("https://reseller.example/api/v1", format!("https://{simulator}/ssl-purchase/demo")),
+            ("reseller.example", simulator.to_owned()),
             ("https://api.ra.swisssign.ch", format!("https://{simulator}/swisssign/demo")),
             ("api.ra.swisssign.ch", simulator.to_owned()),
             // What only the reader knows.
@@ -323,14 +326,24 @@ spec:
     trustRootsUrl: https://slcs.example.org/onlineca/trustroots/
 ";
 
-/// Sets up the accounts that the documents speak of. The roots of both CAs, and of their servers.
+/// Sets up the accounts that the documents speak of. The roots of all CAs, and of their servers.
 async fn sites(cluster: &Cluster) -> String {
     let (free, paid) = (cluster.simulator.online_ca("demo"), cluster.simulator.swisssign("demo"));
     free.configure(json!({"users": {"jdoe": "changeme", "ada": "changeme"}})).await;
     let product = json!({"name": "DV SSL Silver Single-Domain", "authorization": true});
     let clients = json!([{"name": "Example AG", "products": [product]}]);
     paid.configure(json!({"clients": clients, "states": waiting()})).await;
-    [cluster.simulator.tls_root().to_owned(), free.root_pem().await, paid.root_pem().await].concat()
+    let resold = cluster.simulator.ssl_purchase("demo");
+    resold
+        .configure(json!({
+            "resellers": {"rp-4711": {"apiKey": "changeme"}},
+            "plans": [{"name": "Positive SSL"}],
+            "states": [{"state": "pending", "seconds": 8}, {"state": "active"}],
+            "validation": {"how": "after", "seconds": 8},
+        }))
+        .await;
+    let roots = [free.root_pem().await, resold.root_pem().await, paid.root_pem().await].concat();
+    cluster.simulator.tls_root().to_owned() + &roots
 }
 
 /// A home with the sources in it, and the programs that readers have.

@@ -618,6 +618,82 @@ async fn issuers_that_make_no_sense_are_refused_with_what_to_write_instead() {
 }
 
 #[tokio::test]
+async fn an_issuer_of_ssl_purchase_says_what_can_be_bought_as_whom() {
+    let with = |more: Value| {
+        let mut block = json!({
+            "url": "https://reseller.example/api/v1",
+            "credentialsSecretRef": {"name": "a"},
+            "reseller": "rp-1",
+            "dcvType": "DNS",
+            "reissuePolicy": "Never",
+        });
+        block.as_object_mut().expect("a block").extend(more.as_object().expect("more").clone());
+        json!({"onlineCa": GONE, "sslPurchase": block})
+    };
+    let url = |url: &str| with(json!({"url": url}));
+    let authentication = |one: Value| with(json!({"authentication": one}));
+    let header = |name: &str| authentication(json!({"header": {"name": name}}));
+    let paths = |field: &str, path: &str| with(json!({"paths": {field: path}}));
+    let (https, one_way) = ("url must be an https URL", "authentication must be exactly one of");
+    let own = "header.name must be the name of a header of the reseller's own";
+    let (list, of_order) = ("list and plans must be paths", "each path of an order must hold {id}");
+    let id = "11111111-2222-4333-8444-555555555555";
+    let rows = [
+        ("the least", with(json!({})), None),
+        ("a slash at the end", url("https://reseller.example/api/v1/"), None),
+        ("no path", url("https://reseller.example:8443"), None),
+        ("no TLS", url("http://reseller.example/api"), Some(https)),
+        ("a query", url("https://reseller.example/api?x=1"), Some(https)),
+        ("a user", url("https://a@reseller.example/api"), Some(https)),
+        ("the list of orders", url("https://reseller.example/ssl-certificate"), Some(https)),
+        ("tokens", authentication(json!({"oidc": {"tokenUrl": "https://a.example/token"}})), None),
+        (
+            "tokens without TLS",
+            authentication(json!({"oidc": {"tokenUrl": "http://a.example/token"}})),
+            Some("tokenUrl must be an https URL"),
+        ),
+        ("no way", authentication(json!({})), Some(one_way)),
+        (
+            "two ways",
+            authentication(json!({"basic": {}, "header": {"name": "X-KEY"}})),
+            Some(one_way),
+        ),
+        ("a header", header("X-APIKEY"), None),
+        ("one that HTTP has", header("authorization"), Some(own)),
+        ("one of proxies", header("Proxy-Authorization"), Some(own)),
+        ("one that is none", header("X KEY"), Some(own)),
+        ("a plan by id", with(json!({"plan": {"id": id}})), None),
+        ("a plan by name", with(json!({"plan": {"name": "DV"}})), None),
+        (
+            "a plan by both",
+            with(json!({"plan": {"id": id, "name": "DV"}})),
+            Some("give the plan by id or by name, not both"),
+        ),
+        ("no UUID", with(json!({"plan": {"id": "../x"}})), Some("id must be a UUID")),
+        ("a reseller with a blank", with(json!({"reseller": "a b"})), Some("reseller must be")),
+        ("no such way to show it", with(json!({"dcvType": "dns"})), Some("supported values")),
+        ("a level", with(json!({"validationLevel": "OV"})), None),
+        (
+            "no address",
+            with(json!({"contact": {"emailAddress": "me"}})),
+            Some("emailAddress must be an address"),
+        ),
+        ("a path", paths("list", "/certificates"), None),
+        ("a path of an order", paths("renew", "/certificates/{id}/renew-it"), None),
+        ("a path that leads away", paths("plans", "/../x"), Some(list)),
+        ("a path with a query", paths("list", "/x?y"), Some(list)),
+        ("a path without an order", paths("renew", "/renew"), Some(of_order)),
+        ("a path of two orders", paths("one", "/{id}/{id}"), Some(of_order)),
+        ("no window", with(json!({"renewalWindow": 0})), Some("greater than or equal to 1")),
+        ("no duration", with(json!({"settleWindow": "1s"})), Some("settleWindow must be")),
+    ];
+    let test = Test::new("admission-ssl-purchase").await;
+    for kind in ["Issuer", "ClusterIssuer"] {
+        check(&test, &rows, |spec| issuer(kind, "admission-ssl-purchase", spec)).await;
+    }
+}
+
+#[tokio::test]
 async fn what_names_the_target_cannot_be_changed_and_what_names_the_ca_can() {
     let test = Test::new("admission-immutable").await;
     // One that nothing answers for: the rules are looked at, not the CA.
@@ -954,6 +1030,7 @@ async fn whom_an_issuer_serves_is_said_so_that_it_can_be_read_in_one_way() {
             Some("allow.maxDuration must be an hour or more"),
         ),
         ("suspend", json!({"suspend": true}), None),
+        ("a contact", json!({"allow": {"ownContact": true}}), None),
     ];
     for kind in ["Issuer", "ClusterIssuer"] {
         check(&test, &rows, |spec| issuer(kind, "admission-allow", spec)).await;

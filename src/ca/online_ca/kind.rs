@@ -88,7 +88,7 @@ mod tests {
         for (name, spec, credentials) in
             [("credentials", own, Some("jdoe")), ("an empty block", empty, None)]
         {
-            let Asked { block, credentials: found, product: _ } = KIND.asked(&spec);
+            let Asked { block, credentials: found, .. } = KIND.asked(&spec);
             assert_eq!((block, found), (None, credentials), "{name}");
         }
     }

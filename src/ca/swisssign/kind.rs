@@ -39,7 +39,7 @@ impl Kind for SwissSignKind {
             let SwissSignProduct { id, name } = product;
             id.clone().or_else(|| name.clone())
         });
-        Asked { block: serde_json::to_value(asked).ok(), credentials: None, product }
+        Asked { block: serde_json::to_value(asked).ok(), product, ..Asked::default() }
     }
 }
 
@@ -90,7 +90,7 @@ mod tests {
     fn what_a_request_says_is_stored_in_the_same_words() {
         for block in [json!({}), json!({ "product": { "name": "DV" } })] {
             let spec = asked(block.clone());
-            let Asked { block: stored, credentials, product: _ } = KIND.asked(&spec);
+            let Asked { block: stored, credentials, .. } = KIND.asked(&spec);
             assert_eq!((stored, credentials), (Some(block), None));
         }
     }

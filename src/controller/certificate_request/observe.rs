@@ -188,11 +188,10 @@ pub(super) fn values(context: &Context, request: &CertificateRequest) -> Request
 
 /// What makes a request somebody else, or something else, at the CA.
 fn overrides(spec: &CertificateRequestSpec) -> Overrides {
-    let product =
-        registry::own_product(spec).map(|(field, words)| (words, format!("spec.{field}.product")));
+    let product = registry::own_product(spec).map(|(field, words)| (words, field));
     let credentials =
         registry::names_credentials(spec).map(|field| format!("spec.{field}.credentialsSecretRef"));
-    Overrides { product, credentials }
+    Overrides { product, credentials, contact: registry::own_contact(spec) }
 }
 
 /// Admission let only durations of hours, minutes and seconds pass.

@@ -35,7 +35,9 @@ pub(super) fn new(seen: &Observation) -> Option<String> {
         .or_else(|| longer(seen, &chain.leaf))
         .or_else(|| {
             let product = request.overrides.product.as_ref().map(|(_, field)| field);
-            product.or(request.overrides.credentials.as_ref()).cloned()
+            let overrides = &request.overrides;
+            let others = overrides.credentials.as_ref().or(overrides.contact.as_ref());
+            product.or(others).cloned()
         })
 }
 

@@ -178,6 +178,7 @@ impl Rules<'_> {
         let product = words.as_deref().and_then(|words| self.product(words, &place));
         if let Some(refusal) = product
             .or_else(|| self.credentials(intent.text(Requested::CREDENTIALS).map(|_| &*place)))
+            .or_else(|| self.contact(intent.names_contact().then_some(&*place)))
             .or_else(|| self.lifetime(intent.duration(), &place))
         {
             return Some(refusal);
@@ -303,9 +304,11 @@ impl Rules<'_> {
     }
 
     fn overrides(&self) -> Option<Refusal> {
-        let Overrides { product, credentials } = &self.seen.request.overrides;
+        let Overrides { product, credentials, contact } = &self.seen.request.overrides;
         let product = product.as_ref().and_then(|(words, field)| self.product(words, field));
-        product.or_else(|| self.credentials(credentials.as_deref()))
+        product
+            .or_else(|| self.credentials(credentials.as_deref()))
+            .or_else(|| self.contact(contact.as_deref()))
     }
 
     fn product(&self, words: &str, place: &str) -> Option<Refusal> {
@@ -321,6 +324,16 @@ impl Rules<'_> {
         let is_allowed = self.allow.own_credentials.unwrap_or(!self.is_strict);
         (!is_allowed).then(|| {
             self.refuse("credentials of the request's own", Some(place), "ownCredentials", None)
+        })
+    }
+
+    /// Whether another person or company may be named for the CA to ask, where that is done.
+    fn contact(&self, place: Option<&str>) -> Option<Refusal> {
+        let place = place?;
+        let is_allowed = self.allow.own_contact.unwrap_or(!self.is_strict);
+        (!is_allowed).then(|| {
+            let what = "a contact or company of the request's own";
+            self.refuse(what, Some(place), "ownContact", None)
         })
     }
 

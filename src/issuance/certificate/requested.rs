@@ -9,6 +9,11 @@ use crate::pki::{self, Names, names};
 
 /// The field of a block that names a product, whatever the kind of CA.
 const PRODUCT_OF_BLOCK: &str = "product";
+/// The field of a block that names persons and companies, whatever the kind of CA.
+const CONTACT_OF_BLOCK: &str = "contact";
+/// The fields of a block that start no order where they change: the product, which is compared by its
+/// id, whom the CA asks, and how it does.
+const ASIDE_OF_BLOCK: [&str; 3] = [PRODUCT_OF_BLOCK, CONTACT_OF_BLOCK, "how"];
 
 /// So long the value of `chancery.dev/renew` may be.
 pub(in crate::issuance) const LONGEST_NONCE: usize = 1024;
@@ -162,10 +167,11 @@ impl Requested {
         fields.any(|field| self.differs(wanted, field)) || self.differs_in_block(wanted)
     }
 
-    /// Whether what the request says to one kind of CA only differs, the product aside.
+    /// Whether what the request says to one kind of CA only differs, apart from the product and from
+    /// what counts from the next order on.
     #[must_use]
     pub fn differs_in_block(&self, wanted: &Self) -> bool {
-        self.differs(wanted, Self::CA_BLOCK) && self.without_product() != wanted.without_product()
+        self.differs(wanted, Self::CA_BLOCK) && self.without_aside() != wanted.without_aside()
     }
 
     /// Whether issuer or product are named in other words.
@@ -206,6 +212,14 @@ impl Requested {
         Some(word.map_or_else(|| words.to_string(), str::to_owned))
     }
 
+    /// Whether it names a person or a company for the CA to ask.
+    #[must_use]
+    pub fn names_contact(&self) -> bool {
+        let block = self.block();
+        let mut blocks = block.as_object().into_iter().flatten().map(|(_, block)| block);
+        blocks.any(|block| block.get(CONTACT_OF_BLOCK).is_some_and(|contact| !contact.is_null()))
+    }
+
     /// The lifetime that it asks for.
     #[must_use]
     pub fn duration(&self) -> Option<SignedDuration> {
@@ -222,12 +236,14 @@ impl Requested {
         named.collect()
     }
 
-    /// What it says to one kind of CA only, without the product.
-    fn without_product(&self) -> BTreeMap<String, Value> {
+    /// What it says to one kind of CA only that starts an order where it changes.
+    fn without_aside(&self) -> BTreeMap<String, Value> {
         let block = self.block();
         let rest = block.as_object().into_iter().flatten().map(|(kind, block)| {
             let mut block = block.clone();
-            block.as_object_mut().map(|block| block.remove(PRODUCT_OF_BLOCK));
+            if let Some(block) = block.as_object_mut() {
+                block.retain(|field, _| !ASIDE_OF_BLOCK.contains(&field.as_str()));
+            }
             (kind.clone(), block)
         });
         rest.filter(|(_, block)| block.as_object().is_none_or(|block| !block.is_empty())).collect()
@@ -326,6 +342,28 @@ mod tests {
         );
         let (one, other) = (requested(&units(["a", "b"])), requested(&units(["b", "a"])));
         assert!(one.differs(&other, Requested::SUBJECT), "the order of a subject counts");
+    }
+
+    #[test]
+    fn whom_a_ca_asks_and_how_starts_no_order() {
+        let base = serde_json::json!({ "houseCa": { "product": { "id": "1" }, "size": 1 } });
+        let with = |field: &str, value: Value| {
+            let mut block = base.clone();
+            block["houseCa"][field] = value;
+            Requested::default().with(Requested::CA_BLOCK, Some(block))
+        };
+        let before = with("size", 1.into());
+        let rows = [
+            ("contact", serde_json::json!({ "person": { "phone": "1" } }), false, true),
+            ("how", serde_json::json!({ "mail": true }), false, false),
+            ("product", serde_json::json!({ "id": "2" }), false, false),
+            ("size", 2.into(), true, false),
+        ];
+        for (field, value, differs, names_contact) in rows {
+            let after = with(field, value);
+            assert_eq!(before.differs_in_block(&after), differs, "{field}");
+            assert_eq!(after.names_contact(), names_contact, "{field}");
+        }
     }
 
     #[test]

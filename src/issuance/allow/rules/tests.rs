@@ -168,6 +168,14 @@ fn rows_of_kinds() -> Vec<(&'static str, Observation, Value, &'static str)> {
             json!({"ownCredentials": true}),
             "(spec.houseCa.credentialsSecretRef)",
         ),
+        (
+            "a contact of its own",
+            asks(|seen| {
+                seen.request.overrides.contact = Some("spec.houseCa.contact".to_owned());
+            }),
+            json!({"ownContact": true}),
+            "(spec.houseCa.contact)",
+        ),
     ]
 }
 
@@ -246,6 +254,12 @@ fn what_an_issuer_lists_is_all_that_it_allows() {
             more(json!({"ownCredentials": false})),
             asks(|seen| seen.request.overrides.credentials = Some("spec.x".to_owned())),
             "ownCredentials",
+        ),
+        (
+            "contact",
+            more(json!({"ownContact": false})),
+            asks(|seen| seen.request.overrides.contact = Some("spec.x".to_owned())),
+            "ownContact",
         ),
     ]);
     let others = strict(json!({"dnsNames": ["secret-project.example.org"]}));
@@ -555,7 +569,7 @@ fn an_order_that_is_stored_is_judged_before_it_is_submitted() {
         refusal(&strict(json!({})), seen, stage).map_or_else(String::new, |one| one.message)
     };
     let stranger = Names { dns_names: vec!["bank.example.com".to_owned()], ..names() };
-    let rows: [(&str, Observation, &str); 5] = [
+    let rows: [(&str, Observation, &str); 6] = [
         ("what is allowed", stored(&names(), |_| {}), ""),
         ("a name", stored(&stranger, |_| {}), "bank.example.com"),
         ("a product", stored(&names(), |seen| names_product(seen, "gold")), "product gold (order "),
@@ -568,6 +582,14 @@ fn an_order_that_is_stored_is_judged_before_it_is_submitted() {
             "credentials",
             stored(&names(), |seen| seen.request.credentials = Some("own".to_owned())),
             "spec.allow.ownCredentials",
+        ),
+        (
+            "contact",
+            stored(&names(), |seen| {
+                let block = json!({"contact": {"person": {"phone": "1"}}});
+                seen.request.blocks = Blocks::none().clone().with("houseCa", block);
+            }),
+            "spec.allow.ownContact",
         ),
     ];
     for (name, seen, expected) in rows {

@@ -1,0 +1,244 @@
+//! Plans: which one is meant. And what can be done for an order whose certificate nears its end.
+
+use jiff::{SignedDuration, Timestamp};
+use serde::{Deserialize, Serialize};
+
+use super::states::Stage;
+use super::wire::Plan;
+use crate::api::{SslPurchasePlan, SslPurchaseReissue};
+use crate::outside::{Disposition, Error};
+use crate::reason::Reason;
+
+/// So many candidates are named in a message.
+const CANDIDATES: usize = 8;
+
+/// Who chose the plan: whose fault it is where it will not do.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub(super) enum ChosenBy {
+    Issuer,
+    Request,
+}
+
+impl ChosenBy {
+    /// Where a person changes it.
+    pub(super) fn field(self) -> &'static str {
+        match self {
+            Self::Issuer => "spec.sslPurchase.plan of the issuer",
+            Self::Request => "spec.sslPurchase.plan of the request",
+        }
+    }
+
+    pub(super) fn disposition(self) -> Disposition {
+        match self {
+            Self::Issuer => Disposition::BlameIssuer,
+            Self::Request => Disposition::Reject,
+        }
+    }
+}
+
+/// The one plan of this name.
+pub(super) fn named<'a>(
+    plans: &'a [Plan],
+    name: &str,
+    chosen_by: ChosenBy,
+) -> Result<&'a Plan, Error> {
+    let found: Vec<&Plan> =
+        plans.iter().filter(|plan| plan.name.as_deref() == Some(name)).collect();
+    let field = chosen_by.field();
+    let message = match found[..] {
+        [plan] => return Ok(plan),
+        [] => format!(
+            "no plan that the account sees is called {}: check {field}; there is {}",
+            shown(name),
+            listed(plans)
+        ),
+        _ => {
+            let ids: Vec<&str> =
+                found.iter().take(CANDIDATES).map(|plan| plan.id.as_str()).collect();
+            format!(
+                "{} plans are called {}: give the id in {field}, one of {}",
+                found.len(),
+                shown(name),
+                ids.join(", ")
+            )
+        }
+    };
+    Err(Error { disposition: chosen_by.disposition(), reason: Reason::ProductNotFound, message })
+}
+
+fn listed(plans: &[Plan]) -> String {
+    let mut all: Vec<String> = plans
+        .iter()
+        .map(|plan| match &plan.name {
+            Some(name) => format!("{} ({})", shown(name), plan.id),
+            None => plan.id.clone(),
+        })
+        .collect();
+    if all.is_empty() {
+        return "none like it".to_owned();
+    }
+    all.sort();
+    if all.len() > CANDIDATES {
+        let more = all.len() - CANDIDATES;
+        all.truncate(CANDIDATES);
+        all.push(format!("{more} more"));
+    }
+    all.join(", ")
+}
+
+/// What a plan is called in messages.
+pub(super) fn words(plan: &SslPurchasePlan) -> String {
+    shown(plan.id.as_deref().or(plan.name.as_deref()).unwrap_or("none"))
+}
+
+/// A name or an id from outside, in a message.
+fn shown(text: &str) -> String {
+    const LIMIT: usize = 60;
+    let plain: String =
+        text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(LIMIT).collect();
+    if text.chars().nth(LIMIT).is_some() { plain + "…" } else { plain }
+}
+
+/// So many months later.
+pub(super) fn later(start: Timestamp, months: u8) -> Option<Timestamp> {
+    let start = start.to_zoned(jiff::tz::TimeZone::UTC);
+    let end = start.checked_add(jiff::Span::new().months(i64::from(months))).ok()?;
+    Some(end.timestamp())
+}
+
+/// What a certificate that nears its end needs.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Wanted {
+    Renewal,
+    Reissue,
+}
+
+/// An order whose certificate is there, as it stands now.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Standing {
+    /// `None` where the API no longer knows it.
+    pub(super) stage: Option<Stage>,
+    /// It is of the plan that is wanted, as far as the API tells.
+    pub(super) is_of_plan: bool,
+    /// Until when it is paid.
+    pub(super) paid_until: Timestamp,
+    /// So many days before that it can be renewed.
+    pub(super) window: u16,
+}
+
+/// What is done for it.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Way {
+    /// A first order.
+    Anew,
+    Renew,
+    Reissue,
+    /// Nothing before something else is under way or stopped at the reseller.
+    Busy,
+    /// Nothing: it is paid, and can be renewed from then on.
+    TooEarly {
+        opens: Timestamp,
+    },
+}
+
+/// What is done for an order, so that nothing is bought that is paid already.
+pub(super) fn way(
+    wanted: Wanted,
+    order: &Standing,
+    policy: SslPurchaseReissue,
+    now: Timestamp,
+) -> Way {
+    match order.stage {
+        None | Some(Stage::Failed(..)) => return Way::Anew,
+        Some(Stage::Open(_) | Stage::Suspended) => return Way::Busy,
+        Some(Stage::Issued) => {}
+    }
+    if order.paid_until <= now {
+        return Way::Anew;
+    }
+    if wanted == Wanted::Reissue {
+        // It stays with the plan that it was bought for.
+        return if order.is_of_plan { Way::Reissue } else { Way::Anew };
+    }
+    let window = SignedDuration::from_hours(24 * i64::from(order.window));
+    let opens = order.paid_until.checked_sub(window).unwrap_or(Timestamp::MIN);
+    if opens <= now {
+        return Way::Renew;
+    }
+    match policy {
+        SslPurchaseReissue::Always => Way::Reissue,
+        SslPurchaseReissue::Never => Way::TooEarly { opens },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ca::FailedKind;
+
+    fn plan(id: &str, name: &str) -> Plan {
+        Plan { id: id.to_owned(), name: Some(name.to_owned()), renew_days: None, months: None }
+    }
+
+    #[test]
+    fn a_plan_is_the_only_one_of_its_name() {
+        let plans = [plan("1", "DV"), plan("2", "DV wildcard"), plan("3", "OV"), plan("4", "OV")];
+        assert_eq!(named(&plans, "DV", ChosenBy::Issuer).unwrap().id, "1");
+        let rows = [
+            (
+                "dv",
+                "no plan that the account sees is called dv: check spec.sslPurchase.plan of the issuer; there is DV (1), DV wildcard (2), OV (3), OV (4)",
+            ),
+            (
+                "OV",
+                "2 plans are called OV: give the id in spec.sslPurchase.plan of the issuer, one of 3, 4",
+            ),
+        ];
+        for (name, says) in rows {
+            let error = named(&plans, name, ChosenBy::Issuer).unwrap_err();
+            assert_eq!(error.message, says, "{name}");
+            assert_eq!(error.disposition, Disposition::BlameIssuer, "{name}");
+        }
+        let error = named(&[], &"x".repeat(500), ChosenBy::Request).unwrap_err();
+        assert_eq!(error.disposition, Disposition::Reject);
+        assert!(error.message.len() < 300, "{error}");
+        let many: Vec<Plan> = (0..30).map(|at| plan(&at.to_string(), "A\nB")).collect();
+        let error = named(&many, "C", ChosenBy::Issuer).unwrap_err();
+        assert!(error.message.ends_with(", 22 more") && !error.message.contains('\n'), "{error}");
+    }
+
+    #[test]
+    fn nothing_is_bought_that_is_paid_already() {
+        use SslPurchaseReissue::{Always, Never};
+        use Wanted::{Reissue, Renewal};
+        let now: Timestamp = "2026-06-01T00:00:00Z".parse().unwrap();
+        let at = |text: &str| text.parse::<Timestamp>().unwrap();
+        let failed = Stage::Failed(FailedKind::Failed, "");
+        let (far, near, over) =
+            (at("2027-01-01T00:00:00Z"), at("2026-06-20T00:00:00Z"), at("2026-05-01T00:00:00Z"));
+        let opens = at("2026-12-02T00:00:00Z");
+        let issued = Some(Stage::Issued);
+        let rows = [
+            ("in the window", Renewal, issued, near, Never, Way::Renew),
+            ("in the window, whatever the policy", Renewal, issued, near, Always, Way::Renew),
+            ("before it, nothing", Renewal, issued, far, Never, Way::TooEarly { opens }),
+            ("before it, another of the same term", Renewal, issued, far, Always, Way::Reissue),
+            ("the term is over", Renewal, issued, over, Never, Way::Anew),
+            ("the term is over, for a reissue", Reissue, issued, over, Always, Way::Anew),
+            ("the order is gone", Renewal, None, near, Always, Way::Anew),
+            ("the order has ended", Renewal, Some(failed), far, Never, Way::Anew),
+            ("it is at work", Renewal, Some(Stage::Open("")), near, Always, Way::Busy),
+            ("it is stopped", Reissue, Some(Stage::Suspended), far, Always, Way::Busy),
+            ("other names", Reissue, issued, far, Always, Way::Reissue),
+            ("other names, near the end", Reissue, issued, near, Always, Way::Reissue),
+        ];
+        for (name, wanted, stage, paid_until, policy, expected) in rows {
+            let order = Standing { stage, is_of_plan: true, paid_until, window: 30 };
+            assert_eq!(way(wanted, &order, policy, now), expected, "{name}");
+        }
+        let order = Standing { stage: issued, is_of_plan: false, paid_until: far, window: 30 };
+        assert_eq!(way(Reissue, &order, Always, now), Way::Anew, "of another plan");
+        let order = Standing { stage: issued, is_of_plan: true, paid_until: far, window: u16::MAX };
+        assert_eq!(way(Renewal, &order, Never, now), Way::Renew, "a window without end");
+    }
+}
