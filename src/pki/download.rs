@@ -16,10 +16,10 @@ use self::archive::{Archive, Spent};
 use super::certificate::{Certificate, PemError, from_block};
 use super::{pem, pkcs7};
 
-/// So many bytes are looked at: five times what [`MOST`] certificates take in PEM would not be served
-/// to anybody.
+/// So many bytes are looked at: [`MOST`] certificates of the usual length take half of them in PEM.
 const LONGEST: usize = 1024 * 1024;
-/// So many certificates are taken: a chain has four, and the largest bundles of roots have half as many.
+/// So many certificates are taken: a chain has four, and the largest bundles of roots have half as
+/// many.
 const MOST: usize = 300;
 /// So many are read to find them: archives have the same ones in several forms.
 const READ: usize = 4 * MOST;
@@ -31,8 +31,8 @@ const TOLD: usize = 5;
 pub struct Download {
     /// Each once, in the order in which they are served. There is at least one.
     pub certificates: Vec<Certificate>,
-    /// What is left out and why: private keys, and files of an archive that cannot be read. Few, and
-    /// without a word of what was served.
+    /// What is left out and why: private keys, and files of an archive that cannot be read. Few,
+    /// and without a word of what was served.
     pub remarks: Vec<String>,
 }
 
@@ -83,7 +83,8 @@ pub enum Error {
     /// It is no archive of a few certificates.
     #[error("the ZIP archive has more than {most} entries", most = archive::ENTRIES)]
     ManyEntries,
-    /// Files of the archive share bytes with each other: such ones unpack to more than any memory holds.
+    /// Files of the archive share bytes with each other: such ones unpack to more than any memory
+    /// holds.
     #[error("the ZIP archive has files that overlap")]
     Overlap,
     /// The archive unpacks to more than anybody needs.
@@ -106,13 +107,13 @@ pub enum Error {
 }
 
 impl Download {
-    /// Reads one certificate or several from what was served: PEM, DER, PKCS #7 in PEM or DER, any of
-    /// them in base64 alone, and ZIP archives of all of these.
+    /// Reads one certificate or several from what was served: PEM, DER, PKCS #7 in PEM or DER, any
+    /// of them in base64 alone, and ZIP archives of all of these.
     ///
     /// Takes a byte order mark, CRLF, a missing last newline, text around PEM blocks, and chains in
-    /// any order. Of an archive, names and paths of the files mean nothing; folders and files that hold
-    /// no certificate are passed over, and files that cannot be read are left out with a remark as long
-    /// as certificates are in others.
+    /// any order. Of an archive, names and paths of the files mean nothing; folders and files that
+    /// hold no certificate are passed over, and files that cannot be read are left out with a
+    /// remark as long as certificates are in others.
     ///
     /// # Errors
     /// Says what was served in place of certificates, or what is wrong with it.

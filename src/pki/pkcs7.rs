@@ -1,9 +1,9 @@
 //! Certificates in PKCS #7 (RFC 2315) or CMS (RFC 5652): a SignedData, of which nothing but its
 //! certificates is looked at.
 //!
-//! Only the frame is walked, so that each certificate keeps the bytes that were signed. The types of
-//! x509-cert, which the `cms` crate has for them, would refuse what [`super::certificate`] takes, and
-//! write some others anew in another order.
+//! Only the frame is walked, so that each certificate keeps the bytes that were signed. The types
+//! of x509-cert, which the `cms` crate has for them, would refuse what [`super::certificate`]
+//! takes, and write some others anew in another order.
 
 use const_oid::ObjectIdentifier;
 use const_oid::db::rfc5911::ID_SIGNED_DATA;
@@ -17,12 +17,16 @@ const NUMBERED_ZERO: u8 = 0xa0;
 const INDEFINITE: u8 = 0x80;
 /// A version, digest algorithms and the content that is signed come before the certificates.
 const PARTS_BEFORE: usize = 3;
+/// So many elements a CertificateSet has. The smallest have two bytes, and a body has room for more
+/// of those than anybody needs.
+const ELEMENTS: usize = 4096;
 
 /// Returns the DER of each certificate in a SignedData, in order; there may be none.
 ///
-/// The frame may be BER with indefinite lengths, as streaming writers make it. What else a SignedData
-/// may have in the place of a certificate, such as an attribute certificate, is passed over, and so is
-/// what follows. `None` where it is no SignedData.
+/// The frame may be BER with indefinite lengths, as streaming writers make it. What else a
+/// SignedData may have in the place of a certificate, such as an attribute certificate, is passed
+/// over, and so is what follows. `None` where it is no SignedData, or one of more than 4096
+/// certificates.
 #[must_use]
 pub fn certificates(ber: &[u8]) -> Option<Vec<&[u8]>> {
     let (content_type, content) = split(contents(ber, SEQUENCE)?)?;
@@ -45,8 +49,13 @@ pub fn certificates(ber: &[u8]) -> Option<Vec<&[u8]>> {
 fn each(set: &[u8]) -> Option<Vec<&[u8]>> {
     let mut elements = reader(set)?;
     let mut certificates = Vec::new();
+    let mut count = 0;
     // Zero is where a set of indefinite length ends.
     while let Some(tag) = elements.peek_byte().filter(|tag| *tag != 0) {
+        count += 1;
+        if count > ELEMENTS {
+            return None;
+        }
         let element = elements.tlv_bytes().ok()?;
         if tag == SEQUENCE {
             certificates.push(element);
@@ -145,6 +154,17 @@ pub(super) mod tests {
         for (name, ber, expected) in cases {
             assert_eq!(certificates(&ber), expected, "{name}");
         }
+    }
+
+    #[test]
+    fn there_is_an_end_to_elements() {
+        let (one, other): (&[u8], &[u8]) = (b"\x30\x00", b"\xa1\x00");
+        let count_of = |element: &[u8], count: usize| {
+            certificates(&signed_data(&vec![element; count])).map(|all| all.len())
+        };
+        assert_eq!(count_of(one, ELEMENTS), Some(ELEMENTS));
+        assert_eq!(count_of(other, ELEMENTS), Some(0));
+        assert_eq!((count_of(one, ELEMENTS + 1), count_of(other, ELEMENTS + 1)), (None, None));
     }
 
     #[test]

@@ -1,8 +1,8 @@
-//! ZIP archives (APPNOTE 6.3), as far as anybody packs certificates with them: stored, or compressed
-//! with Deflate.
+//! ZIP archives (APPNOTE 6.3), as far as anybody packs certificates with them: stored, or
+//! compressed with Deflate.
 //!
-//! What the directory claims of a file is counted before anything is unpacked, and a file that is not
-//! as long as claimed is none. Nothing is written to disk, so no path is looked at.
+//! What the directory claims of a file is counted before anything is unpacked, and a file that is
+//! not as long as claimed is none. Nothing is written to disk, so no path is looked at.
 
 use std::iter;
 
@@ -77,8 +77,8 @@ pub(super) struct File<'a> {
 }
 
 impl File<'_> {
-    /// Unpacks it, and says what is wrong with it alone. It may be a private key, which is overwritten
-    /// when it is dropped.
+    /// Unpacks it, and says what is wrong with it alone. It may be a private key, which is
+    /// overwritten when it is dropped.
     ///
     /// # Errors
     /// Where all files together are more than is looked at.
