@@ -80,8 +80,9 @@ pub struct SslPurchase {
     pub allow_ecdsa: bool,
     /// What happens where a certificate ends before its order can be renewed, within the term that is
     /// paid. `Always` has it reissued, which costs nothing and **ends the certificate before at
-    /// once**, before the new one is in the Secret. `Never` buys nothing and says until when
-    /// nothing can be done.
+    /// once**, before the new one is in the Secret. `OnRequest` does so only when somebody asks for
+    /// it, by the annotation `chancery.dev/renew` of the request. `Never` does nothing. Where nothing
+    /// is done the request says from when on its order can be renewed.
     pub reissue_policy: SslPurchaseReissue,
     /// So many days before the end of its term an order can be renewed, where the list of plans does
     /// not tell (default: 30).
@@ -260,6 +261,8 @@ pub enum SslPurchaseDcv {
 pub enum SslPurchaseReissue {
     /// Nothing.
     Never,
+    /// It is reissued when somebody asks for it.
+    OnRequest,
     /// It is reissued.
     Always,
 }

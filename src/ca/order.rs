@@ -148,6 +148,9 @@ pub struct Wanted<'a> {
     pub duration: Option<jiff::SignedDuration>,
     /// What the request says to one kind of CA only.
     pub blocks: &'a Blocks,
+    /// Somebody asked for another certificate now, such as after a key became known, and it is not only
+    /// that the time has come.
+    pub is_requested: bool,
 }
 
 /// What [`prepare`](super::CertificateAuthority::prepare) made of what is wanted.

@@ -216,14 +216,14 @@ impl SslPurchase {
     /// Which order follows the one before, with the name that that one has.
     async fn way(
         &self,
-        kind: &OrderKind,
+        (kind, is_requested): (&OrderKind, bool),
         previous: &Arc<Previous>,
         plan: &str,
     ) -> Result<(OrderKind, Option<String>), Error> {
         let wanted = match kind {
             OrderKind::Reissue(_) => plans::Wanted::Reissue,
             OrderKind::New | OrderKind::Renew(_) | OrderKind::UpdateKey(_) => {
-                plans::Wanted::Renewal
+                plans::Wanted::Renewal { is_requested }
             }
         };
         let id = previous.id.as_deref().unwrap_or_default();
@@ -271,7 +271,7 @@ impl SslPurchase {
                     disposition: Disposition::Retry { after: Some(wait.min(PAID_PAUSE)) },
                     reason: Reason::RenewalTooEarly,
                     message: format!(
-                        "order {id} is paid until {until} and can be renewed from {opens} on: nothing was bought; to have its certificate reissued before, which ends the one that is there at once, set spec.sslPurchase.reissuePolicy of the issuer to Always"
+                        "order {id} is paid until {until} and can be renewed from {opens} on: nothing was bought; to have its certificate reissued before, which ends the one that is there at once, set spec.sslPurchase.reissuePolicy of the issuer to Always, or to OnRequest and the annotation chancery.dev/renew of the request to a new value"
                     ),
                 })
             }
@@ -614,7 +614,8 @@ impl CertificateAuthority for SslPurchase {
         let kind = match wanted.kind.previous().filter(|previous| previous.id.is_some()) {
             None => OrderKind::New,
             Some(previous) => {
-                let (kind, reference) = self.way(wanted.kind, previous, &prepared.plan).await?;
+                let (kind, reference) =
+                    self.way((wanted.kind, wanted.is_requested), previous, &prepared.plan).await?;
                 prepared.reference_at_ca = reference;
                 kind
             }

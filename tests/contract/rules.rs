@@ -283,6 +283,7 @@ async fn prepared<R: Row>(row: &R, word: Word, previous: Option<Kept>) -> Stored
         key_kind: can.key_kinds[0],
         duration: None,
         blocks: Blocks::none(),
+        is_requested: false,
     };
     let preparation = ca.prepare(&wanted).await.unwrap();
     assert_eq!(preparation.kind.word(), kind.word());

@@ -147,12 +147,7 @@ impl<const TOKENS: bool> Row for SslPurchase<TOKENS> {
     fn revoked(&self) -> Option<Vec<String>> {
         let orders = self.site.orders().unwrap().into_iter();
         let ended = orders.filter(|order| order.deleted_on.is_some());
-        Some(
-            ended
-                .flat_map(|order| order.certificates)
-                .map(|one| one.serial.to_uppercase())
-                .collect(),
-        )
+        Some(ended.flat_map(|order| order.certificates).map(|one| plain(&one.serial)).collect())
     }
 }
 

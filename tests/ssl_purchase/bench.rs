@@ -354,7 +354,14 @@ pub(crate) fn names() -> Names {
 }
 
 pub(crate) fn wanted<'a>(names: &'a Names, kind: &'a OrderKind) -> Wanted<'a> {
-    Wanted { names, key_kind: KeyKind::EcdsaP256, duration: None, kind, blocks: Blocks::none() }
+    Wanted {
+        names,
+        key_kind: KeyKind::EcdsaP256,
+        duration: None,
+        kind,
+        blocks: Blocks::none(),
+        is_requested: false,
+    }
 }
 
 /// Keys for all tests.

@@ -55,6 +55,22 @@ async fn an_account_that_may_not_list_plans_orders_by_id() {
     assert_eq!(error.reason, Reason::AccessDenied, "a firewall says nothing of plans");
 }
 
+#[test]
+fn what_it_can_do_is_said() {
+    let bench = Bench::new();
+    let ca = bench.open_with(json!({ "settleWindow": "3s", "allowEcdsa": false }));
+    let can = ca.capabilities();
+    assert!(can.billable && can.asynchronous && can.searchable && !can.duration);
+    assert_eq!(can.key_kinds, [KeyKind::Rsa2048, KeyKind::Rsa3072, KeyKind::Rsa4096]);
+    assert_eq!(can.key_kinds_field, Some("spec.sslPurchase.allowEcdsa"));
+    assert!(can.kinds.renew && !can.kinds.reissue && !can.kinds.update_key);
+    assert_eq!(can.settle_window.as_secs(), 60, "twice what a call is given");
+    let ca = bench.open_with(json!({ "settleWindow": "1h", "reissuePolicy": "Always" }));
+    let can = ca.capabilities();
+    assert_eq!(can.settle_window.as_secs(), 3600);
+    assert!(can.kinds.reissue && can.key_kinds.contains(&KeyKind::EcdsaP384));
+}
+
 #[tokio::test]
 async fn a_check_remarks_on_what_is_not_known() {
     let bench = Bench::new();

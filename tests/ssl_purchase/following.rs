@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use chancery::ca::{KeyEvidence, Lookup, OrderKind, Phase, Previous, Submitted};
+use chancery::ca::{KeyEvidence, Lookup, OrderKind, Phase, Previous, Submitted, Wanted};
 use chancery::outside::Disposition;
 use chancery::pki::PrivateKey;
 use chancery::reason::Reason;
@@ -77,6 +77,13 @@ async fn before_its_window_nothing_is_bought_and_until_when_is_said() {
         assert!(error.message.contains(says), "{says}: {error}");
     }
     assert_eq!(bench.bought(), 1);
+
+    let ca = bench.open_with(json!({ "reissuePolicy": "OnRequest" }));
+    assert!(!ca.capabilities().kinds.reissue, "other names are another order");
+    assert!(renewal(&*ca, &previous).await.is_err(), "nobody asked");
+    let (kind, names) = (OrderKind::Renew(Arc::clone(&previous)), names());
+    let asked = Wanted { is_requested: true, ..wanted(&names, &kind) };
+    assert_eq!(ca.prepare(&asked).await.unwrap().kind.word(), "reissue");
 
     let ca = bench.open_with(json!({ "reissuePolicy": "Always" }));
     assert!(ca.capabilities().kinds.reissue);

@@ -340,6 +340,7 @@ pub(crate) fn wanted(names: &Names) -> Wanted<'_> {
         duration: None,
         kind: &OrderKind::New,
         blocks: Blocks::none(),
+        is_requested: false,
     }
 }
 

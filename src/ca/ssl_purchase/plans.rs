@@ -109,7 +109,10 @@ pub(super) fn later(start: Timestamp, months: u8) -> Option<Timestamp> {
 /// What a certificate that nears its end needs.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Wanted {
-    Renewal,
+    /// Another term; whether somebody asked for it now.
+    Renewal {
+        is_requested: bool,
+    },
     Reissue,
 }
 
@@ -156,10 +159,11 @@ pub(super) fn way(
     if order.paid_until <= now {
         return Way::Anew;
     }
-    if wanted == Wanted::Reissue {
+    let is_requested = match wanted {
         // It stays with the plan that it was bought for.
-        return if order.is_of_plan { Way::Reissue } else { Way::Anew };
-    }
+        Wanted::Reissue => return if order.is_of_plan { Way::Reissue } else { Way::Anew },
+        Wanted::Renewal { is_requested } => is_requested,
+    };
     let window = SignedDuration::from_hours(24 * i64::from(order.window));
     let opens = order.paid_until.checked_sub(window).unwrap_or(Timestamp::MIN);
     if opens <= now {
@@ -167,7 +171,8 @@ pub(super) fn way(
     }
     match policy {
         SslPurchaseReissue::Always => Way::Reissue,
-        SslPurchaseReissue::Never => Way::TooEarly { opens },
+        SslPurchaseReissue::OnRequest if is_requested => Way::Reissue,
+        SslPurchaseReissue::OnRequest | SslPurchaseReissue::Never => Way::TooEarly { opens },
     }
 }
 
@@ -209,8 +214,10 @@ mod tests {
 
     #[test]
     fn nothing_is_bought_that_is_paid_already() {
-        use SslPurchaseReissue::{Always, Never};
-        use Wanted::{Reissue, Renewal};
+        use SslPurchaseReissue::{Always, Never, OnRequest};
+        use Wanted::Reissue;
+        const TIMELY: Wanted = Wanted::Renewal { is_requested: false };
+        const ASKED: Wanted = Wanted::Renewal { is_requested: true };
         let now: Timestamp = "2026-06-01T00:00:00Z".parse().unwrap();
         let at = |text: &str| text.parse::<Timestamp>().unwrap();
         let failed = Stage::Failed(FailedKind::Failed, "");
@@ -219,15 +226,26 @@ mod tests {
         let opens = at("2026-12-02T00:00:00Z");
         let issued = Some(Stage::Issued);
         let rows = [
-            ("in the window", Renewal, issued, near, Never, Way::Renew),
-            ("in the window, whatever the policy", Renewal, issued, near, Always, Way::Renew),
-            ("before it, nothing", Renewal, issued, far, Never, Way::TooEarly { opens }),
-            ("before it, another of the same term", Renewal, issued, far, Always, Way::Reissue),
-            ("the term is over", Renewal, issued, over, Never, Way::Anew),
+            ("in the window", TIMELY, issued, near, Never, Way::Renew),
+            ("in the window, whatever the policy", TIMELY, issued, near, Always, Way::Renew),
+            ("before it, nothing", TIMELY, issued, far, Never, Way::TooEarly { opens }),
+            ("before it, another of the same term", TIMELY, issued, far, Always, Way::Reissue),
+            ("before it, nobody asked", TIMELY, issued, far, OnRequest, Way::TooEarly { opens }),
+            ("before it, somebody asked", ASKED, issued, far, OnRequest, Way::Reissue),
+            (
+                "before it, somebody asked in vain",
+                ASKED,
+                issued,
+                far,
+                Never,
+                Way::TooEarly { opens },
+            ),
+            ("in the window, somebody asked", ASKED, issued, near, OnRequest, Way::Renew),
+            ("the term is over", TIMELY, issued, over, Never, Way::Anew),
             ("the term is over, for a reissue", Reissue, issued, over, Always, Way::Anew),
-            ("the order is gone", Renewal, None, near, Always, Way::Anew),
-            ("the order has ended", Renewal, Some(failed), far, Never, Way::Anew),
-            ("it is at work", Renewal, Some(Stage::Open("")), near, Always, Way::Busy),
+            ("the order is gone", TIMELY, None, near, Always, Way::Anew),
+            ("the order has ended", TIMELY, Some(failed), far, Never, Way::Anew),
+            ("it is at work", TIMELY, Some(Stage::Open("")), near, Always, Way::Busy),
             ("it is stopped", Reissue, Some(Stage::Suspended), far, Always, Way::Busy),
             ("other names", Reissue, issued, far, Always, Way::Reissue),
             ("other names, near the end", Reissue, issued, near, Always, Way::Reissue),
@@ -239,6 +257,6 @@ mod tests {
         let order = Standing { stage: issued, is_of_plan: false, paid_until: far, window: 30 };
         assert_eq!(way(Reissue, &order, Always, now), Way::Anew, "of another plan");
         let order = Standing { stage: issued, is_of_plan: true, paid_until: far, window: u16::MAX };
-        assert_eq!(way(Renewal, &order, Never, now), Way::Renew, "a window without end");
+        assert_eq!(way(TIMELY, &order, Never, now), Way::Renew, "a window without end");
     }
 }

@@ -278,6 +278,7 @@ pub(in crate::controller) async fn examine(
         key_kind,
         duration: seen.request.duration,
         blocks: &seen.request.blocks,
+        is_requested: seen.is_requested(),
     };
     if account.ca.capabilities().billable {
         account.can_be_trusted().await?;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::api::annotation;
 use crate::ca::{Capabilities, OrderKind, Previous};
-use crate::issuance::certificate::reissue::Reissue;
+use crate::issuance::certificate::reissue::{Reissue, reissue};
 use crate::issuance::certificate::requested::Requested;
 use crate::issuance::certificate::standing::Standing;
 use crate::issuance::observation::{Account, Observation};
@@ -29,6 +29,11 @@ impl Observation {
         account: &Account,
     ) -> OrderKind {
         kind(&account.capabilities, due, self.before(standing, account))
+    }
+
+    /// Whether somebody asked for another certificate now, and it is not only that the time has come.
+    pub fn is_requested(&self) -> bool {
+        reissue(self, &self.standing()) == Some(Reissue::RenewalRequested)
     }
 
     fn before(&self, standing: &Standing, account: &Account) -> Option<Before> {
@@ -88,7 +93,7 @@ fn kind(can: &Capabilities, due: &Reissue, before: Option<Before>) -> OrderKind 
 mod tests {
     use super::*;
     use crate::ca::OrderKinds;
-    use crate::issuance::fixtures::{account, issued, key, now};
+    use crate::issuance::fixtures::{self, account, days, issued, kept, key, now};
 
     const ALL: OrderKinds = OrderKinds { renew: true, reissue: true, update_key: true };
     const BY_ID: OrderKinds = OrderKinds { update_key: false, ..ALL };
@@ -106,6 +111,15 @@ mod tests {
         let mut before = before();
         change(&mut before);
         Some(before)
+    }
+
+    #[test]
+    fn a_renewal_is_requested_by_the_annotation_alone() {
+        let asked = fixtures::with(kept(), |seen| seen.request.renew = Some("now".to_owned()));
+        assert!(asked.is_requested());
+        assert!(!kept().is_requested());
+        let late = fixtures::with(kept(), |seen| seen.now = seen.now + days(3650));
+        assert!(!late.is_requested());
     }
 
     #[test]
