@@ -28,3 +28,4 @@ mod orders;
 mod proxies;
 mod purchases;
 mod records_admission;
+mod ssl_purchase;

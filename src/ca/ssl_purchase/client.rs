@@ -17,7 +17,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::Value;
 
-use super::errors::{self, From, Problem, Purpose};
+use super::errors::{self, Origin, Problem, Purpose};
 use super::token::{Fresh, Token as Bearer, Tokens};
 use super::wire::{self, Envelope, Plan, Purchase, Sold, TokenReply, Validate};
 use crate::api::{SslPurchase as Settings, SslPurchasePaths};
@@ -47,8 +47,16 @@ const BEGINNINGS: u32 = 3;
 /// How requests say who sends them.
 enum Access {
     Basic(Basic),
-    Oidc { client: ClientCredentials, token_url: url::Url, tokens: Tokens, realm: HeaderValue },
+    Oidc(Box<Oidc>),
     Header { name: HeaderName, key: Token },
+}
+
+/// A client of OpenID Connect, and whose account it speaks for.
+struct Oidc {
+    client: ClientCredentials,
+    token_url: url::Url,
+    tokens: Tokens,
+    realm: HeaderValue,
 }
 
 /// Something that an order is downloaded as.
@@ -201,7 +209,7 @@ impl Client {
     pub(super) fn scrub(&self, text: &str) -> String {
         match &self.access {
             Access::Basic(basic) => basic.scrub(text),
-            Access::Oidc { client, .. } => client.scrub(text),
+            Access::Oidc(oidc) => oidc.client.scrub(text),
             Access::Header { key, .. } => key.scrub(text),
         }
     }
@@ -451,9 +459,10 @@ impl Client {
 
     /// Sends it, and once more with another token if that was what it failed for.
     async fn send(&self, ask: &Ask<'_>) -> Result<Response<Bytes>, Problem> {
-        let Access::Oidc { client, token_url, tokens, realm } = &self.access else {
+        let Access::Oidc(oidc) = &self.access else {
             return self.send_with(ask, None).await;
         };
+        let Oidc { client, token_url, tokens, realm } = &**oidc;
         let obtain = || self.token(client, token_url);
         let token = tokens.get(None, obtain).await.map_err(Problem::without_token)?;
         match self.send_with(ask, Some((&token, realm))).await {
@@ -494,11 +503,11 @@ impl Client {
             (Access::Header { name, key }, _) => {
                 headers.insert(name.clone(), key.header().map_err(|_| unfit())?);
             }
-            (Access::Oidc { .. }, Some((token, realm))) => {
+            (Access::Oidc(_), Some((token, realm))) => {
                 headers.insert(header::AUTHORIZATION, token.header().ok_or_else(unfit)?);
                 headers.insert(HeaderName::from_static("realm"), realm.clone());
             }
-            (Access::Oidc { .. }, None) => return Err(unfit()),
+            (Access::Oidc(_), None) => return Err(unfit()),
         }
         let is_purchase = ask.purpose != Purpose::Look;
         if is_purchase {
@@ -524,11 +533,11 @@ impl Client {
         };
         let place = match &self.access {
             Access::Basic(basic) => basic.place(),
-            Access::Oidc { .. } | Access::Header { .. } => {
+            Access::Oidc(_) | Access::Header { .. } => {
                 "the Secret of spec.sslPurchase.credentialsSecretRef".to_owned()
             }
         };
-        let from = From {
+        let from = Origin {
             host: &self.host,
             path: &ask.path,
             credentials: &place,
@@ -576,7 +585,7 @@ impl Client {
         }
         // An OAuth 2.0 server refuses a client with 400 (RFC 6749, section 5.2).
         let is_refused = matches!(response.status().as_u16(), 400 | 401 | 403);
-        let from = From {
+        let from = Origin {
             host,
             path,
             credentials: "the Secret of spec.sslPurchase.credentialsSecretRef",
@@ -607,16 +616,18 @@ fn access(
     };
     let authentication = &settings.authentication;
     match (credentials, &authentication.oidc, &authentication.header) {
-        (Some(Credentials::ClientCredentials(client)), Some(oidc), _) => Ok(Access::Oidc {
-            client,
-            token_url: address(&oidc.token_url, "authentication.oidc.tokenUrl")?,
-            tokens: Tokens::new(clock.clone()),
-            realm: HeaderValue::from_str(&settings.reseller).map_err(|_| Error {
-                disposition: Disposition::BlameIssuer,
-                reason: Reason::SettingsInvalid,
-                message: "spec.sslPurchase.reseller holds what no header can carry".to_owned(),
-            })?,
-        }),
+        (Some(Credentials::ClientCredentials(client)), Some(oidc), _) => {
+            Ok(Access::Oidc(Box::new(Oidc {
+                client,
+                token_url: address(&oidc.token_url, "authentication.oidc.tokenUrl")?,
+                tokens: Tokens::new(clock.clone()),
+                realm: HeaderValue::from_str(&settings.reseller).map_err(|_| Error {
+                    disposition: Disposition::BlameIssuer,
+                    reason: Reason::SettingsInvalid,
+                    message: "spec.sslPurchase.reseller holds what no header can carry".to_owned(),
+                })?,
+            })))
+        }
         (Some(Credentials::ApiKey(key)), None, Some(own)) => {
             let name = HeaderName::from_bytes(own.name.as_bytes()).map_err(|_| Error {
                 disposition: Disposition::BlameIssuer,

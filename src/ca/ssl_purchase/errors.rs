@@ -214,7 +214,7 @@ fn meaning(
 
 /// Where an answer came from, and who reads of it.
 #[derive(Clone, Copy)]
-pub(super) struct From<'a> {
+pub(super) struct Origin<'a> {
     /// The host.
     pub(super) host: &'a str,
     /// The path.
@@ -259,7 +259,7 @@ impl Problem {
 
     /// Everything that is no success: `api` is what the API itself says.
     pub(super) fn answered(
-        from: From<'_>,
+        from: Origin<'_>,
         response: &Response<Bytes>,
         api: Option<&ApiError>,
         scrub: &impl Fn(&str) -> String,
@@ -282,7 +282,7 @@ impl Problem {
         if may_pass && disposition == Disposition::Reject {
             disposition = Disposition::Internal;
         }
-        let From { host, path, .. } = from;
+        let Origin { host, path, .. } = from;
         let code = api.and_then(|api| api.code.as_deref()).unwrap_or_default();
         let code = remote_text::excerpt(code.as_bytes(), scrub);
         let code = code.map_or_else(String::new, |code| format!(", error {code}"));
@@ -357,7 +357,7 @@ mod tests {
     fn answered(status: u16, body: &str, purpose: Purpose) -> Problem {
         let mut response = Response::new(Bytes::from(body.to_owned()));
         *response.status_mut() = StatusCode::from_u16(status).unwrap();
-        let from = From {
+        let from = Origin {
             host: "ca.example",
             path: "/ssl-certificate",
             credentials: "Secret shop/key",

@@ -36,7 +36,8 @@ impl Kind for SslPurchaseKind {
 
     fn asked<'a>(&self, spec: &'a CertificateRequestSpec) -> Asked<'a> {
         let Some(asked) = &spec.ssl_purchase else { return Asked::default() };
-        let product = asked.plan.as_ref().and_then(|plan| plan.id.clone().or(plan.name.clone()));
+        let product =
+            asked.plan.as_ref().and_then(|plan| plan.id.clone().or_else(|| plan.name.clone()));
         let contact = asked.contact.as_ref().map(|_| "contact");
         Asked {
             block: serde_json::to_value(Block::from(asked)).ok(),

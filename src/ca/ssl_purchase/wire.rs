@@ -217,14 +217,12 @@ impl Sold {
     /// `None` where it has no id that can be used.
     pub(super) fn read(value: &Value) -> Option<Self> {
         let object = value.as_object()?;
-        let plan = object.get("plan").and_then(|plan| match plan {
-            Value::Object(plan) => text(plan, &["id", "uuid"]),
-            other => plain(other),
-        });
-        let status = ["status", "state"].into_iter().find_map(|key| match object.get(key)? {
-            Value::Object(status) => text(status, &["code", "name"]),
-            other => plain(other),
-        });
+        let said = |key: &str, keys: &[&str]| {
+            let value = object.get(key)?;
+            value.as_object().map_or_else(|| plain(value), |inner| text(inner, keys))
+        };
+        let plan = said("plan", &["id", "uuid"]);
+        let status = ["status", "state"].into_iter().find_map(|key| said(key, &["code", "name"]));
         let times = |keys: &[&str]| keys.iter().find_map(|key| time(object.get(*key)?));
         // The end of a subscription counts for more than that of a certificate.
         let paid_until = times(&[
