@@ -1,31 +1,24 @@
 //! The CA of a world where orders cost money: what it is told, and what was bought there.
 
-use chancery::simulator::swisssign::{
-    Action, Client as RaClient, Operation, Product, ProductValidity, Record, Site, SiteSettings,
-    Step, ValidityType,
-};
-use chancery::simulator::{Fault, KeyAlgorithm, Kind as FaultKind, Simulator};
+mod ssl_purchase;
+pub mod swisssign;
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use chancery::simulator::Simulator;
 use http::Request;
 use jiff::Timestamp;
-use serde_json::{Value, json};
+use serde_json::Value;
 
-use crate::plan::Setting;
-
-/// The accounts there.
-pub const ACCOUNTS: [&str; 2] = ["MPKI0000001.AutoRAO", "MPKI0000002.AutoRAO"];
-const SITE: &str = "ra";
-/// Its first client, and that client's products.
-pub const CLIENT: &str = "cli-00000000-0000-4000-8000-000000000001";
-pub const PRODUCTS: [&str; 2] =
-    ["pma-00000000-0000-4000-8000-000000000001", "pma-00000000-0000-4000-8000-000000000002"];
-pub const PRODUCT_NAME: &str = "The Product";
+use crate::plan::{Paid, Setting};
 
 /// What was bought by one submit.
 #[derive(Clone, Debug)]
 pub struct Bought {
     /// The order's id at the CA.
     pub id: String,
-    /// Its name there, where it is one of ours.
+    /// The name that it was bought under, where the CA was told one of ours for it.
     pub reference: Option<String>,
     /// When it was bought.
     pub on: Timestamp,
@@ -55,7 +48,7 @@ pub enum Fickle {
     Blind(bool),
     /// New orders show in searches so many seconds later.
     Lag(u64),
-    /// Certificates lack their first name.
+    /// Certificates lack their first name, where the CA could do that.
     DropsName(bool),
 }
 
@@ -68,146 +61,64 @@ pub enum Fate {
     Rejected,
 }
 
-/// The CA of a world.
-#[derive(Clone)]
-pub struct Ca(Site);
-
-impl Ca {
-    /// A CA of this setting.
-    pub fn new(simulator: &Simulator, setting: &Setting) -> Self {
-        let site = simulator.swisssign(SITE).expect("a name");
-        site.configure(settings(setting)).expect("settings that make sense");
-        // Made here, because later it would be left to a thread that may block.
-        site.issuers().expect("authorities");
-        Self(site)
-    }
-
+/// A CA where orders cost money, played by the simulator.
+pub trait Ca: Send + Sync {
     /// Its root, in PEM.
-    pub fn root(&self) -> String {
-        self.0.issuers().expect("authorities").root_pem
-    }
+    fn root(&self) -> String;
 
-    /// All that was bought, the oldest first.
-    pub fn bought(&self) -> Vec<Bought> {
-        self.0.orders().expect("orders").iter().map(bought).collect()
-    }
+    /// All that was bought, in the order in which it was.
+    fn bought(&self) -> Vec<Bought>;
 
     /// Its block in the spec of an issuer, and in that of a request.
-    pub fn field(&self) -> &'static str {
-        "swissSign"
-    }
+    fn field(&self) -> &'static str;
 
     /// Where it is, at this host.
-    pub fn url(&self, host: &str) -> String {
-        format!("https://{host}/swisssign/{SITE}")
-    }
+    fn url(&self, host: &str) -> String;
 
     /// The block of an issuer that looks for a lost answer for so many seconds.
-    pub fn block(&self, window: u64) -> Value {
-        let settings = self.0.settings();
-        let client = &settings.clients[0];
-        json!({
-            "url": self.url("ra.example"),
-            "credentialsSecretRef": {"name": "api-key"},
-            "client": {"name": client.name},
-            "product": {"name": client.products[0].name},
-            "acceptTermsAndConditions": true,
-            "settleWindow": format!("{window}s"),
-        })
-    }
+    fn block(&self, window: u64) -> Value;
 
     /// What an issuer's Secret holds for an account.
-    pub fn credentials(&self, account: usize) -> Value {
-        json!({"username": ACCOUNTS[account], "apiKey": "changeme"})
-    }
+    fn credentials(&self, account: usize) -> Value;
 
     /// A product in a block, by its id.
-    pub fn product(&self, number: usize) -> Value {
-        json!({"product": {"id": PRODUCTS[number], "name": null}})
-    }
+    fn product(&self, number: usize) -> Value;
 
     /// A product in a block that there is not.
-    pub fn no_product(&self) -> Value {
-        json!({"product": {"name": "None", "id": null}})
-    }
+    fn no_product(&self) -> Value;
 
     /// What a call is for, in short: the same in every run. A call that orders something begins with
-    /// `ca issue`, one that searches has `orders` in it.
-    pub fn what(&self, request: &Request<bytes::Bytes>) -> String {
-        let path = request.uri().path().rsplit_once("/v2/").map_or("", |(_, path)| path);
-        format!("ca {}", path.split('/').map(short).collect::<Vec<_>>().join("/"))
-    }
+    /// `ca issue`, one that makes a first order is no longer than that, and one that searches has
+    /// `orders` in it.
+    fn what(&self, request: &Request<Bytes>) -> String;
 
-    /// The name of an order that is submitted with this body.
-    pub fn submitted(&self, body: &[u8]) -> Option<String> {
-        let order: Value = serde_json::from_slice(body).unwrap_or_default();
-        order["tags"][0].as_str().map(str::to_owned)
-    }
+    /// The name of the order that is made, or followed, by a submit with this body.
+    fn submitted(&self, body: &[u8]) -> Option<String>;
 
-    /// The body of an order with another name, and for another key.
-    pub fn cloned(&self, body: &[u8], reference: &str, csr: &str, spki: &str) -> Value {
-        let mut body: Value = serde_json::from_slice(body).expect("an order is JSON");
-        body["csr"] = csr.into();
-        body["tags"] = json!([reference, format!("spki-{}", &spki[..16])]);
-        body
-    }
+    /// The body of a first order with another name, and for another key.
+    fn cloned(&self, body: &[u8], reference: &str, csr: &str, spki: &str) -> Value;
 
     /// From here on it is so.
-    pub fn becomes(&self, how: Fickle) {
-        self.change(|settings| match how {
-            Fickle::Blind(is_so) => settings.index_forgets = is_so,
-            Fickle::Lag(seconds) => settings.search_lag_seconds = float(seconds),
-            Fickle::DropsName(is_so) => settings.drop_sans = if is_so { vec![0] } else { vec![] },
-        });
-    }
+    fn becomes(&self, how: Fickle);
 
     /// It makes two of the next submit.
-    pub fn doubles(&self) {
-        self.change(|settings| settings.duplicate_next = true);
-    }
+    fn doubles(&self);
 
     /// The first product has another name from here on.
-    pub fn renames_product(&self) {
-        self.change(|settings| "Renamed".clone_into(&mut settings.clients[0].products[0].name));
-    }
+    fn renames_product(&self);
 
     /// The next order is for another key.
-    pub fn takes_another_key(&self) {
-        let fault = Fault { operation: Operation::Issue, times: 1, kind: FaultKind::WrongKey };
-        self.0.inject(fault).expect("a fault of certificates");
-    }
+    fn takes_another_key(&self);
 
     /// Something becomes of an order there, if it can.
-    pub fn befall(&self, id: &str, fate: Fate) {
-        let action = match fate {
-            Fate::Forgotten => Action::Forget,
-            Fate::Rejected => Action::Reject { error: None },
-        };
-        let _ = self.0.act(id, &action);
-    }
-
-    fn change(&self, change: impl FnOnce(&mut SiteSettings)) {
-        let mut settings = self.0.settings();
-        change(&mut settings);
-        self.0.configure(settings).expect("settings that make sense");
-    }
+    fn befall(&self, id: &str, fate: Fate);
 }
 
-fn bought(record: &Record) -> Bought {
-    let mut tags = record.submitted_tags.iter();
-    Bought {
-        id: record.uuid.clone(),
-        reference: tags.find(|tag| tag.starts_with("chancery-")).cloned(),
-        on: record.created_on,
-        product: record.product.clone(),
-        spki_sha256: record.spki_sha256.clone(),
-        requested_names: record.requested_names.clone(),
-        certificate: record
-            .certificate
-            .as_ref()
-            .map(|one| Life { begins: one.not_before, ends: one.not_after }),
-        is_over: record.is_forgotten
-            || matches!(record.state.as_str(), "FAILED" | "REJECTED" | "REVOKED"),
+/// The CA of a world of this setting.
+pub fn of(simulator: &Simulator, setting: &Setting) -> Arc<dyn Ca> {
+    match setting.paid {
+        Paid::SslPurchase => Arc::new(ssl_purchase::SslPurchase::new(simulator, setting)),
+        Paid::SwissSign => Arc::new(swisssign::SwissSign::new(simulator, setting)),
     }
 }
 
@@ -222,59 +133,6 @@ pub fn created(patch: &Value) -> Value {
     }
 }
 
-/// Ids are not the same in every run.
-fn short(segment: &str) -> &str {
-    match segment.split_once('-') {
-        Some((prefix, rest)) if rest.len() == 36 => prefix,
-        Some(_) | None => segment,
-    }
-}
-
 fn float(seconds: u64) -> f64 {
     f64::from(u32::try_from(seconds).unwrap_or(u32::MAX))
-}
-
-fn settings(setting: &Setting) -> SiteSettings {
-    let lifetime = setting.lifetime.map(|seconds| ProductValidity {
-        validity_type: ValidityType::Seconds,
-        validity: u32::try_from(seconds).ok(),
-        validity_options: Vec::new(),
-    });
-    let product = Product {
-        states: Some(vec![
-            Step::passing("NEW", 0.3),
-            Step::passing("PENDING_AUTH", float(setting.pending)),
-            Step::waiting("ISSUED"),
-        ]),
-        ..Product::default()
-    };
-    let product = Product {
-        name: PRODUCT_NAME.to_owned(),
-        id: Some(PRODUCTS[0].to_owned()),
-        product_validity: lifetime.or_else(|| product.product_validity.clone()),
-        ..product
-    };
-    let another =
-        Product { name: "Another".to_owned(), id: Some(PRODUCTS[1].to_owned()), ..product.clone() };
-    SiteSettings {
-        accounts: ACCOUNTS.map(|account| (account.to_owned(), "changeme".to_owned())).into(),
-        clients: vec![
-            RaClient {
-                id: Some(CLIENT.to_owned()),
-                products: vec![product.clone(), another],
-                ..RaClient::default()
-            },
-            RaClient {
-                name: "Another Client".to_owned(),
-                products: vec![Product { id: None, ..product }],
-                ..RaClient::default()
-            },
-        ],
-        key_algorithm: KeyAlgorithm::Ecdsa,
-        drop_tags: setting.drops_tags,
-        search_ignores_tags: setting.ignores_tags,
-        search_lag_seconds: float(setting.lag),
-        search_omits_open_orders: setting.omits_open_orders,
-        ..SiteSettings::default()
-    }
 }

@@ -73,6 +73,8 @@ pub struct Ledger {
     uids: BTreeMap<String, String>,
     /// Public key by what is in a Secret.
     keys: HashMap<String, Option<String>>,
+    /// Names of orders by the SHA-256 of their public keys, as records had them first.
+    names: BTreeMap<String, String>,
     /// Public key of the leaf by what is in a Secret.
     leaves: HashMap<String, Option<String>>,
     /// The certificate by what is in a Secret.
@@ -480,7 +482,9 @@ impl Ledger {
                 serde_json::from_slice(&json.unwrap_or_default()).unwrap_or_default();
             let is_it = stored["reference"].as_str() == reference(order)
                 && !self.clones.contains(&order.spki_sha256);
-            let product = stored["parameters"]["product"].as_str().unwrap_or_default();
+            let parameters = &stored["parameters"];
+            let product = parameters["product"].as_str().or_else(|| parameters["plan"].as_str());
+            let product = product.unwrap_or_default();
             if is_it && product != order.product {
                 let text = format!("{request}: {} was ordered, and not {product}", order.product);
                 self.findings.insert(Finding::Untrue(text));
@@ -596,6 +600,28 @@ impl Ledger {
             && before.requested_names.contains(&wanted)
             && !after.requested_names.contains(&wanted)
             && edited_at.is_none_or(|at| now.duration_since(*at) > LONG)
+    }
+
+    /// Notes which name each record has for which key.
+    pub fn note_names(&mut self, api: &ApiServer) {
+        for record in api.objects(Kind::Secret) {
+            let noted = &record["metadata"]["annotations"][annotation::ORDER_REFERENCE];
+            let is_record = record["metadata"]["labels"][annotation::ORDER_LABEL] == "true";
+            if let Some(reference) = noted.as_str().filter(|_| is_record)
+                && let Some(key) = self.key(&record["data"]["next.key"])
+            {
+                self.names.entry(key).or_insert_with(|| reference.to_owned());
+            }
+        }
+    }
+
+    /// What was bought without a name has that of its record: a renewal goes by the id of the order
+    /// before.
+    pub fn named(&self, mut orders: Vec<Bought>) -> Vec<Bought> {
+        for order in orders.iter_mut().filter(|order| order.reference.is_none()) {
+            order.reference = self.names.get(&order.spki_sha256).cloned();
+        }
+        orders
     }
 
     fn keys_in(&mut self, secret: &Value) -> BTreeSet<String> {

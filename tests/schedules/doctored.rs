@@ -141,7 +141,13 @@ pub fn heard(what: &str, asked: &Bytes, answered: Answered) -> Answered {
 
 /// The answer of a search that says how much there is and shows none of it.
 pub fn cut_short(answer: Response<Bytes>) -> Response<Bytes> {
-    changed(answer, |found| found["data"] = json!([]))
+    changed(answer, |found| {
+        for list in ["data", "result"] {
+            if found[list].is_array() {
+                found[list] = json!([]);
+            }
+        }
+    })
 }
 
 fn empty(found: &mut Value) {

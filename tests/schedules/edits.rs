@@ -12,7 +12,7 @@ use secrecy::ExposeSecret as _;
 use serde_json::{Value, json};
 
 use crate::api;
-use crate::ca;
+use crate::ca::swisssign;
 use crate::plan::{Plan, Setting, Source};
 use crate::world::{self, CLUSTER_ISSUERS, NAMESPACE, OPERATOR, World, resources};
 
@@ -394,7 +394,7 @@ fn rename(world: &World) -> bool {
 fn widen(world: &World) -> bool {
     let namespace =
         json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": OPERATOR}});
-    let secret = credentials(OPERATOR, "api-key", ca::ACCOUNTS[1]);
+    let secret = credentials(OPERATOR, "api-key", swisssign::ACCOUNTS[1]);
     let issuer = issuer(world, "ClusterIssuer", "ca", |_| ());
     // The operator's lease has made it be there.
     is_done(world, Method::POST, "/api/v1/namespaces", &namespace);
@@ -453,7 +453,7 @@ fn bring_a_csr(world: &World) -> bool {
 /// The issuer goes by the id, and is checked after the product has its new name.
 fn rename_product(world: &World) -> bool {
     world.ca().renames_product();
-    let block = json!({"product": {"name": null, "id": ca::PRODUCTS[0]}});
+    let block = json!({"product": {"name": null, "id": swisssign::PRODUCTS[0]}});
     patch_issuer(world, "ca", json!({"spec": {"swissSign": block}}))
 }
 
@@ -554,7 +554,7 @@ fn rows_of_issuers() -> Vec<Row> {
             &["Issuer.swissSign.client"],
             "swissSign.client: by id instead of by name",
             Nothing,
-            swiss(json!({"client": {"name": null, "id": ca::CLIENT}})),
+            swiss(json!({"client": {"name": null, "id": swisssign::CLIENT}})),
         ),
         of_issuer(
             &["Issuer.swissSign.client"],
@@ -566,7 +566,7 @@ fn rows_of_issuers() -> Vec<Row> {
             &["Issuer.swissSign.product"],
             "swissSign.product: by id instead of by name",
             Nothing,
-            swiss(json!({"product": {"name": null, "id": ca::PRODUCTS[0]}})),
+            swiss(json!({"product": {"name": null, "id": swisssign::PRODUCTS[0]}})),
         ),
         of_issuer(
             &["Issuer.swissSign.product"],
@@ -604,7 +604,7 @@ fn rows_of_issuers() -> Vec<Row> {
             "swissSign.credentialsSecretRef: another Secret with another user",
             Nothing,
             |world| {
-                let secret = credentials(NAMESPACE, "other-key", ca::ACCOUNTS[1]);
+                let secret = credentials(NAMESPACE, "other-key", swisssign::ACCOUNTS[1]);
                 let block = json!({"credentialsSecretRef": {"name": "other-key"}});
                 is_done(world, Method::POST, &secrets(NAMESPACE), &secret)
                     && patch_issuer(world, "ca", json!({"spec": {"swissSign": block}}))
@@ -673,7 +673,7 @@ fn rows_of_credentials() -> Vec<Row> {
         })
     };
     vec![
-        edit("credentials: username", json!({"stringData": {"username": ca::ACCOUNTS[1]}})),
+        edit("credentials: username", json!({"stringData": {"username": swisssign::ACCOUNTS[1]}})),
         edit("credentials: apiKey, refused by the CA", json!({"stringData": {"apiKey": "wrong"}})),
         edit(
             "credentials: chancery.dev/hosts without the host",
@@ -698,13 +698,13 @@ fn rows_of_requests() -> Vec<Row> {
             &["CertificateRequest.swissSign"],
             "swissSign.product: the one it has, by name",
             Nothing,
-            json!({"swissSign": {"product": {"name": ca::PRODUCT_NAME}}}),
+            json!({"swissSign": {"product": {"name": swisssign::PRODUCT_NAME}}}),
         ),
         request(
             &[],
             "swissSign.product: the one it has, by id",
             Nothing,
-            json!({"swissSign": {"product": {"id": ca::PRODUCTS[0]}}}),
+            json!({"swissSign": {"product": {"id": swisssign::PRODUCTS[0]}}}),
         ),
         request(
             &[],

@@ -235,7 +235,7 @@ pub fn exhaust(
 }
 
 /// What may be left out of a setting.
-const SIMPLER: [fn(&mut Setting); 17] = [
+const SIMPLER: [fn(&mut Setting); 18] = [
     |setting| setting.requests = 1,
     |setting| setting.replicas = 1,
     |setting| setting.is_proven = true,
@@ -252,6 +252,7 @@ const SIMPLER: [fn(&mut Setting); 17] = [
     |setting| setting.is_near_midnight = false,
     |setting| setting.is_long = false,
     |setting| setting.shares_target = false,
+    |setting| setting.is_renewable = true,
     |setting| {
         setting.greedy = None;
         setting.limits.orders_per_namespace_per_day = 0;

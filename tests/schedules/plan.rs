@@ -7,6 +7,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::sync::LazyLock;
 
 use crate::dice::Dice;
 
@@ -324,6 +325,30 @@ pub struct Setting {
     pub chooses_namespaces: bool,
     /// A second namespace at the same issuer, which is then a ClusterIssuer.
     pub greedy: Option<Greedy>,
+    /// Which CA it is where orders cost money.
+    pub paid: Paid,
+    /// What was bought there can be renewed at any time, where that goes by its id.
+    pub is_renewable: bool,
+}
+
+/// A CA where orders cost money.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Paid {
+    SslPurchase,
+    SwissSign,
+}
+
+impl Paid {
+    /// That of all schedules of this process: `CHANCERY_SCHEDULES_CA`, by default SwissSign.
+    pub fn chosen() -> Self {
+        static CHOSEN: LazyLock<Paid> =
+            LazyLock::new(|| match std::env::var("CHANCERY_SCHEDULES_CA").as_deref() {
+                Err(_) | Ok("" | "swisssign") => Paid::SwissSign,
+                Ok("ssl-purchase") => Paid::SslPurchase,
+                Ok(other) => panic!("there is no CA {other}: swisssign or ssl-purchase"),
+            });
+        *CHOSEN
+    }
 }
 
 /// A namespace that asks for more than is its own.
@@ -421,6 +446,8 @@ impl Default for Setting {
             shares_target: false,
             greedy: None,
             chooses_namespaces: false,
+            paid: Paid::chosen(),
+            is_renewable: true,
         }
     }
 }
@@ -457,6 +484,8 @@ impl Setting {
             shares_target: dice.once_in(20, "shares target") && greedy.is_none(),
             greedy,
             chooses_namespaces: dice.once_in(5, "chooses namespaces"),
+            paid: Paid::chosen(),
+            is_renewable: !dice.once_in(3, "not renewable"),
         }
     }
 }

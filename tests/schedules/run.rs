@@ -117,7 +117,7 @@ async fn schedule(plan: &Plan, is_traced: bool) -> Outcome {
     }
     let is_excused =
         |finding: &Finding| beyond.iter().any(|(_, excused)| excused.contains(&finding.kind()));
-    let orders = world.ca().bought();
+    let orders = world.bought(&state);
     let untold = state.ledger.untold(&state.api, &orders);
     for untold in untold {
         state.ledger.add(Finding::Untrue(format!("nothing tells that {untold} was bought")));
@@ -160,7 +160,7 @@ async fn come_to_rest(world: &World) -> bool {
         }
         let mut stuck = Vec::new();
         if world.second() > begun.max(world.troubled_until()) + PATIENCE {
-            let orders = world.ca().bought();
+            let orders = world.bought(&world.lock());
             let all = world.requests().into_iter();
             let restless = all.filter(|name| !request_rests(world, &orders, name));
             stuck.extend(restless.map(|name| format!("{name}: {}", end(world, &name))));
@@ -195,7 +195,7 @@ fn rests(world: &World) -> bool {
     if world.second() <= world.troubled_until() {
         return false;
     }
-    let orders = world.ca().bought();
+    let orders = world.bought(&world.lock());
     world.requests().iter().all(|name| request_rests(world, &orders, name))
 }
 

@@ -35,7 +35,7 @@ use tokio::time::Instant;
 use tower::ServiceExt as _;
 
 use crate::api::{self, ApiServer, Kind, User};
-use crate::ca::{self, Ca, Fate, Fickle};
+use crate::ca::{self, Bought, Ca, Fate, Fickle};
 use crate::check::{Finding, Ledger};
 use crate::dice::Dice;
 use crate::doctored;
@@ -72,7 +72,7 @@ pub struct World {
     /// Told of each change at the API server.
     changed: watch::Sender<u64>,
     router: Router,
-    ca: Ca,
+    ca: Arc<dyn Ca>,
     free: FreeSite,
     pub plan: Arc<Plan>,
     begun: Instant,
@@ -184,7 +184,7 @@ impl World {
         let start = if plan.setting.is_near_midnight { NEAR_MIDNIGHT } else { EVENING };
         let clock: chancery::simulator::Clock = Arc::new(move || wall(start, begun));
         let simulator = Simulator::new(Settings { clock, key_pool: Some(3) });
-        let ca = Ca::new(&simulator, &plan.setting);
+        let ca = ca::of(&simulator, &plan.setting);
         let free = simulator.online_ca("free").expect("a name");
         free.configure(free_settings());
         let state = State {
@@ -242,8 +242,13 @@ impl World {
     }
 
     /// The CA where orders cost money.
-    pub fn ca(&self) -> &Ca {
-        &self.ca
+    pub fn ca(&self) -> &dyn Ca {
+        &*self.ca
+    }
+
+    /// All that was bought, each by the name that we have for it.
+    pub fn bought(&self, state: &State) -> Vec<Bought> {
+        state.ledger.named(self.ca.bought())
     }
 
     /// The CA that is free.
@@ -307,7 +312,8 @@ impl World {
                 by.iter().for_each(|by| ledger.reserves(&format!("{kind:?} {name}"), by));
             }
         }
-        let orders = self.ca.bought();
+        ledger.note_names(api);
+        let orders = ledger.named(self.ca.bought());
         // A search takes its time, and so does what follows it.
         let unseen = 30 + stood_still + lagged + blinded;
         ledger.look(api, &orders, self.now(), unseen);
@@ -1763,6 +1769,8 @@ impl Wire {
             let mut state = world.lock();
             if what.contains("ca issue") {
                 state.ledger.submitted(replica);
+            }
+            if what == "ca issue" {
                 state.submit = Some(request.clone());
             }
             let is_endless = what.contains("orders") && is_before(state.endless_until);

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::order::{Deed, Delivery, Order, Past, Subject};
 use crate::simulator::authority::{self, Error};
+use crate::simulator::csr::AltName;
 
 /// An order as the management API shows it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -60,6 +61,8 @@ pub struct Purchase {
     pub spki_sha256: String,
     /// SHA-256 of the CSR, lower-case hexadecimal.
     pub csr_sha256: String,
+    /// The names in subjectAltName of the CSR: kind and value, such as `dns:example.org`.
+    pub requested_names: Vec<String>,
     /// Whether the answer was delivered.
     pub delivery: Delivery,
 }
@@ -202,6 +205,7 @@ pub(super) fn record(order: &Order) -> Record {
             fields,
             spki_sha256: authority::sha256_hex(&bought.asked.csr.spki_der),
             csr_sha256: authority::sha256_hex(&bought.asked.csr_der),
+            requested_names: bought.asked.csr.names.iter().map(AltName::label).collect(),
             delivery: bought.delivery,
         }
     });
