@@ -46,7 +46,7 @@ test: tools ## Run all tests, those on a real API server included
 	@$(MAKE) --no-print-directory --keep-going --output-sync=target --jobs=4 $(addprefix suite-,$(SLOW) lib doc $(QUICK))
 
 # The slowest first: four run at once, and most of the time of the first two is spent waiting.
-SLOW := lifecycle kubernetes exhaustion random mutants edits
+SLOW := lifecycle kubernetes exhaustion random mutants reseller edits
 QUICK := architecture contract foreign online_ca pki_openssl simulator simulator_ssl_purchase simulator_swisssign ssl_purchase swisssign
 
 # What a suite prints comes in one piece, when it has ended, and with the time that it took. Cargo is
@@ -79,6 +79,9 @@ suite-random:
 	$(call SUITE,nice $(SCHEDULES) -- random 1 2000)
 suite-edits:
 	$(call SUITE,nice $(SCHEDULES) -- edits)
+# Where renewals go by the id of the order before.
+suite-reseller:
+	$(call SUITE,CHANCERY_SCHEDULES_CA=ssl-purchase nice $(SCHEDULES) -- random 1 500)
 suite-mutants:
 	$(call SUITE,nice $(SCHEDULES) -- mutants 200)
 
@@ -90,16 +93,16 @@ FROM ?= 1
 SEED ?=
 
 .PHONY: schedules
-schedules: tools ## Run the operator through N schedules in which everything goes wrong, or tell the one of SEED
-	$(if $(SEED),$(SCHEDULES) -- replay $(SEED),$(MANY) -- random $(FROM) $(N))
+schedules: tools ## Run the operator through N schedules in which everything goes wrong, or tell the one of SEED (CA=ssl-purchase)
+	CHANCERY_SCHEDULES_CA=$(CA) $(if $(SEED),$(SCHEDULES) -- replay $(SEED),$(MANY) -- random $(FROM) $(N))
 
 .PHONY: edits
 edits: tools ## Print what an edit of each field of issuers, credentials and requests costs
 	$(SCHEDULES) -- edits
 
 .PHONY: exhaustion
-exhaustion: tools ## Run the operator through all schedules in which one thing goes wrong, or two
-	$(MANY) -- exhaust
+exhaustion: tools ## Run the operator through all schedules in which one thing goes wrong, or two (CA=ssl-purchase)
+	CHANCERY_SCHEDULES_CA=$(CA) $(MANY) -- exhaust
 
 .PHONY: mutants
 mutants: tools ## Show that the loss of each safeguard is noticed

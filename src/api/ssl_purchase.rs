@@ -22,8 +22,9 @@ pub struct SslPurchase {
     /// the root of `spec.tls.caBundle`, where there is one. What is in it may be changed at any time
     /// for the same account.
     pub credentials_secret_ref: SecretReference,
-    /// Reference of the account at the reseller: whom certificates are bought for. With `oidc` it is
-    /// sent as the header `Realm`. Where it is changed, delivered certificates stay until they are
+    /// Reference of the account at the reseller: whom certificates are bought for. With `basic` it must
+    /// be the `username` of the Secret, so that credentials of another account buy nothing by mistake;
+    /// with `oidc` it is sent as the header `Realm`. Where it is changed, delivered certificates stay until they are
     /// renewed, and an open order waits until the first one is back.
     #[schemars(length(min = 1, max = 128))]
     #[x_kube(validation = Rule::new("self.matches('^[-A-Za-z0-9._@+]+$')").message("reseller must be letters, digits and any of - . _ @ +"))]

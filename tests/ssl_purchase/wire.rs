@@ -214,6 +214,7 @@ async fn what_the_secret_lacks_is_said() {
         (json!({}), vec![("username", RESELLER), ("apiKey", " ")], "no apiKey"),
         (json!({}), vec![("username", "a:b"), ("apiKey", "x")], "a colon"),
         (json!({}), vec![("username", RESELLER)], "apiKey"),
+        (json!({}), vec![("username", "another"), ("apiKey", "x")], "reseller is"),
         (oidc(), vec![("clientId", "x")], "clientSecret"),
         (header, vec![("username", RESELLER)], "apiKey"),
     ];

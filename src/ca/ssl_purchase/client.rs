@@ -20,6 +20,7 @@ use serde_json::Value;
 use super::errors::{self, Origin, Problem, Purpose};
 use super::token::{Fresh, Token as Bearer, Tokens};
 use super::wire::{self, Envelope, Plan, Purchase, Sold, TokenReply, Validate};
+use crate::api::condition::shortened;
 use crate::api::{SslPurchase as Settings, SslPurchasePaths};
 use crate::ca::kind::Opening;
 use crate::clock::Clock;
@@ -643,6 +644,18 @@ fn access(
             }
             if basic.username().is_empty() || basic.username().contains(':') {
                 return Err(unusable("holds no username, or one with a colon"));
+            }
+            // Another reseller has none of our orders, and would be taken for having lost them.
+            if basic.username() != settings.reseller {
+                return Err(Error {
+                    disposition: Disposition::BlameCredentials,
+                    reason: Reason::CredentialsUnusable,
+                    message: format!(
+                        "the Secret of spec.sslPurchase.credentialsSecretRef is of the account {}, and spec.sslPurchase.reseller is {}: put the credentials of that account back, or change spec.sslPurchase.reseller, and what is bought from then on is bought for the other account",
+                        shortened(basic.username().to_owned(), 128),
+                        settings.reseller
+                    ),
+                });
             }
             Ok(Access::Basic(basic))
         }

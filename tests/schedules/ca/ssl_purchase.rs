@@ -157,7 +157,7 @@ impl Ca for SslPurchase {
     fn befall(&self, id: &str, fate: Fate) {
         let action = match fate {
             Fate::Forgotten => Action::Forget,
-            Fate::Rejected => Action::Cancel { message: None },
+            Fate::Rejected => Action::Set { state: "rejected".to_owned() },
         };
         let _ = self.site.act(id, &action);
     }
@@ -167,7 +167,7 @@ fn bought(record: &Record, place: usize, purchase: &Purchase) -> Bought {
     let issued = record.certificates.iter().rfind(|one| one.purchase == place);
     // What was said of the order was said of what was worked on.
     let is_last = place + 1 == record.purchases.len();
-    let has_failed = matches!(record.state.as_str(), "failed" | "cancelled" | "deleted");
+    let has_failed = matches!(record.state.as_str(), "failed" | "rejected" | "deleted");
     let own_name = purchase.submitted_reference.clone();
     Bought {
         id: record.id.clone(),
@@ -185,7 +185,7 @@ fn settings(setting: &Setting) -> SiteSettings {
     let plan = |number: usize, name: &str| Plan {
         id: Some(PLANS[number].to_owned()),
         name: name.to_owned(),
-        renew_days_before_expiration: if setting.is_renewable { 400 } else { 30 },
+        renew_days_before_expiration: if setting.is_renewable { 20_000 } else { 30 },
         ..Plan::default()
     };
     SiteSettings {
