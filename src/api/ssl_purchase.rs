@@ -83,7 +83,8 @@ pub struct SslPurchase {
     /// paid. `Always` has it reissued, which costs nothing and **ends the certificate before at
     /// once**, before the new one is in the Secret. `OnRequest` does so only when somebody asks for
     /// it, by the annotation `chancery.dev/renew` of the request. `Never` does nothing. Where nothing
-    /// is done the request says from when on its order can be renewed.
+    /// is done the request says from when on its order can be renewed. A certificate that has expired
+    /// is reissued whatever the policy.
     pub reissue_policy: SslPurchaseReissue,
     /// So many days before the end of its term an order can be renewed, where the list of plans does
     /// not tell (default: 30).

@@ -247,6 +247,7 @@ impl SslPurchase {
             stage: sold.as_ref().map(|sold| self.words.read(&sold.status).1),
             is_of_plan: of == plan,
             paid_until: first_end.map_or(paid_until, |end| end.max(paid_until)),
+            is_valid: previous.certificate.not_after() > now,
             window: told.and_then(|plan| plan.renew_days).unwrap_or(self.settings.renewal_window),
         };
         let reference = sold.as_ref().and_then(|sold| sold.reference.clone());

@@ -100,6 +100,20 @@ async fn before_its_window_nothing_is_bought_and_until_when_is_said() {
 }
 
 #[tokio::test]
+async fn what_has_expired_within_a_paid_term_is_reissued_and_not_bought_again() {
+    let bench = Bench::new();
+    let ca = bench.open();
+    let (_, previous) = bench.issued(&*ca).await;
+    pass_days(201);
+    let stored = renewal(&*ca, &previous).await.unwrap();
+    assert_eq!(stored.kind.word(), "reissue");
+    let open = stored.open(&stored.submit(&*ca).await);
+    let Phase::Issued(chain) = polled(&*ca, &open).await else { panic!("it is there at once") };
+    assert!(stored.has(&chain));
+    assert_eq!(bench.site.references().paid, 1);
+}
+
+#[tokio::test]
 async fn the_first_term_is_known_where_the_api_tells_the_end_of_certificates_alone() {
     let bench = Bench::with(|site| site.omits = ["subscription_expires".to_owned()].into());
     let ca = bench.open();

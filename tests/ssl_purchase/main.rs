@@ -9,6 +9,7 @@
 )]
 
 mod bench;
+mod bounds;
 mod checking;
 mod ending;
 mod finding;

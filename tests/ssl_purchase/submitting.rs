@@ -120,6 +120,21 @@ async fn without_credit_nothing_is_bought_and_it_is_said_loudly() {
 }
 
 #[tokio::test]
+async fn no_message_repeats_the_numbers_of_people_and_companies() {
+    let bench = Bench::new();
+    let ca = bench.open_with(serde_json::json!({
+        "contact": { "phone": "+31.612345678" }, "company": { "chamberOfCommerce": "12345678" },
+    }));
+    let stored = Stored::new(&*ca, REFERENCE, &key(0)).await;
+    let messages = vec!["No company 12345678 answers at +31.612345678".to_owned()];
+    let code = "request_validation_failed".to_owned();
+    let kind = Kind::ApiError { code, status: 400, messages, after_commit: false };
+    bench.fault(Operation::Create, kind);
+    let (_, error) = outcome(&stored.submit(&*ca).await);
+    assert!(error.message.contains("No company […] answers at […]"), "{error}");
+}
+
+#[tokio::test]
 async fn an_order_is_taken_whatever_its_answer_looks_like() {
     type Change = fn(&mut chancery::simulator::ssl_purchase::SiteSettings);
     let rows: [(&str, Change, bool); 7] = [

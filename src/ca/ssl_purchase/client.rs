@@ -160,6 +160,8 @@ struct Ask<'a> {
     purpose: Purpose,
     /// Of an order, where it is one: for messages.
     id: Option<&'a str>,
+    /// What it says of people, which no message repeats.
+    personal: Vec<&'a str>,
 }
 
 const JSON: &str = "application/json";
@@ -175,6 +177,7 @@ impl<'a> Ask<'a> {
             body_limit: LIMIT,
             purpose: Purpose::Look,
             id: None,
+            personal: Vec::new(),
         }
     }
 
@@ -367,8 +370,10 @@ impl Client {
         self.bought(Ask { purpose: Purpose::BuyOn, ..ask }, body).await
     }
 
-    async fn bought(&self, ask: Ask<'_>, body: &Purchase<'_>) -> Result<Option<Sold>, Problem> {
+    async fn bought<'a>(&self, ask: Ask<'a>, body: &Purchase<'a>) -> Result<Option<Sold>, Problem> {
         let id = ask.id.map(str::to_owned);
+        let personal = [body.approver_phone_number, body.chamber_of_commerce];
+        let ask = Ask { personal: personal.into_iter().flatten().collect(), ..ask };
         let mut result = self.json(ask.with_json(body)?).await?.result;
         // Whoever asks about an order by its id may be told of it without.
         if let (Some(id), Some(object)) = (id, result.as_object_mut())
@@ -530,7 +535,8 @@ impl Client {
         }
         let scrub = |text: &str| {
             let text = self.scrub(text);
-            bearer.map_or_else(|| text.clone(), |(token, _)| token.scrub(&text))
+            let text = bearer.map_or_else(|| text.clone(), |(token, _)| token.scrub(&text));
+            ask.personal.iter().fold(text, |text, one| text.replace(one, "[…]"))
         };
         let place = match &self.access {
             Access::Basic(basic) => basic.place(),

@@ -127,6 +127,8 @@ pub(super) struct Standing {
     pub(super) paid_until: Timestamp,
     /// So many days before that it can be renewed.
     pub(super) window: u16,
+    /// Its certificate can still be used: a reissue would end it.
+    pub(super) is_valid: bool,
 }
 
 /// What is done for it.
@@ -170,6 +172,7 @@ pub(super) fn way(
         return Way::Renew;
     }
     match policy {
+        _ if !order.is_valid => Way::Reissue,
         SslPurchaseReissue::Always => Way::Reissue,
         SslPurchaseReissue::OnRequest if is_requested => Way::Reissue,
         SslPurchaseReissue::OnRequest | SslPurchaseReissue::Never => Way::TooEarly { opens },
@@ -251,12 +254,24 @@ mod tests {
             ("other names, near the end", Reissue, issued, near, Always, Way::Reissue),
         ];
         for (name, wanted, stage, paid_until, policy, expected) in rows {
-            let order = Standing { stage, is_of_plan: true, paid_until, window: 30 };
+            let order =
+                Standing { stage, is_of_plan: true, paid_until, window: 30, is_valid: true };
             assert_eq!(way(wanted, &order, policy, now), expected, "{name}");
         }
-        let order = Standing { stage: issued, is_of_plan: false, paid_until: far, window: 30 };
-        assert_eq!(way(Reissue, &order, Always, now), Way::Anew, "of another plan");
-        let order = Standing { stage: issued, is_of_plan: true, paid_until: far, window: u16::MAX };
-        assert_eq!(way(TIMELY, &order, Never, now), Way::Renew, "a window without end");
+        let order = Standing {
+            stage: issued,
+            is_of_plan: true,
+            paid_until: far,
+            window: 30,
+            is_valid: true,
+        };
+        let other = Standing { is_of_plan: false, ..order };
+        assert_eq!(way(Reissue, &other, Always, now), Way::Anew, "of another plan");
+        let endless = Standing { window: u16::MAX, ..order };
+        assert_eq!(way(TIMELY, &endless, Never, now), Way::Renew, "a window without end");
+        let expired = Standing { is_valid: false, ..order };
+        assert_eq!(way(TIMELY, &expired, Never, now), Way::Reissue, "there is nothing to end");
+        let over = Standing { is_valid: false, paid_until: over, ..order };
+        assert_eq!(way(TIMELY, &over, Never, now), Way::Anew, "nor is it paid");
     }
 }

@@ -14,7 +14,7 @@ use crate::issuance::observation::{Account, Observation};
 struct Before {
     /// It was requested of the same tenant, as far as both are known: unknown is another.
     is_same_tenant: bool,
-    /// It has not expired: nobody takes its word after that.
+    /// It has not expired: nobody takes its word after that, though its order may go on.
     is_valid: bool,
     /// What is known of it.
     previous: Previous,
@@ -61,7 +61,7 @@ impl Observation {
 /// A certificate that is gone or altered proves nothing, and one of another issuer may be of another
 /// product: such an order follows none.
 fn kind(can: &Capabilities, due: &Reissue, before: Option<Before>) -> OrderKind {
-    let Some(before) = before.filter(|before| before.is_same_tenant && before.is_valid) else {
+    let Some(before) = before.filter(|before| before.is_same_tenant) else {
         return OrderKind::New;
     };
     let goes_on = match due {
@@ -73,8 +73,8 @@ fn kind(can: &Capabilities, due: &Reissue, before: Option<Before>) -> OrderKind 
         | Reissue::SecretAltered(_)
         | Reissue::SecretMissing => return OrderKind::New,
     };
-    let previous = before.previous;
-    if can.kinds.update_key && previous.key.is_some() {
+    let Before { is_valid, previous, .. } = before;
+    if can.kinds.update_key && is_valid && previous.key.is_some() {
         return OrderKind::UpdateKey(Arc::new(previous));
     }
     // The old key leaves for a CA that is asked with it, and for no other.
@@ -176,8 +176,15 @@ mod tests {
                 "new",
             ),
             (
-                "an expired one proves nothing",
+                "an expired one proves nothing, and its order may be paid for longer",
                 ALL,
+                NearingExpiry,
+                with(|before| before.is_valid = false),
+                "renew",
+            ),
+            (
+                "an expired one of a CA that goes by keys alone",
+                OrderKinds { update_key: true, ..OrderKinds::default() },
                 NearingExpiry,
                 with(|before| before.is_valid = false),
                 "new",
