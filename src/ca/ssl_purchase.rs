@@ -213,13 +213,14 @@ impl SslPurchase {
         }
     }
 
-    /// Which order follows the one before, with the name that that one has.
+    /// Which order follows the one before, with the name that that one has, and the plan that it is
+    /// of then.
     async fn way(
         &self,
         (kind, is_requested): (&OrderKind, bool),
         previous: &Arc<Previous>,
         plan: &str,
-    ) -> Result<(OrderKind, Option<String>), Error> {
+    ) -> Result<(OrderKind, Option<String>, String), Error> {
         let wanted = match kind {
             OrderKind::Reissue(_) => plans::Wanted::Reissue,
             OrderKind::New | OrderKind::Renew(_) | OrderKind::UpdateKey(_) => {
@@ -232,9 +233,10 @@ impl SslPurchase {
             Err(problem) if problem.is_not_found() => None,
             Err(problem) => return Err(problem.error),
         };
-        let of = sold.as_ref().and_then(|sold| sold.plan.as_deref()).unwrap_or(plan);
+        let of = sold.as_ref().and_then(|sold| sold.plan.clone());
+        let of = of.filter(|of| wire::is_id(of)).unwrap_or_else(|| plan.to_owned());
         let told = match sold {
-            Some(_) => self.plan_with(of).await.map_err(|problem| problem.error)?,
+            Some(_) => self.plan_with(&of).await.map_err(|problem| problem.error)?,
             None => None,
         };
         let now = self.client.now();
@@ -252,9 +254,10 @@ impl SslPurchase {
         };
         let reference = sold.as_ref().and_then(|sold| sold.reference.clone());
         match plans::way(wanted, &order, self.settings.reissue_policy, now) {
-            Way::Anew => Ok((OrderKind::New, None)),
-            Way::Renew => Ok((OrderKind::Renew(Arc::clone(previous)), reference)),
-            Way::Reissue => Ok((OrderKind::Reissue(Arc::clone(previous)), reference)),
+            Way::Anew => Ok((OrderKind::New, None, plan.to_owned())),
+            Way::Renew => Ok((OrderKind::Renew(Arc::clone(previous)), reference, plan.to_owned())),
+            // It stays with the plan that it was bought for.
+            Way::Reissue => Ok((OrderKind::Reissue(Arc::clone(previous)), reference, of)),
             Way::Busy => {
                 let state = sold.map(|sold| self.words.read(&sold.status).0).unwrap_or_default();
                 Err(Error {
@@ -615,9 +618,10 @@ impl CertificateAuthority for SslPurchase {
         let kind = match wanted.kind.previous().filter(|previous| previous.id.is_some()) {
             None => OrderKind::New,
             Some(previous) => {
-                let (kind, reference) =
+                let (kind, reference, plan) =
                     self.way((wanted.kind, wanted.is_requested), previous, &prepared.plan).await?;
                 prepared.reference_at_ca = reference;
+                prepared.plan = plan;
                 kind
             }
         };

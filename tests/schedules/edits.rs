@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 use crate::api;
 use crate::ca::swisssign;
-use crate::plan::{Plan, Setting, Source};
+use crate::plan::{self, Plan, Setting, Source};
 use crate::world::{self, CLUSTER_ISSUERS, NAMESPACE, OPERATOR, World, resources};
 
 /// What comes of an edit.
@@ -49,6 +49,8 @@ impl Effect {
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum From {
     Paid,
+    /// Renewed by the id of the order before.
+    Resold,
     Free,
 }
 
@@ -156,13 +158,18 @@ fn anchors_follow_within(labels: Option<&str>, seconds: u64) -> bool {
 
 /// Runs in a world of its own.
 fn in_a_world<T>(what: impl AsyncFnOnce(World) -> T) -> T {
+    in_a_world_of(plan::Paid::SwissSign, what)
+}
+
+fn in_a_world_of<T>(paid: plan::Paid, what: impl AsyncFnOnce(World) -> T) -> T {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_time()
         .start_paused(true)
         .build()
         .expect("a runtime");
     runtime.block_on(async {
-        let setting = Setting { pending: 1, ..Setting::default() };
+        let is_renewable = paid == plan::Paid::SslPurchase;
+        let setting = Setting { paid, is_renewable, pending: 1, ..Setting::default() };
         let world = World::new(&Plan { setting, source: Source::Given([].into()) }, false);
         world.furnish();
         world.start_replica();
@@ -179,9 +186,13 @@ async fn furnish_paid(world: &World) {
 
 /// Does one edit in a world of its own, and says what came of it.
 fn run(row: &Row) -> (String, String) {
-    in_a_world(async |world| {
+    let paid = match row.from {
+        From::Free | From::Paid => plan::Paid::SwissSign,
+        From::Resold => plan::Paid::SslPurchase,
+    };
+    in_a_world_of(paid, async |world| {
         let name = match row.from {
-            From::Paid => {
+            From::Paid | From::Resold => {
                 furnish_paid(&world).await;
                 "a"
             }
@@ -213,7 +224,7 @@ fn run(row: &Row) -> (String, String) {
                     .to_owned()
             }
             (true, 0, _) => "nothing".to_owned(),
-            (true, 1, From::Paid) => "buys".to_owned(),
+            (true, 1, From::Paid | From::Resold) => "buys".to_owned(),
             (true, 1, From::Free) => "re-issues for free".to_owned(),
             (_, more, _) => format!("{more} orders"),
         };
@@ -228,7 +239,7 @@ async fn settle(_: &World) {
 
 fn count(world: &World, from: From) -> usize {
     match from {
-        From::Paid => world.ca().bought().len(),
+        From::Paid | From::Resold => world.ca().bought().len(),
         From::Free => world.free().issued().len(),
     }
 }
@@ -509,11 +520,40 @@ fn of_free(
     })
 }
 
+/// An edit of the block of the issuer of a reseller.
+fn of_resold(
+    fields: &'static [&'static str],
+    what: &'static str,
+    effect: Effect,
+    block: Value,
+) -> Row {
+    let edit =
+        move |world: &World| patch_issuer(world, "ca", json!({"spec": {"sslPurchase": block}}));
+    Row { from: From::Resold, ..paid(fields, what, effect, edit) }
+}
+
+/// An edit of the block of a request for a reseller.
+fn request_resold(
+    fields: &'static [&'static str],
+    what: &'static str,
+    effect: Effect,
+    block: Value,
+) -> Row {
+    let edit = move |world: &World| patch(world, "a", json!({"spec": {"sslPurchase": block}}));
+    Row { from: From::Resold, ..paid(fields, what, effect, edit) }
+}
+
 fn rows() -> Vec<Row> {
-    [rows_of_issuers(), rows_of_credentials(), rows_of_requests(), rows_of_the_free_ca()]
-        .into_iter()
-        .flatten()
-        .collect()
+    [
+        rows_of_issuers(),
+        rows_of_credentials(),
+        rows_of_requests(),
+        rows_of_resellers(),
+        rows_of_the_free_ca(),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
 }
 
 fn rows_of_issuers() -> Vec<Row> {
@@ -836,6 +876,165 @@ fn rows_of_requests() -> Vec<Row> {
         ),
     ]);
     rows
+}
+
+fn rows_of_resellers() -> Vec<Row> {
+    let contact = json!({
+        "firstName": "Ann", "lastName": "Bee", "emailAddress": "a@example.ch", "phone": "+41.1",
+    });
+    let company = json!({
+        "name": "Bee AG", "chamberOfCommerce": "1", "department": "IT", "address": "Weg 1",
+        "city": "Bern", "zipCode": "3000",
+    });
+    let paths = json!({
+        "list": "/certificates", "plans": "/plans", "one": "/certificates/{id}",
+        "renew": "/certificates/{id}/renew", "validate": "/certificates/{id}/look",
+    });
+    vec![
+        of_resold(
+            &["Issuer.sslPurchase.url"],
+            "sslPurchase.url: the same in other words",
+            Nothing,
+            json!({"url": "https://RA.example:443/ssl-purchase/reseller/"}),
+        ),
+        of_resold(
+            &["Issuer.sslPurchase.url"],
+            "sslPurchase.url: another host of the same reseller",
+            Nothing,
+            json!({"url": "https://ra2.example/ssl-purchase/reseller"}),
+        ),
+        of_resold(
+            &["Issuer.sslPurchase.reseller"],
+            "sslPurchase.reseller: another",
+            Nothing,
+            json!({"reseller": "RS-0002"}),
+        ),
+        of_resold(
+            &["Issuer.sslPurchase.plan"],
+            "sslPurchase.plan: by name instead of by id",
+            Nothing,
+            json!({"plan": {"id": null, "name": "The Plan"}}),
+        ),
+        of_resold(
+            &["Issuer.sslPurchase.plan"],
+            "sslPurchase.plan: another",
+            WaitsForRenewal,
+            json!({"plan": {"id": null, "name": "Another"}}),
+        ),
+        of_resold(
+            &["Issuer.sslPurchase.authentication"],
+            "sslPurchase.authentication",
+            Nothing,
+            json!({"authentication": {"header": {"name": "X-APIKEY"}}}),
+        ),
+        of_resold(
+            &["Issuer.sslPurchase.credentialsSecretRef"],
+            "sslPurchase.credentialsSecretRef: a Secret that is not there",
+            Nothing,
+            json!({"credentialsSecretRef": {"name": "other-key"}}),
+        ),
+        of_resold(
+            &["Issuer.sslPurchase.contact", "Issuer.sslPurchase.company"],
+            "sslPurchase.contact and company",
+            Nothing,
+            json!({"contact": contact, "company": company}),
+        ),
+        of_resold(
+            &["Issuer.sslPurchase.validationLevel", "Issuer.sslPurchase.dcvType"],
+            "sslPurchase.validationLevel and dcvType",
+            Nothing,
+            json!({"validationLevel": "OV", "dcvType": "EMAIL"}),
+        ),
+        of_resold(
+            &["Issuer.sslPurchase.eeReferenceOrderId"],
+            "sslPurchase.eeReferenceOrderId",
+            Nothing,
+            json!({"eeReferenceOrderId": "1"}),
+        ),
+        of_resold(
+            &["Issuer.sslPurchase.statusWords"],
+            "sslPurchase.statusWords",
+            Nothing,
+            json!({"statusWords": {"issued": ["sold"], "waiting": ["active"], "failed": ["x"]}}),
+        ),
+        of_resold(
+            &[
+                "Issuer.sslPurchase.multiDomain",
+                "Issuer.sslPurchase.wildcard",
+                "Issuer.sslPurchase.strictNames",
+                "Issuer.sslPurchase.requireCommonName",
+            ],
+            "sslPurchase: what names it takes",
+            Nothing,
+            json!({
+                "multiDomain": false, "wildcard": false, "strictNames": true,
+                "requireCommonName": true,
+            }),
+        ),
+        of_resold(
+            &["Issuer.sslPurchase.allowEcdsa"],
+            "sslPurchase.allowEcdsa",
+            Nothing,
+            json!({"allowEcdsa": false}),
+        ),
+        of_resold(
+            &["Issuer.sslPurchase.reissuePolicy", "Issuer.sslPurchase.renewalWindow"],
+            "sslPurchase.reissuePolicy and renewalWindow",
+            Nothing,
+            json!({"reissuePolicy": "Always", "renewalWindow": 60}),
+        ),
+        of_resold(
+            &["Issuer.sslPurchase.settleWindow"],
+            "sslPurchase.settleWindow",
+            Nothing,
+            json!({"settleWindow": "20m"}),
+        ),
+        of_resold(
+            &["Issuer.sslPurchase.paths"],
+            "sslPurchase.paths",
+            Nothing,
+            json!({"paths": paths}),
+        ),
+        request_resold(
+            &["CertificateRequest.sslPurchase.plan"],
+            "sslPurchase.plan of the request: the one it has, by name",
+            Nothing,
+            json!({"plan": {"name": "The Plan"}}),
+        ),
+        request_resold(
+            &[],
+            "sslPurchase.plan of the request: another",
+            Buys,
+            json!({"plan": {"name": "Another"}}),
+        ),
+        request_resold(
+            &["CertificateRequest.sslPurchase.contact", "CertificateRequest.sslPurchase.company"],
+            "sslPurchase.contact and company of the request",
+            Nothing,
+            json!({"contact": contact, "company": company}),
+        ),
+        request_resold(
+            &["CertificateRequest.sslPurchase.dcvType"],
+            "sslPurchase.dcvType of the request",
+            Nothing,
+            json!({"dcvType": "FILE"}),
+        ),
+        Row {
+            from: From::Resold,
+            ..request(
+                &[],
+                "a reseller's: dnsNames, one more",
+                Buys,
+                json!({"dnsNames": ["a-0.example.ch", "www.a-0.example.ch"]}),
+            )
+        },
+        Row {
+            from: From::Resold,
+            ..paid(&[], "a reseller's: chancery.dev/renew", Buys, |world| {
+                patch(world, "a", json!({"metadata": {"annotations": {annotation::RENEW: "1"}}}))
+            })
+        },
+    ]
 }
 
 fn rows_of_the_free_ca() -> Vec<Row> {

@@ -188,6 +188,13 @@ async fn another_plan_is_no_reissue_of_the_one_that_was_paid() {
     let other = bench.open_with(other);
     let other = other.prepare(&wanted(&names, &kind)).await.unwrap();
     assert_eq!(other.kind.word(), "new");
+    // What is paid is used up first, and then the other plan is bought.
+    let other = json!({ "reissuePolicy": "Always", "plan": { "id": OTHER_PLAN } });
+    let other = bench.open_with(other);
+    let OrderKind::Reissue(previous) = kind else { panic!("it is one") };
+    let stored = renewal(&*other, &previous).await.unwrap();
+    assert_eq!(stored.kind.word(), "reissue");
+    assert_eq!(other.product_in(&stored.parameters).as_deref(), Some(PLAN));
 }
 
 #[tokio::test]
