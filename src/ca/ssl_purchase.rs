@@ -249,7 +249,7 @@ impl SslPurchase {
             stage: sold.as_ref().map(|sold| self.words.read(&sold.status).1),
             is_of_plan: of == plan,
             paid_until: first_end.map_or(paid_until, |end| end.max(paid_until)),
-            is_valid: previous.certificate.not_after() > now,
+            certificate_ends: previous.certificate.not_after(),
             window: told.and_then(|plan| plan.renew_days).unwrap_or(self.settings.renewal_window),
         };
         let reference = sold.as_ref().and_then(|sold| sold.reference.clone());
@@ -275,7 +275,13 @@ impl SslPurchase {
                     disposition: Disposition::Retry { after: Some(wait.min(PAID_PAUSE)) },
                     reason: Reason::RenewalTooEarly,
                     message: format!(
-                        "order {id} is paid until {until} and can be renewed from {opens} on: nothing was bought; to have its certificate reissued before, which ends the one that is there at once, set spec.sslPurchase.reissuePolicy of the issuer to Always, or to OnRequest and the annotation chancery.dev/renew of the request to a new value"
+                        "order {id} is paid until {until} and can be renewed from {opens} on: nothing was bought; {}",
+                        match self.settings.reissue_policy {
+                            SslPurchaseReissue::Always =>
+                                "its certificate lasts as long, so that another one of this term would gain nothing; set spec.renewBefore of the request to less to hear of it later",
+                            SslPurchaseReissue::Never | SslPurchaseReissue::OnRequest =>
+                                "to have its certificate reissued before, which ends the one that is there at once, set spec.sslPurchase.reissuePolicy of the issuer to Always, or to OnRequest and the annotation chancery.dev/renew of the request to a new value",
+                        }
                     ),
                 })
             }

@@ -100,6 +100,21 @@ async fn before_its_window_nothing_is_bought_and_until_when_is_said() {
 }
 
 #[tokio::test]
+async fn a_certificate_that_lasts_as_long_as_its_term_is_not_ended_for_another_that_lasts_no_longer()
+ {
+    let bench = Bench::new();
+    yearly(&bench);
+    let ca = bench.open_with(json!({ "reissuePolicy": "Always" }));
+    let (_, previous) = bench.issued(&*ca).await;
+    pass_days(250);
+    let error = renewal(&*ca, &previous).await.err().unwrap();
+    assert_eq!(error.reason, Reason::RenewalTooEarly);
+    assert!(error.message.contains("would gain nothing") && error.message.contains("renewBefore"));
+    pass_days(86);
+    assert_eq!(renewal(&*ca, &previous).await.unwrap().kind.word(), "renew");
+}
+
+#[tokio::test]
 async fn what_has_expired_within_a_paid_term_is_reissued_and_not_bought_again() {
     let bench = Bench::new();
     let ca = bench.open();

@@ -12,6 +12,9 @@ use crate::reason::Reason;
 /// So many candidates are named in a message.
 const CANDIDATES: usize = 8;
 
+/// So much longer another certificate of the same term has to be valid to be worth one that ends at once.
+const GAIN: SignedDuration = SignedDuration::from_hours(24);
+
 /// Who chose the plan: whose fault it is where it will not do.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub(super) enum ChosenBy {
@@ -127,8 +130,8 @@ pub(super) struct Standing {
     pub(super) paid_until: Timestamp,
     /// So many days before that it can be renewed.
     pub(super) window: u16,
-    /// Its certificate can still be used: a reissue would end it.
-    pub(super) is_valid: bool,
+    /// Its certificate ends then: a reissue would end it at once.
+    pub(super) certificate_ends: Timestamp,
 }
 
 /// What is done for it.
@@ -171,11 +174,15 @@ pub(super) fn way(
     if opens <= now {
         return Way::Renew;
     }
+    // Another certificate of the same term ends with the term.
+    let gains = order.certificate_ends < order.paid_until.checked_sub(GAIN).unwrap_or(now);
     match policy {
-        _ if !order.is_valid => Way::Reissue,
-        SslPurchaseReissue::Always => Way::Reissue,
+        _ if order.certificate_ends <= now => Way::Reissue,
+        SslPurchaseReissue::Always if gains || is_requested => Way::Reissue,
         SslPurchaseReissue::OnRequest if is_requested => Way::Reissue,
-        SslPurchaseReissue::OnRequest | SslPurchaseReissue::Never => Way::TooEarly { opens },
+        SslPurchaseReissue::Always | SslPurchaseReissue::OnRequest | SslPurchaseReissue::Never => {
+            Way::TooEarly { opens }
+        }
     }
 }
 
@@ -227,6 +234,7 @@ mod tests {
         let (far, near, over) =
             (at("2027-01-01T00:00:00Z"), at("2026-06-20T00:00:00Z"), at("2026-05-01T00:00:00Z"));
         let opens = at("2026-12-02T00:00:00Z");
+        let certificate_ends = at("2026-07-01T00:00:00Z");
         let issued = Some(Stage::Issued);
         let rows = [
             ("in the window", TIMELY, issued, near, Never, Way::Renew),
@@ -255,7 +263,7 @@ mod tests {
         ];
         for (name, wanted, stage, paid_until, policy, expected) in rows {
             let order =
-                Standing { stage, is_of_plan: true, paid_until, window: 30, is_valid: true };
+                Standing { stage, is_of_plan: true, paid_until, window: 30, certificate_ends };
             assert_eq!(way(wanted, &order, policy, now), expected, "{name}");
         }
         let order = Standing {
@@ -263,15 +271,19 @@ mod tests {
             is_of_plan: true,
             paid_until: far,
             window: 30,
-            is_valid: true,
+            certificate_ends,
         };
         let other = Standing { is_of_plan: false, ..order };
         assert_eq!(way(Reissue, &other, Always, now), Way::Anew, "of another plan");
         let endless = Standing { window: u16::MAX, ..order };
         assert_eq!(way(TIMELY, &endless, Never, now), Way::Renew, "a window without end");
-        let expired = Standing { is_valid: false, ..order };
+        let expired = Standing { certificate_ends: now, ..order };
         assert_eq!(way(TIMELY, &expired, Never, now), Way::Reissue, "there is nothing to end");
-        let over = Standing { is_valid: false, paid_until: over, ..order };
+        let over = Standing { certificate_ends: now, paid_until: over, ..order };
         assert_eq!(way(TIMELY, &over, Never, now), Way::Anew, "nor is it paid");
+        let whole = Standing { certificate_ends: far, ..order };
+        let waits = Way::TooEarly { opens };
+        assert_eq!(way(TIMELY, &whole, Always, now), waits, "another would end at the same time");
+        assert_eq!(way(ASKED, &whole, Always, now), Way::Reissue, "its key may be known");
     }
 }
