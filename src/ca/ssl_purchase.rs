@@ -443,7 +443,7 @@ impl SslPurchase {
                     doubt: Some(format!("the files of order {id} are not served now")),
                 });
             };
-            if search::is_before(&certificates, previous.serial()) {
+            if search::is_before(&certificates, &previous.certificate) {
                 return Ok(Lookup::Unchanged);
             }
             let evidence = search::by_certificates(&certificates, spki_der);
@@ -777,7 +777,7 @@ impl CertificateAuthority for SslPurchase {
             Stage::Issued => {
                 let served = follow::certificates(&self.client, id).await;
                 let served = served.map_err(|problem| problem.error)?.unwrap_or_default();
-                !search::is_before(&served, certificate.serial())
+                !search::is_before(&served, &certificate.certificate)
             }
         };
         if is_another {

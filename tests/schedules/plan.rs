@@ -609,9 +609,14 @@ fn drawn(
     second: u64,
     before: usize,
 ) -> Option<Happening> {
-    let most = 1 + usize::try_from(dice.below(8, "most")).unwrap_or_default();
+    // Where renewals are of a kind of their own, there are many.
+    let renewals = if setting.paid == Paid::SslPurchase { 3 } else { 0 };
+    let most = 1 + renewals + usize::try_from(dice.below(8, "most")).unwrap_or_default();
     if second >= TROUBLED || before >= most {
         return None;
+    }
+    if renewals > 0 && peer == Peer::Person && dice.once_in(2, &format!("{name} renews")) {
+        return Some(Happening::Renew { request: 0 });
     }
     let usual = dice.one_of(&[6, 12, 25, 50], "rate");
     let rate = match peer {

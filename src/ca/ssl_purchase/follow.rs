@@ -233,7 +233,7 @@ impl Follower<'_> {
             let message = "the certificate is issued; its files are not served yet".to_owned();
             return Ok(waits(state, message, Vec::new()));
         };
-        if replaces.is_some_and(|serial| search::is_before(&certificates, serial)) {
+        if replaces.is_some_and(|serial| search::has_serial(&certificates, serial)) {
             let message =
                 "the reseller still serves the certificate that is to be replaced".to_owned();
             return Ok(waits(state, message, Vec::new()));

@@ -51,11 +51,20 @@ pub(super) fn by_certificates(certificates: &[Certificate], ours: &[u8]) -> KeyE
     }
 }
 
-/// Whether what is served is still the certificate with this serial number: it is there, and no other
-/// one that is no CA's.
-pub(super) fn is_before(certificates: &[Certificate], serial: &str) -> bool {
+/// Whether what is served is still this certificate, to the byte: it is there, and no other one that is
+/// no CA's. A serial number alone can be in a certificate that somebody made.
+pub(super) fn is_before(certificates: &[Certificate], before: &Certificate) -> bool {
+    is_only(certificates, |one| one == before)
+}
+
+/// The same for a serial number, where no more is known and nothing is bought by it.
+pub(super) fn has_serial(certificates: &[Certificate], serial: &str) -> bool {
+    is_only(certificates, |one| one.serial_number() == serial)
+}
+
+fn is_only(certificates: &[Certificate], is_it: impl Fn(&Certificate) -> bool) -> bool {
     let mut leaves = certificates.iter().filter(|one| !one.is_ca()).peekable();
-    leaves.peek().is_some() && leaves.all(|one| one.serial_number() == serial)
+    leaves.peek().is_some() && leaves.all(is_it)
 }
 
 #[cfg(test)]
@@ -108,19 +117,21 @@ mod tests {
     }
 
     #[test]
-    fn a_certificate_is_the_one_before_by_its_serial_number() {
+    fn a_certificate_is_the_one_before_to_the_byte() {
         let made = |serial: u64| {
             let key = rcgen::KeyPair::generate().unwrap();
             let mut params = rcgen::CertificateParams::new(vec!["a.example".to_owned()]).unwrap();
             params.serial_number = Some(serial.into());
             Certificate::from_der(params.self_signed(&key).unwrap().der()).unwrap()
         };
-        let (one, two) = (made(0x11), made(0x12));
+        let (one, two, forged) = (made(0x11), made(0x12), made(0x11));
         let serial = one.serial_number().to_owned();
-        assert!(is_before(std::slice::from_ref(&one), &serial));
-        assert!(!is_before(std::slice::from_ref(&two), &serial));
-        assert!(!is_before(&[one.clone(), two], &serial), "the new one is there too");
-        assert!(!is_before(&[], &serial));
+        assert!(is_before(std::slice::from_ref(&one), &one));
+        assert!(!is_before(std::slice::from_ref(&forged), &one), "with the same serial number");
+        assert!(has_serial(std::slice::from_ref(&forged), &serial));
+        assert!(!has_serial(std::slice::from_ref(&two), &serial));
+        assert!(!is_before(&[one.clone(), two], &one), "the new one is there too");
+        assert!(!is_before(&[], &one));
         assert_eq!(by_certificates(&[one.clone()], one.spki_der()), KeyEvidence::Ours);
         assert_eq!(by_certificates(&[one], b"x"), KeyEvidence::Foreign);
     }

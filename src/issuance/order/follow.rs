@@ -4,7 +4,7 @@ use super::facts::is_searchable;
 use super::hold::Hold;
 use super::record::{Mark, OrderState, Record};
 use super::start::start;
-use crate::ca::{FailedKind, Phase, Previous, Progress};
+use crate::ca::{FailedKind, OrderKind, Phase, Previous, Progress};
 use crate::issuance::attempt::{contended, unfit_trouble};
 use crate::issuance::certificate::delivery::New;
 use crate::issuance::certificate::key::Key;
@@ -89,7 +89,10 @@ fn issued(
         Ok(chain) => chain,
         Err(unfit) => return misfit(seen, record, unfit),
     };
-    let valid = held.filter(|held| held.certificate.not_after.0 > seen.now);
+    // A reissue may have ended the certificate that is there: what came of it is better, whatever it
+    // says.
+    let is_reissue = matches!(record.next.kind, OrderKind::Reissue(_));
+    let valid = held.filter(|held| !is_reissue && held.certificate.not_after.0 > seen.now);
     if let Some(held) = valid {
         let names = &seen.request.names;
         let fits = seen.verified(candidates, key.spki_der(), names, account).is_ok();

@@ -8,6 +8,7 @@ use crate::issuance::certificate::reissue::{Reissue, reissue};
 use crate::issuance::certificate::requested::Requested;
 use crate::issuance::certificate::standing::Standing;
 use crate::issuance::observation::{Account, Observation};
+use crate::issuance::order::record::{Record, Slot};
 
 /// The certificate that is there, as far as an order could follow it.
 #[derive(Clone, Debug)]
@@ -16,6 +17,9 @@ struct Before {
     is_same_tenant: bool,
     /// It has not expired: nobody takes its word after that, though its order may go on.
     is_valid: bool,
+    /// It is for the key of an order in the record, at the same tenant. What is told of it otherwise
+    /// stands on the target, where whoever may write Secrets can write another's.
+    is_ordered: bool,
     /// What is known of it.
     previous: Previous,
 }
@@ -47,12 +51,27 @@ impl Observation {
             is_same_tenant: self.request.credentials.is_none()
                 && tenant.is_some_and(|tenant| !self.is_elsewhere(tenant, account)),
             is_valid: leaf.not_after() > self.now,
+            is_ordered: self.is_of_an_order(leaf.spki_der(), account),
             previous: Previous {
                 id: target.metadata.annotations.get(annotation::ORDER_ID).cloned(),
                 certificate: leaf.clone(),
                 key: key.private().cloned(),
             },
         })
+    }
+}
+
+impl Observation {
+    /// Whether the record has an order for this public key, made at the tenant of now.
+    fn is_of_an_order(&self, spki_der: &[u8], account: &Account) -> bool {
+        let slots = self.record().into_iter().flat_map(|record| {
+            let Record { next, issued, .. } = record;
+            std::iter::once(next).chain(issued)
+        });
+        let is_it = |slot: &Slot| slot.key().is_some_and(|key| key.spki_der() == spki_der);
+        slots
+            .filter(|slot| is_it(slot))
+            .any(|slot| !self.is_elsewhere(&slot.order.account, account))
     }
 }
 
@@ -73,13 +92,13 @@ fn kind(can: &Capabilities, due: &Reissue, before: Option<Before>) -> OrderKind 
         | Reissue::SecretAltered(_)
         | Reissue::SecretMissing => return OrderKind::New,
     };
-    let Before { is_valid, previous, .. } = before;
+    let Before { is_valid, is_ordered, previous, .. } = before;
     if can.kinds.update_key && is_valid && previous.key.is_some() {
         return OrderKind::UpdateKey(Arc::new(previous));
     }
     // The old key leaves for a CA that is asked with it, and for no other.
     let previous = Previous { key: None, ..previous };
-    if previous.id.is_none() {
+    if previous.id.is_none() || !is_ordered {
         return OrderKind::New;
     }
     match goes_on {
@@ -104,7 +123,7 @@ mod tests {
             certificate: issued(&key(1), now()).remove(0),
             key: Some(key(1)),
         };
-        Before { is_same_tenant: true, is_valid: true, previous }
+        Before { is_same_tenant: true, is_valid: true, is_ordered: true, previous }
     }
 
     fn with(change: impl FnOnce(&mut Before)) -> Option<Before> {
@@ -166,6 +185,20 @@ mod tests {
                 BY_ID,
                 NearingExpiry,
                 with(|before| before.previous.id = None),
+                "new",
+            ),
+            (
+                "it was not ordered here: its id may be that of another's order",
+                BY_ID,
+                NearingExpiry,
+                with(|before| before.is_ordered = false),
+                "new",
+            ),
+            (
+                "it was not ordered here: nothing is ended with its id",
+                BY_ID,
+                InputsDiffer("dnsNames"),
+                with(|before| before.is_ordered = false),
                 "new",
             ),
             (
