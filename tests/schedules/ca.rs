@@ -32,6 +32,8 @@ pub struct Bought {
     pub certificate: Option<Life>,
     /// It ended without a certificate, or the CA knows it no longer.
     pub is_over: bool,
+    /// It went by the id of the order before, and not by a name.
+    pub follows: bool,
 }
 
 /// How long a certificate is valid.
@@ -80,6 +82,9 @@ pub trait Ca: Send + Sync {
 
     /// What an issuer's Secret holds for an account.
     fn credentials(&self, account: usize) -> Value;
+
+    /// The id of a product.
+    fn product_id(&self, number: usize) -> &'static str;
 
     /// A product in a block, by its id.
     fn product(&self, number: usize) -> Value;

@@ -73,6 +73,8 @@ pub struct Ledger {
     uids: BTreeMap<String, String>,
     /// Public key by what is in a Secret.
     keys: HashMap<String, Option<String>>,
+    /// The product that a person chose last, by request.
+    products: BTreeMap<String, String>,
     /// Names of orders by the SHA-256 of their public keys, as records had them first.
     names: BTreeMap<String, String>,
     /// Public key of the leaf by what is in a Secret.
@@ -529,6 +531,8 @@ impl Ledger {
                 .iter()
                 .filter(|order| reference(order) == reference(clone))
                 .find(|order| !self.clones.contains(&order.spki_sha256));
+            // Another cluster with the same objects would have followed the same order too.
+            let first = first.filter(|order| !order.follows);
             if first.is_some_and(|order| order.on > clone.on + unseen) {
                 let name = reference(clone).unwrap_or_default();
                 let text = format!("{name} was ordered, and another cluster had ordered it");
@@ -602,6 +606,11 @@ impl Ledger {
             && edited_at.is_none_or(|at| now.duration_since(*at) > LONG)
     }
 
+    /// A person has chosen a product for a request.
+    pub fn chose(&mut self, name: &str, product: &str) {
+        self.products.insert(name.to_owned(), product.to_owned());
+    }
+
     /// Notes which name each record has for which key.
     pub fn note_names(&mut self, api: &ApiServer) {
         for record in api.objects(Kind::Secret) {
@@ -662,9 +671,12 @@ impl Ledger {
             let wanted = request.as_ref().and_then(|request| self.wanted.get(request));
             let is_wanted = wanted
                 .is_some_and(|wanted| order.requested_names.contains(&format!("dns:{wanted}")));
-            // What was issued after a person asked for other names is of no use, and a newer
+            // What was issued after a person asked for other names is of no use, or for another
+            // product, and a newer
             // certificate takes the place of an older one.
-            let is_superseded = !is_wanted && order.certificate.is_some()
+            let product = request.as_ref().and_then(|request| self.products.get(request));
+            let is_another_product = product.is_some_and(|product| *product != order.product);
+            let is_superseded = (!is_wanted || is_another_product) && order.certificate.is_some()
                 || later.iter().any(|one| self.delivered.contains(&one.spki_sha256));
             if is_superseded {
                 self.superseded.insert(key.clone());

@@ -7,7 +7,7 @@ use serde_json::Value;
 use crate::api::Kind;
 use crate::ca::Bought;
 use crate::check::Finding;
-use crate::plan::{Happening, IssuerEdit, Peer, Plan, Setting};
+use crate::plan::{Happening, IssuerEdit, Paid, Peer, Plan, Setting};
 use crate::world::{GREEDY, NAMESPACE, Planned, World, condition, name, namespace_of, reason};
 
 /// What came of a schedule.
@@ -246,6 +246,13 @@ fn request_rests(world: &World, orders: &[Bought], name: &str) -> bool {
             let lost = state.lost(requests, limits.block());
             return setting.is_near_midnight || state.ledger.is_spent(orders, of, lost);
         }
+        // What was to be followed is not there, and says so until a person has looked.
+        "SearchIncomplete" | "OrderForgotten" | "OrderNotFound"
+            if setting.paid == Paid::SslPurchase
+                && state.happened.iter().any(|(_, one)| *one == Happening::Forgotten) =>
+        {
+            return true;
+        }
         // It waits for another's order, which waits for a person or for tomorrow.
         "OpenOrdersLimitReached" => {
             let mut all = state.api.objects(Kind::CertificateRequest);
@@ -302,7 +309,10 @@ fn warrants(setting: &Setting, happened: &[(String, Happening)], why: &str) -> b
                         Happening::Cloned { .. } | Happening::Record { .. } | Happening::WrongKey
                     )
                 };
-                has(is_foreign)
+                // The order that was given up goes on at the CA, under the id of the one it followed.
+                let is_given_up = setting.paid == Paid::SslPurchase
+                    && has(|one| matches!(one, Happening::Released { .. }));
+                has(is_foreign) || is_given_up
             }
             "OrderRecordEdited" | "OrderRecordLost" => {
                 has(|one| matches!(one, Happening::Record { .. }))

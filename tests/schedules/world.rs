@@ -943,6 +943,7 @@ impl World {
                     if self.person(http::Method::PATCH, &path, &named).status < 300 {
                         let mut state = self.lock();
                         state.ledger.wished(&name);
+                        state.ledger.chose(&name, self.ca.product_id(number));
                         state.products.insert(request, block);
                     }
                 } else {
@@ -1296,7 +1297,7 @@ impl World {
             (
                 is_deleted && is_recreated,
                 "record and request were taken away",
-                &["duplicate_orders", "over_limits", "unasked_orders"],
+                &["duplicate_orders", "over_limits", "unasked_orders", "untrue_statements"],
             ),
         ];
         all.into_iter()

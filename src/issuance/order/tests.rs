@@ -2007,7 +2007,10 @@ fn an_order_that_is_due_says_what_it_follows() {
         let can = &mut seen.account.as_mut().expect("an account").capabilities;
         can.kinds = OrderKinds { renew: true, ..OrderKinds::default() };
         can.billable = true;
-        seen.order.record = Some(RecordRead::Absent);
+        let mut ended = record(1);
+        ended.mark.state = OrderState::Superseded;
+        ended.next.private = Some(key(0));
+        put(seen, ended);
     };
     let kind = |seen: Observation| {
         let (Step::Submit(_, kind) | Step::Prepare(_, kind)) = decide(&seen) else {
@@ -2023,6 +2026,18 @@ fn an_order_that_is_due_says_what_it_follows() {
     let renewal = kind(due(&billable));
     assert_eq!(renewal.word(), "renew");
     assert!(renewal.previous().expect("what it follows").key.is_none());
+    // Whoever may write Secrets can put another's certificate there, with the id of its order.
+    let foreign = |change: fn(&mut Record)| {
+        kind(with(due(&billable), |seen| {
+            let Some(RecordRead::Present(record)) = &mut seen.order.record else { panic!("one") };
+            change(record);
+        }))
+    };
+    assert_eq!(foreign(|record| record.next.private = Some(key(3))).word(), "new");
+    let elsewhere = |record: &mut Record| {
+        record.next.order.account = "https://other.example/".to_owned();
+    };
+    assert_eq!(foreign(elsewhere).word(), "new");
     type Change = fn(&mut Observation);
     let rows: [(&str, Change); 3] = [
         ("another tenant", |seen| {
@@ -2042,6 +2057,31 @@ fn an_order_that_is_due_says_what_it_follows() {
         let kind = kind(with(due(&can), change));
         assert_eq!(kind.word(), "new", "{name}");
     }
+}
+
+#[test]
+fn what_a_reissue_came_to_is_delivered_whatever_is_asked_for_by_now() {
+    // What is there is valid and fits, and what was issued ends no later: the CA may have ended the one
+    // with the other.
+    let delivered = delivered_target();
+    let certificate = delivered.chain[0].clone();
+    let (from, to) = (now(), certificate.not_after());
+    let previous = Arc::new(Previous { id: Some("id-1".to_owned()), certificate, key: None });
+    let come = |kind: OrderKind| {
+        let issued = leaf_for(&names(), from, to);
+        decide(&with(kept(), |seen| {
+            seen.account = Some(paid());
+            seen.target = Some(Read::Present(delivered_target()));
+            let record = Record { next: following(1, kind), ..record(1) };
+            put(seen, record);
+            seen.previous.order = Some(hint(1, OrderPhase::Pending, Some("id-1")));
+            seen.order.progress = Some(at_ca(issued));
+        }))
+    };
+    let step = come(OrderKind::Renew(Arc::clone(&previous)));
+    assert!(matches!(&step, Step::Mark(mark) if mark.state == OrderState::Superseded), "{step:?}");
+    let step = come(OrderKind::Reissue(previous));
+    assert!(matches!(step, Step::Deliver(_)), "{step:?}");
 }
 
 #[test]

@@ -95,6 +95,10 @@ impl Ca for SslPurchase {
         json!({"username": ACCOUNTS[account], "apiKey": "changeme"})
     }
 
+    fn product_id(&self, number: usize) -> &'static str {
+        PLANS[number]
+    }
+
     fn product(&self, number: usize) -> Value {
         json!({"plan": {"id": PLANS[number], "name": null}})
     }
@@ -177,6 +181,7 @@ fn bought(record: &Record, place: usize, purchase: &Purchase) -> Bought {
         spki_sha256: purchase.spki_sha256.clone(),
         requested_names: purchase.requested_names.clone(),
         certificate: issued.map(|one| Life { begins: one.not_before, ends: one.not_after }),
+        follows: purchase.deed != Deed::Create,
         is_over: record.is_forgotten || issued.is_none() && is_last && has_failed,
     }
 }

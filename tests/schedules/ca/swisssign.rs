@@ -75,6 +75,10 @@ impl Ca for SwissSign {
         json!({"username": ACCOUNTS[account], "apiKey": "changeme"})
     }
 
+    fn product_id(&self, number: usize) -> &'static str {
+        PRODUCTS[number]
+    }
+
     fn product(&self, number: usize) -> Value {
         json!({"product": {"id": PRODUCTS[number], "name": null}})
     }
@@ -143,6 +147,7 @@ fn bought(record: &Record) -> Bought {
             .certificate
             .as_ref()
             .map(|one| Life { begins: one.not_before, ends: one.not_after }),
+        follows: false,
         is_over: record.is_forgotten
             || matches!(record.state.as_str(), "FAILED" | "REJECTED" | "REVOKED"),
     }
