@@ -117,7 +117,8 @@ async fn run(context: &Arc<Context>, request: &CertificateRequest) -> Action {
         let after = finished.is_ok().then_some(&written);
         let waits = matches!(&rest, Rest::Withheld(withheld) if withheld.is_shared());
         let (stores, left) = (&context.stores, (request, after));
-        seen.record().iter().for_each(|record| context.quotas.note_order(request, record));
+        let name = (seen.request.namespace.as_str(), seen.request.name.as_str());
+        seen.record().iter().for_each(|record| context.quotas.note_order(name, record));
         context.wake.requests(context.quotas.settle(stores, &issuer, left, waits, allowance));
     }
     follow(context, &issuer, &seen, &rest);

@@ -286,6 +286,8 @@ fn claimed(context: &Context, seen: &Observation, record: Box<Record>) -> Outcom
     let window = window.unwrap_or_default();
     context.memory.claims.keep(&request.namespace, &request.name, claim, window);
     context.memory.searches.forget(&request.uid);
+    // Now, because a run that panics tells no more of it.
+    context.quotas.note_order((&request.namespace, &request.name), &record);
     Outcome::Claimed(record)
 }
 

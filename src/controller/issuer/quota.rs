@@ -231,10 +231,15 @@ impl Quotas {
     }
 
     /// Takes the record of a request's order as a run has it, before the cache does.
-    pub(in crate::controller) fn note_order(&self, request: &CertificateRequest, record: &Record) {
+    pub(in crate::controller) fn note_order(
+        &self,
+        (namespace, name): (&str, &str),
+        record: &Record,
+    ) {
         let version = number(Some(&record.resource_version)).unwrap_or_default();
         let reference = record.next.order.reference.as_str();
-        self.books().tally.note_record(&name_of(request), version, Some(reference));
+        let name = (namespace.to_owned(), name.to_owned());
+        self.books().tally.note_record(&name, version, Some(reference));
     }
 
     /// Takes a target as the cache has it now.
