@@ -207,7 +207,9 @@ impl SslPurchase {
     /// The plan with this id, where the API tells of it.
     async fn plan_with(&self, id: &str) -> Result<Option<Plan>, Problem> {
         match self.client.plans(("id", id)).await {
-            Ok(listed) => Ok(listed.found.into_iter().find(|plan| plan.id == id)),
+            Ok(listed) => {
+                Ok(listed.found.into_iter().find(|plan| plan.id.eq_ignore_ascii_case(id)))
+            }
             Err(problem) if problem.is_not_offered() => Ok(None),
             Err(problem) => Err(problem),
         }
@@ -230,7 +232,13 @@ impl SslPurchase {
         let id = previous.id.as_deref().unwrap_or_default();
         let sold = match self.client.one(id).await {
             Ok(sold) => Some(sold),
-            Err(problem) if problem.is_not_found() => None,
+            // What is still valid may be paid for months, and one answer is no proof that it is gone.
+            Err(problem) if problem.is_not_found() => {
+                if previous.certificate.not_after() > self.client.now() {
+                    return Err(unknown_order(id, &problem));
+                }
+                None
+            }
             Err(problem) => return Err(problem.error),
         };
         let of = sold.as_ref().and_then(|sold| sold.plan.clone());
@@ -241,15 +249,14 @@ impl SslPurchase {
         };
         let now = self.client.now();
         let told_end = sold.as_ref().and_then(|sold| sold.paid_until);
-        // What is told may be the end of the certificate, and the first term ends later.
         let months = told.as_ref().and_then(|plan| plan.months);
         let first_end = sold.as_ref().and_then(|sold| plans::later(sold.created?, months?));
-        let paid_until = told_end.unwrap_or_else(|| previous.certificate.not_after());
+        let not_after = previous.certificate.not_after();
         let order = Standing {
             stage: sold.as_ref().map(|sold| self.words.read(&sold.status).1),
-            is_of_plan: of == plan,
-            paid_until: first_end.map_or(paid_until, |end| end.max(paid_until)),
-            certificate_ends: previous.certificate.not_after(),
+            is_of_plan: of.eq_ignore_ascii_case(plan),
+            paid_until: plans::paid_until(not_after, [told_end, first_end]),
+            certificate_ends: not_after,
             window: told.and_then(|plan| plan.renew_days).unwrap_or(self.settings.renewal_window),
         };
         let reference = sold.as_ref().and_then(|sold| sold.reference.clone());
@@ -259,13 +266,20 @@ impl SslPurchase {
             // It stays with the plan that it was bought for.
             Way::Reissue => Ok((OrderKind::Reissue(Arc::clone(previous)), reference, of)),
             Way::Busy => {
-                let state = sold.map(|sold| self.words.read(&sold.status).0).unwrap_or_default();
+                let status = sold.map(|sold| sold.status).unwrap_or_default();
+                let (state, stage) = self.words.read(&status);
+                let move_on = match stage {
+                    Stage::Open(states::UNKNOWN) => format!(
+                        ", a state that is in no list: nothing was bought; ask the reseller what {state} means, and add it to spec.sslPurchase.statusWords of the issuer"
+                    ),
+                    Stage::Open(_) | Stage::Issued | Stage::Failed(..) | Stage::Suspended => {
+                        ", which Chancery did not start: nothing was bought; see there what it waits for".to_owned()
+                    }
+                };
                 Err(Error {
                     disposition: Disposition::Retry { after: None },
                     reason: Reason::Refused,
-                    message: format!(
-                        "order {id} is {state} at the reseller, which Chancery did not start: nothing was bought; see there what it waits for"
-                    ),
+                    message: format!("order {id} is {state} at the reseller{move_on}"),
                 })
             }
             Way::TooEarly { opens } => {
@@ -338,7 +352,12 @@ impl SslPurchase {
             }
             let whole = match self.client.one(&sold.id).await {
                 Ok(whole) => whole,
-                Err(problem) if problem.is_not_found() => continue,
+                Err(problem) if problem.is_not_found() => {
+                    doubt.get_or_insert_with(|| {
+                        format!("order {} is in the list and cannot be looked at", sold.id)
+                    });
+                    continue;
+                }
                 Err(problem) => return Err(problem),
             };
             match search::likeness(&whole, order.reference) {
@@ -550,7 +569,7 @@ impl CertificateAuthority for SslPurchase {
             Some(SslPurchasePlan { id: Some(id), .. }) => {
                 match self.client.plans(("id", id)).await {
                     Ok(listed) => {
-                        if !listed.found.iter().any(|plan| plan.id == *id) {
+                        if !listed.found.iter().any(|plan| plan.id.eq_ignore_ascii_case(id)) {
                             remarks.push(format!(
                                 "the list of plans does not show plan {id}: only the first order will show whether it can be bought"
                             ));
@@ -820,6 +839,19 @@ fn is_permitted(order: &Order<'_>, permit: &Permit) -> Result<(), Error> {
 fn previous_id(previous: &Previous) -> Result<&str, Error> {
     let id = previous.id.as_deref().filter(|id| wire::is_id(id));
     id.ok_or_else(|| ours("the order before has no id"))
+}
+
+/// The order that is followed is not found while its certificate is valid.
+fn unknown_order(id: &str, problem: &Problem) -> Error {
+    Error {
+        disposition: Disposition::Retry { after: Some(PAID_PAUSE) },
+        reason: Reason::OrderForgotten,
+        message: format!(
+            "order {id} is not known, and its certificate is still valid: nothing was bought; check spec.sslPurchase.paths and the credentials; if the order is really gone, remove the annotation {} from the target Secret, and the next order is a first one ({})",
+            crate::api::annotation::ORDER_ID,
+            problem.error.message
+        ),
+    }
 }
 
 fn prepared(order: &Order<'_>) -> Result<Prepared, Error> {

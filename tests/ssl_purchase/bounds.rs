@@ -1,4 +1,4 @@
-//! Lists without end.
+//! Lists without end, and lists of which nobody knows where they end.
 
 use std::sync::Arc;
 
@@ -67,4 +67,99 @@ async fn a_list_that_announces_more_than_it_has_is_left_off() {
         panic!("none is ours")
     };
     assert!(!complete && doubt.unwrap().contains("announced 1000000 entries, and 100"));
+}
+
+async fn lookup(transport: Arc<dyn Transport>) -> Lookup {
+    let bench = Bench::new();
+    let stored = Stored::new(&*bench.open(), REFERENCE, &key(0)).await;
+    let secret = [("username", RESELLER), ("apiKey", API_KEY)];
+    let ca = bench.open_over(transport, json!({}), &secret).unwrap();
+    stored.find(&*ca).await
+}
+
+#[tokio::test]
+async fn only_a_list_that_is_one_tells_that_an_order_is_absent() {
+    let others: Vec<_> = (0..20).map(|n| json!({ "id": n, "client_reference": "x" })).collect();
+    let rows = [
+        ("an empty list", json!([]), true),
+        ("an empty list in an envelope", json!({ "success": true, "result": [] }), true),
+        ("none of none", json!({ "success": true, "result": null, "total": 0 }), true),
+        ("nothing", json!(null), false),
+        ("success", json!({ "success": true }), false),
+        ("success with nothing", json!({ "success": true, "result": null }), false),
+        ("none of some", json!({ "success": true, "result": [], "total": 1 }), false),
+        ("others, whatever is asked for", json!(others), false),
+        (
+            "others, with their number on the page",
+            json!({ "success": true, "result": others, "count": 20 }),
+            false,
+        ),
+        ("others, all of them", json!({ "success": true, "result": others, "total": 20 }), true),
+    ];
+    for (name, page, expected) in rows {
+        let page = Listing(page.to_string().into());
+        let Lookup::Absent { complete, doubt } = lookup(Arc::new(page)).await else {
+            panic!("{name}: none is ours")
+        };
+        assert_eq!((complete, doubt.is_none()), (expected, expected), "{name}: {doubt:?}");
+    }
+}
+
+/// A list of orders of which each page holds so many, and which says of no page that it is the last.
+/// No order can be looked at by itself.
+struct Paged {
+    orders: Vec<serde_json::Value>,
+    page: usize,
+}
+
+#[async_trait]
+impl Transport for Paged {
+    async fn send(&self, call: Call) -> Result<http::Response<Bytes>, Failure> {
+        let uri = call.request.uri();
+        if !uri.path().ends_with("/ssl-certificate") {
+            let error = json!({ "code": "not_found", "message": "Resource not found." });
+            let body = json!({ "success": false, "error": error }).to_string();
+            return Ok(http::Response::builder().status(404).body(body.into()).unwrap());
+        }
+        let offset = uri.query().unwrap_or_default().split('&').find_map(|one| {
+            one.strip_prefix("offset=").map(|offset| offset.parse::<usize>().unwrap())
+        });
+        let page: Vec<_> =
+            self.orders.iter().skip(offset.unwrap_or_default()).take(self.page).collect();
+        let body = json!({ "success": true, "result": page }).to_string();
+        Ok(http::Response::new(body.into()))
+    }
+}
+
+#[tokio::test]
+async fn short_pages_are_read_until_one_is_empty() {
+    let order = |id: usize, reference: &str| json!({ "id": id, "client_reference": reference });
+    let mut orders: Vec<_> = (0..45).map(|id| order(id, "x")).collect();
+    let absent = lookup(Arc::new(Paged { orders: orders.clone(), page: 20 })).await;
+    assert!(matches!(absent, Lookup::Absent { complete: true, .. }), "{absent:?}");
+    orders.push(order(45, REFERENCE));
+    let found = lookup(Arc::new(Paged { orders, page: 20 })).await;
+    assert!(matches!(&found, Lookup::Found(found) if found.len() == 1), "{found:?}");
+}
+
+#[tokio::test]
+async fn an_order_of_the_list_that_cannot_be_looked_at_may_be_ours() {
+    let orders = vec![json!({ "id": 1, "status": "pending" })];
+    let Lookup::Absent { complete, doubt } = lookup(Arc::new(Paged { orders, page: 20 })).await
+    else {
+        panic!("it is not known whose it is")
+    };
+    assert!(!complete && doubt.unwrap().contains("order 1 is in the list"));
+}
+
+#[tokio::test]
+async fn a_plan_is_the_one_that_is_named_whatever_the_case_of_its_id() {
+    let bench = Bench::new();
+    let plan = "aaaaaaaa-2222-4333-8444-555555555555";
+    let page = json!({ "success": true, "result": [{ "id": plan, "name": "DV" }], "total": 1 });
+    let more = json!({ "plan": { "id": plan.to_uppercase() } });
+    let secret = [("username", RESELLER), ("apiKey", API_KEY)];
+    let transport = Arc::new(Listing(page.to_string().into()));
+    let report = bench.open_over(transport, more, &secret).unwrap().check().await.unwrap();
+    assert!(!report.remarks.join("; ").contains("does not show plan"), "{:?}", report.remarks);
 }

@@ -172,6 +172,12 @@ async fn what_has_ended_is_ordered_anew_and_what_is_at_work_is_left_alone() {
     let error = renewal(&*ca, &previous).await.err().unwrap();
     assert!(error.message.contains("is renewing at the reseller"), "{error}");
     assert!(matches!(error.disposition, Disposition::Retry { .. }));
+    assert!(!error.message.contains("statusWords"), "{error}");
+    bench.act(&Action::Set { state: "frobnicated".to_owned() });
+    let error = renewal(&*ca, &previous).await.err().unwrap();
+    for says in ["is frobnicated", "in no list", "spec.sslPurchase.statusWords", "nothing was"] {
+        assert!(error.message.contains(says), "{says}: {error}");
+    }
     for state in ["cancelled", "disabled", "failed"] {
         bench.act(&Action::Set { state: state.to_owned() });
         let stored = renewal(&*ca, &previous).await.unwrap();
@@ -188,6 +194,44 @@ async fn what_has_ended_is_ordered_anew_and_what_is_at_work_is_left_alone() {
     let submitted = stored.submit(&*ca).await;
     assert!(matches!(submitted, Submitted::Accepted(_)), "{submitted:?}");
     assert_eq!(bench.orders()[1].reference.as_deref(), Some(NEXT));
+}
+
+#[tokio::test]
+async fn one_answer_that_an_order_is_not_there_makes_no_renewal_a_purchase() {
+    let bench = Bench::new();
+    let ca = bench.open_with(json!({ "reissuePolicy": "Always" }));
+    let (_, previous) = bench.issued(&*ca).await;
+    pass_days(190);
+    bench.act(&Action::Forget);
+    let names = names();
+    for kind in [OrderKind::Renew(Arc::clone(&previous)), OrderKind::Reissue(previous)] {
+        let error = ca.prepare(&wanted(&names, &kind)).await.unwrap_err();
+        assert_eq!(error.reason, Reason::OrderForgotten, "{error}");
+        assert!(matches!(error.disposition, Disposition::Retry { .. }), "{error:?}");
+        for says in [
+            "is not known",
+            "nothing was bought",
+            "spec.sslPurchase.paths",
+            "credentials",
+            "remove the annotation chancery.dev/order-id from the target Secret",
+        ] {
+            assert!(error.message.contains(says), "{says}: {error}");
+        }
+    }
+    assert_eq!(bench.bought(), 1);
+}
+
+#[tokio::test]
+async fn an_end_that_is_told_too_early_ends_no_term() {
+    let bench = Bench::with(|site| {
+        site.omits = ["subscription_expires".to_owned()].into();
+        site.renames = [("created_at".to_owned(), "subscription_end_date".to_owned())].into();
+    });
+    let ca = bench.open();
+    let (_, previous) = bench.issued(&*ca).await;
+    pass_days(190);
+    let stored = renewal(&*ca, &previous).await.unwrap();
+    assert_eq!(stored.kind.word(), "renew", "its certificate is valid: so long it is paid");
 }
 
 #[tokio::test]

@@ -90,6 +90,15 @@ pub(super) struct Listed<T> {
     pub(super) total: u64,
 }
 
+/// An element of a list.
+struct Entry<T> {
+    id: String,
+    /// It is just what the filter names.
+    is_asked: bool,
+    /// `None` where it is only counted.
+    kept: Option<T>,
+}
+
 /// What the list of orders is filtered by, at the API's discretion.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Filter<'a> {
@@ -226,7 +235,10 @@ impl Client {
         let (key, value) = filter;
         let query = vec![(key, value.to_owned())];
         self.list(&self.paths.plans, query, PAGES, |value| {
-            Plan::read(value).map(|plan| (plan.id.clone(), Some(plan)))
+            let plan = Plan::read(value)?;
+            let own = if key == "id" { Some(plan.id.as_str()) } else { plan.name.as_deref() };
+            let is_asked = own.is_some_and(|own| own.eq_ignore_ascii_case(filter.1));
+            Some(Entry { id: plan.id.clone(), is_asked, kept: Some(plan) })
         })
         .await
     }
@@ -242,7 +254,10 @@ impl Client {
         query.extend(filter.plan.map(|plan| ("plan", plan.to_owned())));
         query.extend(filter.reference.map(|one| ("client_reference", one.to_owned())));
         self.list(&self.paths.list, query, pages, |value| {
-            Sold::read(value).map(|sold| (sold.id.clone(), Some(sold).filter(&wanted)))
+            let sold = Sold::read(value)?;
+            let is_asked =
+                filter.reference.is_some() && filter.reference == sold.reference.as_deref();
+            Some(Entry { id: sold.id.clone(), is_asked, kept: Some(sold).filter(&wanted) })
         })
         .await
     }
@@ -250,12 +265,15 @@ impl Client {
     /// In which order the API lists is documented nowhere, so that the number of different elements
     /// alone tells that all were read, where the API tells how many there are. Where that number
     /// changed while pages were read, an element may have moved from one to another: it is begun anew.
+    ///
+    /// Where it does not tell, how long its pages are is not known either: only an empty page is the
+    /// end, or one that shows that the filter is applied, for it holds what was asked for alone.
     async fn list<T>(
         &self,
         path: &str,
         query: Vec<(&'static str, String)>,
         pages: usize,
-        read: impl Fn(&Value) -> Option<(String, Option<T>)>,
+        read: impl Fn(&Value) -> Option<Entry<T>>,
     ) -> Result<Listed<T>, Problem> {
         let mut found = Vec::new();
         let mut seen = HashSet::new();
@@ -272,6 +290,7 @@ impl Client {
             let envelope = self.json(ask).await?;
             let (total, limit) = (envelope.total, envelope.limit);
             let offset = envelope.offset;
+            let is_list = envelope.result.is_array() || total == Some(0);
             let Some(elements) = envelope.elements() else {
                 return Err(Problem::senseless(format!(
                     "{}{path} answered with something that is no list",
@@ -289,14 +308,18 @@ impl Client {
             announced = total;
             let count = elements.len() as u64;
             let before = seen.len();
-            for element in &elements {
-                match read(element) {
-                    None => nameless += 1,
-                    Some((id, one)) => {
-                        if seen.insert(id) {
-                            found.extend(one);
-                        }
-                    }
+            let (mut is_asked_alone, mut begins_anew) = (true, false);
+            for (at, element) in elements.iter().enumerate() {
+                let Some(entry) = read(element) else {
+                    nameless += 1;
+                    is_asked_alone = false;
+                    continue;
+                };
+                is_asked_alone &= entry.is_asked;
+                if seen.insert(entry.id) {
+                    found.extend(entry.kept);
+                } else {
+                    begins_anew |= at == 0;
                 }
             }
             if found.len() > KEPT {
@@ -305,15 +328,21 @@ impl Client {
                     self.host
                 )));
             }
-            let is_repeated = next.is_some() && seen.len() == before;
+            // The next page begins where another did: `offset` is not looked at.
+            let is_repeated =
+                next.is_some() && (seen.len() == before || total.is_none() && begins_anew);
             let read_to = next.map_or(offset, |(offset, _)| offset) + count;
             let has_more = match total {
                 Some(total) => total > read_to,
-                // A full page may have another behind it.
-                None => count >= limit.unwrap_or(PAGE as u64),
+                None => !is_asked_alone,
             };
-            if count == 0 || is_repeated || !has_more {
-                is_whole = true;
+            if count == 0 {
+                // Nothing at all is no list without entries.
+                is_whole = is_list;
+                break;
+            }
+            if is_repeated || !has_more {
+                is_whole = !is_repeated;
                 break;
             }
             next = Some((read_to, limit.filter(|limit| *limit > 0).unwrap_or(count)));
@@ -322,7 +351,9 @@ impl Client {
         let is_short = announced.is_some_and(|total| total != read);
         let doubt = (!is_whole || is_short || nameless > 0).then(|| match announced {
             Some(total) => format!("the list announced {total} entries, and {read} could be read"),
-            None => format!("the list goes on after {read} entries, or holds what cannot be read"),
+            None => format!(
+                "whether the list ends after {read} entries is not told, or it holds what cannot be read"
+            ),
         });
         Ok(Listed { found, doubt, total: announced.unwrap_or(read) })
     }

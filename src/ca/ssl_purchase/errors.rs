@@ -68,6 +68,9 @@ fn class(status: u16, api: Option<&ApiError>) -> Class {
     let has = |words: &[&str]| {
         code.split(|c: char| !c.is_ascii_alphanumeric()).any(|word| words.contains(&word))
     };
+    let is_missing = ["not_found", "ssl_certificate_not_found"].contains(&code.as_str());
+    // An account, or an address: it says nothing of an order.
+    let is_other_missing = !is_missing && code.ends_with("not_found");
     let by_code = if has(&["balance", "credit", "credits", "fund", "funds"]) {
         Some(Class::Credit)
     } else if has(&["permission", "permissions", "forbidden"]) {
@@ -84,7 +87,7 @@ fn class(status: u16, api: Option<&ApiError>) -> Class {
         Some(Class::Credentials)
     } else if code == "request_validation_failed" {
         Some(Class::Invalid)
-    } else if code.ends_with("not_found") {
+    } else if is_missing {
         Some(Class::Missing)
     } else if code == "invalid_state" || has(&["conflict"]) {
         Some(Class::Conflict)
@@ -99,6 +102,7 @@ fn class(status: u16, api: Option<&ApiError>) -> Class {
         (405 | 501, _) => Class::Unsupported,
         (300..=399, _) => Class::Redirected,
         (404 | 410, false) => Class::Address,
+        (404 | 410, true) if is_other_missing => Class::Address,
         (404 | 410, true) => Class::Missing,
         _ => by_code.unwrap_or(match status {
             403 => Class::Access,
@@ -482,7 +486,16 @@ mod tests {
     #[test]
     fn what_is_not_found_is_told_from_a_wrong_address() {
         assert!(answered(404, &api("gone"), Purpose::Look).is_not_found());
-        assert!(answered(200, &api("resource_not_found"), Purpose::Look).is_not_found());
+        assert!(answered(404, &api("not_found"), Purpose::Look).is_not_found());
+        assert!(answered(200, &api("ssl_certificate_not_found"), Purpose::Look).is_not_found());
+        for code in ["reseller_not_found", "account_not_found", "route_not_found"] {
+            for status in [200, 400, 404] {
+                let problem = answered(status, &api(code), Purpose::Look);
+                assert!(!problem.is_not_found(), "{status} {code}: {}", problem.error);
+            }
+        }
+        let gateway = r#"{"error":{"code":404,"message":"no such route"}}"#;
+        assert!(!answered(404, gateway, Purpose::Look).is_not_found());
         assert!(!answered(404, "<html>", Purpose::Look).is_not_found());
         assert!(!answered(500, &api("not_found"), Purpose::Look).is_not_found());
         assert!(answered(404, "<html>", Purpose::Look).is_not_there_yet());

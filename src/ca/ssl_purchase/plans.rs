@@ -109,6 +109,12 @@ pub(super) fn later(start: Timestamp, months: u8) -> Option<Timestamp> {
     Some(end.timestamp())
 }
 
+/// Until when an order is paid: at least as long as its certificate lives. What is told may be the end
+/// of a certificate, or nonsense: it can extend that and never shorten it.
+pub(super) fn paid_until(not_after: Timestamp, told: [Option<Timestamp>; 2]) -> Timestamp {
+    told.into_iter().flatten().fold(not_after, Timestamp::max)
+}
+
 /// What a certificate that nears its end needs.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Wanted {
@@ -285,5 +291,22 @@ mod tests {
         let waits = Way::TooEarly { opens };
         assert_eq!(way(TIMELY, &whole, Always, now), waits, "another would end at the same time");
         assert_eq!(way(ASKED, &whole, Always, now), Way::Reissue, "its key may be known");
+    }
+
+    #[test]
+    fn what_is_told_of_the_end_of_a_term_can_only_extend_it() {
+        let at = |text: &str| text.parse::<Timestamp>().unwrap();
+        let (past, middle, late) =
+            (at("2020-01-01T00:00:00Z"), at("2026-06-01T00:00:00Z"), at("2027-01-01T00:00:00Z"));
+        let rows = [
+            ([None, None], middle),
+            ([Some(past), None], middle),
+            ([Some(past), Some(past)], middle),
+            ([Some(late), Some(past)], late),
+            ([Some(past), Some(late)], late),
+        ];
+        for (told, expected) in rows {
+            assert_eq!(paid_until(middle, told), expected, "{told:?}");
+        }
     }
 }

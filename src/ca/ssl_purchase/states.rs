@@ -20,6 +20,9 @@ pub(super) enum Stage {
     Suspended,
 }
 
+/// What is said of a state that is in no list.
+pub(super) const UNKNOWN: &str = "the reseller reports a state that is in no list; if it lasts, ask what it means and add it to spec.sslPurchase.statusWords";
+
 const ISSUED: [&str; 4] = ["active", "completed", "issued", "valid"];
 
 const WAITING: [&str; 8] = [
@@ -105,9 +108,7 @@ impl Words {
         if WAITING.contains(&word) || WAITING_BEGIN.iter().any(|start| word.starts_with(start)) {
             return WORKS;
         }
-        Stage::Open(
-            "the reseller reports a state that is in no list; if it lasts, ask what it means and add it to spec.sslPurchase.statusWords",
-        )
+        Stage::Open(UNKNOWN)
     }
 }
 

@@ -95,7 +95,8 @@ impl ApiError {
         let object = value.as_object()?;
         let error = object.get("error");
         let is_told = object.get("success").is_some_and(is_false);
-        let is_coded = error.and_then(|error| error.get("code")).is_some();
+        // The API's codes are words; those of gateways are numbers.
+        let is_coded = error.and_then(|error| error.get("code")?.as_str()).is_some();
         // An old form says it in the status, which orders have too.
         let is_marked = || {
             let status = object.get("status").and_then(Value::as_str).unwrap_or_default();
@@ -167,7 +168,7 @@ impl Envelope {
         let Value::Object(mut object) = value else {
             return Self { result: value, ..Self::default() };
         };
-        let total = number(&object, &["total", "total_count", "count"]);
+        let total = number(&object, &["total", "total_count"]);
         let limit = number(&object, &["limit", "per_page"]);
         let offset = number(&object, &["offset"]).unwrap_or_default();
         let is_envelope = object.contains_key("success");
@@ -402,6 +403,8 @@ mod tests {
             json!({ "success": true, "result": [], "total": "7", "limit": 5, "offset": 5 }),
         );
         assert_eq!((open.total, open.limit, open.offset), (Some(7), Some(5), 5));
+        let page = Envelope::open(json!({ "success": true, "result": [1], "count": 1 }));
+        assert_eq!(page.total, None, "it may be how many are on the page");
     }
 
     #[test]
@@ -459,6 +462,8 @@ mod tests {
         let coded = json!({ "error": { "code": "not_found", "message": "Gone" } });
         assert!(ApiError::read(&coded, false).is_none());
         assert_eq!(ApiError::read(&coded, true).unwrap().code.as_deref(), Some("not_found"));
+        let gateways = json!({ "error": { "code": 404, "message": "no such route" } });
+        assert!(ApiError::read(&gateways, true).is_none());
         let endless = json!({ "success": false, "error": { "message": vec!["x"; 5000] } });
         assert!(ApiError::read(&endless, false).unwrap().words.len() < 100);
     }
