@@ -124,7 +124,8 @@ pub struct SslPurchaseAuthentication {
     /// the host of `url` and to no other.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub oidc: Option<SslPurchaseOidc>,
-    /// A header of the reseller's own, with `apiKey` in it.
+    /// A header of the reseller's own, with `apiKey` in it. It does not say whose key it is, so that a
+    /// first order whose answer was lost is not searched for and waits for a person.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub header: Option<SslPurchaseHeader>,
 }

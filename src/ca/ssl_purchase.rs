@@ -114,7 +114,9 @@ impl SslPurchase {
                 duration: false,
                 billable: true,
                 asynchronous: true,
-                searchable: true,
+                // Nothing but the header says whose orders a list shows: those of another account
+                // would make ours absent.
+                searchable: settings.authentication.header.is_none(),
                 // A submit may take as long as a call may before the order is there, and so may the
                 // search.
                 settle_window: settle_window.max(deadline * 2),
@@ -498,8 +500,16 @@ impl SslPurchase {
                 followed.unwrap_or_default()
             ));
         }
+        // The API may store our name in another form: our key tells as much.
+        let has_our_key = || {
+            let csr = taken.csr.as_deref().unwrap_or_default();
+            let ours = Csr::from_der(order.csr_der);
+            ours.is_ok_and(|ours| {
+                search::by_csr(csr.as_bytes(), &ours.spki_der, None) == KeyEvidence::Ours
+            })
+        };
         let is_another = search::likeness(&taken, order.reference) == Likeness::Another;
-        let named = followed.is_some() || !is_another;
+        let named = followed.is_some() || !is_another || has_our_key();
         let phase = match self.plain_phase(&taken) {
             // It may be the state before.
             Phase::Failed(failed) if followed.is_some() => {

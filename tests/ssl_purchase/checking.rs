@@ -69,6 +69,9 @@ fn what_it_can_do_is_said() {
     let can = ca.capabilities();
     assert_eq!(can.settle_window.as_secs(), 3600);
     assert!(can.kinds.reissue && can.key_kinds.contains(&KeyKind::EcdsaP384));
+    let header = json!({ "authentication": { "header": { "name": "X-APIKEY" } } });
+    let ca = bench.try_open(header, &[("apiKey", "x")]).unwrap();
+    assert!(!ca.capabilities().searchable, "nothing tells whose orders are listed");
 }
 
 #[tokio::test]

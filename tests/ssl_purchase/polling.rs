@@ -68,6 +68,43 @@ async fn the_other_forms_stand_in_for_one_that_is_no_use() {
 }
 
 #[tokio::test]
+async fn a_form_that_fails_hides_none_of_the_others() {
+    for status in [403, 404, 405, 500, 501] {
+        for operation in [Operation::DownloadCrt, Operation::DownloadCa] {
+            let bench = Bench::new();
+            let ca = bench.open();
+            let stored = Stored::new(&*ca, REFERENCE, &key(0)).await;
+            let open = stored.open(&stored.submit(&*ca).await);
+            bench.act(&Action::Advance);
+            let fault = || Kind::Status { status, body: None, retry_after: None, html: true };
+            bench.fault(operation, fault());
+            let Phase::Issued(chain) = polled(&*ca, &open).await else { panic!("{status}") };
+            assert!(stored.has(&chain), "{status} {operation:?}");
+            let has_chain = chain.iter().any(chancery::pki::Certificate::is_ca);
+            assert!(has_chain, "{status} {operation:?}: the other forms have it");
+        }
+        // Where no form is served, the first failure is told.
+        let bench = Bench::new();
+        let ca = bench.open();
+        let open = placed(&*ca, 1).await;
+        bench.act(&Action::Advance);
+        let page = |status| Kind::Status { status, body: None, retry_after: None, html: true };
+        bench.fault(Operation::DownloadCrt, page(status));
+        bench.fault(Operation::DownloadPkcs7, page(405));
+        bench.fault(Operation::DownloadZip, page(405));
+        match ca.poll(std::slice::from_ref(&open)).await.remove(0).1 {
+            Err(error) => {
+                assert!(error.message.contains(&format!("answered {status}")), "{error}");
+            }
+            Ok(progress) => {
+                assert_eq!(status, 404, "it may come yet");
+                assert!(!progress.is_issued());
+            }
+        }
+    }
+}
+
+#[tokio::test]
 async fn files_that_are_not_there_yet_are_waited_for() {
     for status in [404, 400, 409] {
         let bench = Bench::with(|site| {

@@ -336,6 +336,18 @@ impl Problem {
         self.status == Some(StatusCode::NOT_FOUND) || self.is_from_api && is_about_it
     }
 
+    /// The answer is about what is at this address: another may be served all the same.
+    pub(super) fn is_of_the_address(&self) -> bool {
+        let is_of_more =
+            matches!(self.class, Class::Credentials | Class::TooMany | Class::NoAnswer);
+        self.status.is_some() && !is_of_more
+    }
+
+    /// The server failed, which passes.
+    pub(super) fn is_of_the_server(&self) -> bool {
+        self.class == Class::Server
+    }
+
     /// Nothing else would come through now either.
     pub(super) fn is_of_the_account(&self) -> bool {
         match self.status {

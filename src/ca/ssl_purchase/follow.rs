@@ -28,6 +28,9 @@ const BLIND: u8 = 9;
 /// So many orders are remembered: more than any account has open.
 const REMEMBERED: usize = 10_000;
 
+/// So many of them with what has to be shown for them.
+const WITH_CHALLENGES: usize = 1000;
+
 /// What is worth knowing at the next poll. Losing it costs a few calls.
 #[derive(Default)]
 pub(super) struct Memory {
@@ -63,6 +66,14 @@ impl Memory {
         let mut orders = lock(&self.orders);
         if orders.len() >= REMEMBERED {
             orders.clear();
+        }
+        // What has to be shown takes most of the room: it is asked for anew where it is forgotten.
+        let is_long = |seen: &Seen| !seen.challenges.is_empty();
+        if orders.len() >= WITH_CHALLENGES
+            && is_long(&seen)
+            && orders.values().filter(|seen| is_long(seen)).count() >= WITH_CHALLENGES
+        {
+            orders.retain(|_, seen| !is_long(seen));
         }
         orders.insert(id.to_owned(), seen);
     }
@@ -324,36 +335,64 @@ pub(super) async fn certificates(
     client: &Client,
     id: &str,
 ) -> Result<Option<Vec<Certificate>>, Problem> {
-    let mut fault = None;
-    for form in [Form::Crt, Form::Pkcs7, Form::Zip] {
-        let mut certificates = match client.download(id, form).await? {
-            Downloaded::Certificates(certificates) => certificates,
-            Downloaded::NotThere => continue,
-            Downloaded::Unreadable(why) => {
-                fault.get_or_insert(why);
-                continue;
-            }
-        };
-        if certificates.iter().all(Certificate::is_ca) {
-            fault.get_or_insert_with(|| {
-                format!("what order {id} is downloaded as holds no certificate of a server")
-            });
+    let mut fault: Option<Problem> = None;
+    let mut is_awaited = false;
+    let mut alone: Option<Vec<Certificate>> = None;
+    for form in [Form::Crt, Form::Ca, Form::Pkcs7, Form::Zip] {
+        // There is nothing yet that it would be the chain of.
+        if form == Form::Ca && alone.is_none() {
             continue;
         }
-        let is_alone = !certificates.iter().any(Certificate::is_ca);
-        if form == Form::Crt
-            && is_alone
-            && let Downloaded::Certificates(chain) = client.download(id, Form::Ca).await?
-        {
-            certificates.extend(chain);
+        let served = match client.download(id, form).await {
+            Ok(Downloaded::Certificates(certificates)) => certificates,
+            Ok(Downloaded::NotThere) => {
+                is_awaited |= fault.is_none();
+                continue;
+            }
+            Ok(Downloaded::Unreadable(why)) => {
+                fault.get_or_insert_with(|| Problem::senseless(why));
+                continue;
+            }
+            Err(problem) if problem.is_of_the_address() => {
+                // A form that the reseller does not have hides no file that may come yet.
+                if !is_awaited {
+                    fault.get_or_insert(problem);
+                }
+                continue;
+            }
+            Err(problem) => return Err(problem),
+        };
+        let has_chain = served.iter().any(Certificate::is_ca);
+        if let Some(certificates) = &mut alone {
+            if has_chain {
+                // The rest may be the certificate before.
+                certificates.extend(served.into_iter().filter(Certificate::is_ca));
+                break;
+            }
+        } else if served.iter().all(Certificate::is_ca) {
+            fault.get_or_insert_with(|| {
+                Problem::senseless(format!(
+                    "what order {id} is downloaded as holds no certificate of a server"
+                ))
+            });
+        } else {
+            alone = Some(served);
+            if has_chain {
+                break;
+            }
         }
-        let mut seen = HashSet::new();
-        certificates.retain(|one| seen.insert(one.clone()));
-        return Ok(Some(certificates));
     }
-    match fault {
-        Some(why) => Err(Problem::senseless(why)),
-        None => Ok(None),
+    let is_whole = |all: &Vec<Certificate>| all.iter().any(Certificate::is_ca);
+    match (alone, fault) {
+        // Its chain may be served at the next poll.
+        (Some(all), Some(fault)) if !is_whole(&all) && fault.is_of_the_server() => Err(fault),
+        (Some(mut all), _) => {
+            let mut seen = HashSet::new();
+            all.retain(|one| seen.insert(one.clone()));
+            Ok(Some(all))
+        }
+        (None, Some(fault)) => Err(fault),
+        (None, None) => Ok(None),
     }
 }
 
@@ -389,6 +428,21 @@ fn internal(message: String) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn no_more_is_remembered_of_what_has_to_be_shown_than_there_is_room_for() {
+        let memory = Memory::default();
+        let proof = crate::ca::Proof::Mailbox { address: "a@b.example".to_owned() };
+        let challenge = Challenge { domain: "b.example".to_owned(), proof, is_met: false };
+        let long = Seen { challenges: vec![challenge], ..Seen::default() };
+        memory.remember("short", Seen { absences: 2, ..Seen::default() });
+        for id in 0..2 * WITH_CHALLENGES {
+            memory.remember(&id.to_string(), long.clone());
+            let orders = lock(&memory.orders);
+            assert!(orders.len() <= WITH_CHALLENGES + 1, "{}", orders.len());
+        }
+        assert_eq!(memory.seen("short").absences, 2, "it takes no room");
+    }
 
     #[test]
     fn many_orders_are_looked_up_by_pages_where_that_takes_fewer_calls() {

@@ -14,7 +14,7 @@ pub(super) enum Likeness {
     Named,
     /// It carries another.
     Another,
-    /// The API shows no name of it.
+    /// The API shows no name of it, or one that ours may have become: its key tells.
     Nameless,
 }
 
@@ -23,9 +23,17 @@ pub(super) enum Likeness {
 pub(super) fn likeness(sold: &Sold, reference: &str) -> Likeness {
     match sold.reference.as_deref() {
         Some(name) if name == reference => Likeness::Named,
+        Some(name) if may_come_of(name, reference) => Likeness::Nameless,
         Some(_) => Likeness::Another,
         None => Likeness::Nameless,
     }
+}
+
+/// Whether a name may be what the API made of ours: in another case, or cut.
+fn may_come_of(name: &str, ours: &str) -> bool {
+    const LEAST: usize = 20;
+    let begins = ours.get(..name.len()).is_some_and(|start| start.eq_ignore_ascii_case(name));
+    begins && (name.len() == ours.len() || name.len() >= LEAST)
 }
 
 /// Whose key a CSR is for, in PEM or DER; nothing where it cannot be read. A CSR that is for the key
@@ -82,10 +90,16 @@ mod tests {
             ..Sold::default()
         };
         let longer = format!("{REFERENCE}0");
+        let upper = REFERENCE.to_uppercase();
         let rows = [
             (Some(REFERENCE), Likeness::Named),
             (Some(longer.as_str()), Likeness::Another),
             (Some("shop"), Likeness::Another),
+            (REFERENCE.get(..40), Likeness::Nameless),
+            (REFERENCE.get(..32), Likeness::Nameless),
+            (REFERENCE.get(..19), Likeness::Another),
+            (Some(upper.as_str()), Likeness::Nameless),
+            (upper.get(..32), Likeness::Nameless),
             (None, Likeness::Nameless),
         ];
         for (reference, expected) in rows {

@@ -14,6 +14,10 @@ use crate::outside::remote_text;
 const MOST: usize = 200_000;
 /// So many errors of one answer are told.
 const ERRORS: usize = 12;
+/// So many values are looked at for them.
+const VISITED: usize = 1000;
+/// So long a CSR, or what is said of a state, may be.
+const TEXT: usize = 16 * 1024;
 
 /// A request that buys: what is not asked for is left out.
 #[derive(Debug, Serialize)]
@@ -117,9 +121,9 @@ impl ApiError {
             Some(words @ Value::String(_)) => (text(object, &["code"]), Some(words)),
             _ => (text(object, &["code", "error_code"]), object.get("message")),
         };
-        let mut told = Vec::new();
+        let mut told = Told::default();
         flatten("", words.unwrap_or(&Value::Null), &mut told, 0);
-        Some(Self { code, words: told.join("; ") })
+        Some(Self { code, words: told.words.join("; ") })
     }
 }
 
@@ -133,28 +137,60 @@ fn is_false(value: &Value) -> bool {
     }
 }
 
+/// What is told of errors.
+#[derive(Default)]
+struct Told {
+    words: Vec<String>,
+    /// So many values were looked at.
+    visited: usize,
+}
+
+impl Told {
+    fn is_enough(&self) -> bool {
+        self.words.len() >= ERRORS || self.visited >= VISITED
+    }
+}
+
+/// A field within a place, cut to what somebody may read.
+fn within(place: &str, field: &str) -> String {
+    const FIELD: usize = 64;
+    const PLACE: usize = 256;
+    let dot = if place.is_empty() { "" } else { "." };
+    let field = field.chars().take(FIELD);
+    place.chars().chain(dot.chars()).chain(field).take(PLACE).collect()
+}
+
 /// Errors of fields, each as `field.sub: text (code)`.
-fn flatten(place: &str, value: &Value, told: &mut Vec<String>, depth: usize) {
+fn flatten(place: &str, value: &Value, told: &mut Told, depth: usize) {
     const DEEPEST: usize = 6;
-    if told.len() >= ERRORS || depth > DEEPEST {
+    if told.is_enough() || depth > DEEPEST {
         return;
     }
+    told.visited += 1;
     let at = |words: String| if place.is_empty() { words } else { format!("{place}: {words}") };
     match value {
-        Value::String(words) => told.push(at(words.clone())),
-        Value::Number(number) => told.push(at(number.to_string())),
-        Value::Array(all) => all.iter().for_each(|one| flatten(place, one, told, depth + 1)),
+        Value::String(words) => told.words.push(at(words.clone())),
+        Value::Number(number) => told.words.push(at(number.to_string())),
+        Value::Array(all) => {
+            for one in all {
+                if told.is_enough() {
+                    return;
+                }
+                flatten(place, one, told, depth + 1);
+            }
+        }
         Value::Object(object) => match object.get("message") {
             Some(Value::String(words)) => {
                 let code =
                     text(object, &["code"]).map_or_else(String::new, |code| format!(" ({code})"));
-                told.push(at(format!("{words}{code}")));
+                told.words.push(at(format!("{words}{code}")));
             }
             _ => {
                 for (field, inner) in object {
-                    let place =
-                        if place.is_empty() { field.clone() } else { format!("{place}.{field}") };
-                    flatten(&place, inner, told, depth + 1);
+                    if told.is_enough() || depth >= DEEPEST {
+                        return;
+                    }
+                    flatten(&within(place, field), inner, told, depth + 1);
                 }
             }
         },
@@ -222,6 +258,7 @@ impl Sold {
             let value = object.get(key)?;
             value.as_object().map_or_else(|| plain(value), |inner| text(inner, keys))
         };
+        let is_short = |text: &String| text.len() <= TEXT;
         let plan = said("plan", &["id", "uuid"]);
         let status = ["status", "state"].into_iter().find_map(|key| said(key, &["code", "name"]));
         let times = |keys: &[&str]| keys.iter().find_map(|key| time(object.get(*key)?));
@@ -247,7 +284,7 @@ impl Sold {
             status: status.unwrap_or_default(),
             reference: text(object, &["client_reference"]),
             plan: plan.or_else(|| text(object, &["plan_id"])),
-            csr: text(object, &["csr"]),
+            csr: text(object, &["csr"]).filter(is_short),
             created: times(&[
                 "created",
                 "created_at",
@@ -257,7 +294,7 @@ impl Sold {
                 "date_ordered",
             ]),
             paid_until: paid_until.or_else(ends),
-            message: text(object, &["status_message", "message", "error"]),
+            message: text(object, &["status_message", "message", "error"]).filter(is_short),
         })
     }
 
@@ -502,6 +539,35 @@ mod tests {
         ] {
             assert!(Sold::read(&body).is_none(), "{body}");
         }
+    }
+
+    #[test]
+    fn errors_without_end_cost_no_time_without_end() {
+        let long = "k".repeat(500_000);
+        let many: Map<String, Value> =
+            (0..100_000).map(|at| (at.to_string(), Value::Bool(true))).collect();
+        let deep = json!({ &long: { &long: many } });
+        let flat = json!(vec![true; 100_000]);
+        for body in [&deep, &flat] {
+            let mut told = Told::default();
+            flatten("", body, &mut told, 0);
+            assert_eq!((told.visited, told.words.len()), (VISITED, 0));
+        }
+        let place = within(&within(&within(&within(&long, &long), &long), &long), "x");
+        assert_eq!(place.len(), 256);
+        let mut told = Told::default();
+        flatten("", &json!({ &long: { &long: "no" } }), &mut told, 0);
+        assert_eq!(told.words, [format!("{0}.{0}: no", "k".repeat(64))]);
+    }
+
+    #[test]
+    fn what_is_too_long_for_a_csr_or_a_state_is_not_kept() {
+        let sold = |length: usize| {
+            let text = "x".repeat(length);
+            Sold::read(&json!({ "id": "a", "csr": text, "message": text })).unwrap()
+        };
+        assert!(sold(TEXT).csr.is_some() && sold(TEXT).message.is_some());
+        assert!(sold(TEXT + 1).csr.is_none() && sold(TEXT + 1).message.is_none());
     }
 
     #[test]
