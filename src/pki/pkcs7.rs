@@ -138,7 +138,8 @@ pub(super) mod tests {
         let attribute_certificate: &[u8] = b"\xa2\x02\x05\x00";
         let whole = signed_data(&[one, other]);
         let no_set = tlv(0x30, &[VERSION_AND_DIGESTS, NO_DATA, NO_SIGNERS]);
-        let cases: [(&str, Vec<u8>, Option<Vec<&[u8]>>); 11] = [
+        type Case<'a> = (&'static str, Vec<u8>, Option<Vec<&'a [u8]>>);
+        let cases: [Case<'_>; 11] = [
             ("in order", whole.clone(), Some(vec![one, other])),
             ("in another order", framed(&[other, one], tlv), Some(vec![other, one])),
             ("BER", framed(&[one, other], open_ended), Some(vec![one, other])),

@@ -36,7 +36,10 @@ fn every_form_that_openssl_writes_is_read() {
     ] {
         assert_eq!(found(&bench.openssl(command)), both, "{command}");
     }
-    assert_eq!(found(&bench.openssl("x509 -in leaf.pem -outform DER")), [leaf.clone()]);
+    assert_eq!(
+        found(&bench.openssl("x509 -in leaf.pem -outform DER")),
+        std::slice::from_ref(&leaf)
+    );
     assert_eq!(found(&bench.openssl("x509 -in leaf.pem -text")), [leaf]);
     let with_key = [bench.read("leaf.key"), bench.read("chain.pem")].concat();
     let read = Download::read(&with_key).unwrap();

@@ -198,9 +198,10 @@ impl Bench {
     pub(crate) fn body(&self, key: &KeyPair, names: &[&str], further: Value) -> Value {
         let mut body = json!({ "plan": self.plan, "csr": csr_for(key, names), "dcv_type": "DNS" });
         for (name, value) in further.as_object().unwrap() {
-            match value {
-                Value::Null => drop(body.as_object_mut().unwrap().remove(name)),
-                value => body[name] = value.clone(),
+            if value.is_null() {
+                body.as_object_mut().unwrap().remove(name);
+            } else {
+                body[name] = value.clone();
             }
         }
         body

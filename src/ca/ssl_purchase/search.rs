@@ -146,7 +146,7 @@ mod tests {
         assert!(!has_serial(std::slice::from_ref(&two), &serial));
         assert!(!is_before(&[one.clone(), two], &one), "the new one is there too");
         assert!(!is_before(&[], &one));
-        assert_eq!(by_certificates(&[one.clone()], one.spki_der()), KeyEvidence::Ours);
+        assert_eq!(by_certificates(std::slice::from_ref(&one), one.spki_der()), KeyEvidence::Ours);
         assert_eq!(by_certificates(&[one], b"x"), KeyEvidence::Foreign);
     }
 }

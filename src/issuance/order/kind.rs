@@ -137,7 +137,7 @@ mod tests {
         let asked = fixtures::with(kept(), |seen| seen.request.renew = Some("now".to_owned()));
         assert!(asked.is_requested());
         assert!(!kept().is_requested());
-        let late = fixtures::with(kept(), |seen| seen.now = seen.now + days(3650));
+        let late = fixtures::with(kept(), |seen| seen.now += days(3650));
         assert!(!late.is_requested());
     }
 

@@ -333,7 +333,7 @@ fn there_is_an_end_to_certificates() {
     let mut many = certificates(301);
     let pem = pem_of(&many);
     let in_archive =
-        archive_of(&[deflated("a", &pem_of(&many[..200])), deflated("b", pem_of(&many[200..]))]);
+        archive_of(&[deflated("a", pem_of(&many[..200])), deflated("b", pem_of(&many[200..]))]);
     for body in [pem.as_bytes(), &pkcs7_of(&many), &in_archive] {
         assert_eq!(Download::read(body), Err(Error::TooMany { most: 300 }));
     }

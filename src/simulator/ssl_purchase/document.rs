@@ -58,7 +58,7 @@ pub(super) fn order(settings: &SiteSettings, order: &Order, in_list: bool) -> Va
     }
     fields.insert("client_reference".to_owned(), json!(order.reference));
     fields.retain(|name, _| {
-        !settings.omits.contains(name) && !(in_list && settings.list_omits.contains(name))
+        !(settings.omits.contains(name) || in_list && settings.list_omits.contains(name))
     });
     for (name, other) in &settings.renames {
         if let Some(value) = fields.remove(name) {

@@ -382,10 +382,10 @@ fn has_passed(order: &Order, seconds: f64, now: Timestamp) -> bool {
 /// Whether lists have the order at all at this time.
 fn is_listed(context: &Context, order: &Order) -> bool {
     let settings = &context.settings;
+    let is_omitted = settings.list_omits_pending && order.certificates.is_empty();
+    let is_hidden = is_gone(settings, order) || settings.list_forgets || is_omitted;
     order.reseller == context.reseller
-        && !is_gone(settings, order)
-        && !settings.list_forgets
-        && !(settings.list_omits_pending && order.certificates.is_empty())
+        && !is_hidden
         && has_passed(order, settings.list_lag_seconds, context.now)
 }
 
