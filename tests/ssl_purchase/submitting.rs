@@ -4,7 +4,7 @@ use chancery::ca::{Phase, Submitted};
 use chancery::outside::Disposition;
 use chancery::reason::Reason;
 use chancery::simulator::Kind;
-use chancery::simulator::ssl_purchase::{Envelope, Messages, Operation};
+use chancery::simulator::ssl_purchase::{Action, Envelope, Messages, Operation};
 
 use crate::bench::{Bench, REFERENCE, RESELLER, Stored, key, told};
 
@@ -132,6 +132,27 @@ async fn no_message_repeats_the_numbers_of_people_and_companies() {
     bench.fault(Operation::Create, kind);
     let (_, error) = outcome(&stored.submit(&*ca).await);
     assert!(error.message.contains("No company […] answers at […]"), "{error}");
+}
+
+#[tokio::test]
+async fn no_later_message_repeats_addresses_and_numbers_of_people() {
+    let bench = Bench::new();
+    let ca = bench.open();
+    let stored = Stored::new(&*ca, REFERENCE, &key(0)).await;
+    let open = stored.open(&stored.submit(&*ca).await);
+    let words = "Mail <ann@bee.example> or (call +31.612345678): plan +1 is a@b, 12.5";
+    bench.fault(Operation::Read, api_with("odd_thing", words));
+    let error = ca.poll(std::slice::from_ref(&open)).await.remove(0).1.unwrap_err();
+    assert!(error.message.contains("or (call […]): plan +1 is a@b, 12.5"), "{error}");
+    assert!(!error.message.contains("ann") && !error.message.contains("bee"), "{error}");
+    bench.act(&Action::Fail { message: Some("Nobody at +31.612345678.".to_owned()) });
+    let phase = crate::bench::polled(&*ca, &open).await;
+    assert!(told(&phase).ends_with("Nobody at […]."), "{}", told(&phase));
+}
+
+fn api_with(code: &str, words: &str) -> Kind {
+    let messages = vec![words.to_owned()];
+    Kind::ApiError { code: code.to_owned(), status: 400, messages, after_commit: false }
 }
 
 #[tokio::test]

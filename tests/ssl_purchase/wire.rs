@@ -98,6 +98,20 @@ async fn a_token_is_got_once_and_goes_to_the_api_alone() {
 }
 
 #[tokio::test]
+async fn no_state_of_an_order_repeats_the_token() {
+    let bench = Bench::new();
+    let ca = bench.try_open(oidc(), OIDC).unwrap();
+    let stored = Stored::new(&*ca, REFERENCE, &key(0)).await;
+    let open = stored.open(&stored.submit(&*ca).await);
+    let requests = bench.requests();
+    let token = requests.iter().find_map(|one| one.header("authorization").strip_prefix("Bearer "));
+    let message = Some(format!("It was for {} there", token.unwrap()));
+    bench.act(&chancery::simulator::ssl_purchase::Action::Fail { message });
+    let phase = crate::bench::polled(&*ca, &open).await;
+    assert!(crate::bench::told(&phase).ends_with("It was for […] there"), "{phase:?}");
+}
+
+#[tokio::test]
 async fn a_token_that_is_not_accepted_is_replaced_once() {
     let bench = Bench::new();
     let ca = bench.try_open(oidc(), OIDC).unwrap();

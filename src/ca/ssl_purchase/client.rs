@@ -218,13 +218,14 @@ impl Client {
         self.clock.now()
     }
 
-    /// `text` without what is secret in the credentials.
+    /// `text` without what is secret in the credentials, and without addresses and numbers of people.
     pub(super) fn scrub(&self, text: &str) -> String {
-        match &self.access {
+        let text = match &self.access {
             Access::Basic(basic) => basic.scrub(text),
-            Access::Oidc(oidc) => oidc.client.scrub(text),
+            Access::Oidc(oidc) => oidc.tokens.scrub(&oidc.client.scrub(text)),
             Access::Header { key, .. } => key.scrub(text),
-        }
+        };
+        without_people(&text)
     }
 
     /// The list of plans, to its end.
@@ -637,6 +638,28 @@ impl Client {
         }
         Err(problem)
     }
+}
+
+/// `text` without mail addresses, and without telephone numbers in the form in which the API takes
+/// them: whose they are is not looked at.
+fn without_people(text: &str) -> String {
+    let is_mark = |c: char| c.is_ascii_punctuation() && c != '+';
+    let is_mail = |word: &str| {
+        word.split_once('@').is_some_and(|(user, host)| !user.is_empty() && host.contains('.'))
+    };
+    let is_number = |word: &str| {
+        let rest = word.strip_prefix('+').unwrap_or_default();
+        rest.bytes().filter(u8::is_ascii_digit).count() >= 7
+            && rest.bytes().all(|b| b.is_ascii_digit() || matches!(b, b'.' | b'-'))
+    };
+    let one = |part: &str| {
+        let word = part.trim().trim_matches(is_mark);
+        let is_of_people = is_mail(word) || is_number(word);
+        if is_of_people { part.replace(word, "[…]") } else { part.to_owned() }
+    };
+    text.split_inclusive(|c: char| c.is_whitespace() || matches!(c, ',' | ';' | '<' | '>' | ':'))
+        .map(one)
+        .collect()
 }
 
 /// What the Secret comes to, for how requests say who sends them.

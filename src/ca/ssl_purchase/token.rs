@@ -51,6 +51,8 @@ pub(super) struct Tokens {
     state: tokio::sync::Mutex<State>,
     /// How many attempts to obtain one have ended; read without the lock.
     attempts: AtomicU64,
+    /// The one that was obtained last, which no message repeats.
+    last: std::sync::Mutex<Option<Token>>,
 }
 
 #[derive(Default)]
@@ -61,7 +63,21 @@ struct State {
 
 impl Tokens {
     pub(super) fn new(clock: Clock) -> Self {
-        Self { clock, state: tokio::sync::Mutex::default(), attempts: 0.into() }
+        Self {
+            clock,
+            state: tokio::sync::Mutex::default(),
+            attempts: 0.into(),
+            last: std::sync::Mutex::default(),
+        }
+    }
+
+    /// `text` without the token that was obtained last.
+    pub(super) fn scrub(&self, text: &str) -> String {
+        self.last().as_ref().map_or_else(|| text.to_owned(), |token| token.scrub(text))
+    }
+
+    fn last(&self) -> std::sync::MutexGuard<'_, Option<Token>> {
+        self.last.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
     /// The token that is used now; `obtain` makes one where there is none that will do. `refused` is
@@ -96,6 +112,7 @@ impl Tokens {
                 let lapses = self.clock.now() + used_for(seconds);
                 let token = Token { text: Arc::new(text), number, lapses };
                 state.token = Some(token.clone());
+                *self.last() = Some(token.clone());
                 Ok(token)
             }
             Err(problem) => {
