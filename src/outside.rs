@@ -19,6 +19,7 @@ pub mod pause;
 pub mod proxy;
 pub mod reach;
 pub mod remote_text;
+pub mod tokens;
 pub mod transport;
 
 /// What happens after an error: the only thing the rest of the system needs to know of it.

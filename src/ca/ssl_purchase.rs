@@ -28,7 +28,6 @@ mod plans;
 mod prepared;
 mod search;
 mod states;
-mod token;
 mod wire;
 
 use std::collections::HashMap;

@@ -13,12 +13,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Method, Response, Uri, header};
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 use serde_json::Value;
 
 use super::errors::{self, Origin, Problem, Purpose};
-use super::token::{Fresh, Token as Bearer, Tokens};
 use super::wire::{self, Envelope, Plan, Purchase, Sold, TokenReply, Validate};
 use crate::api::condition::shortened;
 use crate::api::{SslPurchase as Settings, SslPurchasePaths};
@@ -27,6 +26,7 @@ use crate::clock::Clock;
 use crate::outside::credentials::{Basic, ClientCredentials, Credentials, Token};
 use crate::outside::in_flight::IsSubmit;
 use crate::outside::remote_text::{self, Reader};
+use crate::outside::tokens::{Bearer, Fresh, Lifetimes, Tokens};
 use crate::outside::transport::{Call, Transport};
 use crate::outside::{Disposition, Error};
 use crate::pki::{Certificate, Download};
@@ -42,6 +42,9 @@ pub(super) const PAGES: usize = 50;
 pub(super) const PAGE: usize = 100;
 /// So much is kept of a list.
 const KEPT: usize = 10_000;
+/// Of tokens that do not say how long they live.
+const LIFETIMES: Lifetimes =
+    Lifetimes { usual: SignedDuration::from_mins(5), margin: SignedDuration::from_mins(1) };
 /// So often a list is begun that changes while it is read.
 const BEGINNINGS: u32 = 3;
 
@@ -56,7 +59,7 @@ enum Access {
 struct Oidc {
     client: ClientCredentials,
     token_url: url::Url,
-    tokens: Tokens,
+    tokens: Tokens<Problem>,
     realm: HeaderValue,
 }
 
@@ -614,7 +617,10 @@ impl Client {
         if response.status().is_success() {
             let reply: Option<TokenReply> = serde_json::from_slice(response.body()).ok();
             return match reply {
-                Some(reply) => Ok((reply.access_token.clone(), reply.lifetime())),
+                Some(reply) => {
+                    let lifetime = reply.lifetime().map(SignedDuration::from_secs);
+                    Ok((reply.access_token.clone(), lifetime))
+                }
                 // What it holds may be a token in another form.
                 None => Err(Problem::senseless(format!(
                     "{host}{path} answered {}, but its body holds no access_token: check spec.sslPurchase.authentication.oidc.tokenUrl",
@@ -681,7 +687,7 @@ fn access(
             Ok(Access::Oidc(Box::new(Oidc {
                 client,
                 token_url: address(&oidc.token_url, "authentication.oidc.tokenUrl")?,
-                tokens: Tokens::new(clock.clone()),
+                tokens: Tokens::new(clock.clone(), LIFETIMES),
                 realm: HeaderValue::from_str(&settings.reseller).map_err(|_| Error {
                     disposition: Disposition::BlameIssuer,
                     reason: Reason::SettingsInvalid,

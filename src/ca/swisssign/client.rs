@@ -18,7 +18,7 @@ use secrecy::SecretString;
 use serde::de::DeserializeOwned;
 
 use super::errors::{Certainty, EXCHANGE, Problem};
-use super::token::{self, Token, Tokens};
+use super::token::{self, LIFETIMES};
 use super::wire::{self, CLIENT, IssueRequest, MANY, ORDER, PAGE, PRODUCT, Page, SearchOrders};
 use crate::api::{SwissSign as Settings, SwissSignAuthentication};
 use crate::ca::kind::Opening;
@@ -27,6 +27,7 @@ use crate::outside::capped::{self, Capped};
 use crate::outside::credentials::Basic;
 use crate::outside::in_flight::IsSubmit;
 use crate::outside::remote_text::{self, Reader};
+use crate::outside::tokens::{Bearer, Tokens};
 use crate::outside::transport::{Call, Transport};
 use crate::outside::{Disposition, Error};
 use crate::pki::{self, Certificate};
@@ -53,7 +54,7 @@ pub(super) struct Client {
     authority: String,
     authentication: SwissSignAuthentication,
     credentials: Basic,
-    tokens: Tokens,
+    tokens: Tokens<Problem>,
     transport: Arc<dyn Transport>,
     deadline: Duration,
     clock: Clock,
@@ -134,7 +135,7 @@ impl Client {
             authority,
             authentication: settings.authentication,
             credentials,
-            tokens: Tokens::new(clock.clone()),
+            tokens: Tokens::new(clock.clone(), LIFETIMES),
             transport,
             deadline,
             clock,
@@ -366,7 +367,7 @@ impl Client {
         self.send_with(ask, &another).await
     }
 
-    async fn send_with(&self, ask: &Ask<'_>, token: &Token) -> Result<Response<Bytes>, Problem> {
+    async fn send_with(&self, ask: &Ask<'_>, token: &Bearer) -> Result<Response<Bytes>, Problem> {
         let authorization =
             token.header().ok_or_else(|| ours("the token does not fit into a header"))?;
         let scrub = |text: &str| token.scrub(&self.credentials.scrub(text));
@@ -415,14 +416,15 @@ impl Client {
     }
 
     /// A token that is not `refused`.
-    async fn token(&self, refused: Option<&Token>) -> Result<Token, Problem> {
+    async fn token(&self, refused: Option<&Bearer>) -> Result<Bearer, Problem> {
         let token = self.tokens.get(refused, || async {
-            match self.authentication {
+            let token = match self.authentication {
                 SwissSignAuthentication::Exchange => self.exchanged_token().await,
                 SwissSignAuthentication::SelfSigned => {
                     token::self_signed(&self.credentials, self.now())
                 }
-            }
+            };
+            token.map(|token| token::fresh(token, self.now()))
         });
         token.await.map_err(Problem::without_token)
     }

@@ -1,12 +1,5 @@
-//! The bearer token: where it comes from, and how long it is used.
-//!
-//! # Invariants
-//! - One token is obtained at a time; whoever waits meanwhile shares what came of it, a refusal too,
-//!   so that a wrong API key is sent once and not once for each request that waits.
-//! - How long a token lives is taken from its own claims as a length of time, so that clocks that
-//!   differ do no harm. It is not verified: it is for the API, not for us.
-
-use std::sync::Arc;
+//! The bearer token: how long it lives, by its own claims, and how we sign one. It is not verified: it
+//! is for the API, not for us.
 
 use jiff::{SignedDuration, Timestamp};
 use jsonwebtoken::dangerous::insecure_decode_claims;
@@ -15,114 +8,18 @@ use secrecy::{ExposeSecret as _, SecretString};
 use serde::{Deserialize, Serialize};
 
 use super::errors::Problem;
-use crate::clock::Clock;
 use crate::outside::credentials::Basic;
+use crate::outside::tokens::{Fresh, Lifetimes};
 use crate::outside::{Disposition, Error};
 use crate::reason::Reason;
 
-/// What is used where a token does not say when it ends: the vendor's README gives 8 hours.
-const USUAL_LIFETIME: SignedDuration = SignedDuration::from_hours(8);
-/// So long before its end a token is replaced, and no more than a tenth of its lifetime.
-const MARGIN: SignedDuration = SignedDuration::from_mins(5);
+/// Where a token does not say when it ends: the vendor's README gives 8 hours.
+pub(super) const LIFETIMES: Lifetimes =
+    Lifetimes { usual: SignedDuration::from_hours(8), margin: SignedDuration::from_mins(5) };
 /// Of a token that we sign. How much is accepted is documented nowhere.
 const OWN_LIFETIME: SignedDuration = SignedDuration::from_mins(15);
 /// So far back the beginning of our own tokens is dated: the API refuses those from the future.
 const SKEW: SignedDuration = SignedDuration::from_secs(10);
-
-/// A token with the number that tells it from its successor.
-#[derive(Clone)]
-pub(super) struct Token {
-    text: Arc<SecretString>,
-    number: u64,
-    lapses: Timestamp,
-}
-
-impl Token {
-    /// The value of the header `Authorization`, marked as sensitive.
-    pub(super) fn header(&self) -> Option<http::HeaderValue> {
-        let value = zeroize::Zeroizing::new(format!("Bearer {}", self.text.expose_secret()));
-        let mut header = http::HeaderValue::from_str(&value).ok()?;
-        header.set_sensitive(true);
-        Some(header)
-    }
-
-    /// `text` without the token, should a server repeat it.
-    pub(super) fn scrub(&self, text: &str) -> String {
-        text.replace(self.text.expose_secret(), "[…]")
-    }
-}
-
-/// The token of an account.
-pub(super) struct Tokens {
-    clock: Clock,
-    state: tokio::sync::Mutex<State>,
-    /// How many attempts to obtain one have ended; read without the lock.
-    attempts: std::sync::atomic::AtomicU64,
-}
-
-#[derive(Default)]
-struct State {
-    token: Option<Token>,
-    refusal: Option<Problem>,
-}
-
-impl Tokens {
-    pub(super) fn new(clock: Clock) -> Self {
-        Self { clock, state: tokio::sync::Mutex::default(), attempts: 0.into() }
-    }
-
-    /// The token that is used now; `obtain` makes one where there is none that will do. `refused` is
-    /// one that the API has not accepted.
-    pub(super) async fn get<F>(
-        &self,
-        refused: Option<&Token>,
-        obtain: impl FnOnce() -> F,
-    ) -> Result<Token, Problem>
-    where
-        F: Future<Output = Result<SecretString, Problem>>,
-    {
-        use std::sync::atomic::Ordering::{AcqRel, Acquire};
-        let before = self.attempts.load(Acquire);
-        let mut state = self.state.lock().await;
-        let now = self.clock.now();
-        let is_good = |token: &&Token| {
-            now < token.lapses && refused.is_none_or(|refused| refused.number != token.number)
-        };
-        if let Some(token) = state.token.as_ref().filter(is_good) {
-            return Ok(token.clone());
-        }
-        if self.attempts.load(Acquire) != before
-            && let Some(refusal) = &state.refusal
-        {
-            return Err(refusal.clone());
-        }
-        *state = State::default();
-        let obtained = obtain().await;
-        let number = self.attempts.fetch_add(1, AcqRel) + 1;
-        match obtained {
-            Ok(text) => {
-                let lapses = lapses(text.expose_secret(), self.clock.now());
-                let token = Token { text: Arc::new(text), number, lapses };
-                state.token = Some(token.clone());
-                Ok(token)
-            }
-            Err(problem) => {
-                state.refusal = Some(problem.clone());
-                Err(problem)
-            }
-        }
-    }
-}
-
-impl Tokens {
-    /// Has the next request obtain another token than this one.
-    pub(super) async fn drop(&self, refused: &Token) {
-        let mut state = self.state.lock().await;
-        if state.token.as_ref().is_some_and(|token| token.number == refused.number) {
-            *state = State::default();
-        }
-    }
-}
 
 #[derive(Debug, Default, Deserialize)]
 struct Times {
@@ -132,20 +29,21 @@ struct Times {
     exp: Option<f64>,
 }
 
-/// When a token that came `now` is to be replaced.
-fn lapses(token: &str, now: Timestamp) -> Timestamp {
+/// How long a token lives that came `now`, where it says so.
+fn lifetime(token: &str, now: Timestamp) -> Option<SignedDuration> {
     let times: Times = insecure_decode_claims(token).unwrap_or_default();
     let seconds = |time: f64| SignedDuration::try_from_secs_f64(time).ok();
-    let lifetime = match (times.exp, times.iat.or(times.nbf)) {
+    match (times.exp, times.iat.or(times.nbf)) {
         (Some(exp), Some(from)) => seconds(exp - from),
         (Some(exp), None) => seconds(exp).and_then(|exp| exp.checked_sub(now.as_duration())),
         (None, _) => None,
-    };
-    // A day is longer than any token of this API lives.
-    let lifetime = lifetime
-        .unwrap_or(USUAL_LIFETIME)
-        .clamp(SignedDuration::ZERO, SignedDuration::from_hours(24));
-    now + (lifetime - MARGIN.min(lifetime / 10))
+    }
+}
+
+/// A token that came `now`.
+pub(super) fn fresh(token: SecretString, now: Timestamp) -> Fresh {
+    let lifetime = lifetime(token.expose_secret(), now);
+    (token, lifetime)
 }
 
 #[derive(Serialize)]
@@ -188,6 +86,8 @@ mod tests {
     use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
     use super::*;
+    use crate::clock::Clock;
+    use crate::outside::tokens::Tokens;
 
     const START: i64 = 1_780_000_000;
 
@@ -202,6 +102,10 @@ mod tests {
     fn token(claims: &str) -> String {
         let part = |text: &str| URL_SAFE_NO_PAD.encode(text);
         format!("{}.{}.{}", part(r#"{"alg":"HS256","typ":"JWT"}"#), part(claims), part("x"))
+    }
+
+    fn used_for(token: &str) -> i64 {
+        LIFETIMES.used_for(lifetime(token, now())).as_secs()
     }
 
     #[test]
@@ -235,18 +139,18 @@ mod tests {
             ("after a day at the latest", r#"{"iat":0,"exp":1e12}"#.to_owned(), 24 * hour - 300),
         ];
         for (name, claims, expected) in cases {
-            assert_eq!(lapses(&token(&claims), now()).as_second() - START, expected, "{name}");
+            assert_eq!(used_for(&token(&claims)), expected, "{name}");
         }
-        assert_eq!(lapses("no token", now()).as_second() - START, 8 * hour - 300);
+        assert_eq!(used_for("no token"), 8 * hour - 300);
     }
 
     #[tokio::test]
     async fn one_token_serves_until_it_lapses_or_is_refused() {
-        let tokens = Tokens::new(Clock::new(now));
+        let tokens = Tokens::<Problem>::new(Clock::new(now), LIFETIMES);
         let made = Cell::new(0);
         let make = || async {
             made.set(made.get() + 1);
-            Ok(token(r#"{"iat":0,"exp":600}"#).into())
+            Ok(fresh(token(r#"{"iat":0,"exp":600}"#).into(), now()))
         };
         let first = tokens.get(None, make).await.ok().unwrap();
         tokens.get(None, make).await.ok().unwrap();
@@ -259,22 +163,6 @@ mod tests {
         let second = tokens.get(None, make).await.ok().unwrap();
         tokens.get(Some(&second), make).await.ok().unwrap();
         assert_eq!(made.get(), 3, "the one in use was refused");
-    }
-
-    #[tokio::test]
-    async fn those_who_wait_share_a_refusal_and_later_ones_try_again() {
-        let tokens = Tokens::new(Clock::new(now));
-        let made = Cell::new(0);
-        let refuse = || async {
-            made.set(made.get() + 1);
-            tokio::task::yield_now().await;
-            Err(Problem::senseless("no".to_owned()))
-        };
-        let all = futures::future::join_all((0..20).map(|_| tokens.get(None, refuse))).await;
-        assert!(all.iter().all(Result::is_err));
-        assert_eq!(made.get(), 1);
-        assert!(tokens.get(None, refuse).await.is_err());
-        assert_eq!(made.get(), 2);
     }
 
     #[test]

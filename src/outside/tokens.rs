@@ -1,8 +1,9 @@
-//! The token of OpenID Connect, and how long it is used.
+//! Bearer tokens that are obtained with credentials (RFC 6750), and how long one is used.
 //!
 //! # Invariants
-//! - One token is obtained at a time; whoever waits meanwhile shares what came of it, a refusal too.
-//! - It is for the host of the API: nothing else is sent with it.
+//! - One token is obtained at a time; whoever waits meanwhile shares what came of it, a refusal too,
+//!   so that wrong credentials are sent once and not once for each request that waits.
+//! - How long a token lives is taken as a length of time, so that clocks that differ do no harm.
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -11,25 +12,41 @@ use std::sync::atomic::Ordering::{AcqRel, Acquire};
 use jiff::{SignedDuration, Timestamp};
 use secrecy::{ExposeSecret as _, SecretString};
 
-use super::errors::Problem;
 use crate::clock::Clock;
 
-/// What is used where a token does not say how long it lives.
-const USUAL_LIFETIME: SignedDuration = SignedDuration::from_mins(5);
-/// So long before its end a token is replaced, and no more than a tenth of its lifetime.
-const MARGIN: SignedDuration = SignedDuration::from_mins(1);
+/// No token is used for longer, whatever it says.
+const LONGEST: SignedDuration = SignedDuration::from_hours(24);
+
+/// How long tokens of one kind live.
+#[derive(Clone, Copy, Debug)]
+pub struct Lifetimes {
+    /// What is used where a token does not say how long it lives.
+    pub usual: SignedDuration,
+    /// So long before its end a token is replaced, and no more than a tenth of its lifetime.
+    pub margin: SignedDuration,
+}
+
+impl Lifetimes {
+    /// How long a token is used that lives so long: a day at the most.
+    #[must_use]
+    pub fn used_for(self, lifetime: Option<SignedDuration>) -> SignedDuration {
+        let lifetime = lifetime.unwrap_or(self.usual).clamp(SignedDuration::ZERO, LONGEST);
+        lifetime - self.margin.min(lifetime / 10)
+    }
+}
 
 /// A token with the number that tells it from its successor.
 #[derive(Clone)]
-pub(super) struct Token {
+pub struct Bearer {
     text: Arc<SecretString>,
     number: u64,
     lapses: Timestamp,
 }
 
-impl Token {
+impl Bearer {
     /// The value of the header `Authorization`, marked as sensitive.
-    pub(super) fn header(&self) -> Option<http::HeaderValue> {
+    #[must_use]
+    pub fn header(&self) -> Option<http::HeaderValue> {
         let value = zeroize::Zeroizing::new(format!("Bearer {}", self.text.expose_secret()));
         let mut header = http::HeaderValue::from_str(&value).ok()?;
         header.set_sensitive(true);
@@ -37,63 +54,75 @@ impl Token {
     }
 
     /// `text` without the token, should a server repeat it.
-    pub(super) fn scrub(&self, text: &str) -> String {
+    #[must_use]
+    pub fn scrub(&self, text: &str) -> String {
         text.replace(self.text.expose_secret(), "[…]")
     }
 }
 
-/// A token as it came, and the seconds it lives where that is told.
-pub(super) type Fresh = (SecretString, Option<i64>);
+/// A token as it came, and how long it lives where that is told.
+pub type Fresh = (SecretString, Option<SignedDuration>);
 
-/// The token of an account.
-pub(super) struct Tokens {
+/// The token of an account. `E` says why there is none.
+pub struct Tokens<E> {
     clock: Clock,
-    state: tokio::sync::Mutex<State>,
+    lifetimes: Lifetimes,
+    state: tokio::sync::Mutex<State<E>>,
     /// How many attempts to obtain one have ended; read without the lock.
     attempts: AtomicU64,
     /// The one that was obtained last, which no message repeats.
-    last: std::sync::Mutex<Option<Token>>,
+    last: std::sync::Mutex<Option<Bearer>>,
 }
 
-#[derive(Default)]
-struct State {
-    token: Option<Token>,
-    refusal: Option<Problem>,
+struct State<E> {
+    token: Option<Bearer>,
+    refusal: Option<E>,
 }
 
-impl Tokens {
-    pub(super) fn new(clock: Clock) -> Self {
+impl<E> State<E> {
+    const NOTHING: Self = Self { token: None, refusal: None };
+}
+
+impl<E: Clone> Tokens<E> {
+    /// None was obtained yet.
+    #[must_use]
+    pub fn new(clock: Clock, lifetimes: Lifetimes) -> Self {
         Self {
             clock,
-            state: tokio::sync::Mutex::default(),
+            lifetimes,
+            state: tokio::sync::Mutex::new(State::NOTHING),
             attempts: 0.into(),
             last: std::sync::Mutex::default(),
         }
     }
 
     /// `text` without the token that was obtained last.
-    pub(super) fn scrub(&self, text: &str) -> String {
+    #[must_use]
+    pub fn scrub(&self, text: &str) -> String {
         self.last().as_ref().map_or_else(|| text.to_owned(), |token| token.scrub(text))
     }
 
-    fn last(&self) -> std::sync::MutexGuard<'_, Option<Token>> {
+    fn last(&self) -> std::sync::MutexGuard<'_, Option<Bearer>> {
         self.last.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
     /// The token that is used now; `obtain` makes one where there is none that will do. `refused` is
     /// one that the API has not accepted.
-    pub(super) async fn get<F>(
+    ///
+    /// # Errors
+    /// When none could be obtained.
+    pub async fn get<F>(
         &self,
-        refused: Option<&Token>,
+        refused: Option<&Bearer>,
         obtain: impl FnOnce() -> F,
-    ) -> Result<Token, Problem>
+    ) -> Result<Bearer, E>
     where
-        F: Future<Output = Result<Fresh, Problem>>,
+        F: Future<Output = Result<Fresh, E>>,
     {
         let before = self.attempts.load(Acquire);
         let mut state = self.state.lock().await;
         let now = self.clock.now();
-        let is_good = |token: &&Token| {
+        let is_good = |token: &&Bearer| {
             now < token.lapses && refused.is_none_or(|refused| refused.number != token.number)
         };
         if let Some(token) = state.token.as_ref().filter(is_good) {
@@ -104,13 +133,13 @@ impl Tokens {
         {
             return Err(refusal.clone());
         }
-        *state = State::default();
+        *state = State::NOTHING;
         let obtained = obtain().await;
         let number = self.attempts.fetch_add(1, AcqRel) + 1;
         match obtained {
-            Ok((text, seconds)) => {
-                let lapses = self.clock.now() + used_for(seconds);
-                let token = Token { text: Arc::new(text), number, lapses };
+            Ok((text, lifetime)) => {
+                let lapses = self.clock.now() + self.lifetimes.used_for(lifetime);
+                let token = Bearer { text: Arc::new(text), number, lapses };
                 state.token = Some(token.clone());
                 *self.last() = Some(token.clone());
                 Ok(token)
@@ -121,13 +150,14 @@ impl Tokens {
             }
         }
     }
-}
 
-/// How long a token is used that lives so many seconds: a day at the most.
-fn used_for(seconds: Option<i64>) -> SignedDuration {
-    let lifetime = seconds.map_or(USUAL_LIFETIME, SignedDuration::from_secs);
-    let lifetime = lifetime.clamp(SignedDuration::ZERO, SignedDuration::from_hours(24));
-    lifetime - MARGIN.min(lifetime / 10)
+    /// Has the next request obtain another token than this one.
+    pub async fn drop(&self, refused: &Bearer) {
+        let mut state = self.state.lock().await;
+        if state.token.as_ref().is_some_and(|token| token.number == refused.number) {
+            *state = State::NOTHING;
+        }
+    }
 }
 
 #[cfg(test)]
@@ -135,6 +165,9 @@ mod tests {
     use std::cell::Cell;
 
     use super::*;
+
+    const LIFETIMES: Lifetimes =
+        Lifetimes { usual: SignedDuration::from_mins(5), margin: SignedDuration::from_mins(1) };
 
     thread_local! {
         static NOW: Cell<i64> = const { Cell::new(1_780_000_000) };
@@ -155,17 +188,18 @@ mod tests {
             (None, 270),
         ];
         for (seconds, expected) in rows {
-            assert_eq!(used_for(seconds).as_secs(), expected, "{seconds:?}");
+            let lifetime = seconds.map(SignedDuration::from_secs);
+            assert_eq!(LIFETIMES.used_for(lifetime).as_secs(), expected, "{seconds:?}");
         }
     }
 
     #[tokio::test]
     async fn one_token_serves_until_it_lapses_or_is_refused() {
-        let tokens = Tokens::new(Clock::new(now));
+        let tokens = Tokens::<&str>::new(Clock::new(now), LIFETIMES);
         let made = Cell::new(0);
         let make = || async {
             made.set(made.get() + 1);
-            Ok((SecretString::from("t".to_owned()), Some(600)))
+            Ok((SecretString::from("t".to_owned()), Some(SignedDuration::from_secs(600))))
         };
         let first = tokens.get(None, make).await.ok().unwrap();
         tokens.get(None, make).await.ok().unwrap();
@@ -181,12 +215,12 @@ mod tests {
 
     #[tokio::test]
     async fn those_who_wait_share_a_refusal_and_later_ones_try_again() {
-        let tokens = Tokens::new(Clock::new(now));
+        let tokens = Tokens::<&str>::new(Clock::new(now), LIFETIMES);
         let made = Cell::new(0);
         let refuse = || async {
             made.set(made.get() + 1);
             tokio::task::yield_now().await;
-            Err(Problem::senseless("no".to_owned()))
+            Err("no")
         };
         let all = futures::future::join_all((0..20).map(|_| tokens.get(None, refuse))).await;
         assert!(all.iter().all(Result::is_err));
