@@ -39,6 +39,33 @@ pub fn quoted(
     excerpt(body, scrub).map_or_else(String::new, |text| format!(" (\"{text}\")"))
 }
 
+/// So many candidates are named in a message.
+pub const CANDIDATES: usize = 8;
+
+/// A name or an id from outside, in a message.
+#[must_use]
+pub fn shown(text: &str) -> String {
+    const LIMIT: usize = 60;
+    let plain: String =
+        text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(LIMIT).collect();
+    if text.chars().nth(LIMIT).is_some() { plain + "…" } else { plain }
+}
+
+/// Candidates for a message, each as it is shown, in order; `none` where there are none.
+#[must_use]
+pub fn listed(mut all: Vec<String>, none: &str) -> String {
+    if all.is_empty() {
+        return none.to_owned();
+    }
+    all.sort();
+    if all.len() > CANDIDATES {
+        let more = all.len() - CANDIDATES;
+        all.truncate(CANDIDATES);
+        all.push(format!("{more} more"));
+    }
+    all.join(", ")
+}
+
 /// A readable excerpt of an answer's body, or `None` where nothing readable is in it.
 ///
 /// `scrub` takes known secrets out of a text. It sees the body as it came, before anything is cut

@@ -6,11 +6,9 @@ use serde::{Deserialize, Serialize};
 use super::states::Stage;
 use super::wire::Plan;
 use crate::api::{SslPurchasePlan, SslPurchaseReissue};
+use crate::outside::remote_text::{self, CANDIDATES, shown};
 use crate::outside::{Disposition, Error};
 use crate::reason::Reason;
-
-/// So many candidates are named in a message.
-const CANDIDATES: usize = 8;
 
 /// So much longer another certificate of the same term has to be valid to be worth one that ends at once.
 const GAIN: SignedDuration = SignedDuration::from_hours(24);
@@ -70,36 +68,19 @@ pub(super) fn named<'a>(
 }
 
 fn listed(plans: &[Plan]) -> String {
-    let mut all: Vec<String> = plans
+    let all: Vec<String> = plans
         .iter()
         .map(|plan| match &plan.name {
             Some(name) => format!("{} ({})", shown(name), plan.id),
             None => plan.id.clone(),
         })
         .collect();
-    if all.is_empty() {
-        return "none like it".to_owned();
-    }
-    all.sort();
-    if all.len() > CANDIDATES {
-        let more = all.len() - CANDIDATES;
-        all.truncate(CANDIDATES);
-        all.push(format!("{more} more"));
-    }
-    all.join(", ")
+    remote_text::listed(all, "none like it")
 }
 
 /// What a plan is called in messages.
 pub(super) fn words(plan: &SslPurchasePlan) -> String {
     shown(plan.id.as_deref().or(plan.name.as_deref()).unwrap_or("none"))
-}
-
-/// A name or an id from outside, in a message.
-fn shown(text: &str) -> String {
-    const LIMIT: usize = 60;
-    let plain: String =
-        text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(LIMIT).collect();
-    if text.chars().nth(LIMIT).is_some() { plain + "…" } else { plain }
 }
 
 /// So many months later.

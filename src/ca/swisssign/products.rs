@@ -4,13 +4,12 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::wire::{self, CLIENT, Client, PRODUCT, Product, Validity};
 use crate::api::{SwissSignClient, SwissSignProduct};
+use crate::outside::remote_text::{self, shown};
 use crate::outside::{Disposition, Error};
 use crate::reason::Reason;
 
 /// So long before a product ends a remark says so.
 const NEAR: SignedDuration = SignedDuration::from_hours(30 * 24);
-/// So many candidates are named in a message.
-const CANDIDATES: usize = 8;
 
 /// Who chose the product: whose fault it is where it will not do.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, serde::Deserialize, serde::Serialize)]
@@ -229,31 +228,14 @@ pub(super) fn validity(product: &Product, duration: SignedDuration) -> Result<Op
 
 /// Candidates for a message: what came from the API is bounded and loses what no name has.
 fn listed<'a>(candidates: impl Iterator<Item = (Option<&'a str>, Option<&'a str>)>) -> String {
-    let mut all: Vec<String> = candidates
+    let all: Vec<String> = candidates
         .filter_map(|(name, id)| match (name, id) {
             (Some(name), Some(id)) => Some(format!("{} ({})", shown(name), shown(id))),
             (Some(one), None) | (None, Some(one)) => Some(shown(one)),
             (None, None) => None,
         })
         .collect();
-    if all.is_empty() {
-        return "none".to_owned();
-    }
-    all.sort();
-    if all.len() > CANDIDATES {
-        let more = all.len() - CANDIDATES;
-        all.truncate(CANDIDATES);
-        all.push(format!("{more} more"));
-    }
-    all.join(", ")
-}
-
-/// A name or an id from outside, in a message.
-fn shown(text: &str) -> String {
-    const LIMIT: usize = 60;
-    let plain: String =
-        text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(LIMIT).collect();
-    if text.chars().nth(LIMIT).is_some() { plain + "…" } else { plain }
+    remote_text::listed(all, "none")
 }
 
 #[cfg(test)]
